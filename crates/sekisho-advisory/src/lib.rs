@@ -1,0 +1,1 @@
+//! Package versions, ranges, advisories, matching.

@@ -1,0 +1,1 @@
+//! Job logs: write, seek, read.

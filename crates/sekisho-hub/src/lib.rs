@@ -1,0 +1,1 @@
+//! Embedded GitHub stand-in.

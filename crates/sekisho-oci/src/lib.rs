@@ -1,0 +1,1 @@
+//! Manifests, indexes, configs, tar layers: bytes in, values out.

@@ -1,0 +1,1 @@
+//! Push verdicts, decided by Cedar policies.

@@ -1,0 +1,1 @@
+//! Runners as local processes, each for one job.

@@ -1,0 +1,1 @@
+//! Digests, image references, severities, ids, hints.

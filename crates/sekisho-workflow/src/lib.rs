@@ -1,0 +1,1 @@
+//! GitHub workflow files, expressions and needs: what runs.

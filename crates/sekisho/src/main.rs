@@ -1,0 +1,3 @@
+//! The Sekisho command line.
+
+fn main() {}
