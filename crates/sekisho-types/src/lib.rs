@@ -1,1 +1,21 @@
-//! Digests, image references, severities, ids, hints.
+//! Words that every crate shares: digests, image references, severities, hints.
+//!
+//! Nothing here does IO, and nothing here knows a protocol.
+
+mod digest;
+mod reference;
+mod severity;
+
+pub use digest::{Algorithm, Digest, DigestError, Sha256Writer};
+pub use reference::{
+    ImageReference, MAX_REPOSITORY_LEN, MAX_TAG_LEN, ReferenceError, RepositoryName, Tag,
+};
+pub use severity::{Severity, SeverityError};
+
+/// The next step to take, shown under an error as `hint: …`.
+///
+/// An error that a user can act on implements this; the CLI renders it once, at the top.
+pub trait Hint {
+    /// One sentence in the imperative, without a full stop; `None` when there is nothing to add.
+    fn hint(&self) -> Option<String>;
+}
