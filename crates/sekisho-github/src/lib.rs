@@ -1,1 +1,4 @@
 //! GitHub wire types and clients.
+
+pub mod hub_api;
+pub mod rest;
