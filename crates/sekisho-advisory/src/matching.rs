@@ -1,0 +1,216 @@
+//! Which advisories apply to which packages.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use sekisho_types::{Digest, Severity};
+use serde::{Deserialize, Serialize};
+
+use crate::cvss::Score;
+use crate::database::{Advisory, Database, End, Row, Span};
+use crate::version::Scheme;
+use crate::{Ecosystem, NotAssessed, Package, Reason};
+
+/// One advisory that applies to one package.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Finding {
+    /// The advisory: `GHSA-…`, `DSA-…`, `CVE-…`.
+    pub id: String,
+    /// Every other id of the same vulnerability, in order.
+    pub aliases: Vec<String>,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The CVSS base score, where a CVSS 3 vector is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<Score>,
+    /// The package's ecosystem.
+    pub ecosystem: Ecosystem,
+    /// The package's name, as in [`Package::name`].
+    pub package: String,
+    /// The version found.
+    pub installed: String,
+    /// The smallest version above it that has the fix; `None` when there is none yet. For a
+    /// distribution, the version of the source package.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixed: Option<String>,
+    /// One line.
+    pub summary: String,
+    /// Where to read on.
+    pub url: String,
+    /// When the advisory was first published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Timestamp>,
+    /// The `diff_id` of the layer that brought the package.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<Digest>,
+    /// The file that names the package, relative to the image's root.
+    pub path: String,
+    /// The package is needed for development only, says the lock file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dev: bool,
+}
+
+/// The answer of [`match_packages`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Matches {
+    /// Worst first; then by package, version, id and path. The same input gives the same bytes.
+    pub findings: Vec<Finding>,
+    /// What could not be judged, in order.
+    pub not_assessed: Vec<NotAssessed>,
+}
+
+/// Matches packages against advisories.
+pub fn match_packages(packages: &[Package], database: &Database) -> Matches {
+    let mut matches = Matches::default();
+    let mut uncovered: BTreeMap<&Ecosystem, usize> = BTreeMap::new();
+    for package in packages {
+        if !database.covers(&package.ecosystem) {
+            *uncovered.entry(&package.ecosystem).or_default() += 1;
+            continue;
+        }
+        match_package(package, database, &mut matches);
+    }
+    matches.not_assessed.extend(uncovered.into_iter().map(|(ecosystem, count)| NotAssessed {
+        reason: Reason::NoAdvisoryData,
+        subject: ecosystem.to_string(),
+        detail: format!("the advisory data says nothing about it, and {count} packages are of it"),
+        path: None,
+        layer: None,
+    }));
+    matches.findings.sort_by(|a, b| order(a).cmp(&order(b)));
+    matches.findings.dedup();
+    matches.not_assessed.sort();
+    matches.not_assessed.dedup();
+    matches
+}
+
+fn order(finding: &Finding) -> impl Ord + '_ {
+    let Finding { severity, score, package, installed, id, path, layer, .. } = finding;
+    (Reverse((severity, score)), package, installed, id, path, layer)
+}
+
+fn match_package(package: &Package, database: &Database, matches: &mut Matches) {
+    let (name, version) = package.subject();
+    let scheme = package.ecosystem.scheme();
+    let not_assessed = |reason, detail| NotAssessed {
+        reason,
+        subject: format!("{} {name}", package.ecosystem),
+        detail,
+        path: Some(package.path.clone()),
+        layer: package.layer.clone(),
+    };
+    // Said for every such package, also when no advisory names it today: tomorrow one may.
+    if let Some(Err(error)) = scheme.map(|scheme| scheme.check(version)) {
+        matches.not_assessed.push(not_assessed(Reason::UnparsableVersion, error.to_string()));
+        return;
+    }
+    let name = package.ecosystem.normal_name(name);
+    for ignored in database.ignored_for(&package.ecosystem, &name) {
+        let detail = format!("advisory {} could not be used: {}", ignored.id, ignored.problem);
+        matches.not_assessed.push(not_assessed(Reason::UnusableAdvisory, detail));
+    }
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for row in database.rows_for(&package.ecosystem, &name) {
+        if !is_affected(row, version, scheme) {
+            continue;
+        }
+        let advisory = &database.advisories[row.advisory];
+        let mut group = Group { ids: advisory.ids.clone(), rows: vec![(row, advisory)] };
+        let (same, other) =
+            groups.into_iter().partition(|g: &Group<'_>| !g.ids.is_disjoint(&group.ids));
+        groups = other;
+        for found in same {
+            group.ids.extend(found.ids);
+            group.rows.extend(found.rows);
+        }
+        groups.push(group);
+    }
+    let found = groups.into_iter().filter_map(|group| finding_of(package, group, version, scheme));
+    matches.findings.extend(found);
+}
+
+/// Advisories that are aliases of each other.
+struct Group<'a> {
+    ids: BTreeSet<String>,
+    rows: Vec<(&'a Row, &'a Advisory)>,
+}
+
+fn finding_of(
+    package: &Package,
+    group: Group<'_>,
+    version: &str,
+    scheme: Option<Scheme>,
+) -> Option<Finding> {
+    let Group { mut ids, rows } = group;
+    // A source's own id says more than the CVE number all sources share.
+    let rank = |advisory: &Advisory| (advisory.id.starts_with("CVE-"), advisory.id.clone());
+    let (_, first) = rows.iter().min_by_key(|(_, advisory)| rank(advisory))?;
+    ids.remove(&first.id);
+    Some(Finding {
+        id: first.id.clone(),
+        aliases: ids.into_iter().collect(),
+        severity: rows.iter().map(|(row, _)| row.severity).max().unwrap_or_default(),
+        score: rows.iter().filter_map(|(row, _)| row.score).max(),
+        ecosystem: package.ecosystem.clone(),
+        package: package.name.clone(),
+        installed: package.version.clone(),
+        fixed: fixed_in_all(&rows, version, scheme),
+        summary: first.summary.clone(),
+        url: first.url.clone(),
+        published: rows.iter().filter_map(|(_, advisory)| advisory.published).min(),
+        layer: package.layer.clone(),
+        path: package.path.clone(),
+        dev: package.dev,
+    })
+}
+
+fn is_affected(row: &Row, version: &str, scheme: Option<Scheme>) -> bool {
+    row.versions.iter().any(|listed| listed == version)
+        || scheme.is_some_and(|scheme| row.spans.iter().any(|span| span.holds(version, scheme)))
+}
+
+impl Span {
+    /// Whether `version` lies in the run. Both sides were checked before, so the comparison
+    /// cannot fail; if it did, the version would count as affected.
+    fn holds(&self, version: &str, scheme: Scheme) -> bool {
+        let is = |other: &str, good: fn(Ordering) -> bool| {
+            scheme.compare(version, other).map_or(true, good)
+        };
+        self.from.as_deref().is_none_or(|from| is(from, Ordering::is_ge))
+            && match &self.to {
+                End::Open => true,
+                End::Fixed(fixed) => is(fixed, Ordering::is_lt),
+                End::Last(last) => is(last, Ordering::is_le),
+            }
+    }
+}
+
+/// Where sources disagree the largest of their answers is in all of them a fixed version.
+fn fixed_in_all(
+    rows: &[(&Row, &Advisory)],
+    version: &str,
+    scheme: Option<Scheme>,
+) -> Option<String> {
+    let scheme = scheme?;
+    rows.iter()
+        .filter_map(|(row, _)| nearest_fix(row, version, scheme))
+        .max_by(|a, b| scheme.compare(a, b).unwrap_or(Ordering::Equal))
+        .map(str::to_owned)
+}
+
+/// The smallest fixed version above `version` that is not affected again.
+fn nearest_fix<'a>(row: &'a Row, version: &str, scheme: Scheme) -> Option<&'a str> {
+    let compare = |a: &str, b: &str| scheme.compare(a, b).unwrap_or(Ordering::Equal);
+    row.spans
+        .iter()
+        .filter_map(|span| match &span.to {
+            End::Fixed(fixed) => Some(fixed.as_str()),
+            End::Open | End::Last(_) => None,
+        })
+        .filter(|fixed| compare(fixed, version).is_gt() && !is_affected(row, fixed, Some(scheme)))
+        .min_by(|a, b| compare(a, b))
+}
+
+#[cfg(test)]
+mod tests;
