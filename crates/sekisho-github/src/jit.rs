@@ -1,0 +1,404 @@
+//! The just-in-time configuration: one blob that makes a process a runner.
+//!
+//! ```text
+//! base64( { ".runner": base64(json), ".credentials": base64(json),
+//!           ".credentials_rsaparams": base64(json) } )
+//! ```
+//!
+//! All scalars inside are written as strings, which is what existing runners expect. The blob is
+//! the runner's only credential and is used once. Reading accepts exactly the three files and the
+//! fields listed here: a blob with anything else was not made for us, and files of unknown names
+//! are how a hostile blob would write where it should not.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Component, Path};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rsa::traits::{PrivateKeyParts as _, PublicKeyParts as _};
+use rsa::{BigUint, RsaPrivateKey};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+
+use crate::lenient::{self, scalar};
+use crate::secret::WireSecret;
+
+/// Largest blob that is read, in bytes: a 4096-bit key makes one of about 7 KiB.
+pub const MAX_BLOB_LEN: usize = 64 * 1024;
+/// Accepted sizes of the runner's RSA key, in bits.
+pub const KEY_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
+
+const RUNNER: &str = ".runner";
+const CREDENTIALS: &str = ".credentials";
+const RSA_PARAMS: &str = ".credentials_rsaparams";
+
+/// A runner's whole configuration.
+#[derive(Clone, Debug)]
+pub struct JitConfig {
+    /// Who the runner is and where its services are.
+    pub runner: RunnerSettings,
+    /// How it gets its token.
+    pub credentials: Credentials,
+    /// The key it signs with.
+    pub key: RsaParameters,
+}
+
+/// Content of `.runner`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct RunnerSettings {
+    /// Id of the registration.
+    #[serde(serialize_with = "scalar::int_as_text", deserialize_with = "scalar::int_or_text")]
+    pub agent_id: i64,
+    /// Name of the registration.
+    pub agent_name: String,
+    /// Group.
+    #[serde(
+        serialize_with = "scalar::int_as_text",
+        deserialize_with = "scalar::int_or_text",
+        default = "default_pool"
+    )]
+    pub pool_id: i64,
+    /// Name of the group.
+    #[serde(default)]
+    pub pool_name: String,
+    /// Always true here: the runner does not update itself.
+    #[serde(
+        serialize_with = "scalar::bool_as_text",
+        deserialize_with = "scalar::bool_or_text",
+        default
+    )]
+    pub disable_update: bool,
+    /// One job only.
+    #[serde(
+        serialize_with = "scalar::bool_as_text",
+        deserialize_with = "scalar::bool_or_text",
+        default
+    )]
+    pub ephemeral: bool,
+    /// The old service; empty or equal to `server_url_v2` for us.
+    #[serde(default)]
+    pub server_url: String,
+    /// Empty.
+    #[serde(default)]
+    pub git_hub_url: String,
+    /// One relative path, under the runner's root.
+    #[serde(default = "default_work_folder")]
+    pub work_folder: String,
+    /// Must be true: only the broker is spoken.
+    #[serde(
+        serialize_with = "scalar::bool_as_text",
+        deserialize_with = "scalar::bool_or_text",
+        default
+    )]
+    pub use_v2_flow: bool,
+    /// Base of the broker; ends with `/`.
+    pub server_url_v2: String,
+    /// Known to other runners; not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip_session_recover: Option<String>,
+    /// Known to other runners; not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitor_socket_address: Option<String>,
+    /// Known to other runners; not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_runner_admin_flow: Option<String>,
+    /// Known to other runners; not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_hosted_server: Option<String>,
+}
+
+fn default_pool() -> i64 {
+    1
+}
+
+fn default_work_folder() -> String {
+    "_work".to_owned()
+}
+
+/// Content of `.credentials`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct Credentials {
+    /// `OAuth`.
+    pub scheme: String,
+    /// How to get a token.
+    pub data: CredentialData,
+}
+
+/// `Data` of `.credentials`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub struct CredentialData {
+    /// Issuer and subject of the assertion.
+    pub client_id: String,
+    /// The token endpoint; also the assertion's audience.
+    pub authorization_url: String,
+    /// PS256 instead of RS256.
+    #[serde(
+        serialize_with = "scalar::bool_as_text",
+        deserialize_with = "scalar::bool_or_text",
+        default
+    )]
+    pub require_fips_cryptography: bool,
+    /// Known to other runners; not looked at.
+    #[serde(default, rename = "OAuthEndpointUrl", skip_serializing_if = "Option::is_none")]
+    pub oauth_endpoint_url: Option<String>,
+    /// Known to other runners; not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization_url_v2: Option<String>,
+    /// Known to other runners; not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enable_auth_migration_by_default: Option<String>,
+}
+
+/// Content of `.credentials_rsaparams`: a private key, base64 of big-endian integers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RsaParameters {
+    d: WireSecret,
+    dp: WireSecret,
+    dq: WireSecret,
+    exponent: String,
+    inverse_q: WireSecret,
+    modulus: String,
+    p: WireSecret,
+    q: WireSecret,
+}
+
+/// Why a blob was refused. No variant carries any of its content but names.
+#[derive(Debug, thiserror::Error)]
+pub enum JitError {
+    /// Longer than [`MAX_BLOB_LEN`].
+    #[error("the JIT configuration is longer than {MAX_BLOB_LEN} bytes")]
+    TooLong,
+    /// The blob, or one of its files, is not base64.
+    #[error("{what} of the JIT configuration is not base64")]
+    Base64 {
+        /// The blob or a file of it.
+        what: &'static str,
+    },
+    /// The blob is base64 of something else.
+    #[error("the JIT configuration is not a JSON object of files")]
+    NotAMap,
+    /// A file that we do not know.
+    #[error("the JIT configuration holds an unknown file `{name}`")]
+    UnknownFile {
+        /// Its name, shortened.
+        name: String,
+    },
+    /// A file that must be there.
+    #[error("the JIT configuration lacks the file `{name}`")]
+    MissingFile {
+        /// Its name.
+        name: &'static str,
+    },
+    /// A file's JSON is wrong: a field unknown, missing, or of another type.
+    #[error("file `{name}` of the JIT configuration is not valid: {reason}")]
+    File {
+        /// Its name.
+        name: &'static str,
+        /// What serde said; it names fields, and values are not quoted.
+        reason: String,
+    },
+    /// A field's value cannot be used.
+    #[error("`{field}` in the JIT configuration {reason}")]
+    Field {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The RSA key is not one.
+    #[error("the RSA key in the JIT configuration is not valid: {reason}")]
+    Key {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+}
+
+impl sekisho_types::Hint for JitError {
+    fn hint(&self) -> Option<String> {
+        Some(
+            "register the runner again and pass the new blob unchanged; it is used once".to_owned(),
+        )
+    }
+}
+
+impl JitConfig {
+    /// Makes the blob.
+    ///
+    /// # Panics
+    /// Never: the types are plain strings, which always serialize.
+    pub fn encode(&self) -> SecretString {
+        #[expect(clippy::expect_used, reason = "structs of strings always serialize")]
+        fn file(content: &impl Serialize) -> String {
+            STANDARD.encode(serde_json::to_vec(content).expect("strings serialize"))
+        }
+        let files = BTreeMap::from([
+            (RUNNER, file(&self.runner)),
+            (CREDENTIALS, file(&self.credentials)),
+            (RSA_PARAMS, file(&self.key)),
+        ]);
+        #[expect(clippy::expect_used, reason = "a map of strings always serializes")]
+        let json = serde_json::to_vec(&files).expect("strings serialize");
+        STANDARD.encode(json).into()
+    }
+
+    /// Reads a blob, strictly.
+    ///
+    /// # Errors
+    /// See [`JitError`]. The RSA key is checked by [`Self::private_key`].
+    pub fn decode(blob: &SecretString) -> Result<Self, JitError> {
+        let blob = blob.expose_secret().trim();
+        if blob.len() > MAX_BLOB_LEN {
+            return Err(JitError::TooLong);
+        }
+        let json = STANDARD.decode(blob).map_err(|_| JitError::Base64 { what: "the text" })?;
+        let mut files: BTreeMap<String, String> =
+            serde_json::from_slice(&json).map_err(|_| JitError::NotAMap)?;
+        if let Some(name) =
+            files.keys().find(|n| ![RUNNER, CREDENTIALS, RSA_PARAMS].contains(&n.as_str()))
+        {
+            return Err(JitError::UnknownFile { name: name.chars().take(64).collect() });
+        }
+        let config = Self {
+            runner: take(&mut files, RUNNER)?,
+            credentials: take(&mut files, CREDENTIALS)?,
+            key: take(&mut files, RSA_PARAMS)?,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The runner's key.
+    ///
+    /// # Errors
+    /// [`JitError::Key`] when the integers do not make a key of [`KEY_BITS`].
+    pub fn private_key(&self) -> Result<RsaPrivateKey, JitError> {
+        self.key.to_key()
+    }
+
+    fn check(&self) -> Result<(), JitError> {
+        let field = |field, reason| Err(JitError::Field { field, reason });
+        if !self.runner.use_v2_flow {
+            return field("UseV2Flow", "is not true: only the broker protocol is spoken");
+        }
+        if !self.credentials.scheme.eq_ignore_ascii_case("OAuth") {
+            return field("Scheme", "is not `OAuth`");
+        }
+        let folder = Path::new(&self.runner.work_folder);
+        let inside = folder.components().all(|c| matches!(c, Component::Normal(_)));
+        if self.runner.work_folder.is_empty() || !inside {
+            return field("WorkFolder", "is not a relative path without `..`");
+        }
+        if !is_http(&self.runner.server_url_v2) {
+            return field("ServerUrlV2", "is not an http or https URL");
+        }
+        if !is_http(&self.credentials.data.authorization_url) {
+            return field("AuthorizationUrl", "is not an http or https URL");
+        }
+        Ok(())
+    }
+}
+
+fn is_http(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+}
+
+fn take<T: serde::de::DeserializeOwned>(
+    files: &mut BTreeMap<String, String>,
+    name: &'static str,
+) -> Result<T, JitError> {
+    let content = files.remove(name).ok_or(JitError::MissingFile { name })?;
+    let json = STANDARD.decode(content.trim()).map_err(|_| JitError::Base64 { what: name })?;
+    lenient::from_slice(&json).map_err(|error| JitError::File { name, reason: reason(&error) })
+}
+
+/// What serde says without the value it met: a misplaced key must not end up in a log.
+fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    if ["unknown field", "missing field", "duplicate field"].iter().any(|p| text.starts_with(p)) {
+        return text.chars().take(200).collect();
+    }
+    match error.classify() {
+        serde_json::error::Category::Data => "a field has the wrong type".to_owned(),
+        _ => "not JSON".to_owned(),
+    }
+}
+
+impl RsaParameters {
+    /// Writes a key down.
+    ///
+    /// # Errors
+    /// [`JitError::Key`] when it has other than two primes.
+    pub fn from_key(key: &RsaPrivateKey) -> Result<Self, JitError> {
+        let [p, q] = key.primes() else {
+            return Err(JitError::Key { reason: "it has not exactly two primes" });
+        };
+        let mut key = key.clone();
+        key.precompute().map_err(|_| JitError::Key { reason: "its primes do not fit it" })?;
+        let one = BigUint::from(1u8);
+        let dp = key.d() % (p - &one);
+        let dq = key.d() % (q - &one);
+        let inverse = key.crt_coefficient();
+        let inverse = inverse.ok_or(JitError::Key { reason: "its primes do not fit it" })?;
+        let half = p.to_bytes_be().len().max(q.to_bytes_be().len());
+        // Each integer at its full width: some readers take the length for the key size.
+        let part = |n: &BigUint, width: usize| -> String {
+            let bytes = n.to_bytes_be();
+            let mut padded = vec![0; width.saturating_sub(bytes.len())];
+            padded.extend_from_slice(&bytes);
+            STANDARD.encode(padded)
+        };
+        Ok(Self {
+            d: part(key.d(), key.size()).into(),
+            dp: part(&dp, half).into(),
+            dq: part(&dq, half).into(),
+            exponent: part(key.e(), 1),
+            inverse_q: part(&inverse, half).into(),
+            modulus: part(key.n(), key.size()),
+            p: part(p, half).into(),
+            q: part(q, half).into(),
+        })
+    }
+
+    /// Reads the key, and checks that its parts belong together.
+    ///
+    /// # Errors
+    /// [`JitError::Key`].
+    pub fn to_key(&self) -> Result<RsaPrivateKey, JitError> {
+        let part = |text: &str| {
+            let bytes = STANDARD.decode(text.trim());
+            bytes
+                .map(|b| BigUint::from_bytes_be(&b))
+                .map_err(|_| JitError::Key { reason: "a part is not base64" })
+        };
+        let modulus = part(&self.modulus)?;
+        if !KEY_BITS.contains(&modulus.bits()) {
+            return Err(JitError::Key { reason: "its size is not between 2048 and 4096 bits" });
+        }
+        let primes = vec![part(self.p.expose())?, part(self.q.expose())?];
+        if primes.iter().any(|p| p.bits() < modulus.bits() / 4) {
+            return Err(JitError::Key { reason: "a prime is too small" });
+        }
+        // The three derived parts are not read: they are computed again from the primes.
+        let key = RsaPrivateKey::from_components(
+            modulus,
+            part(&self.exponent)?,
+            part(self.d.expose())?,
+            primes,
+        );
+        key.map_err(|_| JitError::Key { reason: "its parts do not belong together" })
+    }
+}
+
+impl fmt::Display for RunnerSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "runner {} ({})", self.agent_name, self.agent_id)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,15 @@
+//! What goes over the wire, one module per service.
+//!
+//! Field names are GitHub's. Read bodies with [`crate::lenient`] where a foreign peer wrote them;
+//! what is serialized here has the exact names and cases that peers compare.
+
+pub mod context;
+pub mod error;
+pub mod feed;
+pub mod job;
+pub mod message;
+pub mod oauth;
+pub mod oidc;
+pub mod results;
+pub mod run_service;
+pub mod session;
