@@ -1,0 +1,88 @@
+//! The command line: what can be asked for.
+
+pub(crate) mod build;
+pub(crate) mod logs;
+pub(crate) mod run;
+pub(crate) mod runner;
+pub(crate) mod runs;
+pub(crate) mod up;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Builds container images on machines you own, and lets none leave uninspected.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sekisho",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing to act on, \
+                  10 refused by the gate, 130 interrupted."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Debug)]
+pub(crate) struct GlobalArgs {
+    /// Folder of the plane's data [default: $XDG_DATA_HOME/sekisho]
+    #[arg(long, global = true, value_name = "DIR", env = "SEKISHO_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// How the answer on stdout looks
+    #[arg(long, global = true, value_enum, default_value_t, env = "SEKISHO_OUTPUT")]
+    pub(crate) output: Output,
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub(crate) color: Color,
+    /// Show more of what goes on inside; twice for all of it
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Show only the answer and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+/// Form of the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    #[default]
+    Human,
+    /// For programs: one JSON document with a `schemaVersion`
+    Json,
+}
+
+/// Use of colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, and as NO_COLOR and CLICOLOR_FORCE say
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the workflows of a folder or git repository, as a push to GitHub would
+    Run(run::RunArgs),
+    /// Start the plane and keep it up: git pushes start runs, images can be pulled
+    Up(up::UpArgs),
+    /// List the runs of this data folder
+    Runs(runs::RunsArgs),
+    /// Show the log of a run
+    Logs(logs::LogsArgs),
+    /// Build an image from a Dockerfile, without a daemon and without privilege
+    Build(build::BuildArgs),
+    /// The program that takes one job
+    Runner(runner::RunnerArgs),
+}

@@ -1,0 +1,89 @@
+//! What a person reads.
+
+use super::*;
+
+fn event(milliseconds: i64, kind: EventKind) -> Event {
+    Event { n: 1, at: Timestamp::from_millisecond(milliseconds).unwrap(), kind }
+}
+
+fn job(status: Status, conclusion: Option<Conclusion>, runner: Option<&str>) -> EventKind {
+    EventKind::Job {
+        job_id: 7,
+        name: "image / build".into(),
+        status,
+        conclusion,
+        runner_name: runner.map(str::to_owned),
+    }
+}
+
+fn step(status: Status, conclusion: Option<Conclusion>) -> EventKind {
+    EventKind::Step {
+        job_id: 7,
+        step_id: "a".into(),
+        number: 2,
+        name: "Check out".into(),
+        status,
+        conclusion,
+    }
+}
+
+fn log(line: &str) -> EventKind {
+    EventKind::Log { job_id: 7, step_id: None, lines: vec![line.into()] }
+}
+
+fn told(events: &[Event]) -> Vec<String> {
+    let mut journey = Journey::default();
+    let lines = events.iter().flat_map(|event| journey.tell(event)).collect::<Vec<_>>();
+    lines.iter().map(|line| format!("{}|{}", line.station, line.text)).collect()
+}
+
+#[test]
+fn a_journey_reads_in_order_and_says_nothing_twice() {
+    let events = [
+        event(0, EventKind::Run { status: Status::Queued, conclusion: None }),
+        event(0, job(Status::Queued, None, None)),
+        event(0, job(Status::Queued, None, None)),
+        event(84, job(Status::InProgress, None, Some("local-7-1"))),
+        event(85, step(Status::InProgress, None)),
+        event(86, step(Status::InProgress, None)),
+        event(87, log("##[group]Run make")),
+        event(87, log("\u{1b}[36;1mmake\u{1b}[0m\u{7}\ttab")),
+        event(87, log("##[endgroup]")),
+        event(88, step(Status::Completed, Some(Conclusion::Success))),
+        event(90, job(Status::Completed, Some(Conclusion::Success), Some("local-7-1"))),
+    ];
+    assert_eq!(
+        told(&events),
+        [
+            "job|`image / build` queued",
+            "runner|`local-7-1` registered, took `image / build`, 84 ms after it was queued",
+            "step|Check out",
+            "|▸ Run make",
+            "|make\ttab",
+            "job|`image / build` succeeded",
+        ]
+    );
+}
+
+#[test]
+fn what_failed_is_said() {
+    let events = [
+        event(0, step(Status::Completed, Some(Conclusion::Failure))),
+        event(0, log("##[error]Process completed with exit code 3.")),
+        event(0, job(Status::Completed, Some(Conclusion::Failure), None)),
+    ];
+    assert_eq!(
+        told(&events),
+        [
+            "step|Check out failed",
+            "|Process completed with exit code 3.",
+            "job|`image / build` failed",
+        ]
+    );
+}
+
+#[test]
+fn a_long_line_is_cut_at_a_character() {
+    let line = told(&[event(0, log(&"ü".repeat(MAX_SHOWN + 5)))]);
+    assert_eq!(line, [format!("|{} …", "ü".repeat(MAX_SHOWN))]);
+}

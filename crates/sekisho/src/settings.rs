@@ -1,0 +1,121 @@
+//! Where things are and what was asked for: read once, from flags and the environment.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+
+use crate::cli::GlobalArgs;
+
+/// Every environment variable that Sekisho reads for itself, apart from those of a runner.
+///
+/// `SEKISHO_DATA_DIR`, `SEKISHO_PORT` and `SEKISHO_OUTPUT` are read by clap.
+mod env_vars {
+    /// XDG base directory specification.
+    pub(super) const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
+    /// What `XDG_DATA_HOME` defaults to is below it.
+    pub(super) const HOME: &str = "HOME";
+    /// <https://no-color.org>: set and not empty means no colour.
+    pub(super) const NO_COLOR: &str = "NO_COLOR";
+    /// <https://bixense.com/clicolors/>.
+    pub(super) const CLICOLOR_FORCE: &str = "CLICOLOR_FORCE";
+}
+
+/// The value of an environment variable, `None` when it is empty or not Unicode.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub(crate) fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Whether to colour, before it is known whether there is a terminal.
+pub(crate) fn colour_wish() -> Option<bool> {
+    if env(env_vars::NO_COLOR).is_some() {
+        return Some(false);
+    }
+    env(env_vars::CLICOLOR_FORCE).map(|value| value != "0")
+}
+
+/// The folders of one plane. DESIGN: the data folder is all there is; removing it removes the plane.
+#[derive(Clone, Debug)]
+pub(crate) struct DataDir {
+    root: PathBuf,
+}
+
+impl DataDir {
+    /// The folder that was asked for, or the one that the XDG specification gives us.
+    pub(crate) fn of(args: &GlobalArgs) -> anyhow::Result<Self> {
+        let root = match &args.data_dir {
+            Some(folder) => folder.clone(),
+            None => match (env(env_vars::XDG_DATA_HOME), env(env_vars::HOME)) {
+                (Some(data), _) if Path::new(&data).is_absolute() => {
+                    Path::new(&data).join("sekisho")
+                }
+                (_, Some(home)) => Path::new(&home).join(".local/share/sekisho"),
+                _ => bail!("neither `--data-dir` nor `HOME` says where the data folder is"),
+            },
+        };
+        let root = std::path::absolute(&root)
+            .with_context(|| format!("finding the data folder `{}`", root.display()))?;
+        Ok(Self { root })
+    }
+
+    /// Makes the folder for its owner alone, and proves that it can be written.
+    pub(crate) fn create(&self) -> anyhow::Result<()> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let made = || -> std::io::Result<()> {
+            fs_err::create_dir_all(&self.root)?;
+            fs_err::set_permissions(&self.root, std::fs::Permissions::from_mode(0o700))?;
+            tempfile::tempfile_in(&self.root).map(drop)
+        };
+        made().with_context(|| {
+            format!(
+                "the data folder `{}` cannot be written; make it yours, or name another with `--data-dir`",
+                self.root.display()
+            )
+        })
+    }
+
+    /// The folder itself.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Held by the plane that is up.
+    pub(crate) fn lock_file(&self) -> PathBuf {
+        self.root.join("plane.lock")
+    }
+
+    /// How to reach the plane that is up.
+    pub(crate) fn plane_file(&self) -> PathBuf {
+        self.root.join("plane.json")
+    }
+
+    /// Repositories, runs and keys of the hub.
+    pub(crate) fn hub(&self) -> PathBuf {
+        self.root.join("hub")
+    }
+
+    /// Staged content, decisions and keys of the gate.
+    pub(crate) fn gate(&self) -> PathBuf {
+        self.root.join("gate")
+    }
+
+    /// The registry that the gate promotes into.
+    pub(crate) fn upstream(&self) -> PathBuf {
+        self.root.join("upstream")
+    }
+
+    /// Job logs.
+    pub(crate) fn archive(&self) -> PathBuf {
+        self.root.join("archive")
+    }
+
+    /// The builder's cache.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.root.join("cache")
+    }
+
+    /// Folders of runners while they live.
+    pub(crate) fn runners(&self) -> PathBuf {
+        self.root.join("runners")
+    }
+}
