@@ -1,1 +1,64 @@
-//! Namespaces, mounts, limits: the only unsafe code.
+//! Runs one command in its own root file system, without a daemon and without privilege.
+//!
+//! ```text
+//!  caller (many threads)          Launcher::run: streams output, can kill
+//!    │ socketpair as fd 0: the Spec twice, down; one Report, up
+//!    ▼
+//!  supervisor  `__sandbox`        single-threaded: unshare, uid/gid map, read-only copy of itself
+//!    │ dies with the caller; on end of file kills init and waits until its namespace is empty
+//!    ▼
+//!  init  `__sandbox-init`, pid 1  overlay, /dev, /proc, pivot_root, drops what is not needed
+//!    │ reaps; when it ends, the kernel kills everything in the namespace
+//!    ▼
+//!  command                        no file descriptor of ours but stdout and stderr
+//! ```
+//!
+//! All mounts are made in a mount namespace that ends with the sandbox, so nothing is left on the
+//! host whichever of the four is killed, and when.
+//!
+//! The stages are the same program started again (`/proc/self/exe`), for unsharing a user namespace
+//! needs a process with one thread. So the binary's `main` begins with [`main_if_sandbox`].
+//!
+//! What a command cannot do: reach a path of the host, see a process of the host, load a library
+//! into our processes, write to our executable (it is only visible through a read-only mount),
+//! gain a privilege by exec, open a device other than the few in `/dev`, write to `/proc/sys`.
+//! What it can: use the host's network, unless the spec says [`Network::None`].
+
+mod capability;
+mod error;
+mod init;
+mod isolation;
+mod launcher;
+mod mounts;
+mod remove;
+mod spec;
+mod supervisor;
+mod sys;
+mod wire;
+
+pub use error::{SandboxError, Step};
+pub use isolation::{Isolation, Probe, Refusal};
+pub use launcher::{Control, Launcher, Stream};
+pub use remove::remove_tree;
+pub use spec::{Bind, Exit, Network, Outcome, Spec, User};
+
+/// First argument of the supervisor stage.
+pub(crate) const SUPERVISOR_ARG: &str = "__sandbox";
+
+/// First argument of the init stage.
+pub(crate) const INIT_ARG: &str = "__sandbox-init";
+
+/// Becomes a stage of a sandbox and never returns, when this process was started as one.
+///
+/// Call it first thing in `main`, before any thread, file or allocator trick exists.
+#[expect(
+    clippy::exit,
+    reason = "a stage is the whole process; nothing of the caller's main may run"
+)]
+pub fn main_if_sandbox() {
+    match std::env::args_os().nth(1) {
+        Some(arg) if arg == SUPERVISOR_ARG => std::process::exit(supervisor::main()),
+        Some(arg) if arg == INIT_ARG => std::process::exit(init::main()),
+        _ => {}
+    }
+}

@@ -1,0 +1,69 @@
+//! Which capabilities a command keeps.
+
+use rustix::io;
+use rustix::thread::{self, CapabilitySet, CapabilitySets};
+
+/// What Docker leaves a container's root: enough for package managers, not to touch the host.
+const KEPT: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::MKNOD)
+    .union(CapabilitySet::NET_RAW)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETFCAP)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::AUDIT_WRITE);
+
+/// Capabilities have numbers below this: the kernel's sets have 64 bits.
+const BITS: u32 = 64;
+
+/// Removes everything but [`KEPT`] from what any program run from here on can have.
+///
+/// Without `pivot_root` the old root is still under the new one, and `chroot` is the way there: so
+/// `may_chroot` says whether that capability stays.
+pub(crate) fn bound(may_chroot: bool) -> io::Result<()> {
+    let kept = if may_chroot { KEPT } else { KEPT.difference(CapabilitySet::SYS_CHROOT) };
+    for bit in 0..BITS {
+        let one = CapabilitySet::from_bits_retain(1 << bit);
+        if kept.contains(one) {
+            continue;
+        }
+        match thread::capability_is_in_bounding_set(one) {
+            Ok(true) => thread::remove_capability_from_bounding_set(one)?,
+            Ok(false) => {}
+            // Past the last capability that this kernel knows.
+            Err(io::Errno::INVAL) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    thread::clear_ambient_capability_set()?;
+    let now = thread::capabilities(None)?;
+    thread::set_capabilities(None, CapabilitySets { inheritable: CapabilitySet::empty(), ..now })
+}
+
+/// Keeps every capability we hold across the next exec, also when our uid is not 0.
+pub(crate) fn keep_across_exec() -> io::Result<()> {
+    let now = thread::capabilities(None)?;
+    thread::set_capabilities(None, CapabilitySets { inheritable: now.permitted, ..now })?;
+    for bit in 0..BITS {
+        let one = CapabilitySet::from_bits_retain(1 << bit);
+        if now.permitted.contains(one) {
+            thread::configure_capability_in_ambient_set(one, true)?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives up every capability, now and after exec.
+pub(crate) fn drop_all() -> io::Result<()> {
+    let none = CapabilitySet::empty();
+    thread::set_capabilities(
+        None,
+        CapabilitySets { effective: none, permitted: none, inheritable: none },
+    )
+}

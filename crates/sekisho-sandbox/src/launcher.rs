@@ -1,0 +1,308 @@
+//! The caller's side: start, stream, wait, kill.
+
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, poll};
+
+use crate::error::SandboxError;
+use crate::isolation::{Isolation, Probe, Refusal};
+use crate::spec::{Network, Outcome, Spec, User};
+use crate::wire::{self, Report, Request};
+
+/// How much of the command's output is passed on at once, at most.
+const CHUNK_BYTES: usize = 16 << 10;
+
+/// Which of its outputs a command wrote to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Kills the command from another thread. Clones are the same switch; it cannot be undone.
+#[derive(Clone, Debug)]
+pub struct Control(Arc<OwnedFd>);
+
+impl Control {
+    /// A switch that is off.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn new() -> Result<Self, SandboxError> {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let fd = rustix::event::eventfd(0, flags)
+            .map_err(|error| SandboxError::Start { source: error.into() })?;
+        Ok(Self(Arc::new(fd)))
+    }
+
+    /// Ends every command that runs, or will be run, with this switch.
+    pub fn kill(&self) {
+        // It fails only when the counter is full, and then it is on already.
+        let _ = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
+    }
+}
+
+/// Starts sandboxes, by starting a program whose `main` begins with
+/// [`main_if_sandbox`](crate::main_if_sandbox).
+#[derive(Clone, Debug)]
+pub struct Launcher {
+    program: PathBuf,
+}
+
+impl Default for Launcher {
+    /// The program is this process's own.
+    fn default() -> Self {
+        Self { program: PathBuf::from("/proc/self/exe") }
+    }
+}
+
+impl Launcher {
+    /// With another program; for tests, whose own `main` is not theirs.
+    pub fn with_program(program: impl Into<PathBuf>) -> Self {
+        Self { program: program.into() }
+    }
+
+    /// Runs the command and waits for its end, passing on what it writes as it writes it.
+    ///
+    /// Blocks: call it on a thread of its own, and not on one that may end earlier, for the kernel ends
+    /// the sandbox with the thread that started it. When this returns, nothing of the sandbox is left
+    /// but what is in [`Spec::writable`]. A command that exits with another code than 0 is no error.
+    ///
+    /// # Errors
+    /// [`SandboxError`] by variant.
+    pub fn run(
+        &self,
+        spec: &Spec,
+        control: &Control,
+        output: &mut dyn FnMut(Stream, &[u8]),
+    ) -> Result<Outcome, SandboxError> {
+        check(spec)?;
+        self.start(&Request { spec: spec.clone(), probe: false }, control, output)
+    }
+
+    /// Finds out, by making an empty sandbox below `folder`, what works here and why nothing better.
+    ///
+    /// `folder` must exist, be writable, and lie on the file system that will be built on.
+    ///
+    /// # Errors
+    /// Only when folders cannot be made there; that no sandbox can be made is an answer.
+    pub fn probe(&self, folder: &std::path::Path) -> io::Result<Probe> {
+        let mut probe = Probe { isolation: None, refusals: Vec::new() };
+        for isolation in [Isolation::Privileged, Isolation::SingleId] {
+            let base = folder.join(format!("probe-{}-{isolation:?}", std::process::id()));
+            let request = Request { spec: probe_spec(isolation, base.clone()), probe: true };
+            for name in ["upper", "work", "mnt"] {
+                std::fs::create_dir_all(base.join(name))?;
+            }
+            let result =
+                Control::new().and_then(|control| self.start(&request, &control, &mut |_, _| {}));
+            crate::remove_tree(&base)?;
+            match result {
+                Ok(_) => {
+                    probe.isolation = Some(isolation);
+                    break;
+                }
+                Err(reason) => probe.refusals.push(Refusal { isolation, reason }),
+            }
+        }
+        Ok(probe)
+    }
+
+    fn start(
+        &self,
+        request: &Request,
+        control: &Control,
+        output: &mut dyn FnMut(Stream, &[u8]),
+    ) -> Result<Outcome, SandboxError> {
+        let start = |source| SandboxError::Start { source };
+        let (ours, theirs) = UnixStream::pair().map_err(start)?;
+        let mut child = Command::new(&self.program)
+            .arg(crate::SUPERVISOR_ARG)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(start)?;
+        let ended = talk(&mut child, &ours, request, control, output);
+        // Also after an error: hanging up makes the supervisor end everything and then itself.
+        drop(ours);
+        child.wait().map_err(start)?;
+        match ended? {
+            End::Report(report) => report.into_outcome(&request.spec),
+            End::Silence => Err(SandboxError::Vanished),
+            End::Cancelled => Err(SandboxError::Cancelled),
+            End::TimedOut(after) => Err(SandboxError::TimedOut { after }),
+        }
+    }
+}
+
+enum End {
+    Report(Report),
+    Silence,
+    Cancelled,
+    TimedOut(Duration),
+}
+
+fn check(spec: &Spec) -> Result<(), SandboxError> {
+    let bad = |reason| Err(SandboxError::Spec { reason });
+    if spec.args.is_empty() {
+        return bad("there is no program to run");
+    }
+    if spec.lower.len() > crate::mounts::MAX_LOWER {
+        return bad("there are more layers than overlayfs can stack (499)");
+    }
+    let nul = |text: &String| text.contains('\0');
+    if spec.args.iter().any(nul) || spec.env.iter().any(|(name, value)| nul(name) || nul(value)) {
+        return bad("an argument or variable holds a NUL byte");
+    }
+    if spec.env.iter().any(|(name, _)| name.is_empty() || name.contains('=')) {
+        return bad("a variable's name is empty or holds `=`");
+    }
+    Ok(())
+}
+
+fn probe_spec(isolation: Isolation, base: PathBuf) -> Spec {
+    Spec {
+        isolation,
+        lower: Vec::new(),
+        mountpoint: base.join("mnt"),
+        writable: base,
+        args: Vec::new(),
+        env: Vec::new(),
+        current_dir: "/".to_owned(),
+        user: User::default(),
+        hostname: "probe".to_owned(),
+        network: Network::Host,
+        binds: Vec::new(),
+        timeout: None,
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the deadline of a process is wall time")]
+fn talk(
+    child: &mut Child,
+    socket: &UnixStream,
+    request: &Request,
+    control: &Control,
+    output: &mut dyn FnMut(Stream, &[u8]),
+) -> Result<End, SandboxError> {
+    let start = |source| SandboxError::Start { source };
+    // One for each stage. A stage that has given up reads neither, but has said why.
+    let _ = wire::send(socket, request).and_then(|()| wire::send(socket, request));
+    let timeout = request.spec.timeout;
+    let deadline = timeout.map(|after| Instant::now() + after);
+    let mut pipes = [
+        (child.stdout.take().map(OwnedFd::from), Stream::Stdout),
+        (child.stderr.take().map(OwnedFd::from), Stream::Stderr),
+    ];
+    let mut answer = Vec::new();
+    let mut talking = true;
+    while talking || pipes.iter().any(|(pipe, _)| pipe.is_some()) {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let ready = wait(control, talking.then_some(socket), &pipes, left).map_err(start)?;
+        match (ready.cancelled, timeout) {
+            (true, _) => return Ok(End::Cancelled),
+            (false, Some(after)) if left == Some(Duration::ZERO) => {
+                return Ok(End::TimedOut(after));
+            }
+            (false, _) => {}
+        }
+        if ready.socket {
+            talking = read_answer(socket, &mut answer).map_err(start)?;
+        }
+        for (index, (pipe, stream)) in pipes.iter_mut().enumerate() {
+            if ready.pipes[index] && !forward(pipe.as_ref(), *stream, output).map_err(start)? {
+                *pipe = None;
+            }
+        }
+    }
+    Ok(match wire::receive(answer.as_slice()) {
+        Ok(report) => End::Report(report),
+        Err(_) => End::Silence,
+    })
+}
+
+struct Ready {
+    cancelled: bool,
+    socket: bool,
+    pipes: [bool; 2],
+}
+
+fn wait(
+    control: &Control,
+    socket: Option<&UnixStream>,
+    pipes: &[(Option<OwnedFd>, Stream); 2],
+    left: Option<Duration>,
+) -> io::Result<Ready> {
+    let socket = socket.map(AsFd::as_fd);
+    let all = [
+        Some(control.0.as_fd()),
+        socket,
+        pipes[0].0.as_ref().map(AsFd::as_fd),
+        pipes[1].0.as_ref().map(AsFd::as_fd),
+    ];
+    let open: Vec<BorrowedFd<'_>> = all.iter().flatten().copied().collect();
+    let mut fds: Vec<_> =
+        open.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    // One millisecond more, so that the deadline has passed when poll says so.
+    let timeout = left.and_then(|left| Timespec::try_from(left + Duration::from_millis(1)).ok());
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut answers = fds.iter().map(|fd| !fd.revents().is_empty());
+    let mut next = |present: bool| present && answers.next().unwrap_or(false);
+    Ok(Ready {
+        cancelled: next(true),
+        socket: next(socket.is_some()),
+        pipes: [next(pipes[0].0.is_some()), next(pipes[1].0.is_some())],
+    })
+}
+
+/// False at the end.
+fn read_answer(mut socket: &UnixStream, answer: &mut Vec<u8>) -> io::Result<bool> {
+    let mut chunk = [0; 4096];
+    match socket.read(&mut chunk) {
+        Ok(0) => Ok(false),
+        Ok(read) if answer.len() + read > wire::MAX_MESSAGE_BYTES => {
+            Err(io::Error::other(format!("a report of more than {read} bytes")))
+        }
+        Ok(read) => {
+            answer.extend_from_slice(&chunk[..read]);
+            Ok(true)
+        }
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
+        // The stages ended before they read all of the request.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// False at the end.
+fn forward(
+    pipe: Option<&OwnedFd>,
+    stream: Stream,
+    output: &mut dyn FnMut(Stream, &[u8]),
+) -> io::Result<bool> {
+    let Some(pipe) = pipe else { return Ok(false) };
+    let mut chunk = [0; CHUNK_BYTES];
+    match rustix::io::read(pipe, &mut chunk) {
+        Ok(0) => Ok(false),
+        Ok(read) => {
+            output(stream, &chunk[..read]);
+            Ok(true)
+        }
+        Err(rustix::io::Errno::INTR) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,8 @@
+//! The sandbox on the kernel that runs the tests.
+
+#[cfg(test)]
+mod rootfs;
+#[cfg(test)]
+mod sandbox;
+#[cfg(test)]
+mod unprivileged;

@@ -1,0 +1,103 @@
+//! The same tests once more as an ordinary user, when they run as root; and the caller's death.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use sekisho_sandbox::Isolation;
+use tempfile::TempDir;
+
+/// Nobody in particular.
+const UID: u32 = 12345;
+
+fn copy(from: &Path, to: &Path) {
+    fs::copy(from, to).unwrap();
+    fs::set_permissions(to, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn ordinary_user_gets_the_same() {
+    if Isolation::choose() == Isolation::SingleId {
+        println!("skipped: needs root (the other tests ran as an ordinary user)");
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let helper = dir.path().join("helper");
+    copy(env!("CARGO_BIN_EXE_sekisho-sandbox-helper").as_ref(), &helper);
+    let tests = dir.path().join("tests");
+    copy(&std::env::current_exe().unwrap(), &tests);
+    let tmp = dir.path().join("tmp");
+    fs::create_dir(&tmp).unwrap();
+    chown(&tmp, Some(UID), Some(UID)).unwrap();
+    let output = Command::new(&tests)
+        .args(["sandbox::", "--test-threads=2"])
+        .env("SEKISHO_TEST_HELPER", &helper)
+        .env("TMPDIR", &tmp)
+        .current_dir(&tmp)
+        .uid(UID)
+        .gid(UID)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("13 passed"), "{text}");
+}
+
+/// Run by [`killed_caller_leaves_nothing`] in a process of its own.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "told by the parent test through the environment")]
+fn child_of_killed_caller() {
+    let Some(stamp) = std::env::var_os("SEKISHO_TEST_STAMP") else { return };
+    let world = crate::sandbox::World::new(Isolation::choose());
+    let mut spec = world.spec("(sleep 4242 &) ; echo > /ready/go; sleep 4242");
+    spec.args.push(stamp.to_str().unwrap().to_owned());
+    spec.timeout = None;
+    spec.binds = vec![sekisho_sandbox::Bind {
+        source: stamp.into(),
+        target: "/ready".into(),
+        read_only: false,
+    }];
+    let result = crate::sandbox::run(&spec);
+    panic!("nobody killed us: {result:?}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "waits for another process, within a bound")]
+fn killed_caller_leaves_nothing() {
+    let stamp = TempDir::new().unwrap();
+    let tmp = TempDir::new().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["unprivileged::child_of_killed_caller", "--exact"])
+        .env("SEKISHO_TEST_STAMP", stamp.path())
+        .env("TMPDIR", tmp.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begin = SystemTime::now();
+    let wait = |what: &str, ready: &dyn Fn() -> bool| {
+        while !ready() {
+            assert!(begin.elapsed().unwrap() < Duration::from_mins(1), "still waiting: {what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    wait("the command runs", &|| stamp.path().join("go").exists());
+    assert!(processes_of(stamp.path()) > 0);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait("everything is gone", &|| processes_of(stamp.path()) == 0);
+}
+
+/// How many processes have this folder's name among their arguments.
+fn processes_of(dir: &Path) -> usize {
+    let needle = dir.to_str().unwrap();
+    let has = |entry: std::io::Result<fs::DirEntry>| {
+        let arguments = fs::read(entry.ok()?.path().join("cmdline")).ok()?;
+        String::from_utf8_lossy(&arguments).contains(needle).then_some(())
+    };
+    fs::read_dir("/proc").unwrap().filter_map(has).count()
+}
