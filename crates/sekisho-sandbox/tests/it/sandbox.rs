@@ -18,7 +18,6 @@ pub(crate) struct World {
 }
 
 /// The helper program; a test that runs as another user gets a copy it may read.
-#[expect(clippy::disallowed_methods, reason = "this is the tests' main")]
 pub(crate) fn launcher() -> Launcher {
     Launcher::with_program(
         std::env::var_os("SEKISHO_TEST_HELPER")

@@ -19,6 +19,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "says what it skipped")]
 fn ordinary_user_gets_the_same() {
     if Isolation::choose() == Isolation::SingleId {
         println!("skipped: needs root (the other tests ran as an ordinary user)");
@@ -49,7 +50,6 @@ fn ordinary_user_gets_the_same() {
 
 /// Run by [`killed_caller_leaves_nothing`] in a process of its own.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "told by the parent test through the environment")]
 fn child_of_killed_caller() {
     let Some(stamp) = std::env::var_os("SEKISHO_TEST_STAMP") else { return };
     let world = crate::sandbox::World::new(Isolation::choose());
