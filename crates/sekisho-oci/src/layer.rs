@@ -3,7 +3,7 @@
 //! ```text
 //! [gzip | zstd | plain]   decompress(): by magic, with a budget of bytes
 //!   └─ tar                walk(): for each entry
-//!        [pax global]     refused unless harmless
+//!        [pax global]     refused unless it changes nothing that matters
 //!        [pax | GNU long] long names, links, sizes, times, xattrs of the next entry
 //!        header           512 bytes, checksum
 //!        data             padded to 512 bytes
@@ -15,6 +15,7 @@
 
 mod decompress;
 mod entry;
+mod extend;
 mod header;
 mod path;
 mod pax;
@@ -26,7 +27,7 @@ mod tests;
 
 pub use decompress::{BudgetExceeded, Compression, Decoder, decompress};
 pub use entry::{Entry, EntryKind, OPAQUE_MARKER, WHITEOUT_PREFIX, Whiteout, opaque, whiteout};
-pub use path::{PathProblem, display, normalise};
+pub use path::{PathProblem, display_path, normalise};
 pub use read::{AbsolutePaths, AfterEnd, Limits, ReadError, Summary, read, walk};
 pub use write::{WriteError, Writer};
 

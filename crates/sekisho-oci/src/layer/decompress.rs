@@ -90,7 +90,7 @@ impl<R: Read> Decoder<R> {
     }
 
     /// How many decompressed bytes were read so far.
-    pub fn bytes(&self) -> u64 {
+    pub fn decompressed_bytes(&self) -> u64 {
         self.budget - self.left
     }
 }
@@ -119,7 +119,7 @@ impl<R: Read> fmt::Debug for Decoder<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Decoder")
             .field("compression", &self.compression)
-            .field("bytes", &self.bytes())
+            .field("bytes", &self.decompressed_bytes())
             .finish_non_exhaustive()
     }
 }

@@ -117,7 +117,7 @@ impl Entry {
 
     /// The path for people: what is not UTF-8 is replaced.
     pub fn display_path(&self) -> String {
-        path::display(&self.path)
+        path::display_path(&self.path)
     }
 
     /// What the entry removes, if it is a whiteout.

@@ -13,8 +13,10 @@ pub enum PathProblem {
     Parent,
     /// It holds a NUL byte.
     Nul,
-    /// It is empty, or its last component names no file.
+    /// It is empty, or names the root where a file is meant.
     Empty,
+    /// It has an empty or `.` component, or `/` at its end.
+    NotNormal,
 }
 
 impl fmt::Display for PathProblem {
@@ -23,7 +25,8 @@ impl fmt::Display for PathProblem {
             Self::Absolute => "is absolute",
             Self::Parent => "leads out of its folder with `..`",
             Self::Nul => "holds a NUL byte",
-            Self::Empty => "names no file",
+            Self::Empty => "names the root or nothing",
+            Self::NotNormal => "has an empty or `.` component",
         })
     }
 }
@@ -68,7 +71,7 @@ pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
 }
 
 /// A path for people: what is not UTF-8 is replaced, control characters are escaped.
-pub fn display(path: &[u8]) -> String {
+pub fn display_path(path: &[u8]) -> String {
     let mut text = String::new();
     for character in String::from_utf8_lossy(path).chars() {
         if character.is_control() {
@@ -103,6 +106,6 @@ mod tests {
         }
         let root = normalise(b"//a", AbsolutePaths::MakeRelative);
         assert_eq!(root, Ok(b"a".to_vec()));
-        assert_eq!(display(b"a\n\xff"), "a\\n\u{fffd}");
+        assert_eq!(display_path(b"a\n\xff"), "a\\n\u{fffd}");
     }
 }

@@ -2,8 +2,11 @@
 
 use std::io::{self, Read};
 
+use super::BLOCK;
 use super::decompress::{BudgetExceeded, Compression, decompress};
 use super::entry::Entry;
+use super::extend::Pending;
+use super::header::Header;
 use super::path::{self, PathProblem};
 
 /// What a layer may be at most. All are checked before memory is given out.
@@ -105,7 +108,7 @@ pub enum ReadError {
         what: String,
     },
     /// A path or hard link that leads out of the layer.
-    #[error("layer has an unsafe path: `{path}` {problem}", path = path::display(path))]
+    #[error("layer has an unsafe path: `{path}` {problem}", path = path::display_path(path))]
     UnsafePath {
         /// As it stands in the layer.
         path: Vec<u8>,
@@ -113,7 +116,7 @@ pub enum ReadError {
         problem: PathProblem,
     },
     /// The visitor returned this error.
-    #[error("layer entry `{path}` cannot be handled", path = path::display(path))]
+    #[error("layer entry `{path}` cannot be handled", path = path::display_path(path))]
     Visitor {
         /// Of the entry.
         path: Vec<u8>,
@@ -145,6 +148,208 @@ pub fn walk(
     limits: &Limits,
     visitor: &mut dyn FnMut(&Entry, &mut dyn Read) -> io::Result<()>,
 ) -> Result<Summary, ReadError> {
-    let _ = (reader, limits, visitor, BudgetExceeded { budget_bytes: 0 });
-    unimplemented!("the walk")
+    let mut source = Source { reader, offset: 0, limit: limits.total_bytes };
+    let mut headers = 0;
+    let mut entries = 0;
+    let mut trailing_bytes = 0;
+    let mut pending = Pending::default();
+    loop {
+        let start = source.offset;
+        let Some(block) = next_header(&mut source, limits, &mut trailing_bytes)? else {
+            if pending.is_some() {
+                return Err(ReadError::Truncated { offset: source.offset });
+            }
+            break;
+        };
+        headers += 1;
+        if headers > limits.entries {
+            return Err(ReadError::Limit { what: "entries", limit: limits.entries });
+        }
+        let malformed = |problem| ReadError::Malformed { offset: start, problem };
+        let header = Header::parse(&block).map_err(malformed)?;
+        if pending.take_extension(&header, &mut source, limits, start)? {
+            continue;
+        }
+        let (entry, size) = pending.entry(header, limits, start)?;
+        pending = Pending::default();
+        entries += 1;
+        show(&entry, size, &mut source, visitor)?;
+    }
+    let bytes = source.offset;
+    Ok(Summary { compression: Compression::Plain, entries, bytes, trailing_bytes })
+}
+
+/// Shows one entry, and skips what the visitor left of its data.
+fn show(
+    entry: &Entry,
+    size: u64,
+    source: &mut Source<'_>,
+    visitor: &mut dyn FnMut(&Entry, &mut dyn Read) -> io::Result<()>,
+) -> Result<(), ReadError> {
+    let mut data = Data { source, left: size, failed: None };
+    let seen = visitor(entry, &mut data);
+    let Data { left, failed, .. } = data;
+    if let Some(error) = failed {
+        // The visitor's error is only the echo of this one.
+        return Err(error);
+    }
+    seen.map_err(|source| ReadError::Visitor { path: entry.path.clone(), source })?;
+    source.skip(left + padding(size))
+}
+
+/// The next block that is not the end; `None` at the end of the input.
+fn next_header(
+    source: &mut Source<'_>,
+    limits: &Limits,
+    trailing_bytes: &mut u64,
+) -> Result<Option<[u8; BLOCK]>, ReadError> {
+    let start = source.offset;
+    let block = source.block()?.ok_or(ReadError::Truncated { offset: start })?;
+    if block != [0; BLOCK] {
+        return Ok(Some(block));
+    }
+    let second = source.block()?.ok_or(ReadError::Truncated { offset: source.offset })?;
+    if second != [0; BLOCK] {
+        let problem = "one zero block stands where two or none are expected";
+        return Err(ReadError::Malformed { offset: start, problem });
+    }
+    match limits.after_end {
+        AfterEnd::Ignore => {
+            *trailing_bytes = source.drain()?;
+            Ok(None)
+        }
+        AfterEnd::Continue => loop {
+            match source.block()? {
+                None => return Ok(None),
+                Some(block) if block != [0; BLOCK] => return Ok(Some(block)),
+                Some(_) => {}
+            }
+        },
+    }
+}
+
+fn padding(size: u64) -> u64 {
+    size.wrapping_neg() % BLOCK as u64
+}
+
+/// Counts what is read, and holds it to the limit.
+pub(super) struct Source<'a> {
+    reader: &'a mut dyn Read,
+    pub(super) offset: u64,
+    limit: u64,
+}
+
+impl Source<'_> {
+    /// Reads what there is; 0 at the end.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
+        loop {
+            match self.reader.read(buffer) {
+                Ok(read) => {
+                    self.offset += read as u64;
+                    if self.offset > self.limit {
+                        return Err(self.over());
+                    }
+                    return Ok(read);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(ReadError::Truncated { offset: self.offset });
+                }
+                Err(error) if error.get_ref().is_some_and(|e| e.is::<BudgetExceeded>()) => {
+                    return Err(self.over());
+                }
+                Err(error) => return Err(ReadError::Io(error)),
+            }
+        }
+    }
+
+    fn over(&self) -> ReadError {
+        ReadError::Limit { what: "decompressed bytes", limit: self.limit }
+    }
+
+    /// One block; `None` when the input is at its end.
+    fn block(&mut self) -> Result<Option<[u8; BLOCK]>, ReadError> {
+        let mut block = [0; BLOCK];
+        let mut have = 0;
+        while have < BLOCK {
+            match self.read(&mut block[have..])? {
+                0 if have == 0 => return Ok(None),
+                0 => return Err(ReadError::Truncated { offset: self.offset }),
+                read => have += read,
+            }
+        }
+        Ok(Some(block))
+    }
+
+    /// The data of an extension header: `size` is checked by the caller.
+    pub(super) fn take(&mut self, size: usize) -> Result<Vec<u8>, ReadError> {
+        let mut data = vec![0; size];
+        let mut have = 0;
+        while have < size {
+            match self.read(&mut data[have..])? {
+                0 => return Err(ReadError::Truncated { offset: self.offset }),
+                read => have += read,
+            }
+        }
+        self.skip(padding(size as u64))?;
+        Ok(data)
+    }
+
+    fn skip(&mut self, mut left: u64) -> Result<(), ReadError> {
+        let mut buffer = [0; 16 * 1024];
+        while left > 0 {
+            let room = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            match self.read(&mut buffer[..room])? {
+                0 => return Err(ReadError::Truncated { offset: self.offset }),
+                read => left -= read as u64,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads to the end; how many bytes there were from the first that is not zero.
+    fn drain(&mut self) -> Result<u64, ReadError> {
+        let mut buffer = [0; 16 * 1024];
+        let mut trailing = 0;
+        loop {
+            match self.read(&mut buffer)? {
+                0 => return Ok(trailing),
+                read if trailing > 0 => trailing += read as u64,
+                read => {
+                    let first = buffer[..read].iter().position(|b| *b != 0);
+                    trailing = first.map_or(0, |first| (read - first) as u64);
+                }
+            }
+        }
+    }
+}
+
+/// What the visitor reads of one entry.
+struct Data<'s, 'a> {
+    source: &'s mut Source<'a>,
+    left: u64,
+    failed: Option<ReadError>,
+}
+
+impl Read for Data<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        if room == 0 {
+            return Ok(0);
+        }
+        let offset = self.source.offset;
+        let error = match self.source.read(&mut buffer[..room]) {
+            Ok(0) => ReadError::Truncated { offset },
+            Ok(read) => {
+                self.left -= read as u64;
+                return Ok(read);
+            }
+            Err(error) => error,
+        };
+        let echo = io::Error::new(io::ErrorKind::UnexpectedEof, error.to_string());
+        // Later reads would give other bytes than those of the entry.
+        self.left = 0;
+        self.failed = Some(error);
+        Err(echo)
+    }
 }

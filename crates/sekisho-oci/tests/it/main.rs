@@ -1,0 +1,4 @@
+//! The layer code beside the `tar` program, and on layers that others made.
+
+mod foreign;
+mod tar_program;
