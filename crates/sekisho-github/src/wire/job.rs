@@ -407,10 +407,7 @@ mod tests {
         assert_eq!(job.variable(variable::TOKEN).unwrap().value.expose(), "hunter2hunter2");
         assert_eq!(job.steps[0].reference.kind, ReferenceType::Script);
         assert!(job.steps[0].enabled);
-        assert_eq!(
-            job.context_data["github"].get("repository").unwrap().as_str(),
-            Some("acme/app")
-        );
+        assert_eq!(job.context_data["github"].0.get("repository").to_text(), "acme/app");
     }
 
     #[test]
