@@ -1,1 +1,28 @@
-//! Packages in an image to findings.
+//! The packages of an image, and the findings about them.
+//!
+//! ```text
+//!  layer ─▶ index_layer ─▶ LayerIndex ─┐   while its bytes arrive; kept by digest
+//!  layer ─▶ index_layer ─▶ LayerIndex ─┼─▶ merge ─▶ Inventory ─▶ inspect ─▶ Report
+//!  layer ─▶ index_layer ─▶ LayerIndex ─┘            at the manifest; reads no layer
+//! ```
+//!
+//! What is read: os-release, the package databases of dpkg (also the split form of distroless
+//! images) and apk, npm lock files and installed npm packages, installed Python packages and
+//! pinned `requirements.txt`. What is recognised and not read, cannot be read, or lies beyond a
+//! limit is listed in `not_assessed`, with the reason: an empty list of findings is only good news
+//! together with an empty list of those.
+
+mod data;
+mod format;
+mod index;
+mod inspect;
+mod merge;
+mod os;
+mod tree;
+mod watch;
+
+pub use data::embedded_advisories;
+pub use index::{ANALYSER, Facts, Found, IndexError, LayerIndex, Limits, index_layer};
+pub use inspect::{DataAge, Report, inspect};
+pub use merge::{Inventory, merge};
+pub use os::{Os, OsRelease};
