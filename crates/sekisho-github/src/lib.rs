@@ -2,7 +2,8 @@
 //!
 //! [`wire`] holds what goes between runner and services, [`rest`] what registers runners,
 //! [`jit`] the blob a runner is configured with, [`lenient`] the case-insensitive reading that
-//! GitHub's own peers rely on. [`hub_api`] is the embedded hub's own and not GitHub's.
+//! GitHub's own peers rely on, [`runner`] the runner's side of broker, run service and results
+//! service. [`hub_api`] is the embedded hub's own and not GitHub's.
 //!
 //! What is *sent* is exact; what is *read* is lenient where real peers differ, and nowhere else.
 
@@ -10,5 +11,7 @@ pub mod hub_api;
 pub mod jit;
 pub mod lenient;
 pub mod rest;
+pub mod retry;
+pub mod runner;
 pub mod secret;
 pub mod wire;

@@ -1,0 +1,85 @@
+//! The one retry helper: capped exponential backoff with jitter.
+
+use std::time::Duration;
+
+use rsa::rand_core::{OsRng, RngCore as _};
+
+/// How often and how patiently to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Tries in all, the first included; at least one is made.
+    pub attempts: u32,
+    /// Delay before the second try.
+    pub base: Duration,
+    /// No delay is longer.
+    pub cap: Duration,
+}
+
+impl Policy {
+    /// For calls of a few milliseconds: three tries within a second.
+    pub const QUICK: Self =
+        Self { attempts: 3, base: Duration::from_millis(100), cap: Duration::from_millis(400) };
+
+    /// The delay before try `attempt` (the second is 1), where `jitter` is in `0.0..=1.0`.
+    ///
+    /// Half of it is certain and half is jitter: a crowd spreads, yet nobody tries at once.
+    pub fn delay(&self, attempt: u32, jitter: f64) -> Duration {
+        let doublings = attempt.saturating_sub(1).min(20);
+        let full = self.base.saturating_mul(1 << doublings).min(self.cap);
+        full.mul_f64(jitter.clamp(0.0, 1.0).mul_add(0.5, 0.5))
+    }
+}
+
+/// Runs `operation` until it succeeds, fails for good, or `policy.attempts` are used up.
+///
+/// Cancel-safe as far as `operation` is: dropping this drops the try that is under way.
+///
+/// # Errors
+/// That of the last try.
+pub async fn retry<T, E, F, Fut>(
+    policy: Policy,
+    is_retryable: impl Fn(&E) -> bool,
+    mut operation: F,
+) -> Result<T, E>
+where
+    F: FnMut(u32) -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    let mut attempt = 0;
+    loop {
+        let error = match operation(attempt).await {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        attempt += 1;
+        if attempt >= policy.attempts || !is_retryable(&error) {
+            return Err(error);
+        }
+        tokio::time::sleep(policy.delay(attempt, jitter())).await;
+    }
+}
+
+/// A random number in `0.0..=1.0`.
+pub fn jitter() -> f64 {
+    f64::from(OsRng.next_u32()) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_up_to_the_cap() {
+        let policy = Policy {
+            attempts: 9,
+            base: Duration::from_millis(100),
+            cap: Duration::from_millis(700),
+        };
+        let ms = |attempt, jitter| policy.delay(attempt, jitter).as_millis();
+        assert_eq!(
+            [ms(1, 1.0), ms(2, 1.0), ms(3, 1.0), ms(4, 1.0), ms(99, 1.0)],
+            [100, 200, 400, 700, 700]
+        );
+        assert_eq!(ms(3, 0.0), 200);
+    }
+}

@@ -1,0 +1,134 @@
+//! What can go wrong between a runner and its services.
+
+use std::time::Duration;
+
+use crate::jit::JitError;
+use crate::wire::error::kind;
+
+/// A call that failed. No variant holds a URL: signed ones are credentials.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The configuration cannot be used.
+    #[error("the runner's configuration cannot be used")]
+    Config {
+        /// Why.
+        #[source]
+        source: JitError,
+    },
+    /// A URL that a service sent is none.
+    #[error("{what} is not an http or https URL")]
+    Url {
+        /// Which one.
+        what: &'static str,
+    },
+    /// The job message lacks something that the job cannot do without.
+    #[error("the job message has no {what}")]
+    Message {
+        /// What.
+        what: &'static str,
+    },
+    /// No rustls crypto provider is installed; the binary does that first thing.
+    #[error("no TLS crypto provider is installed in this process")]
+    NoCryptoProvider,
+    /// The HTTP client could not be made.
+    #[error("the HTTP client cannot be made")]
+    Build {
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The assertion could not be signed.
+    #[error("the client assertion cannot be signed")]
+    Sign {
+        /// Why.
+        #[source]
+        source: jsonwebtoken::errors::Error,
+    },
+    /// The network failed.
+    #[error("{operation} failed")]
+    Transport {
+        /// What was tried.
+        operation: &'static str,
+        /// Why; without its URL.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// No whole answer in time.
+    #[error("{operation} got no answer within {deadline:?}")]
+    Deadline {
+        /// What was tried.
+        operation: &'static str,
+        /// How long it was waited for.
+        deadline: Duration,
+    },
+    /// The service said no.
+    #[error("{operation} was answered {status}{}: {message}", .kind.as_ref().map(|k| format!(" {k}")).unwrap_or_default())]
+    Status {
+        /// What was tried.
+        operation: &'static str,
+        /// The HTTP status.
+        status: u16,
+        /// The broker's `errorKind`, or the token endpoint's `error`.
+        kind: Option<String>,
+        /// The service's words, shortened.
+        message: String,
+    },
+    /// The answer is too long, or not what was asked for.
+    #[error("{operation} was answered with {reason}")]
+    Body {
+        /// What was tried.
+        operation: &'static str,
+        /// What is wrong with the answer; never its content.
+        reason: String,
+    },
+    /// A log file could not be read.
+    #[error("the log could not be read")]
+    ReadLog {
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl ClientError {
+    /// The HTTP status, when a service answered with one.
+    pub fn status(&self) -> Option<u16> {
+        if let Self::Status { status, .. } = self { Some(*status) } else { None }
+    }
+
+    /// The broker's `errorKind`, or the token endpoint's `error`.
+    pub fn kind(&self) -> Option<&str> {
+        if let Self::Status { kind, .. } = self { kind.as_deref() } else { None }
+    }
+
+    /// Whether the registration is gone, so that trying again is useless.
+    pub fn is_unregistered(&self) -> bool {
+        let gone = [
+            crate::wire::oauth::INVALID_CLIENT,
+            kind::RUNNER_NOT_FOUND,
+            kind::HOSTED_RUNNER_DEPROVISIONED,
+        ];
+        self.kind().is_some_and(|k| gone.iter().any(|g| g.eq_ignore_ascii_case(k)))
+    }
+
+    /// Whether the broker refuses this version of the runner.
+    pub fn is_version_too_old(&self) -> bool {
+        self.kind().is_some_and(|k| k.eq_ignore_ascii_case(kind::RUNNER_VERSION_TOO_OLD))
+    }
+
+    /// Whether the same call may succeed later: network, deadline, 408, 429, 5xx.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Transport { .. } | Self::Deadline { .. } => true,
+            Self::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
+            Self::Config { .. }
+            | Self::Url { .. }
+            | Self::Message { .. }
+            | Self::NoCryptoProvider
+            | Self::Build { .. }
+            | Self::Sign { .. }
+            | Self::Body { .. }
+            | Self::ReadLog { .. } => false,
+        }
+    }
+}
