@@ -1,0 +1,332 @@
+//! A set of policies: loaded strictly, then asked.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use cedar_policy::{
+    Authorizer, Context, Decision as CedarDecision, Effect, Entities, Entity, EntityUid, Policy,
+    PolicyId, PolicySet, Request, Schema, ValidationMode, Validator,
+};
+use jiff::Timestamp;
+use miette::Diagnostic;
+use sekisho_advisory::Finding;
+use sekisho_types::Digest;
+
+use crate::entities::{self, EntityError, FindingClass};
+use crate::facts::{Content, Identity, Target};
+use crate::verdict::{Mode, Reason, Verdict};
+
+/// The largest text of policies, in bytes: some thousand rules.
+pub const MAX_POLICY_BYTES: usize = 1024 * 1024;
+
+const SCHEMA: &str = include_str!("../policies/schema.cedarschema");
+const DEFAULT: &str = include_str!("../policies/default.cedar");
+
+/// A place in the text of the policies, both from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Line.
+    pub line: usize,
+    /// Column, in characters.
+    pub column: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// Why policies could not be loaded.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PolicyError {
+    /// More than [`MAX_POLICY_BYTES`].
+    #[error("the policies have {0} bytes, more than {MAX_POLICY_BYTES}")]
+    TooLarge(usize),
+    /// No Cedar, or against the schema: an attribute that does not exist, a comparison that cannot be.
+    #[error("{}{message}", at(*place))]
+    Invalid {
+        /// Where, when Cedar says so.
+        place: Option<Place>,
+        /// What Cedar says.
+        message: String,
+    },
+    /// A rule without one of the annotations that explain it.
+    #[error("the policy `{policy}` has no `@{annotation}`")]
+    Annotation {
+        /// Its `@id`, or its position.
+        policy: String,
+        /// `id`, `mode`, `message`, `fix` or `docs`.
+        annotation: &'static str,
+    },
+    /// A `@mode` that is neither `enforce` nor `warn`.
+    #[error("the policy `{policy}` has the mode `{mode}`; use `enforce` or `warn`")]
+    Mode {
+        /// Its `@id`.
+        policy: String,
+        /// What it says.
+        mode: String,
+    },
+    /// Two policies with one `@id`.
+    #[error("there are two policies `{0}`")]
+    Duplicate(String),
+}
+
+fn at(place: Option<Place>) -> String {
+    place.map_or_else(String::new, |place| format!("{place}: "))
+}
+
+/// What a rule says of itself.
+#[derive(Clone, Debug)]
+struct Rule {
+    mode: Mode,
+    message: String,
+    fix: String,
+    docs: String,
+}
+
+/// Policies that were validated, and can be asked.
+#[derive(Debug)]
+pub struct Policies {
+    schema: Schema,
+    /// Rules of each mode, each with all permits.
+    enforced: PolicySet,
+    warning: PolicySet,
+    rules: BTreeMap<String, Rule>,
+    hash: Digest,
+}
+
+impl Policies {
+    /// The policies of a gate that was not told otherwise.
+    #[expect(clippy::expect_used, reason = "the text is part of this crate, and tested")]
+    pub fn default_set() -> Self {
+        Self::load(DEFAULT).expect("the default policies are valid")
+    }
+
+    /// Reads policies in Cedar's syntax and validates them against the schema.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError`], with the line where Cedar knows it.
+    pub fn load(text: &str) -> Result<Self, PolicyError> {
+        if text.len() > MAX_POLICY_BYTES {
+            return Err(PolicyError::TooLarge(text.len()));
+        }
+        let (schema, _) = Schema::from_cedarschema_str(SCHEMA)
+            .map_err(|error| PolicyError::Invalid { place: None, message: error.to_string() })?;
+        let parsed: PolicySet =
+            text.parse().map_err(|error: cedar_policy::ParseErrors| invalid(text, &error))?;
+        let validation = Validator::new(schema.clone()).validate(&parsed, ValidationMode::Strict);
+        if let Some(error) = validation.validation_errors().next() {
+            return Err(invalid(text, error));
+        }
+        let hash = Digest::sha256(format!("{SCHEMA}\0{text}").as_bytes());
+        let mut this = Self {
+            schema,
+            enforced: PolicySet::new(),
+            warning: PolicySet::new(),
+            rules: BTreeMap::new(),
+            hash,
+        };
+        let mut seen = Vec::new();
+        for policy in parsed.policies() {
+            let id = annotation(policy, policy.id().as_ref(), "id")?;
+            if seen.contains(&id) {
+                return Err(PolicyError::Duplicate(id));
+            }
+            this.add(policy, &id)?;
+            seen.push(id);
+        }
+        Ok(this)
+    }
+
+    fn add(&mut self, policy: &Policy, id: &str) -> Result<(), PolicyError> {
+        let named = policy.new_id(PolicyId::new(id));
+        let duplicate = |_| PolicyError::Duplicate(id.to_owned());
+        if policy.effect() == Effect::Permit {
+            self.enforced.add(named.clone()).map_err(duplicate)?;
+            return self.warning.add(named).map_err(duplicate);
+        }
+        let mode = match annotation(policy, id, "mode")?.as_str() {
+            "enforce" => Mode::Enforce,
+            "warn" => Mode::Warn,
+            mode => {
+                return Err(PolicyError::Mode { policy: id.to_owned(), mode: mode.to_owned() });
+            }
+        };
+        let rule = Rule {
+            mode,
+            message: annotation(policy, id, "message")?,
+            fix: annotation(policy, id, "fix")?,
+            docs: annotation(policy, id, "docs")?,
+        };
+        self.rules.insert(id.to_owned(), rule);
+        let set = match mode {
+            Mode::Enforce => &mut self.enforced,
+            Mode::Warn => &mut self.warning,
+        };
+        set.add(named).map_err(duplicate)
+    }
+
+    /// Names schema and policies: equal hashes, equal verdicts on equal facts.
+    pub fn hash(&self) -> &Digest {
+        &self.hash
+    }
+
+    /// May this identity push here?
+    pub fn may_push(&self, identity: &Identity, target: &Target) -> Verdict {
+        let about = [
+            format!("{} (event `{}`)", identity.repository, identity.event_name),
+            format!("to `{}`", target.repository),
+        ];
+        let about = about.join(" ");
+        let resource = entities::repository(target);
+        let matched = self.ask(identity, "push", resource);
+        Verdict::of(matched.into_iter().map(|id| self.reason(&id, vec![about.clone()])).collect())
+    }
+
+    /// May this content ship? `now` tells how old findings and data are.
+    pub fn may_ship(
+        &self,
+        identity: &Identity,
+        target: &Target,
+        content: &Content,
+        now: Timestamp,
+    ) -> Verdict {
+        let resource = entities::image(target, content, now);
+        let mut reasons: Vec<Reason> = self
+            .ask(identity, "ship", resource)
+            .into_iter()
+            .map(|id| self.reason(&id, about(&id, content)))
+            .collect();
+
+        let mut answers: HashMap<FindingClass, Vec<String>> = HashMap::new();
+        let mut carried: BTreeMap<String, Vec<Finding>> = BTreeMap::new();
+        for finding in &content.findings {
+            let class = FindingClass::of(finding, now);
+            let matched = answers
+                .entry(class)
+                .or_insert_with_key(|class| self.ask(identity, "carry", class.entity()));
+            for id in matched {
+                carried.entry(id.clone()).or_default().push(finding.clone());
+            }
+        }
+        for (id, mut findings) in carried {
+            findings.sort_by_key(|finding| std::cmp::Reverse((finding.severity, finding.score)));
+            reasons.push(Reason { findings, ..self.reason(&id, vec![]) });
+        }
+        Verdict::of(reasons)
+    }
+
+    /// The ids of the rules that match, of both modes.
+    fn ask(
+        &self,
+        identity: &Identity,
+        action: &str,
+        resource: Result<Entity, EntityError>,
+    ) -> Vec<String> {
+        match self.try_ask(identity, action, resource) {
+            Ok(ids) => ids,
+            // What cannot be asked was not permitted.
+            Err(EntityError) => vec![UNANSWERED.to_owned()],
+        }
+    }
+
+    fn try_ask(
+        &self,
+        identity: &Identity,
+        action: &str,
+        resource: Result<Entity, EntityError>,
+    ) -> Result<Vec<String>, EntityError> {
+        let (principal, resource) = (entities::workflow(identity)?, resource?);
+        let action: EntityUid = format!("Action::\"{action}\"").parse().map_err(|_| EntityError)?;
+        let (principal_uid, resource_uid) = (principal.uid(), resource.uid());
+        let entities = Entities::from_entities([principal, resource], Some(&self.schema))
+            .map_err(|_| EntityError)?;
+        let request =
+            Request::new(principal_uid, action, resource_uid, Context::empty(), Some(&self.schema))
+                .map_err(|_| EntityError)?;
+
+        let enforced = Authorizer::new().is_authorized(&request, &self.enforced, &entities);
+        let warning = Authorizer::new().is_authorized(&request, &self.warning, &entities);
+        let mut ids = Vec::new();
+        if enforced.decision() == CedarDecision::Deny {
+            ids.extend(enforced.diagnostics().reason().map(ToString::to_string));
+            if ids.is_empty() {
+                ids.push(NO_PERMIT.to_owned());
+            }
+        }
+        if enforced.diagnostics().errors().next().is_some() {
+            ids.push(UNANSWERED.to_owned());
+        }
+        if warning.decision() == CedarDecision::Deny {
+            ids.extend(warning.diagnostics().reason().map(ToString::to_string));
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    fn reason(&self, id: &str, about: Vec<String>) -> Reason {
+        match self.rules.get(id) {
+            Some(rule) => Reason {
+                rule: id.to_owned(),
+                mode: rule.mode,
+                message: rule.message.clone(),
+                fix: rule.fix.clone(),
+                docs: rule.docs.clone(),
+                about,
+                findings: vec![],
+            },
+            None => Reason {
+                rule: id.to_owned(),
+                mode: Mode::Enforce,
+                message: match id {
+                    NO_PERMIT => "no policy permits it".to_owned(),
+                    _ => "a policy could not be evaluated".to_owned(),
+                },
+                fix: "ask who keeps the gate's policies".to_owned(),
+                docs: String::new(),
+                about,
+                findings: vec![],
+            },
+        }
+    }
+}
+
+/// No rule matched, but nothing permits either.
+const NO_PERMIT: &str = "no-permit";
+
+/// A rule failed while it was evaluated, or the facts could not be told.
+const UNANSWERED: &str = "policy-error";
+
+/// What a rule about the whole image is about, for those of the default set.
+fn about(rule: &str, content: &Content) -> Vec<String> {
+    let not_assessed = |unreadable: bool| {
+        let wanted = content
+            .not_assessed
+            .iter()
+            .filter(move |it| entities::is_unreadable(it.reason) == unreadable);
+        wanted.map(ToString::to_string).collect()
+    };
+    match rule {
+        "unreadable-content" => not_assessed(true),
+        "unjudged-content" => not_assessed(false),
+        _ => vec![],
+    }
+}
+
+fn annotation(policy: &Policy, id: &str, name: &'static str) -> Result<String, PolicyError> {
+    let text = policy.annotation(name).filter(|text| !text.is_empty());
+    text.map(str::to_owned)
+        .ok_or_else(|| PolicyError::Annotation { policy: id.to_owned(), annotation: name })
+}
+
+/// An error of Cedar's, with the place that its first label names.
+fn invalid(text: &str, error: &dyn Diagnostic) -> PolicyError {
+    let offset = error.labels().and_then(|mut labels| labels.next()).map(|label| label.offset());
+    let place = offset.and_then(|offset| text.get(..offset)).map(|before| Place {
+        line: before.matches('\n').count() + 1,
+        column: before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1,
+    });
+    PolicyError::Invalid { place, message: error.to_string() }
+}

@@ -1,0 +1,355 @@
+//! Each rule of the default set by example, then what must hold for any facts.
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use sekisho_advisory::{Finding, NotAssessed};
+use sekisho_types::Severity;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+fn identity() -> Identity {
+    Identity {
+        issuer: "http://127.0.0.1/_services/token".into(),
+        repository: "acme/app".into(),
+        repository_id: "7".into(),
+        repository_owner: "acme".into(),
+        repository_owner_id: "3".into(),
+        event_name: "push".into(),
+        git_ref: "refs/heads/main".into(),
+        job_workflow_ref: "sekisho/pipeline/.github/workflows/image.yml@refs/tags/v1".into(),
+        ..Identity::default()
+    }
+}
+
+fn target(name: &str, identity: &Identity) -> Target {
+    Target::of(&name.parse().unwrap(), identity, Some("local"))
+}
+
+fn finding(severity: Severity, fixed: Option<&str>) -> Finding {
+    Finding {
+        id: "GHSA-35jh-r3h4-6jhm".into(),
+        aliases: vec!["CVE-2021-23337".into()],
+        severity,
+        score: None,
+        ecosystem: "npm".parse().unwrap(),
+        package: "lodash".into(),
+        installed: "4.17.15".into(),
+        fixed: fixed.map(str::to_owned),
+        summary: String::new(),
+        url: String::new(),
+        published: None,
+        layer: None,
+        path: "app/package-lock.json".into(),
+        dev: false,
+    }
+}
+
+fn not_assessed(reason: sekisho_advisory::Reason) -> NotAssessed {
+    NotAssessed {
+        reason,
+        subject: "app/package-lock.json".into(),
+        detail: "it is no JSON".into(),
+        path: None,
+        layer: None,
+    }
+}
+
+/// An image that no rule minds.
+fn content() -> Content {
+    Content {
+        user: "1000".into(),
+        packages: 2,
+        newest_advisory: Some(NOW - SignedDuration::from_hours(24 * 30)),
+        ..Content::default()
+    }
+}
+
+fn rules(verdict: &Verdict) -> Vec<&str> {
+    verdict.reasons.iter().map(|reason| reason.rule.as_str()).collect()
+}
+
+#[track_caller]
+fn check_push(name: &str, identity: &Identity, want: Decision, want_rules: &[&str]) {
+    let verdict = Policies::default_set().may_push(identity, &target(name, identity));
+    assert_eq!((verdict.decision, rules(&verdict)), (want, want_rules.to_vec()), "{name}");
+}
+
+#[track_caller]
+fn check_ship(content: &Content, want: Decision, want_rules: &[&str]) -> Verdict {
+    let identity = identity();
+    let verdict =
+        Policies::default_set().may_ship(&identity, &target("acme/app", &identity), content, NOW);
+    assert_eq!((verdict.decision, rules(&verdict)), (want, want_rules.to_vec()));
+    verdict
+}
+
+#[test]
+fn own_namespace() {
+    let acme = identity();
+    for own in ["acme/app", "acme/app/worker"] {
+        check_push(own, &acme, Decision::Allow, &[]);
+    }
+    for foreign in ["acme/application", "acme/other", "app", "acme-evil/app", "evil/acme/app"] {
+        check_push(foreign, &acme, Decision::Deny, &["own-namespace"]);
+    }
+    // Only the owner that was configured may leave its name away.
+    let local =
+        Identity { repository: "local/app".into(), repository_owner: "local".into(), ..acme };
+    for own in ["app", "app/worker", "local/app"] {
+        check_push(own, &local, Decision::Allow, &[]);
+    }
+    check_push("application", &local, Decision::Deny, &["own-namespace"]);
+    // Registries have names in lower case, GitHub has not.
+    let upper = Identity { repository: "Acme/App".into(), ..identity() };
+    check_push("acme/app", &upper, Decision::Allow, &[]);
+    check_push(
+        "acme/app",
+        &Identity::default(),
+        Decision::Deny,
+        &["own-namespace", "trusted-events"],
+    );
+}
+
+#[test]
+fn trusted_events() {
+    for good in ["push", "release", "workflow_dispatch", "schedule", "merge_group"] {
+        let identity = Identity { event_name: good.into(), ..identity() };
+        check_push("acme/app", &identity, Decision::Allow, &[]);
+    }
+    for bad in ["pull_request", "pull_request_target", "issue_comment", "workflow_run", "Push", ""]
+    {
+        let identity = Identity { event_name: bad.into(), ..identity() };
+        check_push("acme/app", &identity, Decision::Deny, &["trusted-events"]);
+    }
+}
+
+#[test]
+fn severe_with_fix() {
+    let findings = vec![
+        finding(Severity::Medium, Some("4.17.19")),
+        finding(Severity::High, Some("4.17.21")),
+        finding(Severity::Critical, None),
+        finding(Severity::Critical, Some("4.17.20")),
+    ];
+    let verdict = check_ship(
+        &Content { findings, ..content() },
+        Decision::Deny,
+        &["severe-with-fix", "lesser-findings"],
+    );
+    assert_eq!(
+        verdict.message(),
+        "severe-with-fix: critical GHSA-35jh-r3h4-6jhm (CVE-2021-23337) in npm lodash 4.17.15, \
+         fixed in 4.17.20, and 1 more. a critical or high vulnerability that has a fix does not \
+         ship; update the package, and run the workflow again"
+    );
+    let first = verdict.message().chars().take(200).collect::<String>();
+    for word in ["severe-with-fix", "GHSA-35jh-r3h4-6jhm", "4.17.15", "4.17.20", "1 more"] {
+        assert!(first.contains(word), "{word} in {first}");
+    }
+}
+
+#[test]
+fn lesser_findings() {
+    let development = Finding { dev: true, ..finding(Severity::Critical, Some("4.17.21")) };
+    for lesser in [
+        finding(Severity::Critical, None),
+        finding(Severity::Medium, Some("1")),
+        finding(Severity::Unknown, None),
+        development,
+    ] {
+        let findings = vec![lesser];
+        let verdict =
+            check_ship(&Content { findings, ..content() }, Decision::Warn, &["lesser-findings"]);
+        assert_eq!(verdict.message(), "");
+    }
+}
+
+#[test]
+fn unreadable_content() {
+    use sekisho_advisory::Reason::{OverLimit, UnreadableFile};
+    for reason in [UnreadableFile, OverLimit] {
+        let not_assessed = vec![not_assessed(reason)];
+        let content = Content { not_assessed, ..content() };
+        let verdict = check_ship(&content, Decision::Deny, &["unreadable-content"]);
+        assert!(
+            verdict.message().starts_with(
+                "unreadable-content: app/package-lock.json: it is no JSON. what could not be read"
+            ),
+            "{}",
+            verdict.message()
+        );
+    }
+}
+
+#[test]
+fn unjudged_content() {
+    use sekisho_advisory::Reason::{NoAdvisoryData, UnknownOs, UnparsableVersion};
+    for reason in [NoAdvisoryData, UnknownOs, UnparsableVersion] {
+        let not_assessed = vec![not_assessed(reason)];
+        check_ship(&Content { not_assessed, ..content() }, Decision::Warn, &["unjudged-content"]);
+    }
+}
+
+#[test]
+fn root_user() {
+    for root in ["", "0", "root", "0:0", "root:staff"] {
+        let content = Content { user: root.into(), ..content() };
+        check_ship(&content, Decision::Warn, &["root-user"]);
+    }
+    for user in ["1", "65534:0", "app", "rooted"] {
+        check_ship(&Content { user: user.into(), ..content() }, Decision::Allow, &[]);
+    }
+}
+
+#[test]
+fn old_advisories() {
+    let newest_advisory = Some(NOW - SignedDuration::from_hours(24 * 31));
+    let old = Content { newest_advisory, ..content() };
+    check_ship(&old, Decision::Warn, &["old-advisories"]);
+    check_ship(
+        &Content { newest_advisory: None, ..content() },
+        Decision::Warn,
+        &["old-advisories"],
+    );
+    // Nothing to judge: old data does not matter.
+    check_ship(&Content { packages: 0, ..old }, Decision::Allow, &[]);
+}
+
+/// Takes a rule out of the default set, and sees that its test above would fail.
+#[test]
+fn each_rule_is_needed() {
+    let text = include_str!("../policies/default.cedar");
+    let bad_identity = Identity { event_name: "pull_request".into(), ..identity() };
+    let bad_target = target("evil/app", &bad_identity);
+    let bad_content = Content {
+        user: String::new(),
+        packages: 1,
+        findings: vec![finding(Severity::High, Some("2")), finding(Severity::Low, None)],
+        not_assessed: vec![
+            not_assessed(sekisho_advisory::Reason::OverLimit),
+            not_assessed(sekisho_advisory::Reason::UnknownOs),
+        ],
+        newest_advisory: None,
+    };
+    let ask = |policies: &Policies| {
+        let push = policies.may_push(&bad_identity, &bad_target);
+        let verdict = push.and(policies.may_ship(&bad_identity, &bad_target, &bad_content, NOW));
+        let mut ids: Vec<String> = verdict.reasons.into_iter().map(|reason| reason.rule).collect();
+        ids.sort();
+        ids
+    };
+    let all = ask(&Policies::default_set());
+    let parts: Vec<&str> = text.split("\n\n").collect();
+    let mut rules = 0;
+    for (position, part) in parts.iter().enumerate().filter(|(_, part)| part.contains("forbid (")) {
+        let id = part.split('"').nth(1).unwrap();
+        let mut rest = parts.clone();
+        rest.remove(position);
+        let without = Policies::load(&rest.join("\n\n")).unwrap();
+        let want: Vec<String> = all.iter().filter(|rule| *rule != id).cloned().collect();
+        assert_eq!(ask(&without), want, "without {id}");
+        assert_ne!(want, all, "{id} matched nothing");
+        rules += 1;
+    }
+    assert_eq!(rules, 8);
+}
+
+#[test]
+fn without_a_permit_nothing_passes() {
+    let none = Policies::load("").unwrap();
+    let identity = identity();
+    let verdict = none.may_push(&identity, &target("acme/app", &identity));
+    assert_eq!((verdict.decision, rules(&verdict)), (Decision::Deny, vec!["no-permit"]));
+}
+
+const HEAD: &str = r#"@id("a") @mode("enforce") @message("m") @fix("f") @docs("d") "#;
+
+#[track_caller]
+fn check_error(text: &str, want: &str) {
+    assert_eq!(Policies::load(text).unwrap_err().to_string(), want, "{text}");
+}
+
+#[test]
+fn a_bad_policy_is_refused_with_its_place() {
+    let typo = format!(
+        "{HEAD}\nforbid (principal, action == Action::\"carry\", resource)\n  when {{ resource.severty == \"high\" }};"
+    );
+    let error = Policies::load(&typo).unwrap_err();
+    assert!(matches!(&error, PolicyError::Invalid { place: Some(Place { line: 3, .. }), .. }));
+    assert!(error.to_string().contains("severty"), "{error}");
+    let error = Policies::load("permit (principal, action, resource)\n\nforbid").unwrap_err();
+    assert!(matches!(error, PolicyError::Invalid { place: Some(Place { line: 3, .. }), .. }));
+
+    let rest = "forbid (principal, action, resource);";
+    check_error(rest, "the policy `policy0` has no `@id`");
+    check_error(&format!("@id(\"a\") {rest}"), "the policy `a` has no `@mode`");
+    check_error(
+        &format!("{}{rest}", HEAD.replace("enforce", "maybe")),
+        "the policy `a` has the mode `maybe`; use `enforce` or `warn`",
+    );
+    check_error(
+        &format!("{}{rest}", HEAD.replace("@fix(\"f\")", "")),
+        "the policy `a` has no `@fix`",
+    );
+    check_error(&format!("{HEAD}{rest} {HEAD}{rest}"), "there are two policies `a`");
+    let long = " ".repeat(MAX_POLICY_BYTES + 1);
+    assert_eq!(Policies::load(&long).unwrap_err(), PolicyError::TooLarge(long.len()));
+}
+
+#[test]
+fn the_hash_names_the_text() {
+    let permit = "@id(\"p\") permit (principal, action, resource);";
+    let (a, b) = (Policies::load(permit).unwrap(), Policies::load(permit).unwrap());
+    assert_eq!(a.hash(), b.hash());
+    assert_ne!(a.hash(), Policies::default_set().hash());
+}
+
+fn any_finding() -> impl Strategy<Value = Finding> {
+    (0..5_usize, any::<bool>(), any::<bool>(), "[a-c]", -3000..3000_i64).prop_map(
+        |(severity, fixed, dev, package, hours)| Finding {
+            dev,
+            package,
+            published: Some(NOW + SignedDuration::from_hours(hours)),
+            ..finding(Severity::ALL[severity], fixed.then_some("2"))
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn more_findings_never_help(
+        findings in proptest::collection::vec(any_finding(), 0..6),
+        extra in any_finding(),
+        seed in any::<u64>(),
+    ) {
+        let policies = Policies::default_set();
+        let identity = identity();
+        let target = target("acme/app", &identity);
+        let ask = |findings: Vec<Finding>| {
+            policies.may_ship(&identity, &target, &Content { findings, ..content() }, NOW)
+        };
+        let before = ask(findings.clone());
+        let mut more = findings.clone();
+        more.push(extra);
+        prop_assert!(ask(more).decision >= before.decision);
+
+        // And their order does not matter, but for which of equals is named first.
+        let mut shuffled = findings;
+        if !shuffled.is_empty() {
+            let by = usize::try_from(seed % shuffled.len() as u64).unwrap();
+            shuffled.rotate_left(by);
+        }
+        let after = ask(shuffled);
+        prop_assert_eq!(rules(&after), rules(&before));
+        prop_assert_eq!(after.decision, before.decision);
+    }
+
+    #[test]
+    fn any_text_is_a_policy_or_an_error(text in "\\PC{0,60}") {
+        let _ = Policies::load(&text);
+    }
+}
