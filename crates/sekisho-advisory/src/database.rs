@@ -33,6 +33,8 @@ pub(crate) struct Advisory {
     pub(crate) id: String,
     /// Every id of the same vulnerability, its own among them.
     pub(crate) ids: BTreeSet<String>,
+    /// The vulnerabilities it bundles: aliases to a reader, but no reason to merge.
+    pub(crate) upstream: Vec<String>,
     pub(crate) summary: String,
     pub(crate) url: String,
     pub(crate) published: Option<Timestamp>,
@@ -198,7 +200,8 @@ impl Database {
         ids.extend(record.aliases);
         // A distribution's advisory about one vulnerability is that vulnerability; one about
         // several is a bundle, and merging by it would merge what is different.
-        if let [only] = record.upstream.as_slice() {
+        let upstream = record.upstream;
+        if let [only] = upstream.as_slice() {
             ids.insert(only.clone());
         }
         let url = ["ADVISORY", "WEB"]
@@ -210,7 +213,7 @@ impl Database {
                 |link| link.url.clone(),
             );
         let (summary, published) = (record.summary, record.published);
-        self.advisories.push(Advisory { id: record.id, ids, summary, url, published });
+        self.advisories.push(Advisory { id: record.id, ids, upstream, summary, url, published });
         self.records += 1;
     }
 

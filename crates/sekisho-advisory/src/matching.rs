@@ -17,7 +17,7 @@ use crate::{Ecosystem, NotAssessed, Package, Reason};
 pub struct Finding {
     /// The advisory: `GHSA-…`, `DSA-…`, `CVE-…`.
     pub id: String,
-    /// Every other id of the same vulnerability, in order.
+    /// Every other id of the same vulnerability, or of those that a bundle is about, in order.
     pub aliases: Vec<String>,
     /// How bad it is.
     pub severity: Severity,
@@ -146,6 +146,7 @@ fn finding_of(
     // A source's own id says more than the CVE number all sources share.
     let rank = |advisory: &Advisory| (advisory.id.starts_with("CVE-"), advisory.id.clone());
     let (_, first) = rows.iter().min_by_key(|(_, advisory)| rank(advisory))?;
+    ids.extend(rows.iter().flat_map(|(_, advisory)| advisory.upstream.iter().cloned()));
     ids.remove(&first.id);
     Some(Finding {
         id: first.id.clone(),

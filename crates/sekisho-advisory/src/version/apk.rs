@@ -1,13 +1,15 @@
 //! Alpine versions: `1.2.3b_rc1_p2~0a1b2c-r4`.
 //!
 //! ```text
-//! version = number *( "." number ) [ letter ] *( "_" suffix [ number ] ) [ "~" hex ] [ "-r" number ]
+//! version = number *( "." number ) [ letter [ number ] ] *( "_" suffix [ number ] )
+//!           [ "~" hex ] [ "-r" number ]
 //! suffix  = "alpha" / "beta" / "pre" / "rc"               ; before the version without it
 //!         / "cvs" / "svn" / "git" / "hg" / "p"            ; after it
 //! ```
 //!
 //! Source: apk-package(5), "PACKAGE VERSION"
 //! (<https://gitlab.alpinelinux.org/alpine/apk-tools/-/blob/master/doc/apk-package.5.scd>).
+//! The number after the letter is not there, but in packages of every release: `sudo 1.9.5p2`.
 //! Older versions of apk also order texts outside this grammar, each release differently; those
 //! are refused here.
 
@@ -27,6 +29,7 @@ const NO_SUFFIX: usize = 4;
 pub struct Version<'a> {
     numbers: &'a str,
     letter: Option<u8>,
+    letter_number: &'a [u8],
     suffixes: &'a [u8],
     hash: &'a [u8],
     revision: &'a [u8],
@@ -47,9 +50,12 @@ impl<'a> Version<'a> {
         if numbers.split('.').any(str::is_empty) {
             return Err(fail("its parts are not numbers"));
         }
-        let (letter, rest) = match rest.as_bytes() {
-            [letter @ b'a'..=b'z', rest @ ..] => (Some(*letter), rest),
-            rest => (None, rest),
+        let (letter, letter_number, rest) = match rest.as_bytes() {
+            [letter @ b'a'..=b'z', rest @ ..] => {
+                let (number, rest) = take_while(rest, |b| b.is_ascii_digit());
+                (Some(*letter), number, rest)
+            }
+            rest => (None, &[][..], rest),
         };
         let (suffixes, rest) =
             take_while(rest, |b| b == b'_' || b.is_ascii_lowercase() || b.is_ascii_digit());
@@ -68,7 +74,7 @@ impl<'a> Version<'a> {
         if revision.is_empty() || !rest.is_empty() {
             return Err(fail("its end is not understood"));
         }
-        Ok(Self { numbers, letter, suffixes, hash, revision })
+        Ok(Self { numbers, letter, letter_number, suffixes, hash, revision })
     }
 }
 
@@ -76,6 +82,10 @@ impl Ord for Version<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         compare_numbers(self.numbers, other.numbers)
             .then_with(|| self.letter.cmp(&other.letter))
+            .then_with(|| {
+                self.letter_number.is_empty().cmp(&other.letter_number.is_empty()).reverse()
+            })
+            .then_with(|| compare_digits(self.letter_number, other.letter_number))
             .then_with(|| compare_suffixes(self.suffixes, other.suffixes))
             .then_with(|| self.hash.cmp(other.hash))
             .then_with(|| compare_digits(self.revision, other.revision))

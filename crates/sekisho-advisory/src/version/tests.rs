@@ -42,7 +42,10 @@ fn alpine_order() {
         Scheme::Apk,
         &["1.2_alpha1", "1.2_beta", "1.2_rc1", "1.2_rc2", "1.2", "1.2_git20200101", "1.2_p1"],
     );
-    ascending(Scheme::Apk, &["1.2-r0", "1.2-r1", "1.2-r10", "1.2a-r0", "1.2b", "1.2.1", "1.10"]);
+    ascending(
+        Scheme::Apk,
+        &["1.2-r0", "1.2-r1", "1.2-r10", "1.2a-r0", "1.2p", "1.2p1", "1.2p10", "1.2.1", "1.10"],
+    );
     ascending(Scheme::Apk, &["0.1.0_alpha_pre2", "0.1.0_alpha", "1.05", "1.1"]);
     equal(Scheme::Apk, "1.2", "1.2-r0");
     refused(Scheme::Apk, &["", "a", "1..2", "1.", "1-r", "1-x", "1.2_foo", "1.2A", "1.2bc", "1_"]);
