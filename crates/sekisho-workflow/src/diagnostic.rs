@@ -74,10 +74,6 @@ impl Collector {
         Self { path: path.to_owned(), found: Vec::new() }
     }
 
-    pub(crate) fn path(&self) -> &str {
-        &self.path
-    }
-
     pub(crate) fn push(&mut self, at: Position, message: impl Into<String>) {
         if self.found.len() < MAX_DIAGNOSTICS {
             self.found.push(Diagnostic::new(self.path.clone(), at, message));

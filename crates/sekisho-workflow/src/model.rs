@@ -252,6 +252,8 @@ pub struct StepsJob {
     pub steps: Vec<Step>,
     /// `timeout-minutes`.
     pub timeout_minutes: Option<Token>,
+    /// `cancel-timeout-minutes`.
+    pub cancel_timeout_minutes: Option<Token>,
     /// `continue-on-error`.
     pub continue_on_error: Option<Token>,
 }

@@ -50,6 +50,9 @@ pub const MAX_MATRIX_JOBS: usize = 256;
 /// How long a job may run when it does not say, in minutes.
 pub const DEFAULT_TIMEOUT_MINUTES: f64 = 360.0;
 
+/// How long a cancelled job may clean up when it does not say, in minutes.
+pub const DEFAULT_CANCEL_TIMEOUT_MINUTES: f64 = 5.0;
+
 /// Where a workflow file comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkflowSource {
@@ -179,6 +182,8 @@ pub struct StepsTemplate {
     pub steps: Vec<Step>,
     /// `timeout-minutes`.
     pub timeout_minutes: Option<Token>,
+    /// `cancel-timeout-minutes`.
+    pub cancel_timeout_minutes: Option<Token>,
     /// `continue-on-error`.
     pub continue_on_error: Option<Token>,
 }
@@ -296,7 +301,8 @@ pub enum JobAction {
         /// Why, for an annotation.
         message: String,
     },
-    /// Stop the job: a queued one is completed as cancelled, a running one is told to stop.
+    /// Stop the job: one that is not on a runner is completed as cancelled, one that is becomes
+    /// [`JobState::Cancelling`] and is told to stop.
     Cancel {
         /// The job.
         key: String,
@@ -332,6 +338,8 @@ pub struct ReadyJob {
     pub runner_group: Option<String>,
     /// Minutes until the job is cancelled.
     pub timeout_minutes: f64,
+    /// Minutes between the message that cancels the job and the end without the runner.
+    pub cancel_timeout_minutes: f64,
     /// Whether its failure counts as success.
     pub continue_on_error: bool,
     /// The `needs` context.

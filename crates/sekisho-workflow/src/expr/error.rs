@@ -122,15 +122,8 @@ pub enum ExprError {
         message: String,
     },
     /// A predicate of `case` that is not a boolean.
-    #[error(
-        "The function 'case' requires each predicate to evaluate to a boolean, and argument {argument} is {kind}"
-    )]
-    CasePredicate {
-        /// From 1.
-        argument: usize,
-        /// What it is instead.
-        kind: &'static str,
-    },
+    #[error("case predicate must evaluate to a boolean value")]
+    CasePredicate,
     /// `hashFiles` failed.
     #[error("hashFiles failed: {message}")]
     HashFiles {
@@ -163,7 +156,7 @@ impl ExprError {
             | Self::InvalidFormat { .. }
             | Self::FormatArgument { .. }
             | Self::InvalidJson { .. }
-            | Self::CasePredicate { .. }
+            | Self::CasePredicate
             | Self::HashFiles { .. }
             | Self::Unavailable { .. } => None,
         }

@@ -80,9 +80,10 @@ impl Found {
 }
 
 impl Evaluation<'_> {
-    /// Takes `bytes` from the budget of this evaluation.
-    pub(super) fn charge(&mut self, bytes: usize) -> Result<(), ExprError> {
-        self.bytes = self.bytes.saturating_add(bytes);
+    /// Takes `length` bytes of text from the budget of this evaluation. They count twice, as the
+    /// official runner holds text in UTF-16 and stops a job where this must stop too.
+    pub(super) fn charge(&mut self, length: usize) -> Result<(), ExprError> {
+        self.bytes = self.bytes.saturating_add(length.saturating_mul(2));
         if self.bytes > MAX_EVALUATION_BYTES { Err(ExprError::TooMuchMemory) } else { Ok(()) }
     }
 
@@ -137,16 +138,11 @@ impl Evaluation<'_> {
 
     fn case(&mut self, arguments: &[Node]) -> Result<Value, ExprError> {
         let (pairs, default) = arguments.as_chunks::<2>();
-        for (number, [predicate, value]) in pairs.iter().enumerate() {
+        for [predicate, value] in pairs {
             match self.value(predicate)? {
                 Value::Bool(true) => return self.value(value),
                 Value::Bool(false) => {}
-                other => {
-                    return Err(ExprError::CasePredicate {
-                        argument: 2 * number + 1,
-                        kind: other.kind(),
-                    });
-                }
+                _ => return Err(ExprError::CasePredicate),
             }
         }
         default.first().map_or(Ok(Value::Null), |node| self.value(node))
