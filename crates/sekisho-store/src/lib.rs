@@ -1,1 +1,27 @@
-//! Content-addressed blobs on disk.
+//! Content-addressed blobs on disk, and the small records that name them.
+//!
+//! ```text
+//! DIR/blobs/sha256/ab/abcd…      a blob, read-only, under the digest of its bytes
+//! DIR/tmp/…                      what is being written; emptied when the store opens
+//! REPOSITORIES/acme/app/_blobs/sha256/abcd…        the repository holds this blob
+//!                      /_manifests/sha256/abcd…    its media type, size, subject
+//!                      /_tags/v1                   the digest it names
+//!                      /_referrers/sha256/abcd…/sha256/ef01…   a manifest with that subject
+//! ```
+//!
+//! A blob or record comes into being by: write a temporary file on the same file system, fsync it,
+//! rename it to its name, fsync the folder. So a process that is killed at any point leaves either
+//! nothing under the final name or all of it, and what was acknowledged survives a power cut.
+//!
+//! Everything here blocks, and may be called from many threads at once. One process owns a folder.
+
+mod atomic;
+mod blobs;
+pub mod json;
+mod repositories;
+mod writer;
+
+pub use atomic::write_atomic;
+pub use blobs::{Blob, BlobStore};
+pub use repositories::{ManifestRecord, Repositories, TagPage};
+pub use writer::{BlobWriter, CommitError, Committed};
