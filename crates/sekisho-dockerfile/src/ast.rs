@@ -187,6 +187,33 @@ pub enum Command {
     Exec(Vec<String>),
 }
 
+impl Command {
+    /// What is to be run for a shell form; `None` for the exec form.
+    ///
+    /// A RUN that is only `<<NAME` runs the text of its heredoc; with other words on the line, the
+    /// shell itself reads the heredocs, which stand after it as in the file.
+    pub fn script(&self) -> Option<Script> {
+        match self {
+            Self::Shell { line, heredocs } => Some(crate::parse::script_of(line, heredocs)),
+            Self::Exec(_) => None,
+        }
+    }
+}
+
+/// What a shell-form command runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Script {
+    /// The last argument of the shell.
+    Shell(String),
+    /// A file that starts with `#!`, to be made executable and run without the shell.
+    File {
+        /// The heredoc's.
+        name: String,
+        /// Of the file.
+        content: String,
+    },
+}
+
 /// `<<NAME` … `NAME`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heredoc {

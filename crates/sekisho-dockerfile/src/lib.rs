@@ -23,8 +23,8 @@ mod suggest;
 
 pub use ast::{
     Add, Arg, CacheSharing, Check, Command, Copy, Dockerfile, Healthcheck, HealthcheckTest,
-    Heredoc, Instruction, Mount, MountKind, Network, Pair, Run, Security, Source, Span, Spanned,
-    Stage, Word,
+    Heredoc, Instruction, Mount, MountKind, Network, Pair, Run, Script, Security, Source, Span,
+    Spanned, Stage, Word,
 };
 pub use diagnostic::Diagnostic;
 pub use parse::{MAX_DOCKERFILE_BYTES, parse};
