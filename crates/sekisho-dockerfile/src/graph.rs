@@ -1,8 +1,11 @@
-//! Which stages a target needs.
+//! Which stages a target needs, in which order.
 
-use crate::ast::{Dockerfile, Span};
+use std::collections::BTreeMap;
+
+use crate::ast::{Dockerfile, Instruction, MountKind, Span, Stage};
 use crate::diagnostic::Diagnostic;
-use crate::expand::Lookup;
+use crate::expand::{Lookup, expand};
+use crate::suggest;
 
 /// What a stage is based on, or a `--from` points to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +21,7 @@ pub enum Origin {
 /// One `--from` of a COPY or of a RUN's mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct From {
-    /// Index into [`crate::Stage::instructions`].
+    /// Index into [`Stage::instructions`].
     pub instruction: usize,
     /// As written.
     pub name: String,
@@ -41,6 +44,18 @@ pub struct Node {
     pub froms: Vec<From>,
 }
 
+impl Node {
+    /// The stages that this one needs directly, each with where it says so.
+    fn needs<'a>(&'a self, stage: &'a Stage) -> impl Iterator<Item = (usize, Span)> + 'a {
+        let base = std::iter::once((&self.base, stage.base.span));
+        let froms = self.froms.iter().map(|from| (&from.origin, from.span));
+        base.chain(froms).filter_map(|(origin, span)| match origin {
+            Origin::Stage(index) => Some((*index, span)),
+            Origin::Scratch | Origin::Image(_) => None,
+        })
+    }
+}
+
 /// The stages that a target needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Graph {
@@ -54,11 +69,290 @@ pub struct Graph {
 
 /// Resolves names, and orders the stages that `target` (a name or index; the last stage without)
 /// needs. `globals` are the ARGs before the first FROM: see [`crate::scope::globals`].
+///
+/// FROM means an earlier stage of that name; `--from` any stage of that name, or its index. Of two
+/// stages of one name the later is meant. A name that is no stage is an image.
 pub fn order(
     file: &Dockerfile,
     target: Option<&str>,
     globals: &Lookup<'_>,
 ) -> Result<Graph, Diagnostic> {
-    let _ = (file, target, globals);
-    unimplemented!("the graph")
+    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut bases = Vec::new();
+    for stage in &file.stages {
+        bases.push(base(file, stage, globals, &names)?);
+        if let Some(name) = &stage.name {
+            names.insert(name, stage.index);
+        }
+    }
+    let mut nodes = Vec::new();
+    for (stage, (base, platform)) in file.stages.iter().zip(bases) {
+        let froms = froms(file, stage, &names)?;
+        nodes.push(Node { stage: stage.index, base, platform, froms });
+    }
+    let target = find_target(file, target, &names)?;
+    let order = sort(file, &nodes, target)?;
+    Ok(Graph { nodes, order, target })
+}
+
+fn base(
+    file: &Dockerfile,
+    stage: &Stage,
+    globals: &Lookup<'_>,
+    earlier: &BTreeMap<&str, usize>,
+) -> Result<(Origin, Option<String>), Diagnostic> {
+    let expanded = |word: &crate::Word| {
+        expand(&word.raw, file.escape, globals)
+            .map_err(|error| file.diagnostic(word.span, error.to_string()))
+    };
+    let name = expanded(&stage.base)?;
+    if name.is_empty() {
+        let message = format!("base `{}` is empty", stage.base.raw);
+        let hint = "declare its variable with ARG before the first FROM, with a default";
+        return Err(file.diagnostic(stage.base.span, message).with_hint(hint));
+    }
+    let platform = stage.platform.as_ref().map(expanded).transpose()?;
+    let origin = match earlier.get(name.to_ascii_lowercase().as_str()) {
+        Some(index) => Origin::Stage(*index),
+        None if name == "scratch" => Origin::Scratch,
+        None => Origin::Image(name),
+    };
+    Ok((origin, platform.filter(|platform| !platform.is_empty())))
+}
+
+fn froms(
+    file: &Dockerfile,
+    stage: &Stage,
+    names: &BTreeMap<&str, usize>,
+) -> Result<Vec<From>, Diagnostic> {
+    let mut froms = Vec::new();
+    for (index, instruction) in stage.instructions.iter().enumerate() {
+        let mut take = |name: &str, span: Span| {
+            let origin = origin(file, name, span, names)?;
+            froms.push(From { instruction: index, name: name.to_owned(), origin, span });
+            Ok(())
+        };
+        match &instruction.node {
+            Instruction::Copy(copy) => {
+                if let Some(from) = &copy.from {
+                    take(&from.raw, from.span)?;
+                }
+            }
+            Instruction::Run(run) => {
+                for mount in &run.mounts {
+                    let (MountKind::Bind { from, .. } | MountKind::Cache { from, .. }) =
+                        &mount.kind
+                    else {
+                        continue;
+                    };
+                    if let Some(from) = from {
+                        take(from, mount.span)?;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(froms)
+}
+
+fn origin(
+    file: &Dockerfile,
+    name: &str,
+    span: Span,
+    names: &BTreeMap<&str, usize>,
+) -> Result<Origin, Diagnostic> {
+    if let Some(index) = names.get(name.to_ascii_lowercase().as_str()) {
+        return Ok(Origin::Stage(*index));
+    }
+    if !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit()) {
+        return match name.parse::<usize>() {
+            Ok(index) if index < file.stages.len() => Ok(Origin::Stage(index)),
+            _ => {
+                let message = format!("there is no stage {name}");
+                let hint = format!("stages are numbered from 0 to {}", file.stages.len() - 1);
+                Err(file.diagnostic(span, message).with_hint(hint))
+            }
+        };
+    }
+    if name == "scratch" {
+        return Ok(Origin::Scratch);
+    }
+    // A near miss of a stage's name is taken for an image only when it cannot be a slip: an image
+    // has a tag, a digest or a registry.
+    let plain = !name.contains(['/', ':', '@', '.']);
+    match suggest::nearest(name, names.keys().copied()).filter(|_| plain) {
+        Some(near) => Err(file
+            .diagnostic(span, format!("there is no stage `{name}`"))
+            .with_hint(format!("did you mean `{near}`? For the image write `{name}:latest`"))),
+        None => Ok(Origin::Image(name.to_owned())),
+    }
+}
+
+fn find_target(
+    file: &Dockerfile,
+    target: Option<&str>,
+    names: &BTreeMap<&str, usize>,
+) -> Result<usize, Diagnostic> {
+    let last = file.stages.len().saturating_sub(1);
+    let Some(target) = target else { return Ok(last) };
+    if let Some(index) = names.get(target.to_ascii_lowercase().as_str()) {
+        return Ok(*index);
+    }
+    if let Some(index) = target.parse().ok().filter(|index| *index <= last) {
+        return Ok(index);
+    }
+    let span = file.stages.first().map(|stage| stage.span).unwrap_or_default();
+    let hint = match suggest::nearest(target, names.keys().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if names.is_empty() => "no stage of this file has a name".to_owned(),
+        None => {
+            let known: Vec<&str> = names.keys().copied().collect();
+            format!("stages are `{}`", known.join("`, `"))
+        }
+    };
+    Err(file.diagnostic(span, format!("there is no target stage `{target}`")).with_hint(hint))
+}
+
+/// Depth first, with an explicit stack: a file may have thousands of stages.
+fn sort(file: &Dockerfile, nodes: &[Node], target: usize) -> Result<Vec<usize>, Diagnostic> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Mark {
+        New,
+        Open,
+        Done,
+    }
+    let mut marks = vec![Mark::New; nodes.len()];
+    let mut order = Vec::new();
+    let mut stack = vec![(target, 0)];
+    marks[target] = Mark::Open;
+    while let Some((index, seen)) = stack.pop() {
+        let stage = &file.stages[index];
+        let Some((need, span)) = nodes[index].needs(stage).nth(seen) else {
+            marks[index] = Mark::Done;
+            order.push(index);
+            continue;
+        };
+        stack.push((index, seen + 1));
+        match marks[need] {
+            Mark::Done => {}
+            Mark::Open => {
+                let name = match &file.stages[need].name {
+                    Some(name) => format!("`{name}`"),
+                    None => need.to_string(),
+                };
+                let message = format!("stage {name} needs itself");
+                return Err(file.diagnostic(span, message));
+            }
+            Mark::New => {
+                marks[need] = Mark::Open;
+                stack.push((need, 0));
+            }
+        }
+    }
+    Ok(order)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse;
+
+    fn graph(text: &str, target: Option<&str>) -> Result<Graph, (u32, u32, String)> {
+        let file = parse("D", text).unwrap();
+        let globals = |name: &str| (name == "V").then(|| "12".to_owned());
+        order(&file, target, &globals).map_err(|error| {
+            let hint = error.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+            (error.line, error.column, format!("{}{hint}", error.message))
+        })
+    }
+
+    #[test]
+    fn resolves_names_and_orders_what_is_needed() {
+        let text = "FROM debian:$V AS Base\nFROM scratch AS unused\nFROM base AS a\n\
+                    FROM alpine AS b\nCOPY --from=A x y\nRUN --mount=from=0,target=/m z\n\
+                    FROM b\nCOPY --from=nginx:1 a b\nCOPY --from=base a b\n";
+        let graph = graph(text, None).unwrap();
+        assert_eq!((graph.order.as_slice(), graph.target), (&[0, 2, 3, 4][..], 4));
+        assert_eq!(graph.nodes[0].base, Origin::Image("debian:12".into()));
+        assert_eq!(graph.nodes[1].base, Origin::Scratch);
+        assert_eq!(graph.nodes[2].base, Origin::Stage(0));
+        let origins: Vec<_> = graph.nodes[3].froms.iter().map(|from| &from.origin).collect();
+        assert_eq!(origins, [&Origin::Stage(2), &Origin::Stage(0)]);
+        assert_eq!(graph.nodes[4].froms[0].origin, Origin::Image("nginx:1".into()));
+        assert_eq!(graph.nodes[4].froms[1].instruction, 1);
+        let early = super::tests::graph(text, Some("UNUSED")).unwrap();
+        assert_eq!(early.order, [1]);
+        assert_eq!(super::tests::graph(text, Some("2")).unwrap().order, [0, 2]);
+    }
+
+    #[test]
+    fn a_stage_may_hide_an_image_of_its_name() {
+        let text =
+            "FROM debian AS debian\nFROM debian\nFROM scratch AS x\nFROM debian AS x\nFROM x";
+        let graph = graph(text, None).unwrap();
+        assert_eq!(graph.nodes[0].base, Origin::Image("debian".into()));
+        assert_eq!(graph.nodes[1].base, Origin::Stage(0));
+        assert_eq!(graph.order, [0, 3, 4]);
+    }
+
+    #[test]
+    fn mistakes_say_where() {
+        let two = "FROM a AS build\nFROM b\n";
+        for (text, target, want) in [
+            (
+                format!("{two}COPY --from=biuld x y"),
+                None,
+                (
+                    3,
+                    6,
+                    "there is no stage `biuld` (did you mean `build`? For the image write `biuld:latest`)",
+                ),
+            ),
+            (
+                format!("{two}COPY --from=2 x y"),
+                None,
+                (3, 6, "there is no stage 2 (stages are numbered from 0 to 1)"),
+            ),
+            (format!("{two}COPY --from=1 x y"), None, (3, 6, "stage 1 needs itself")),
+            (
+                "FROM a AS x\nCOPY --from=y a b\nFROM b AS y\nRUN --mount=target=/m,from=x c"
+                    .to_owned(),
+                None,
+                (2, 6, "stage `y` needs itself"),
+            ),
+            (
+                two.to_owned(),
+                Some("bild"),
+                (1, 1, "there is no target stage `bild` (did you mean `build`?)"),
+            ),
+            (
+                two.to_owned(),
+                Some("2"),
+                (1, 1, "there is no target stage `2` (stages are `build`)"),
+            ),
+            (
+                "FROM $NO".to_owned(),
+                None,
+                (
+                    1,
+                    6,
+                    "base `$NO` is empty (declare its variable with ARG before the first FROM, with a default)",
+                ),
+            ),
+            ("FROM ${V".to_owned(), None, (1, 6, "`}` is missing after `${V`")),
+        ] {
+            let (line, column, message) = graph(&text, target).unwrap_err();
+            assert_eq!((line, column, message.as_str()), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn many_stages_are_no_problem() {
+        let mut text = "FROM a AS s0\n".to_owned();
+        for index in 1..3000 {
+            text.push_str(&format!("FROM s{} AS s{index}\n", index - 1));
+        }
+        assert_eq!(graph(&text, None).unwrap().order.len(), 3000);
+    }
 }

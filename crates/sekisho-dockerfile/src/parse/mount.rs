@@ -94,14 +94,7 @@ pub(super) fn parse(text: &str, span: Span) -> Result<Mount, Problem> {
             let id = id.or(source);
             MountKind::Ssh { id, required: required.unwrap_or(false), mode, uid, gid }
         }
-        other => {
-            let known = ["bind", "cache", "tmpfs", "secret", "ssh"];
-            let hint = match suggest::nearest(other, known) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known are `{}`", known.join("`, `")),
-            };
-            return Err((format!("unknown mount type `{other}`"), Some(hint)));
-        }
+        other => return Err(unknown_kind(other)),
     };
     refuse(
         &kind_name,
@@ -123,6 +116,15 @@ pub(super) fn parse(text: &str, span: Span) -> Result<Mount, Problem> {
         return problem(format!("{kind_name} mount needs `target`"));
     }
     Ok(Mount { kind, target, readonly, span })
+}
+
+fn unknown_kind(kind: &str) -> Problem {
+    let known = ["bind", "cache", "tmpfs", "secret", "ssh"];
+    let hint = match suggest::nearest(kind, known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("known are `{}`", known.join("`, `")),
+    };
+    (format!("unknown mount type `{kind}`"), Some(hint))
 }
 
 fn refuse(kind: &str, fields: &[(&str, bool)]) -> Result<(), Problem> {
