@@ -249,9 +249,12 @@ impl Indexer<'_> {
     fn forget(&mut self, path: &str, directory: bool) {
         let index = &mut self.index;
         index.files.remove(path);
-        index.links.remove(path);
         index.directories.remove(path);
-        index.others.remove(path);
+        let stood = index.links.remove(path).is_some() | index.others.remove(path);
+        if directory && stood {
+            // What stood here for a moment has already replaced the lower layers' folder.
+            index.removed.insert(path.to_owned());
+        }
         if !directory {
             let below = format!("{path}/");
             let end = format!("{path}0"); // '0' follows '/'.

@@ -45,6 +45,7 @@ fn what_is_replaced_is_gone() {
     check(&[lower, &[file("app", "")]], &[]);
     check(&[lower, &[Item::Link("app", "srv")]], &[]);
     check(&[lower, &[Item::Dir("app")]], &["app/package-lock.json: a 1.0.0"]);
+    check(&[lower, &[file("app", ""), Item::Dir("app")]], &[]);
 }
 
 #[test]

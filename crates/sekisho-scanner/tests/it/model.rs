@@ -87,7 +87,7 @@ fn flat(files: &Files) -> Vec<Item> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1_000, ..ProptestConfig::default() })]
 
     #[test]
     fn merging_is_unpacking(layers in prop::collection::vec(prop::collection::vec(item(), 0..6), 1..5)) {
