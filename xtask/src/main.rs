@@ -1,3 +1,38 @@
-//! Chores of this repository.
+//! Chores of this repository: `cargo xtask <chore>`.
 
-fn main() {}
+mod bench;
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+
+const HELP: &str = "usage: cargo xtask bench [--fresh-clone]
+
+  bench                 measures this checkout, and writes docs/benchmarks.md
+  bench --fresh-clone   also measures the way from a fresh clone to the first result; takes minutes";
+
+#[expect(clippy::print_stderr, reason = "this is the chore's terminal")]
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments.as_slice() {
+        ["bench"] => bench::run(false),
+        ["bench", "--fresh-clone"] => bench::run(true),
+        ["--help" | "-h"] => {
+            eprintln!("{HELP}");
+            Ok(())
+        }
+        other => usage(other),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage(arguments: &[&str]) -> anyhow::Result<()> {
+    bail!("no chore `{}`\n\n{HELP}", arguments.join(" "))
+}

@@ -1,3 +1,87 @@
-//! The Sekisho command line.
+//! The Sekisho command line: parse, wire, exit.
 
-fn main() {}
+mod cli;
+mod client;
+mod exit;
+mod journey;
+mod plane;
+mod printer;
+mod settings;
+mod signals;
+mod snapshot;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Exit;
+use crate::printer::Printer;
+use crate::settings::DataDir;
+
+fn main() -> ExitCode {
+    // A stage of a sandbox is this program started again; nothing may happen before this.
+    sekisho_sandbox::main_if_sandbox();
+    let cli = Cli::parse();
+    let printer = Printer::new(&cli.global);
+    match start(&cli, printer) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            exit::show(printer, &error);
+            Exit::Failed.into()
+        }
+    }
+}
+
+fn start(cli: &Cli, printer: Printer) -> anyhow::Result<Exit> {
+    log_to_stderr(cli.global.verbose)?;
+    // Fails only when one is installed already, and nobody else installs one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(dispatch(cli, printer))
+}
+
+async fn dispatch(cli: &Cli, printer: Printer) -> anyhow::Result<Exit> {
+    let data = || DataDir::of(&cli.global);
+    // Boxed: each is a state machine of many kilobytes, and only one of them is needed.
+    match &cli.command {
+        Command::Run(args) => Box::pin(cli::run::run(args, &data()?, printer)).await,
+        Command::Up(args) => Box::pin(cli::up::run(args, &data()?, printer)).await,
+        Command::Runs(args) => cli::runs::run(args, &data()?, printer),
+        Command::Logs(args) => cli::logs::run(args, &data()?, printer),
+        Command::Build(args) => Box::pin(cli::build::run(args, &data()?, printer)).await,
+        Command::Runner(args) => Box::pin(cli::runner::run(args)).await,
+    }
+}
+
+/// Logs of the services; the journey of a run is told by the printer.
+fn log_to_stderr(verbose: u8) -> anyhow::Result<()> {
+    let filter = match verbose {
+        0 => "warn",
+        1 => "warn,sekisho=info,sekisho_hub=info,sekisho_gate=info,sekisho_scheduler=info",
+        _ => "debug,hyper=info,reqwest=info",
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(EnvFilter::try_new(filter).context("reading the log filter")?)
+        .compact()
+        .try_init()
+        .map_err(|error| anyhow::anyhow!("starting the log: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

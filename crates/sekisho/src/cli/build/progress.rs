@@ -1,0 +1,117 @@
+//! A build on the terminal, or in a job's log: one line for each thing that happened.
+
+use std::time::Duration;
+
+use sekisho_builder::{Event, LayerInfo, Progress};
+
+use crate::printer::{Printer, Style};
+
+/// Longest instruction that is shown, in characters.
+const MAX_TEXT: usize = 90;
+
+/// Shows events as lines.
+#[derive(Debug)]
+pub(super) struct Shown {
+    printer: Printer,
+}
+
+impl Shown {
+    pub(super) fn new(printer: Printer) -> Self {
+        Self { printer }
+    }
+}
+
+impl Progress for Shown {
+    fn event(&self, event: Event) {
+        let (style, line) = describe(&event);
+        if !line.is_empty() {
+            self.printer.note(&self.printer.paint(style, &line));
+        }
+    }
+}
+
+/// The line of an event; empty when there is nothing to say.
+fn describe(event: &Event) -> (Style, String) {
+    match event {
+        Event::Planned { .. } => (Style::Plain, String::new()),
+        Event::StepStarted { number, text, .. } => {
+            (Style::Bold, format!("#{number} {}", cut(text)))
+        }
+        Event::StepFinished { number, cached, duration, layer } => {
+            let how = if *cached { "cached".to_owned() } else { time(*duration) };
+            let layer = layer.as_ref().map_or(String::new(), |LayerInfo { digest, size_bytes, .. }| {
+                format!(", layer {} {}", digest.short(), size(*size_bytes))
+            });
+            (Style::Dim, format!("#{number} {how}{layer}"))
+        }
+        Event::Log { number, line, .. } => (Style::Plain, format!("#{number} | {line}")),
+        Event::Note { text } => (Style::Dim, text.clone()),
+        Event::Pulled { reference, digest, size_bytes, duration } => {
+            let (size, time) = (size(*size_bytes), time(*duration));
+            (Style::Dim, format!("pulled {} of {reference}, {size} in {time}", digest.short()))
+        }
+        Event::Built { manifest_digest, size_bytes } => {
+            (Style::Good, format!("built {manifest_digest}, {}", size(*size_bytes)))
+        }
+        Event::PushStarted { reference } => (Style::Bold, format!("push {reference}")),
+        Event::BlobPushed { digest, size_bytes, existed } => {
+            let what = if *existed { "there already" } else { "pushed" };
+            (Style::Dim, format!("push {} {}, {what}", digest.short(), size(*size_bytes)))
+        }
+        Event::PushFinished { reference, duration, .. } => {
+            (Style::Good, format!("pushed {reference} in {}", time(*duration)))
+        }
+    }
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(MAX_TEXT) {
+        Some((position, _)) => format!("{} …", &text[..position]),
+        None => text.to_owned(),
+    }
+}
+
+fn time(duration: Duration) -> String {
+    if duration < Duration::from_secs(1) {
+        format!("{} ms", duration.as_millis())
+    } else {
+        format!("{:.1} s", duration.as_secs_f64())
+    }
+}
+
+/// Powers of 1024, as files are counted.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut whole = bytes;
+    let mut unit = 0;
+    while whole >= 1024 * 1024 && unit + 1 < UNITS.len() {
+        whole /= 1024;
+        unit += 1;
+    }
+    format!("{}.{} {}", whole / 1024, whole % 1024 * 10 / 1024, UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_times_are_short() {
+        for (bytes, want) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1536, "1.5 KiB"),
+            (1024 * 1024, "1.0 MiB"),
+            (480 * 1024 * 1024, "480.0 MiB"),
+            (u64::MAX, "16777215.9 TiB"),
+        ] {
+            assert_eq!(size(bytes), want);
+        }
+        assert_eq!(time(Duration::from_millis(999)), "999 ms");
+        assert_eq!(time(Duration::from_millis(1250)), "1.2 s");
+        assert_eq!(cut(&"ü".repeat(91)), format!("{} …", "ü".repeat(90)));
+    }
+}
