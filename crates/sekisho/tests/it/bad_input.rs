@@ -1,0 +1,141 @@
+//! Wrong input: what, where, the next step, the right exit code, nothing left.
+
+use crate::support::{World, has};
+
+#[test]
+fn a_workflow_with_a_syntax_error_is_named_with_its_place() {
+    let world = World::new();
+    let said = world.run_workflow("on: push\njobs:\n  a:\n    steps: [\n").exits(1);
+    said.says(&["error:", ".github/workflows/ci.yml:", "hint:"]);
+    assert_eq!(world.sekisho(&["runs"]).exits(3).stdout, "");
+    world.nothing_is_left();
+}
+
+#[test]
+fn unknown_needs_and_keys_are_named_with_their_place() {
+    let world = World::new();
+    let step = "    runs-on: default\n    steps: [{ run: 'true' }]\n";
+    let said = world.run_workflow(&format!("on: push\njobs:\n  a:\n    needs: b\n{step}")).exits(1);
+    said.says(&[".github/workflows/ci.yml:4:12: ", "`b`"]);
+    let said = world.run_workflow(&format!("on: push\njobs:\n  a:\n    need: b\n{step}")).exits(1);
+    said.says(&[".github/workflows/ci.yml:4:5: ", "`need`", "`needs`"]);
+}
+
+#[test]
+fn without_a_workflow_there_is_nothing_to_do() {
+    let world = World::new();
+    let folder = world.project("app", &[("file", "")]);
+    let said = world.sekisho(&["run", folder.to_str().unwrap()]).exits(3);
+    said.says(&["no workflow listens to this push", "uses: sekisho/pipeline/"]);
+    let said = world.sekisho(&["run", "/nowhere"]).exits(1);
+    said.says(&["error: `/nowhere` cannot be run", "hint:"]);
+    world.sekisho(&["run", "--nonsense"]).exits(2);
+}
+
+const PIPELINE: &str = "on: push
+jobs:
+  image:
+    permissions: { contents: read, id-token: write }
+    uses: sekisho/pipeline/.github/workflows/image.yml@v1
+";
+
+#[test]
+fn a_missing_dockerfile_is_named() {
+    let world = World::new();
+    let said = world.run_workflow(PIPELINE).exits(1);
+    said.says(&["there is no Dockerfile at", "name another file with `--file`", "logs 1"]);
+    world.nothing_is_left();
+}
+
+#[test]
+fn an_instruction_that_is_not_supported_is_named_with_its_place() {
+    let world = World::new();
+    let dockerfile = "FROM scratch\nCOPY . /\nHEALTHCHECK CMD /bin/true\n";
+    let folder = world.project(
+        "app",
+        &[(".github/workflows/ci.yml", PIPELINE), ("Dockerfile", dockerfile)],
+    );
+    let said = world.sekisho(&["run", folder.to_str().unwrap()]).exits(1);
+    said.says(&["Dockerfile:3:1: ", "HEALTHCHECK"]);
+}
+
+#[test]
+fn a_step_that_fails_and_one_that_never_ends_fail_the_run() {
+    let world = World::new();
+    let workflow = "on: push
+jobs:
+  a:
+    runs-on: default
+    steps:
+      - run: exit 3
+      - if: always()
+        timeout-minutes: 0.01
+        run: sleep 600
+      - run: echo never
+";
+    let said = world.run_workflow(workflow).exits(1);
+    said.says(&["Process completed with exit code 3.", "has timed out after"]);
+    assert!(!said.stderr.contains("echo never"), "{}", said.stderr);
+    world.nothing_is_left();
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let world = World::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let said = world.sekisho(&["up", "--port", &port]).exits(1);
+    said.says(&[&format!("cannot listen on 127.0.0.1:{port}"), "choose another with `--port`"]);
+    assert!(!world.data().join("plane.json").exists());
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_written_is_named() {
+    let world = World::new();
+    let said = world.sekisho(&["run", ".", "--data-dir", "/proc/none"]).exits(1);
+    said.says(&["the data folder `/proc/none` cannot be written", "--data-dir"]);
+}
+
+#[test]
+fn a_second_plane_on_one_folder_is_refused() {
+    let world = World::new();
+    let up = world.up();
+    let said = world.sekisho(&["up"]).exits(1);
+    said.says(&["a plane is already up", &up.url, "--data-dir"]);
+    assert_eq!(up.stop(), 0);
+}
+
+#[test]
+fn an_unknown_run_has_no_log() {
+    let world = World::new();
+    let said = world.sekisho(&["logs", "7"]).exits(1);
+    said.says(&["there is no run 7", "`sekisho runs` lists them"]);
+}
+
+/// In a user namespace that may have no other inside, as on a kernel without them.
+#[test]
+fn a_kernel_without_user_namespaces_is_named() {
+    if !has("unshare") {
+        return;
+    }
+    let world = World::new();
+    let folder = world.project("app", &[("Dockerfile", "FROM scratch\nRUN [\"/x\"]\n")]);
+    let script = format!(
+        "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all {} build {}",
+        env!("CARGO_BIN_EXE_sekisho"),
+        folder.display()
+    );
+    let mut command = world.command(&[]);
+    let inside = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "sh", "-c", &script])
+        .env("SEKISHO_DATA_DIR", world.data())
+        .output()
+        .unwrap();
+    drop(command.output());
+    let stderr = String::from_utf8_lossy(&inside.stderr);
+    if stderr.contains("max_user_namespaces: ") {
+        return; // The limit cannot be set here.
+    }
+    assert_eq!(inside.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("Dockerfile:2") && stderr.contains("namespace"), "{stderr}");
+}

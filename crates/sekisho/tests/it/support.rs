@@ -1,0 +1,203 @@
+//! Starting the binary, and asking what is left of it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long anything here may take; a hang is a failure, not a timing.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A data folder and a home of its own.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) folder: tempfile::TempDir,
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Said {
+    fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Asserts the exit code, showing everything when it is another.
+    #[track_caller]
+    pub(crate) fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn says(&self, words: &[&str]) {
+        for word in words {
+            assert!(self.stderr.contains(word), "no `{word}` in:\n{}", self.stderr);
+        }
+    }
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sekisho"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("HOME", self.folder.path())
+            .env("SEKISHO_DATA_DIR", self.data())
+            .env("SEKISHO_PORT", "0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    pub(crate) fn sekisho(&self, arguments: &[&str]) -> Said {
+        Said::of(self.command(arguments).output().unwrap())
+    }
+
+    /// A folder with these files.
+    pub(crate) fn project(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
+        let folder = self.folder.path().join(name);
+        for (path, text) in files {
+            let path = folder.join(path);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    /// `sekisho run` on a folder whose one workflow this is.
+    pub(crate) fn run_workflow(&self, workflow: &str) -> Said {
+        let folder = self.project("app", &[(".github/workflows/ci.yml", workflow)]);
+        self.sekisho(&["run", folder.to_str().unwrap()])
+    }
+
+    /// Starts `sekisho up` and waits until it says where it listens.
+    pub(crate) fn up(&self) -> Up {
+        let child = self.command(&["up"]).spawn().unwrap();
+        let file = self.data().join("plane.json");
+        eventually("the plane is up", || file.exists());
+        let text = fs_err::read_to_string(file).unwrap();
+        let json: Value = serde_json::from_str(&text).unwrap();
+        let url = json["url"].as_str().unwrap().trim_end_matches('/').to_owned();
+        Up { child, url }
+    }
+
+    pub(crate) fn runs(&self) -> Vec<Value> {
+        let said = self.sekisho(&["runs", "--output", "json"]);
+        said.json()["runs"].as_array().unwrap().clone()
+    }
+
+    /// Nothing of a runner is left: no process with this data folder in its environment, no folder.
+    #[track_caller]
+    pub(crate) fn nothing_is_left(&self) {
+        let runners = self.data().join("runners");
+        let left = fs_err::read_dir(&runners).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "folders left in {}", runners.display());
+        assert_eq!(processes_with(&self.data()), Vec::<String>::new());
+    }
+}
+
+/// A plane in another process; killed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Up {
+    pub(crate) child: Child,
+    pub(crate) url: String,
+}
+
+impl Up {
+    pub(crate) fn authority(&self) -> &str {
+        self.url.strip_prefix("http://").unwrap()
+    }
+
+    /// SIGTERM, and what it said until it ended.
+    pub(crate) fn stop(mut self) -> i32 {
+        signal(&self.child, "TERM");
+        self.child.wait().unwrap().code().unwrap()
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+pub(crate) fn finish(child: Child) -> Said {
+    Said::of(child.wait_with_output().unwrap())
+}
+
+/// Waits for a state, not for a moment.
+#[track_caller]
+#[expect(clippy::disallowed_methods, reason = "a test that hangs must end")]
+pub(crate) fn eventually(what: &str, is: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The command lines of living processes whose environment names the folder.
+fn processes_with(folder: &Path) -> Vec<String> {
+    let wanted = folder.to_str().unwrap().as_bytes();
+    let mut found = Vec::new();
+    for entry in fs_err::read_dir("/proc").unwrap().flatten() {
+        let is_process = entry.file_name().to_str().is_some_and(|n| n.parse::<u32>().is_ok());
+        let environ = fs_err::read(entry.path().join("environ")).unwrap_or_default();
+        if is_process && environ.windows(wanted.len()).any(|window| window == wanted) {
+            let line = fs_err::read(entry.path().join("cmdline")).unwrap_or_default();
+            found.push(String::from_utf8_lossy(&line).replace('\0', " "));
+        }
+    }
+    found
+}
+
+/// A folder of the repository.
+pub(crate) fn example(name: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().parent().unwrap();
+    root.join("examples").join(name).to_str().unwrap().to_owned()
+}
+
+/// Whether a program is there; says so in one line when it is not.
+pub(crate) fn has(program: &str) -> bool {
+    let there = Command::new(program).arg("--version").output().is_ok();
+    if !there {
+        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+        {
+            eprintln!("skipped: needs {program}");
+        }
+    }
+    there
+}
