@@ -79,11 +79,12 @@ pub(crate) async fn run(args: &RunArgs, data: &DataDir, printer: Printer) -> any
         follow(&client, push, printer).await
     };
     let went = went.await;
+    let transient = own.is_some();
     let stopped = stop(own, &client, printer).await;
     let journey = went?;
     stopped?;
     let Some(journey) = journey else { return Ok(Exit::Nothing) };
-    let context = report::Context { address: &address, data, total: started.elapsed() };
+    let context = report::Context { address: &address, data, total: started.elapsed(), transient };
     report::show(printer, &journey, &context)
 }
 
