@@ -115,7 +115,7 @@ pub(crate) fn image(
 /// Content that is there and was not looked at, as against content that no data speaks of.
 pub(crate) fn is_unreadable(reason: Reason) -> bool {
     match reason {
-        Reason::UnreadableFile | Reason::OverLimit => true,
+        Reason::UnreadableFile | Reason::OverLimit | Reason::StaleIndex => true,
         Reason::UnknownOs
         | Reason::UnsupportedOs
         | Reason::MissingDatabase

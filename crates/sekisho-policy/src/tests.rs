@@ -168,8 +168,8 @@ fn lesser_findings() {
 
 #[test]
 fn unreadable_content() {
-    use sekisho_advisory::Reason::{OverLimit, UnreadableFile};
-    for reason in [UnreadableFile, OverLimit] {
+    use sekisho_advisory::Reason::{OverLimit, StaleIndex, UnreadableFile};
+    for reason in [UnreadableFile, OverLimit, StaleIndex] {
         let not_assessed = vec![not_assessed(reason)];
         let content = Content { not_assessed, ..content() };
         let verdict = check_ship(&content, Decision::Deny, &["unreadable-content"]);
