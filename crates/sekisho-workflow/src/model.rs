@@ -329,4 +329,4 @@ pub fn condition(text: Option<&str>) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -27,7 +27,7 @@ pub const MAX_NODES: usize = 200_000;
 pub struct Node {
     /// What it is.
     pub value: NodeValue,
-    /// Its first character; of a block scalar, the `|` or `>`.
+    /// Its first character; of a block scalar, that of its first line with text.
     pub at: Position,
     /// How it is written, if it is text.
     pub style: Style,
@@ -66,11 +66,8 @@ pub enum Style {
     Plain,
     /// In quotes, on one line, without escapes.
     Quoted,
-    /// `|`: its lines begin after `indent` blanks.
-    Literal {
-        /// Blanks before each line.
-        indent: u32,
-    },
+    /// `|`: its lines are the file's lines.
+    Literal,
     /// Anything else: places within it are not known.
     Opaque,
 }
@@ -85,13 +82,16 @@ impl Node {
             Style::Quoted => {
                 Position { column: self.at.column.saturating_add(offset + 1), ..self.at }
             }
-            Style::Literal { indent } => {
+            Style::Literal => {
+                let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+                // The node's place is in the first line with text, at its indent.
+                let empty = text.chars().take_while(|c| *c == '\n').count();
                 let before: Vec<char> = text.chars().take(offset as usize).collect();
-                let lines = before.iter().filter(|c| **c == '\n').count();
+                let line = before.iter().filter(|c| **c == '\n').count();
                 let column = before.iter().rev().take_while(|c| **c != '\n').count();
                 Position {
-                    line: self.at.line.saturating_add(u32::try_from(lines + 1).unwrap_or(u32::MAX)),
-                    column: u32::try_from(column + 1).unwrap_or(u32::MAX).saturating_add(indent),
+                    line: (self.at.line + small(line)).saturating_sub(small(empty)),
+                    column: self.at.column.saturating_add(small(column)),
                 }
             }
             Style::Opaque => self.at,

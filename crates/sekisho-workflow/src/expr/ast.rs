@@ -46,7 +46,8 @@ impl Expr {
     }
 
     /// Every property path that starts at context `context` and whose names are literal, as far
-    /// as it is literal: `needs.build.outputs.tag` gives `["build", "outputs", "tag"]`.
+    /// as it is literal: `needs.build.outputs.tag` gives `["build", "outputs", "tag"]`. A context
+    /// without a literal name gives nothing.
     pub fn paths_of(&self, context: &str) -> Vec<Vec<String>> {
         let mut paths = Vec::new();
         self.root.visit(&mut |node| {
@@ -57,6 +58,7 @@ impl Expr {
         // A visit meets `a.b.c` as `a.b.c`, `a.b` and `a`: only the longest is of interest.
         let all = paths.clone();
         paths.retain(|path| !all.iter().any(|o| o.len() > path.len() && o.starts_with(path)));
+        paths.retain(|path| !path.is_empty());
         paths
     }
 }
@@ -131,14 +133,19 @@ impl Node {
     }
 
     fn literal_path(&self, context: &str) -> Option<Vec<String>> {
-        match &self.kind {
-            Kind::Context { name } if name.eq_ignore_ascii_case(context) => Some(Vec::new()),
-            Kind::Index { base, index } => {
-                let mut path = base.literal_path(context)?;
-                if let Kind::Literal(Value::String(key)) = &index.kind {
-                    path.push(key.clone());
-                }
-                Some(path)
+        let mut node = self;
+        let mut keys = Vec::new();
+        while let Kind::Index { base, index } = &node.kind {
+            keys.push(if let Kind::Literal(Value::String(key)) = &index.kind {
+                Some(key.clone())
+            } else {
+                None
+            });
+            node = base;
+        }
+        match &node.kind {
+            Kind::Context { name } if name.eq_ignore_ascii_case(context) => {
+                Some(keys.into_iter().rev().map_while(|key| key).collect())
             }
             _ => None,
         }

@@ -32,8 +32,9 @@ impl Reader {
             if let Some(access) = values.iter().find(|access| access.to_string() == text) {
                 granted = granted.with(&key.text, *access);
             } else {
-                let list = values.iter().map(Access::to_string).collect::<Vec<_>>().join(", ");
-                let hint = did_you_mean(&text, ["none", "read", "write"]);
+                let values: Vec<String> = values.iter().map(Access::to_string).collect();
+                let hint = did_you_mean(&text, values.iter().map(String::as_str));
+                let list = values.join(", ");
                 let message = format!("`{}` must be one of {list}, not `{text}`{hint}", key.text);
                 self.fail(value.at, message);
             }

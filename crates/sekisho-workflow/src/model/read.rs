@@ -239,7 +239,12 @@ impl Reader {
                 _ => String::new(),
             },
         };
-        Some(super::condition(Some(&text)))
+        let condition = super::condition(Some(&text));
+        // With `success()` around it, it may be too long or too deep.
+        if let Err(error) = scope.parse(&condition) {
+            self.fail(node.at, error.to_string());
+        }
+        Some(condition)
     }
 }
 

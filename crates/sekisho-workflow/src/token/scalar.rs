@@ -119,6 +119,7 @@ fn scalar(
     if !text.contains(OPEN) {
         return TokenKind::String(text.to_owned());
     }
+    let before = errors.len();
     let mut fail = |offset: usize, problem| {
         errors.push(TokenError { at: node.position_of(offset), problem });
     };
@@ -132,12 +133,12 @@ fn scalar(
     for part in &parts {
         let Part::Expression { text, offset } = part else { continue };
         let Some(scope) = scope else {
-            fail(*offset, TokenProblem::NotAllowed);
+            fail(offset - OPEN.len(), TokenProblem::NotAllowed);
             continue;
         };
         let trimmed = text.trim();
         if trimmed == "insert" {
-            fail(*offset, TokenProblem::Insert);
+            fail(offset - OPEN.len(), TokenProblem::Insert);
         } else if let Err(error) = scope.parse(trimmed) {
             let lead = text.chars().count() - text.trim_start().chars().count();
             let within = error.position().unwrap_or(1).saturating_sub(1);
@@ -147,7 +148,14 @@ fn scalar(
     if let [Part::Expression { text, .. }] = parts.as_slice() {
         return TokenKind::Expression(text.trim().to_owned());
     }
-    TokenKind::Expression(fold(&parts))
+    let folded = fold(&parts);
+    // The parts are sound; together they may be too long or too many.
+    if errors.len() == before
+        && let Some(Err(error)) = scope.map(|scope| scope.parse(&folded))
+    {
+        errors.push(TokenError { at: node.at, problem: TokenProblem::Expression(error) });
+    }
+    TokenKind::Expression(folded)
 }
 
 /// Splits text at `${{ }}`; the offset (in characters) of an expression that is not closed.

@@ -37,7 +37,7 @@ pub fn parse(text: &str) -> Result<Node, YamlError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader {
         parser: Parser::new_from_str(text),
-        lines: text.lines().collect(),
+        chars: text.chars().collect(),
         anchors: HashMap::new(),
         nodes: 0,
     };
@@ -46,7 +46,8 @@ pub fn parse(text: &str) -> Result<Node, YamlError> {
 
 struct Reader<'a> {
     parser: Parser<'a, StrInput<'a>>,
-    lines: Vec<&'a str>,
+    /// The whole file; the parser counts in characters.
+    chars: Vec<char>,
     /// Finished anchored nodes and how many nodes each holds.
     anchors: HashMap<usize, (Node, usize)>,
     nodes: usize,
@@ -210,31 +211,21 @@ impl<'a> Reader<'a> {
 
     /// How the text stands in the file, so that places within it can be computed.
     fn style(&self, text: &str, style: ScalarStyle, span: Span) -> Style {
-        let length = text.chars().count();
-        let one_line = span.start.line() == span.end.line();
+        // With an escape, a tag or a line break, the file has other characters than the text.
+        let stands_at = |start: usize| {
+            let own = self.chars.get(start..).unwrap_or_default();
+            text.chars().eq(own.iter().copied().take(text.chars().count()))
+        };
         match style {
-            ScalarStyle::Plain if one_line => Style::Plain,
+            ScalarStyle::Plain if stands_at(span.start.index()) => Style::Plain,
             ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted
-                if one_line && span.len() == length + 2 =>
+                if !text.contains('\n') && stands_at(span.start.index() + 1) =>
             {
                 Style::Quoted
             }
-            ScalarStyle::Literal => self.literal(text, span.start.line()),
+            ScalarStyle::Literal if !text.trim_matches('\n').is_empty() => Style::Literal,
             _ => Style::Opaque,
         }
-    }
-
-    fn literal(&self, text: &str, header: usize) -> Style {
-        // The first line with text tells the indent: the file's line ends with the value's.
-        let number = text.lines().position(|line| !line.is_empty()).unwrap_or(0);
-        let wanted = text.lines().nth(number).unwrap_or_default();
-        // Lines count from 1, so `header` is the index of the line after it.
-        self.lines.get(header + number).and_then(|line| line.strip_suffix(wanted)).map_or(
-            Style::Opaque,
-            |indent| Style::Literal {
-                indent: u32::try_from(indent.chars().count()).unwrap_or(u32::MAX),
-            },
-        )
     }
 }
 
