@@ -139,7 +139,10 @@ impl Parser<'_> {
 
     fn postfix(&mut self) -> Result<Node, ExprError> {
         let (mut node, indexable) = self.primary()?;
-        while indexable {
+        if !indexable {
+            return Ok(node);
+        }
+        loop {
             if self.next_is(&LexemeKind::Dot) {
                 self.advance()?;
                 node = match self.advance()? {
@@ -234,7 +237,7 @@ impl Parser<'_> {
             Err(ExprError::TooFewParameters { name, position, expression })
         } else if count > most {
             Err(ExprError::TooManyParameters { name, position, expression })
-        } else if function == Function::Case && count % 2 == 0 {
+        } else if function == Function::Case && count.is_multiple_of(2) {
             Err(ExprError::EvenParameters { name, position, expression })
         } else {
             Ok(())
