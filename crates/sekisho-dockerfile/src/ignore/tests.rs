@@ -132,7 +132,7 @@ proptest! {
 
     #[test]
     fn plain_names_are_folders_and_all_in_them(path in any_path(), below in any_path()) {
-        let ignore = Ignore::from_patterns(&[path.clone()]).unwrap();
+        let ignore = Ignore::from_patterns(std::slice::from_ref(&path)).unwrap();
         prop_assert!(ignore.is_ignored(&path));
         let inside = format!("{path}/{below}");
         prop_assert!(ignore.is_ignored(&inside));
