@@ -1,1 +1,171 @@
-//! Embedded GitHub stand-in.
+//! Embedded GitHub stand-in: git over HTTP, workflow runs, the runner wire, ID tokens.
+//!
+//! ```text
+//!  git push ──▶ /OWNER/NAME/git-receive-pack ─▶ push ─▶ plan ─▶ State ◀── /_broker  /_run  /twirp
+//!                                                                 │         one runner, one job
+//!               /_hub/v1 (scheduler, CLI)  ◀──────────────────────┤
+//!               /api/v3  (registration, REST) ◀───────────────────┴──▶ files: run.json, events, logs
+//! ```
+//!
+//! [`Hub::router`] is to be merged into whatever serves the plane's one loopback port; it owns
+//! `/api/v3`, `/_broker`, `/_run`, `/_oauth`, `/_results`, `/twirp`, `/_blobs`,
+//! `/_services/token`, `/_hub` and `/{owner}/{name}/…` of git. It refuses requests that a web
+//! page could have sent.
+
+mod clock;
+mod config;
+mod event;
+mod git;
+mod http;
+mod keys;
+mod message;
+mod names;
+mod push;
+mod shared;
+mod state;
+mod store;
+mod tokens;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sekisho_github::hub_api::{Run, Status};
+
+pub use config::{BuiltinRepository, Config, DEFAULT_SEARCH_PATH, SubjectForm};
+
+use crate::git::Git;
+use crate::keys::Keys;
+use crate::names::RepoName;
+use crate::shared::Shared;
+use crate::state::State;
+use crate::store::{Saver, Store};
+
+/// How often offers, leases and limits are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// How long a stop waits for pushes that are under way.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Why the hub cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A file or folder of the hub.
+    #[error("the hub's folder `{dir}` cannot be used")]
+    Folder {
+        /// The folder.
+        dir: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A built-in repository could not be made; without `git` it cannot.
+    #[error("the repository {name} cannot be made: {message}")]
+    Builtin {
+        /// `owner/name`.
+        name: String,
+        /// Why.
+        message: String,
+    },
+    /// [`Config::base_url`] is not a plain http or https URL.
+    #[error("`{0}` is no base URL for the hub")]
+    BaseUrl(String),
+}
+
+/// The embedded GitHub stand-in.
+#[derive(Debug)]
+pub struct Hub {
+    shared: Arc<Shared>,
+}
+
+impl Hub {
+    /// Opens the hub on its folder, which is made if it is missing, and ends the runs that an
+    /// earlier process left open. Blocking, for some 10 ms; to be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(mut config: Config) -> Result<Self, OpenError> {
+        config.base_url = http::check_base_url(&config.base_url)?;
+        let dir = config.dir.clone();
+        let folder = |source| OpenError::Folder { dir: dir.display().to_string(), source };
+        let store = Store::open(&dir).map_err(folder)?;
+        let git = Git::open(&dir, &config.search_path).map_err(folder)?;
+        let mut repositories = store.load_repositories().map_err(folder)?;
+        for builtin in &config.builtin_repositories {
+            let name = format!("{}/{}", builtin.owner, builtin.name);
+            git.create_builtin(builtin)
+                .map_err(|e| OpenError::Builtin { name: name.clone(), message: e.to_string() })?;
+            let parsed = name.parse::<RepoName>();
+            let parsed = parsed.map_err(|e| OpenError::Builtin { name, message: e.to_string() })?;
+            repositories.register(&parsed);
+        }
+        store.save_repositories(&repositories).map_err(folder)?;
+        let ids = store.run_ids().map_err(folder)?;
+        let highest = ids.last().copied().unwrap_or(0);
+        let recent = ids.iter().rev().take(state::MAX_COMPLETED_IN_MEMORY);
+        let runs: Vec<Run> = recent.filter_map(|id| store.load_run(*id)).collect();
+        let state = State::new(runs, highest, repositories);
+        let saver = Saver::start(store.clone()).map_err(folder)?;
+        let keys = Keys::start(&dir).map_err(folder)?;
+        let shared = Arc::new(Shared::new(config, git, store, saver, keys, state));
+        shared.interrupt_all();
+        shared.tasks.spawn(tick(Arc::clone(&shared)));
+        Ok(Self { shared })
+    }
+
+    /// Everything the hub answers to.
+    pub fn router(&self) -> axum::Router {
+        http::router(Arc::clone(&self.shared))
+    }
+
+    /// Waits until no run is under way and nobody listens as a runner.
+    pub async fn idle(&self) {
+        let mut changes = self.shared.changes();
+        loop {
+            changes.mark_unchanged();
+            let idle = self.shared.look(|state| {
+                let over = |run: &state::Run| run.view.status == Status::Completed;
+                state.runners.is_empty() && state.runs.values().all(over)
+            });
+            if idle || changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Ends long polls and streams, lets pushes finish, ends the runs that are open, and writes
+    /// everything down. The router answers 503 from then on.
+    pub async fn shutdown(&self) {
+        self.shared.stopping.cancel();
+        self.shared.tasks.close();
+        if tokio::time::timeout(DRAIN, self.shared.tasks.wait()).await.is_err() {
+            tracing::warn!("a push was still under way after {} s", DRAIN.as_secs());
+        }
+        self.shared.interrupt_all();
+        self.shared.saver.flushed().await;
+    }
+}
+
+/// The runs of a hub's folder, newest first, whether or not a hub has it open. Blocking.
+///
+/// # Errors
+/// When the folder cannot be read; one that does not exist holds no runs.
+pub fn read_runs(dir: &Path) -> io::Result<Vec<Run>> {
+    if !dir.join("runs").is_dir() {
+        return Ok(Vec::new());
+    }
+    let store = Store::open(dir)?;
+    Ok(store.run_ids()?.into_iter().rev().filter_map(|id| store.load_run(id)).collect())
+}
+
+async fn tick(shared: Arc<Shared>) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            // Both are cancel safe: a tick that is lost comes again.
+            () = shared.stopping.cancelled() => return,
+            _ = interval.tick() => shared.change(State::expire),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What the hub is told when it is opened.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+
+/// Where the programs of an ordinary system are: the hub needs `git` and what it calls.
+pub const DEFAULT_SEARCH_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What the hub is told when it is opened.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The hub's folder, made if missing. One process at a time may have it: the caller locks it.
+    pub dir: PathBuf,
+    /// How clients reach the router, without a slash at the end: `http://127.0.0.1:8080`.
+    pub base_url: String,
+    /// Bearer of the REST and the hub's own API.
+    pub admin_token: SecretString,
+    /// The `vars` context of every run.
+    pub vars: BTreeMap<String, String>,
+    /// Repositories that exist from the start and take no push.
+    pub builtin_repositories: Vec<BuiltinRepository>,
+    /// `github.actor` of runs started by a push without a user name.
+    pub actor: String,
+    /// `PATH` of the `git` program.
+    pub search_path: String,
+    /// How `sub` of an ID token names the repository.
+    pub subject: SubjectForm,
+}
+
+impl Config {
+    /// A configuration with the defaults for everything that has one.
+    pub fn new(dir: impl Into<PathBuf>, base_url: impl Into<String>, admin: SecretString) -> Self {
+        Self {
+            dir: dir.into(),
+            base_url: base_url.into(),
+            admin_token: admin,
+            vars: BTreeMap::new(),
+            builtin_repositories: Vec::new(),
+            actor: "local".to_owned(),
+            search_path: DEFAULT_SEARCH_PATH.to_owned(),
+            subject: SubjectForm::Names,
+        }
+    }
+}
+
+/// How `sub` of an ID token names the repository.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SubjectForm {
+    /// `repo:OWNER/NAME:…`
+    #[default]
+    Names,
+    /// `repo:OWNER@OWNER_ID/NAME@ID:…`, which stays true when a name gets a new owner.
+    Immutable,
+}
+
+/// A repository that is made from files when the hub opens.
+///
+/// The commit depends on nothing but the files: the same files give the same sha everywhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltinRepository {
+    /// First part of its name.
+    pub owner: String,
+    /// Second part of its name.
+    pub name: String,
+    /// Every ref that is to name the commit, such as `refs/heads/main` and `refs/tags/v1`.
+    /// The first branch is the default branch.
+    pub refs: Vec<String>,
+    /// Path and content of each file; all are ordinary files, not executable.
+    pub files: Vec<(String, Vec<u8>)>,
+}

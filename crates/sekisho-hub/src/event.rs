@@ -1,0 +1,174 @@
+//! The `push` event and the `github` context that a run sees.
+
+use sekisho_workflow::plan::WorkflowSource;
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::git::{Commit, GitError, Repository};
+use crate::push::RefUpdate;
+use crate::state::RepositoryIds;
+
+/// What an object id is when there is no object.
+const NO_OBJECT: &str = "0000000000000000000000000000000000000000";
+
+/// What there is to know of a push to one ref.
+#[derive(Clone, Debug)]
+pub(crate) struct PushFacts {
+    /// Full.
+    pub(crate) git_ref: String,
+    /// The commit it named, if it named one.
+    pub(crate) before: Option<String>,
+    /// The commit it names.
+    pub(crate) sha: String,
+    /// The commit it named is not in its history.
+    forced: bool,
+    /// New ones, newest first.
+    commits: Vec<Commit>,
+    default_branch: String,
+    pub(crate) actor: String,
+}
+
+/// What a run is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RunIds<'a> {
+    pub(crate) id: u64,
+    pub(crate) number: u64,
+    /// Its name.
+    pub(crate) workflow: &'a str,
+    pub(crate) source: &'a WorkflowSource,
+}
+
+impl PushFacts {
+    /// Reads them from the repository.
+    pub(crate) fn read(
+        repository: &Repository,
+        update: &RefUpdate,
+        before: Option<String>,
+        sha: String,
+        actor: &str,
+    ) -> Result<Self, GitError> {
+        let forced = match &before {
+            Some(before) => !repository.is_ancestor(before, &sha)?,
+            None => false,
+        };
+        Ok(Self {
+            git_ref: update.name.clone(),
+            commits: repository.commits(before.as_deref(), &sha)?,
+            before,
+            sha,
+            forced,
+            default_branch: repository.default_branch()?.unwrap_or_else(|| "main".to_owned()),
+            actor: actor.to_owned(),
+        })
+    }
+
+    /// The commit that is now named.
+    pub(crate) fn head(&self) -> Option<&Commit> {
+        self.commits.iter().find(|commit| commit.sha == self.sha)
+    }
+
+    /// Without `refs/heads/` or `refs/tags/`.
+    fn ref_name(&self) -> &str {
+        short_ref(&self.git_ref)
+    }
+}
+
+/// Without `refs/heads/` or `refs/tags/`.
+pub(crate) fn short_ref(git_ref: &str) -> &str {
+    let short = git_ref.strip_prefix("refs/heads/").or_else(|| git_ref.strip_prefix("refs/tags/"));
+    short.unwrap_or(git_ref)
+}
+
+/// `branch` or `tag`.
+pub(crate) fn ref_type(git_ref: &str) -> &'static str {
+    if git_ref.starts_with("refs/tags/") { "tag" } else { "branch" }
+}
+
+/// The `github` context: text where GitHub has text, also for numbers.
+pub(crate) fn github_context(
+    config: &Config,
+    ids: &RepositoryIds,
+    facts: &PushFacts,
+    run: &RunIds<'_>,
+) -> Value {
+    let base = &config.base_url;
+    json!({
+        "actor": facts.actor,
+        "actor_id": ids.owner_id.to_string(),
+        "triggering_actor": facts.actor,
+        "api_url": format!("{base}/api/v3"),
+        "graphql_url": format!("{base}/api/graphql"),
+        "server_url": base,
+        "base_ref": "",
+        "head_ref": "",
+        "ref": facts.git_ref,
+        "ref_name": facts.ref_name(),
+        "ref_type": ref_type(&facts.git_ref),
+        "ref_protected": false,
+        "sha": facts.sha,
+        "event_name": "push",
+        "event": push_event(base, ids, facts),
+        "repository": ids.name.to_string(),
+        "repository_id": ids.id.to_string(),
+        "repository_owner": ids.name.owner(),
+        "repository_owner_id": ids.owner_id.to_string(),
+        "repository_visibility": "private",
+        "repositoryUrl": format!("{base}/{}.git", ids.name),
+        "retention_days": "90",
+        "run_id": run.id.to_string(),
+        "run_number": run.number.to_string(),
+        "run_attempt": "1",
+        "secret_source": "Actions",
+        "workflow": run.workflow,
+        "workflow_ref": run.source.workflow_ref(),
+        "workflow_sha": run.source.sha,
+    })
+}
+
+fn push_event(base: &str, ids: &RepositoryIds, facts: &PushFacts) -> Value {
+    let web = format!("{base}/{}", ids.name);
+    let commits: Vec<Value> =
+        facts.commits.iter().rev().map(|commit| commit_json(&web, commit)).collect();
+    let head = facts.head().map(|commit| commit_json(&web, commit));
+    json!({
+        "ref": facts.git_ref,
+        "before": facts.before.as_deref().unwrap_or(NO_OBJECT),
+        "after": facts.sha,
+        "base_ref": null,
+        "created": facts.before.is_none(),
+        "deleted": false,
+        "forced": facts.forced,
+        "compare": format!("{web}/compare/{}", facts.sha),
+        "commits": commits,
+        "head_commit": head,
+        "repository": {
+            "id": ids.id,
+            "name": ids.name.name(),
+            "full_name": ids.name.to_string(),
+            "private": true,
+            "visibility": "private",
+            "fork": false,
+            "owner": { "login": ids.name.owner(), "name": ids.name.owner(), "id": ids.owner_id },
+            "default_branch": facts.default_branch,
+            "master_branch": facts.default_branch,
+            "html_url": web,
+            "url": web,
+            "clone_url": format!("{web}.git"),
+        },
+        "pusher": { "name": facts.actor },
+        "sender": { "login": facts.actor, "id": ids.owner_id },
+    })
+}
+
+fn commit_json(web: &str, commit: &Commit) -> Value {
+    json!({
+        "id": commit.sha,
+        "tree_id": commit.tree,
+        "distinct": true,
+        "message": commit.message,
+        "timestamp": commit.timestamp,
+        "url": format!("{web}/commit/{}", commit.sha),
+        "author": { "name": commit.author_name, "email": commit.author_email },
+        "committer": { "name": commit.committer_name, "email": commit.committer_email },
+    })
+}

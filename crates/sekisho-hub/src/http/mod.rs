@@ -1,0 +1,126 @@
+//! The hub's endpoints.
+
+mod blobs;
+mod broker;
+mod feed;
+mod guard;
+mod hub_v1;
+mod oauth;
+mod oidc;
+mod reply;
+mod rest;
+mod rest_runs;
+mod results;
+mod run_service;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{any, delete, get, post, put};
+
+pub(crate) use guard::check_base_url;
+
+use crate::git;
+use crate::shared::Shared;
+
+/// The largest body of an ordinary request, in bytes.
+const MAX_BODY: usize = 1024 * 1024;
+/// The largest report about a job, in bytes: outputs, steps and annotations.
+const MAX_REPORT: usize = 8 * 1024 * 1024;
+
+/// Everything the hub answers to.
+pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    let api = Router::new()
+        .nest("/repos/{owner}/{name}", scope().merge(runs()))
+        .nest("/orgs/{owner}", scope())
+        .fallback(rest::not_found)
+        .layer(from_fn_with_state(Arc::clone(&shared), guard::github_admin));
+    let own = Router::new()
+        .route("/queue", get(hub_v1::queue))
+        .route("/runners/{id}/gone", post(hub_v1::gone))
+        .route("/runs", get(hub_v1::runs))
+        .route("/runs/{id}", get(hub_v1::run))
+        .route("/runs/{id}/events", get(hub_v1::events))
+        .route("/runs/{id}/cancel", post(hub_v1::cancel))
+        .route("/pushes", get(hub_v1::pushes))
+        .route("/repositories/{owner}/{name}/dispatch", post(hub_v1::dispatch))
+        .fallback(hub_v1::not_found)
+        .layer(from_fn_with_state(Arc::clone(&shared), guard::own_admin))
+        .layer(from_fn(reply::problems));
+    Router::new()
+        .nest("/api/v3", api)
+        .nest("/_hub/v1", own)
+        .nest("/_broker", broker())
+        .nest("/_run", run_service())
+        .nest("/twirp", twirp())
+        .nest("/_results/twirp", twirp())
+        .route("/_oauth/token", post(oauth::token))
+        .route("/_blobs/{run}/{job}/{file}", put(blobs::put))
+        .nest("/_services/token", issuer())
+        .route("/{owner}/{name}/info/refs", get(git::info_refs))
+        .route("/{owner}/{name}/git-upload-pack", post(git::upload_pack))
+        .route("/{owner}/{name}/git-receive-pack", post(git::receive_pack))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(Arc::clone(&shared), guard::local_only))
+        .layer(tower_http::catch_panic::CatchPanicLayer::new())
+        .layer(from_fn(reply::request_id))
+        .with_state(shared)
+}
+
+/// Runners of a repository or an owner: the hub has one pool for all.
+fn scope() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/actions/runners/generate-jitconfig", post(rest::generate_jitconfig))
+        .route("/actions/runners", get(rest::list_runners))
+        .route("/actions/runners/{id}", get(rest::get_runner))
+        .route("/actions/runners/{id}", delete(rest::delete_runner))
+}
+
+fn runs() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/actions/runs", get(rest_runs::list))
+        .route("/actions/runs/{run}", get(rest_runs::get))
+        .route("/actions/runs/{run}/attempts/{attempt}", get(rest_runs::get_attempt))
+        .route("/actions/runs/{run}/jobs", get(rest_runs::jobs))
+        .route("/actions/runs/{run}/attempts/{attempt}/jobs", get(rest_runs::attempt_jobs))
+        .route("/actions/runs/{run}/cancel", post(rest_runs::cancel))
+        .route("/actions/runs/{run}/force-cancel", post(rest_runs::force_cancel))
+        .route("/actions/jobs/{job}", get(rest_runs::job))
+        .route("/actions/jobs/{job}/logs", get(rest_runs::job_logs))
+}
+
+fn broker() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/session", post(broker::open).delete(broker::close))
+        .route("/message", get(broker::message))
+        .route("/acknowledge", post(broker::acknowledge))
+}
+
+fn run_service() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/acquirejob", post(run_service::acquire))
+        .route("/renewjob", post(run_service::renew))
+        .route("/completejob", post(run_service::complete))
+        .route("/feed", any(feed::feed))
+        .layer(DefaultBodyLimit::max(MAX_REPORT))
+}
+
+fn twirp() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/results.services.receiver.Receiver/{method}", post(results::receive))
+        .route(
+            "/github.actions.results.api.v1.WorkflowStepUpdateService/WorkflowStepsUpdate",
+            post(results::steps_update),
+        )
+        .layer(DefaultBodyLimit::max(MAX_REPORT))
+}
+
+fn issuer() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/.well-known/openid-configuration", get(oidc::discovery))
+        .route("/.well-known/jwks", get(oidc::jwks))
+        .route("/jwks", get(oidc::jwks))
+        .route("/id", get(oidc::id_token))
+}

@@ -1,0 +1,220 @@
+//! Runners over REST: registration for one job, and looking after it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
+use rsa::traits::PublicKeyParts as _;
+use secrecy::ExposeSecret as _;
+use sekisho_github::hub_api::RunnerStatus;
+use sekisho_github::jit::{self, CredentialData, Credentials, RsaParameters, RunnerSettings};
+use sekisho_github::lenient;
+use sekisho_github::rest as wire;
+use sekisho_github::rest::{GenerateJitConfig, JitConfig, Label, Runners};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::reply::GithubError;
+use crate::shared::Shared;
+use crate::state::{NewRunner, RegisterError, Runner};
+
+/// The only group.
+const DEFAULT_GROUP: u64 = 1;
+/// The most labels of a runner, as on GitHub.
+const MAX_LABELS: usize = 100;
+/// Longest name or label, in characters.
+const MAX_NAME: usize = 256;
+/// Entries of a page if the request does not say, and at most, as on GitHub.
+const PAGE: (usize, usize) = (30, 100);
+
+type Reply = Result<Response, GithubError>;
+
+/// Everything that is not there.
+pub(super) async fn not_found() -> GithubError {
+    GithubError::not_found()
+}
+
+/// `POST …/actions/runners/generate-jitconfig`
+pub(super) async fn generate_jitconfig(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+    let request: GenerateJitConfig = lenient::from_slice(&body)
+        .map_err(|error| GithubError::unprocessable(format!("Invalid request: {error}")))?;
+    check(&request)?;
+    shared.look(|state| state.check_name(&request.name)).map_err(|e| refused(e, &request.name))?;
+    let stopping = || GithubError::internal(&"no key for a runner");
+    let key = shared.keys.take().await.ok_or_else(stopping)?;
+    let client_id = Uuid::new_v4();
+    let new = NewRunner {
+        name: request.name.clone(),
+        labels: request.labels.clone(),
+        group: request.runner_group_id,
+        client_id,
+        public_key: (key.n().to_bytes_be(), key.e().to_bytes_be()),
+    };
+    let id =
+        shared.change(|state, _| state.register(new)).map_err(|e| refused(e, &request.name))?;
+    let key = RsaParameters::from_key(&key).map_err(|error| GithubError::internal(&error))?;
+    let runner = shared.look(|state| state.runners.get(&id).map(shown));
+    let runner = runner.ok_or_else(GithubError::not_found)?;
+    let blob = jit_config(&shared.config.base_url, &request, id, client_id, key).encode();
+    let encoded_jit_config = blob.expose_secret().to_owned();
+    Ok((StatusCode::CREATED, Json(JitConfig { runner, encoded_jit_config })).into_response())
+}
+
+fn check(request: &GenerateJitConfig) -> Result<(), GithubError> {
+    let plain = |text: &str| {
+        let length = text.chars().count();
+        (1..=MAX_NAME).contains(&length) && !text.chars().any(char::is_control)
+    };
+    if !plain(&request.name) || request.name.contains('/') {
+        return Err(GithubError::unprocessable("Invalid name"));
+    }
+    let labels = &request.labels;
+    if !(1..=MAX_LABELS).contains(&labels.len()) || !labels.iter().all(|label| plain(label)) {
+        return Err(GithubError::unprocessable("Invalid labels: 1 to 100 are wanted"));
+    }
+    if request.runner_group_id != DEFAULT_GROUP {
+        return Err(GithubError::not_found());
+    }
+    if request.work_folder.as_deref().is_some_and(|f| !crate::names::is_plain_path(f)) {
+        return Err(GithubError::unprocessable("Invalid work_folder"));
+    }
+    Ok(())
+}
+
+fn jit_config(
+    base: &str,
+    request: &GenerateJitConfig,
+    id: u64,
+    client_id: Uuid,
+    key: RsaParameters,
+) -> jit::JitConfig {
+    let broker = format!("{base}/_broker/");
+    jit::JitConfig {
+        runner: RunnerSettings {
+            agent_id: id.try_into().unwrap_or(i64::MAX),
+            agent_name: request.name.clone(),
+            pool_id: 1,
+            pool_name: "Default".to_owned(),
+            disable_update: true,
+            ephemeral: true,
+            // The same as the broker's: nobody then looks for the old service.
+            server_url: broker.clone(),
+            git_hub_url: String::new(),
+            work_folder: request.work_folder.clone().unwrap_or_else(|| "_work".to_owned()),
+            use_v2_flow: true,
+            server_url_v2: broker,
+            skip_session_recover: None,
+            monitor_socket_address: None,
+            use_runner_admin_flow: None,
+            is_hosted_server: None,
+        },
+        credentials: Credentials {
+            scheme: "OAuth".to_owned(),
+            data: CredentialData {
+                client_id: client_id.to_string(),
+                authorization_url: format!("{base}/_oauth/token"),
+                require_fips_cryptography: true,
+                oauth_endpoint_url: None,
+                authorization_url_v2: None,
+                enable_auth_migration_by_default: None,
+            },
+        },
+        key,
+    }
+}
+
+fn refused(error: RegisterError, name: &str) -> GithubError {
+    match error {
+        RegisterError::NameTaken => GithubError(
+            StatusCode::CONFLICT,
+            format!("Already exists - A runner with the name {name} already exists."),
+        ),
+        RegisterError::TooMany => GithubError::unprocessable("Too many runners are registered"),
+        RegisterError::NotFound => GithubError::not_found(),
+        RegisterError::Busy => {
+            GithubError::unprocessable("Runner is currently running a job and cannot be deleted.")
+        }
+    }
+}
+
+fn shown(runner: &Runner) -> wire::Runner {
+    let label = |name: &String| Label {
+        id: Some(0),
+        name: name.clone(),
+        kind: Some("read-only".to_owned()),
+    };
+    wire::Runner {
+        id: runner.id,
+        name: runner.name.clone(),
+        os: runner.os.clone(),
+        status: match runner.status() {
+            RunnerStatus::Online => "online".to_owned(),
+            RunnerStatus::Offline => "offline".to_owned(),
+        },
+        busy: runner.job.is_some(),
+        labels: runner.labels.iter().map(label).collect(),
+        runner_group_id: Some(runner.group),
+        ephemeral: Some(true),
+    }
+}
+
+/// Query of a list.
+#[derive(Debug, Deserialize)]
+pub(super) struct Page {
+    name: Option<String>,
+    page: Option<usize>,
+    per_page: Option<usize>,
+}
+
+impl Page {
+    /// A page of a list that has other parameters too.
+    pub(super) fn new(page: Option<usize>, per_page: Option<usize>) -> Self {
+        Self { name: None, page, per_page }
+    }
+
+    /// This page of `all`.
+    pub(super) fn of<T>(&self, all: Vec<T>) -> Vec<T> {
+        let size = self.per_page.unwrap_or(PAGE.0).clamp(1, PAGE.1);
+        let page = self.page.unwrap_or(1).max(1) - 1;
+        all.into_iter().skip(page.saturating_mul(size)).take(size).collect()
+    }
+}
+
+/// `GET …/actions/runners`
+pub(super) async fn list_runners(
+    State(shared): State<Arc<Shared>>,
+    Query(page): Query<Page>,
+) -> Json<Runners> {
+    let all: Vec<wire::Runner> = shared.look(|state| {
+        let wanted = |runner: &&Runner| page.name.as_ref().is_none_or(|name| *name == runner.name);
+        state.runners.values().filter(wanted).map(shown).collect()
+    });
+    Json(Runners { total_count: all.len() as u64, runners: page.of(all) })
+}
+
+/// `GET …/actions/runners/{id}`
+pub(super) async fn get_runner(
+    State(shared): State<Arc<Shared>>,
+    Path(path): Path<RunnerPath>,
+) -> Result<Json<wire::Runner>, GithubError> {
+    let runner = shared.look(|state| state.runners.get(&path.id).map(shown));
+    runner.map(Json).ok_or_else(GithubError::not_found)
+}
+
+/// `DELETE …/actions/runners/{id}`
+pub(super) async fn delete_runner(
+    State(shared): State<Arc<Shared>>,
+    Path(path): Path<RunnerPath>,
+) -> Result<StatusCode, GithubError> {
+    let removed = shared.change(|state, now| state.remove_runner(path.id, now));
+    removed.map(|()| StatusCode::NO_CONTENT).map_err(|error| refused(error, ""))
+}
+
+/// The last part of a path; what is before it does not matter here.
+#[derive(Debug, Deserialize)]
+pub(super) struct RunnerPath {
+    id: u64,
+}

@@ -1,0 +1,327 @@
+//! From a push to its runs.
+
+use std::collections::BTreeMap;
+
+use sekisho_github::hub_api::{Pushed, WorkflowError};
+use sekisho_workflow::Diagnostic;
+use sekisho_workflow::diagnostic::Position;
+use sekisho_workflow::expr::{Contexts, Value};
+use sekisho_workflow::model::{self, Workflow, WorkflowReference};
+use sekisho_workflow::plan::{self, ResolveError, Resolved, WorkflowSource};
+use uuid::Uuid;
+
+use crate::event::{self, PushFacts};
+use crate::git::{GitError, Repository};
+use crate::names::{RepoName, is_plain_path};
+use crate::shared::Shared;
+use crate::state::{NewRun, RepositoryIds, RunFacts};
+
+/// Where workflows are.
+const WORKFLOWS: &str = ".github/workflows";
+/// The largest workflow file, in bytes, as on GitHub.
+const MAX_WORKFLOW: usize = 1024 * 1024;
+/// Workflow files of one commit that are looked at.
+const MAX_WORKFLOWS: usize = 200;
+/// Refs of one push that start runs.
+const MAX_REFS: usize = 20;
+/// Changed paths that a filter is shown; with more of them, paths are not filtered.
+const MAX_PATHS: usize = 3_000;
+/// What a commit message says that wants no run.
+const SKIP: [&str; 5] = ["[skip ci]", "[ci skip]", "[no ci]", "[skip actions]", "[actions skip]"];
+
+/// One ref that a push moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RefUpdate {
+    /// Full.
+    pub(crate) name: String,
+    /// The object it named; `None` if it is new.
+    pub(crate) before: Option<String>,
+    /// The object it names; `None` if it was deleted.
+    pub(crate) after: Option<String>,
+}
+
+/// What moved between two looks at the refs.
+pub(crate) fn changed_refs(
+    before: &BTreeMap<String, String>,
+    after: &BTreeMap<String, String>,
+) -> Vec<RefUpdate> {
+    let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
+    names.sort();
+    names.dedup();
+    let moved = names.into_iter().filter(|name| before.get(*name) != after.get(*name));
+    let update = |name: &String| RefUpdate {
+        name: name.clone(),
+        before: before.get(name).cloned(),
+        after: after.get(name).cloned(),
+    };
+    moved.map(update).collect()
+}
+
+/// Starts the runs of everything that a push moved. Blocking. Gives what to tell the pusher.
+pub(crate) fn pushed(
+    shared: &Shared,
+    repository: &RepositoryIds,
+    updates: &[RefUpdate],
+    actor: &str,
+) -> Vec<String> {
+    let mut messages = Vec::new();
+    let mut outcomes: BTreeMap<String, Pushed> = BTreeMap::new();
+    let moved = updates.iter().filter(|update| update.after.is_some());
+    for (count, update) in moved.enumerate() {
+        if count == MAX_REFS {
+            messages.push(format!("note: only the first {MAX_REFS} refs of a push start runs"));
+            break;
+        }
+        match start(shared, repository, update, actor) {
+            Ok((sha, outcome)) => {
+                messages.extend(outcome.errors.iter().map(|error| format!("error: {error}")));
+                let runs = outcome.runs.iter().map(|run| format!("run {run} is queued"));
+                messages.extend(runs);
+                let all = outcomes.entry(sha).or_default();
+                all.runs.extend(outcome.runs);
+                let new = outcome.errors.into_iter().filter(|error| !all.errors.contains(error));
+                let new: Vec<_> = new.collect();
+                all.errors.extend(new);
+            }
+            Err(error) => {
+                tracing::error!("a push of {} starts no run: {error}", repository.name);
+                messages.push(format!("error: {} starts no run: {error}", update.name));
+            }
+        }
+    }
+    for (sha, outcome) in outcomes {
+        shared.note_push(&repository.name, &sha, outcome);
+    }
+    messages.dedup();
+    messages
+}
+
+/// Starts the runs of a commit that is there already. Blocking. `None` if it is not there.
+pub(crate) fn dispatched(
+    shared: &Shared,
+    repository: &RepositoryIds,
+    git_ref: &str,
+    sha: &str,
+) -> Result<Option<Pushed>, GitError> {
+    let Some(found) = shared.git.repository(&repository.name) else { return Ok(None) };
+    if found.resolve(sha)?.is_none() {
+        return Ok(None);
+    }
+    let after = Some(sha.to_owned());
+    let update = RefUpdate { name: git_ref.to_owned(), before: None, after };
+    let (sha, outcome) = start(shared, repository, &update, &shared.config.actor)?;
+    shared.note_push(&repository.name, &sha, outcome.clone());
+    Ok(Some(outcome))
+}
+
+fn start(
+    shared: &Shared,
+    ids: &RepositoryIds,
+    update: &RefUpdate,
+    actor: &str,
+) -> Result<(String, Pushed), GitError> {
+    let missing = || GitError::Output { verb: "rev-parse" };
+    let repository = shared.git.repository(&ids.name).ok_or_else(missing)?;
+    let after = update.after.as_deref().unwrap_or_default();
+    // A tag may name a tag object: what counts is its commit.
+    let sha = repository.resolve(after)?.ok_or_else(missing)?;
+    let before = match &update.before {
+        Some(before) => repository.resolve(before)?,
+        None => None,
+    };
+    let facts = PushFacts::read(&repository, update, before, sha.clone(), actor)?;
+    let mut outcome = Pushed::default();
+    let message = facts.head().map_or("", |commit| commit.message.as_str()).to_lowercase();
+    if SKIP.iter().any(|marker| message.contains(marker)) {
+        return Ok((sha, outcome));
+    }
+    let mut paths = None;
+    for workflow in workflows(&repository, &sha, &mut outcome.errors)? {
+        let Some(filter) = workflow.on.push() else { continue };
+        if filter.paths.is_some() && paths.is_none() {
+            paths = Some(changed_paths(&repository, &facts)?);
+        }
+        let changed = paths.as_ref().and_then(Option::as_deref);
+        if !filter.matches(&update.name, changed) {
+            continue;
+        }
+        match create(shared, ids, &facts, workflow) {
+            Ok(run) => outcome.runs.push(run),
+            Err(errors) => outcome.errors.extend(errors.into_iter().map(told)),
+        }
+    }
+    Ok((sha, outcome))
+}
+
+/// `None`: not known, or too many.
+fn changed_paths(
+    repository: &Repository,
+    facts: &PushFacts,
+) -> Result<Option<Vec<String>>, GitError> {
+    match &facts.before {
+        Some(before) => repository.changed_paths(Some(before), &facts.sha, MAX_PATHS),
+        None => Ok(None),
+    }
+}
+
+/// The workflows of a commit, in the order of their paths; what is wrong with the others.
+fn workflows(
+    repository: &Repository,
+    sha: &str,
+    errors: &mut Vec<WorkflowError>,
+) -> Result<Vec<Workflow>, GitError> {
+    let is_workflow = |path: &str| path.ends_with(".yml") || path.ends_with(".yaml");
+    let files = repository.list(sha, WORKFLOWS)?;
+    let mut found = Vec::new();
+    for file in files.into_iter().filter(|file| is_workflow(&file.path)).take(MAX_WORKFLOWS) {
+        let text = match repository.content(&file, MAX_WORKFLOW) {
+            Ok(text) => text,
+            Err(error @ GitError::TooLarge { .. }) => {
+                let at = Position::START;
+                errors.push(told(Diagnostic::new(file.path, at, error.to_string())));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        match parse(&file.path, text) {
+            Ok(workflow) => found.push(workflow),
+            Err(diagnostics) => errors.extend(diagnostics.into_iter().map(told)),
+        }
+    }
+    Ok(found)
+}
+
+fn parse(path: &str, text: Vec<u8>) -> Result<Workflow, Vec<Diagnostic>> {
+    let text = String::from_utf8(text).map_err(|error| {
+        let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let at = Position { line: u32::try_from(line).unwrap_or(u32::MAX), column: 1 };
+        vec![Diagnostic::new(path, at, "this line is not UTF-8")]
+    })?;
+    model::parse(path, &text)
+}
+
+fn create(
+    shared: &Shared,
+    ids: &RepositoryIds,
+    facts: &PushFacts,
+    workflow: Workflow,
+) -> Result<u64, Vec<Diagnostic>> {
+    let path = workflow.path.clone();
+    let name = workflow.display_name().to_owned();
+    let (id, number) = shared.change(|state, _| state.reserve_run(&ids.name, &path));
+    shared.save_repositories();
+    let source = WorkflowSource {
+        repository: ids.name.to_string(),
+        path: path.clone(),
+        git_ref: facts.git_ref.clone(),
+        sha: facts.sha.clone(),
+    };
+    let run = event::RunIds { id, number, workflow: &name, source: &source };
+    let github = event::github_context(&shared.config, ids, facts, &run);
+    let vars = &shared.config.vars;
+    let contexts = Contexts::new()
+        .with("github", Value::from(github.clone()))
+        .with("vars", Value::object(vars.iter().map(|(k, v)| (k.as_str(), v.as_str().into()))))
+        .with("inputs", Value::object(Vec::<(String, Value)>::new()));
+    let root = Resolved { workflow, source };
+    let resolve =
+        |reference: &WorkflowReference, caller: &WorkflowSource| resolve(shared, reference, caller);
+    let plan = plan::expand(&root, &resolve, &contexts)?;
+    let new = NewRun {
+        id,
+        number,
+        git_ref: facts.git_ref.clone(),
+        sha: facts.sha.clone(),
+        event: "push".to_owned(),
+        workflow_name: name,
+        workflow_path: path,
+        plan_id: Uuid::new_v4(),
+        guids: plan.jobs.iter().map(|_| Uuid::new_v4()).collect(),
+        plan,
+        contexts,
+        facts: RunFacts {
+            repository: ids.clone(),
+            actor: facts.actor.clone(),
+            actor_id: ids.owner_id,
+            github,
+            vars: vars.clone(),
+        },
+    };
+    Ok(shared.change(|state, now| state.create_run(new, now)))
+}
+
+/// Finds a called workflow in the hub's own repositories.
+fn resolve(
+    shared: &Shared,
+    reference: &WorkflowReference,
+    caller: &WorkflowSource,
+) -> Result<Resolved, ResolveError> {
+    let not_found = |why: String| ResolveError::NotFound(why);
+    let (repository, path, wanted) = match reference {
+        WorkflowReference::Local { path } => (&caller.repository, path, None),
+        WorkflowReference::Remote { repository, path, reference } => {
+            (repository, path, Some(reference))
+        }
+    };
+    let name: RepoName = repository.parse().map_err(|error| not_found(format!("{error}")))?;
+    let known = shared.look(|state| state.repositories.get(&name));
+    let found = known.and_then(|known| {
+        shared.git.repository(&known.name).map(|repository| (known.name, repository))
+    });
+    let Some((name, repository)) = found else {
+        return Err(not_found(format!("the hub has no repository `{name}`: push it first")));
+    };
+    let failed = |error: GitError| not_found(error.to_string());
+    let (git_ref, sha) = match wanted {
+        None => (caller.git_ref.clone(), caller.sha.clone()),
+        Some(wanted) => repository.resolve_named(wanted).map_err(failed)?.ok_or_else(|| {
+            not_found(format!("`{name}` has no branch, tag or commit `{wanted}`"))
+        })?,
+    };
+    let missing = || not_found(format!("`{name}` has no file `{path}` at `{git_ref}`"));
+    if !is_plain_path(path) {
+        return Err(missing());
+    }
+    let file = repository.find(&sha, path).map_err(failed)?.ok_or_else(missing)?;
+    let text = repository.content(&file, MAX_WORKFLOW).map_err(failed)?;
+    let workflow = parse(path, text).map_err(ResolveError::Invalid)?;
+    let source = WorkflowSource { repository: name.to_string(), path: path.clone(), git_ref, sha };
+    Ok(Resolved { workflow, source })
+}
+
+fn told(diagnostic: Diagnostic) -> WorkflowError {
+    WorkflowError {
+        path: diagnostic.path,
+        line: diagnostic.line,
+        column: diagnostic.column,
+        message: diagnostic.message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refs_that_moved() {
+        let refs = |list: &[(&str, &str)]| -> BTreeMap<String, String> {
+            list.iter().map(|(name, sha)| ((*name).to_owned(), (*sha).to_owned())).collect()
+        };
+        let before = refs(&[("refs/heads/a", "1"), ("refs/heads/b", "1"), ("refs/tags/t", "1")]);
+        let after = refs(&[("refs/heads/a", "2"), ("refs/heads/b", "1"), ("refs/heads/c", "3")]);
+        let update = |name: &str, before: Option<&str>, after: Option<&str>| RefUpdate {
+            name: name.to_owned(),
+            before: before.map(str::to_owned),
+            after: after.map(str::to_owned),
+        };
+        assert_eq!(
+            changed_refs(&before, &after),
+            [
+                update("refs/heads/a", Some("1"), Some("2")),
+                update("refs/heads/c", None, Some("3")),
+                update("refs/tags/t", Some("1"), None),
+            ]
+        );
+    }
+}

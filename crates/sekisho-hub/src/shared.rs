@@ -1,0 +1,223 @@
+//! What all handlers share, and how they change it.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use sekisho_github::hub_api::{Pushed, Run, Status};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::now;
+use crate::config::Config;
+use crate::git::Git;
+use crate::keys::Keys;
+use crate::names::RepoName;
+use crate::state::{Effect, State, end_interrupted};
+use crate::store::{EventLog, EventTail, Saver, Store};
+use crate::tokens::Tokens;
+
+/// Pushes whose outcome is remembered.
+const MAX_PUSHES: usize = 1_000;
+
+/// The hub.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) git: Git,
+    pub(crate) store: Store,
+    pub(crate) saver: Saver,
+    pub(crate) keys: Keys,
+    pub(crate) tokens: Tokens,
+    inner: Mutex<Inner>,
+    /// Counts changes; everybody who waits for one waits here.
+    changed: watch::Sender<u64>,
+    /// Pushes to one repository go one after the other. Bounded by the number of repositories.
+    push_locks: Mutex<BTreeMap<String, Arc<Semaphore>>>,
+    pub(crate) stopping: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: State,
+    /// Of runs that are not over.
+    events: BTreeMap<u64, EventLog>,
+    pushes: VecDeque<(String, String, Pushed)>,
+}
+
+impl Shared {
+    /// Puts the parts together.
+    pub(crate) fn new(
+        config: Config,
+        git: Git,
+        store: Store,
+        saver: Saver,
+        keys: Keys,
+        state: State,
+    ) -> Self {
+        let inner = Inner { state, events: BTreeMap::new(), pushes: VecDeque::new() };
+        Self {
+            config,
+            git,
+            store,
+            saver,
+            keys,
+            tokens: Tokens::new(),
+            inner: Mutex::new(inner),
+            changed: watch::channel(0).0,
+            push_locks: Mutex::default(),
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic in a handler is a bug of that one request: the state methods leave no halves.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the state.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        look(&self.lock().state)
+    }
+
+    /// Changes the state, carries the effects out, and wakes who waits.
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut State, Timestamp) -> R) -> R {
+        let mut inner = self.lock();
+        let at = now();
+        let before = inner.state.seq();
+        let answer = change(&mut inner.state, at);
+        let effects = inner.state.take_effects();
+        let news = !effects.is_empty() || inner.state.seq() != before;
+        self.carry_out(&mut inner, effects, at);
+        drop(inner);
+        if news {
+            self.changed.send_modify(|count| *count += 1);
+        }
+        answer
+    }
+
+    fn carry_out(&self, inner: &mut Inner, effects: Vec<Effect>, at: Timestamp) {
+        let mut to_save = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Event { run, kind } => {
+                    let log = match inner.events.entry(run) {
+                        Entry::Occupied(log) => Some(log.into_mut()),
+                        Entry::Vacant(place) => match self.store.open_events(run) {
+                            Ok(log) => Some(place.insert(log)),
+                            Err(error) => {
+                                tracing::error!("no events of run {run}: {error}");
+                                None
+                            }
+                        },
+                    };
+                    if let Some(log) = log {
+                        log.append(at, kind);
+                    }
+                }
+                Effect::Save { run } => to_save.push(run),
+            }
+        }
+        to_save.sort_unstable();
+        to_save.dedup();
+        let mut over = false;
+        for id in to_save {
+            let Some(run) = inner.state.runs.get(&id) else { continue };
+            self.saver.save(run.view.clone());
+            if run.view.status == Status::Completed {
+                inner.events.remove(&id);
+                over = true;
+            }
+        }
+        if over {
+            inner.state.trim();
+        }
+    }
+
+    /// Writes the repositories down. Blocking; what fails is logged, for it costs a counter only.
+    pub(crate) fn save_repositories(&self) {
+        let repositories = self.look(|state| state.repositories.clone());
+        if let Err(error) = self.store.save_repositories(&repositories) {
+            tracing::error!("the list of repositories cannot be written down: {error}");
+        }
+    }
+
+    /// Wakes at the next change after this call.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// A run, from memory or from disk. Blocking for one that is not in memory.
+    pub(crate) fn run(&self, id: u64) -> Option<Run> {
+        if let Some(view) = self.look(|state| state.runs.get(&id).map(|run| run.view.clone())) {
+            return Some(view);
+        }
+        let mut run = self.store.load_run(id)?;
+        // Too old to have been looked at when the hub started.
+        if end_interrupted(&mut run, now()) {
+            self.saver.save(run.clone());
+        }
+        Some(run)
+    }
+
+    /// How far a run's events go.
+    pub(crate) fn event_tail(&self, run: u64) -> Option<EventTail> {
+        let path = self.store.events_file(run);
+        {
+            let inner = self.lock();
+            if let Some(log) = inner.events.get(&run) {
+                return Some(EventTail { path, bytes: log.bytes(), ended: false });
+            }
+        }
+        let bytes = path.metadata().ok()?.len();
+        Some(EventTail { path, bytes, ended: true })
+    }
+
+    /// Notes what a push led to.
+    pub(crate) fn note_push(&self, repository: &RepoName, sha: &str, pushed: Pushed) {
+        let mut inner = self.lock();
+        let key = repository.key();
+        inner.pushes.retain(|(known, of, _)| (known, of.as_str()) != (&key, sha));
+        if inner.pushes.len() >= MAX_PUSHES {
+            inner.pushes.pop_front();
+        }
+        inner.pushes.push_back((key, sha.to_owned(), pushed));
+    }
+
+    /// What the newest push of a commit led to; of an earlier process, its runs are known.
+    pub(crate) fn pushed(&self, repository: &RepoName, sha: &str) -> Option<Pushed> {
+        let inner = self.lock();
+        let key = repository.key();
+        let noted = inner.pushes.iter().find(|(known, of, _)| *known == key && of == sha);
+        if let Some((.., pushed)) = noted {
+            return Some(pushed.clone());
+        }
+        let of_commit = |run: &&crate::state::Run| {
+            run.view.sha == sha && run.view.repository.eq_ignore_ascii_case(&key)
+        };
+        let runs: Vec<u64> =
+            inner.state.runs.values().filter(of_commit).map(|run| run.view.id).collect();
+        (!runs.is_empty()).then(|| Pushed { runs, errors: Vec::new() })
+    }
+
+    /// One permit: who has it may push to the repository.
+    pub(crate) fn push_lock(&self, repository: &RepoName) -> Arc<Semaphore> {
+        let mut locks = self.push_locks.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(locks.entry(repository.key()).or_insert_with(|| Arc::new(Semaphore::new(1))))
+    }
+
+    /// Ends every run that is not over, as if the process had been killed now.
+    pub(crate) fn interrupt_all(&self) {
+        let open: Vec<u64> = self.look(|state| {
+            let open = |run: &&crate::state::Run| run.view.status != Status::Completed;
+            state.runs.values().filter(open).map(|run| run.view.id).collect()
+        });
+        for id in open {
+            self.change(|state, now| state.interrupt(id, now));
+        }
+    }
+}

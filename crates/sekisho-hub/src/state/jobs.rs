@@ -1,0 +1,401 @@
+//! One job between the queue and its end.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use sekisho_github::hub_api::{Annotation, AnnotationLevel, Conclusion, EventKind, Status, Step};
+use sekisho_workflow::plan::{self, JobState};
+use uuid::Uuid;
+
+use super::{Effect, JobRef, Phase, Running, State};
+
+/// How long a runner may take from the offer to `acquirejob`, as on GitHub.
+const ACQUIRE_WITHIN: SignedDuration = SignedDuration::from_secs(60);
+/// How long a runner that does not renew keeps its job, as on GitHub.
+const LEASE: SignedDuration = SignedDuration::from_mins(10);
+/// How long a job that was told to stop may take: five minutes, and one for the runner's report.
+const STOP_WITHIN: SignedDuration = SignedDuration::from_mins(6);
+/// Steps of one job that are kept.
+const MAX_STEPS: usize = 2_000;
+/// Annotations of one job that are kept.
+const MAX_ANNOTATIONS: usize = 100;
+/// Longest annotation or step name, in characters.
+const MAX_TEXT_CHARS: usize = 4_096;
+/// All outputs of one job, in bytes, as on GitHub.
+const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
+
+/// Why a request about a job was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JobError {
+    /// There is no such job, or it is over.
+    NotFound,
+    /// Somebody has it already.
+    Taken,
+}
+
+/// A step, as a runner reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StepState {
+    pub(crate) id: Uuid,
+    pub(crate) number: u64,
+    pub(crate) name: String,
+    pub(crate) status: Status,
+    pub(crate) conclusion: Option<Conclusion>,
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) completed_at: Option<Timestamp>,
+}
+
+/// A job's end, as a runner reports it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Completion {
+    pub(crate) conclusion: Conclusion,
+    pub(crate) outputs: BTreeMap<String, String>,
+    pub(crate) steps: Vec<StepState>,
+    pub(crate) annotations: Vec<Annotation>,
+}
+
+impl State {
+    /// Offers waiting jobs, oldest first, to runners that listen, are free and have the labels.
+    pub(super) fn offer_jobs(&mut self, now: Timestamp) {
+        for queued in self.queue().jobs {
+            let at = JobRef { run: queued.run_id, job: queued.job_id };
+            if self.phase(at) != Some(&Phase::Queued) {
+                continue;
+            }
+            let free = self.runners.values_mut().find(|runner| {
+                let has =
+                    |label: &String| runner.labels.iter().any(|l| l.eq_ignore_ascii_case(label));
+                runner.job.is_none() && runner.session.is_some() && queued.labels.iter().all(has)
+            });
+            let Some(runner) = free else { continue };
+            runner.job = Some(at);
+            let runner = runner.id;
+            if let Some((job, _)) = self.job_mut(at) {
+                job.offers += 1;
+                let request = offer_id(job.guid, job.offers);
+                job.phase = Phase::Offered { runner, request, until: now + ACQUIRE_WITHIN };
+            }
+            self.touch_queue();
+        }
+    }
+
+    /// The job waits again, if it was offered to this runner and not taken.
+    pub(super) fn withdraw_offer(&mut self, at: JobRef, runner: u64, now: Timestamp) {
+        let Some((job, _)) = self.job_mut(at) else { return };
+        if !matches!(&job.phase, Phase::Offered { runner: offered, .. } if *offered == runner) {
+            return;
+        }
+        job.phase = Phase::Queued;
+        if let Some(found) = self.runners.get_mut(&runner) {
+            found.job = None;
+        }
+        self.touch_queue();
+        self.offer_jobs(now);
+    }
+
+    /// A runner takes the job it was offered: only once.
+    pub(crate) fn acquire(
+        &mut self,
+        runner: u64,
+        request: Uuid,
+        now: Timestamp,
+    ) -> Result<JobRef, JobError> {
+        let known = self.runners.get(&runner).ok_or(JobError::NotFound)?;
+        let name = known.name.clone();
+        let at = known.job.ok_or_else(|| self.why_not(request))?;
+        match self.phase(at) {
+            Some(Phase::Offered { request: offered, .. }) if *offered == request => {}
+            _ => return Err(self.why_not(request)),
+        }
+        let Some((job, view)) = self.job_mut(at) else { return Err(JobError::NotFound) };
+        let ready = job.ready.as_ref();
+        let minutes = ready.map_or(plan::DEFAULT_TIMEOUT_MINUTES, |ready| ready.timeout_minutes);
+        job.phase = Phase::Running(Running {
+            runner,
+            locked_until: now + LEASE,
+            time_limit: now + minutes_long(minutes),
+            stop_until: None,
+        });
+        view.status = Status::InProgress;
+        view.started_at = Some(now);
+        view.runner_name = Some(name);
+        let key = job.key.clone();
+        if let Some(live) = self.live_mut(at.run) {
+            live.states.insert(key, JobState::Running);
+        }
+        self.touch_queue();
+        self.emit_job(at);
+        self.start_run(at.run, now);
+        Ok(at)
+    }
+
+    /// A request that does not stand any more: was the job taken, or is it gone?
+    fn why_not(&self, request: Uuid) -> JobError {
+        let mut jobs =
+            self.unfinished().filter_map(|run| run.live.as_deref()).flat_map(|l| &l.jobs);
+        let taken = jobs.any(|job| {
+            matches!(job.phase, Phase::Running(_))
+                && (1..=job.offers).any(|offer| offer_id(job.guid, offer) == request)
+        });
+        if taken { JobError::Taken } else { JobError::NotFound }
+    }
+
+    /// The runner is still at it. Gives the lease's new end.
+    pub(crate) fn renew(&mut self, at: JobRef, now: Timestamp) -> Result<Timestamp, JobError> {
+        match self.job_mut(at).map(|(job, _)| &mut job.phase) {
+            Some(Phase::Running(running)) => {
+                running.locked_until = now + LEASE;
+                Ok(running.locked_until)
+            }
+            _ => Err(JobError::NotFound),
+        }
+    }
+
+    /// The runner says how its steps are. An update older than one before is ignored.
+    pub(crate) fn update_steps(
+        &mut self,
+        at: JobRef,
+        change_order: i64,
+        steps: Vec<StepState>,
+    ) -> Result<(), JobError> {
+        let Some((job, _)) = self.job_mut(at) else { return Err(JobError::NotFound) };
+        if !matches!(job.phase, Phase::Running(_)) {
+            return Err(JobError::NotFound);
+        }
+        // Zero is what a runner sends that does not count.
+        if change_order != 0 && change_order < job.change_order {
+            return Ok(());
+        }
+        job.change_order = change_order;
+        self.apply_steps(at, steps);
+        Ok(())
+    }
+
+    fn apply_steps(&mut self, at: JobRef, steps: Vec<StepState>) {
+        let Some((_, view)) = self.job_mut(at) else { return };
+        let mut events = Vec::new();
+        for step in steps.into_iter().map(shown) {
+            let event = EventKind::Step {
+                job_id: at.job,
+                step_id: step.id.clone(),
+                number: step.number,
+                name: step.name.clone(),
+                status: step.status,
+                conclusion: step.conclusion,
+            };
+            let room = view.steps.len() < MAX_STEPS;
+            match view.steps.iter_mut().find(|known| known.id == step.id) {
+                Some(known) => {
+                    let news = (known.status, known.conclusion) != (step.status, step.conclusion);
+                    *known = step;
+                    if news {
+                        events.push(event);
+                    }
+                }
+                None if room => {
+                    view.steps.push(step);
+                    events.push(event);
+                }
+                None => {}
+            }
+        }
+        view.steps.sort_by_key(|step| step.number);
+        if events.is_empty() {
+            return;
+        }
+        for event in events {
+            self.emit(at.run, event);
+        }
+        self.effects.push(Effect::Save { run: at.run });
+    }
+
+    /// The runner is done with the job: only once. Its registration ends with it.
+    pub(crate) fn complete(
+        &mut self,
+        at: JobRef,
+        done: Completion,
+        now: Timestamp,
+    ) -> Result<(), JobError> {
+        let Some(Phase::Running(running)) = self.phase(at) else { return Err(JobError::NotFound) };
+        let runner = running.runner;
+        self.apply_steps(at, done.steps);
+        for annotation in done.annotations {
+            self.annotate(at, annotation);
+        }
+        self.finish_job(at, done.conclusion, limited(done.outputs), now);
+        self.forget_runner(runner, now);
+        self.advance(at.run, now);
+        Ok(())
+    }
+
+    /// The runner that had the job will not finish it.
+    pub(super) fn lose_job(&mut self, at: JobRef, runner: u64, why: &str, now: Timestamp) {
+        let stopped = match self.phase(at) {
+            Some(Phase::Running(running)) if running.runner == runner => {
+                running.stop_until.is_some()
+            }
+            _ => return,
+        };
+        self.annotate(at, failure(why));
+        self.close_steps(at, now);
+        let conclusion = if stopped { Conclusion::Cancelled } else { Conclusion::Failure };
+        self.finish_job(at, conclusion, BTreeMap::new(), now);
+        self.forget_runner(runner, now);
+        self.advance(at.run, now);
+    }
+
+    /// Steps that had not ended when their runner vanished did not end well.
+    fn close_steps(&mut self, at: JobRef, now: Timestamp) {
+        let Some((_, view)) = self.job_mut(at) else { return };
+        let open = view.steps.iter().filter(|step| step.status != Status::Completed);
+        let closed = open.filter_map(|step| {
+            let began = step.status == Status::InProgress;
+            let conclusion = if began { Conclusion::Cancelled } else { Conclusion::Skipped };
+            Some(StepState {
+                id: step.id.parse().ok()?,
+                number: step.number,
+                name: step.name.clone(),
+                status: Status::Completed,
+                conclusion: Some(conclusion),
+                started_at: step.started_at,
+                completed_at: began.then_some(now),
+            })
+        });
+        let closed = closed.collect();
+        self.apply_steps(at, closed);
+    }
+
+    /// Writes a job's end down and tells the planner.
+    pub(super) fn finish_job(
+        &mut self,
+        at: JobRef,
+        conclusion: Conclusion,
+        outputs: BTreeMap<String, String>,
+        now: Timestamp,
+    ) {
+        let Some((job, view)) = self.job_mut(at) else { return };
+        let conclusion = job.forced.unwrap_or(conclusion);
+        job.phase = Phase::Done;
+        view.status = Status::Completed;
+        view.conclusion = Some(conclusion);
+        view.completed_at = Some(now);
+        view.outputs.clone_from(&outputs);
+        let tolerates = job.ready.as_ref().is_some_and(|ready| ready.continue_on_error);
+        let tolerated = tolerates && conclusion == Conclusion::Failure;
+        let key = job.key.clone();
+        let state = JobState::Completed { conclusion: planners(conclusion), tolerated, outputs };
+        if let Some(live) = self.live_mut(at.run) {
+            live.states.insert(key, state);
+        }
+        self.touch_queue();
+        self.emit_job(at);
+    }
+
+    /// Stops a job: one that waits is over at once, one that runs is told to stop.
+    pub(super) fn stop_job(&mut self, at: JobRef, now: Timestamp) {
+        let Some((job, _)) = self.job_mut(at) else { return };
+        let key = job.key.clone();
+        match &mut job.phase {
+            Phase::Done => {}
+            Phase::Running(running) => {
+                running.stop_until.get_or_insert(now + STOP_WITHIN);
+                if let Some(live) = self.live_mut(at.run) {
+                    live.states.insert(key, JobState::Cancelling);
+                }
+                self.touch_queue();
+            }
+            Phase::Offered { runner, .. } => {
+                let runner = *runner;
+                if let Some(runner) = self.runners.get_mut(&runner) {
+                    runner.job = None;
+                }
+                self.finish_job(at, Conclusion::Cancelled, BTreeMap::new(), now);
+            }
+            Phase::Waiting | Phase::Queued => {
+                self.finish_job(at, Conclusion::Cancelled, BTreeMap::new(), now);
+            }
+        }
+    }
+
+    /// Stops a running job whose time is over; however its runner ends it, it was cancelled.
+    pub(super) fn stop_overdue(&mut self, at: JobRef, now: Timestamp) {
+        let Some((job, view)) = self.job_mut(at) else { return };
+        let minutes = job.ready.as_ref().map_or(0.0, |ready| ready.timeout_minutes);
+        let runner = view.runner_name.clone().unwrap_or_default();
+        job.forced = Some(Conclusion::Cancelled);
+        self.annotate(
+            at,
+            failure(&format!(
+                "The job running on runner {runner} has exceeded the maximum execution time of \
+                 {minutes} minutes."
+            )),
+        );
+        self.stop_job(at, now);
+    }
+
+    /// Adds a remark, unless there are too many.
+    pub(super) fn annotate(&mut self, at: JobRef, mut annotation: Annotation) {
+        let Some((_, view)) = self.job_mut(at) else { return };
+        if view.annotations.len() >= MAX_ANNOTATIONS {
+            return;
+        }
+        annotation.message = shorten(&annotation.message);
+        view.annotations.push(annotation.clone());
+        self.emit(at.run, EventKind::Annotation { job_id: at.job, annotation });
+    }
+}
+
+fn shown(step: StepState) -> Step {
+    Step {
+        id: step.id.to_string(),
+        number: step.number,
+        name: shorten(&step.name),
+        status: step.status,
+        conclusion: step.conclusion,
+        started_at: step.started_at,
+        completed_at: step.completed_at,
+    }
+}
+
+/// The name of the n-th offer of a job: nobody can guess it without the job's guid.
+fn offer_id(job: Uuid, offer: u32) -> Uuid {
+    Uuid::from_u128(job.as_u128() ^ u128::from(offer))
+}
+
+/// A failure that is nobody's line.
+pub(super) fn failure(message: &str) -> Annotation {
+    let level = AnnotationLevel::Failure;
+    Annotation { level, message: message.to_owned(), path: None, line: None }
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(MAX_TEXT_CHARS).collect()
+}
+
+fn limited(outputs: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut left = MAX_OUTPUT_BYTES;
+    let fits = |(key, value): &(String, String)| {
+        let size = key.len() + value.len();
+        let fits = size <= left;
+        left = left.saturating_sub(size);
+        fits
+    };
+    outputs.into_iter().filter(fits).collect()
+}
+
+/// Minutes may have fractions; a year is long enough for any job.
+fn minutes_long(minutes: f64) -> SignedDuration {
+    const YEAR: f64 = 525_600.0;
+    let known = if minutes.is_finite() { minutes } else { plan::DEFAULT_TIMEOUT_MINUTES };
+    SignedDuration::from_secs_f64(known.clamp(0.0, YEAR) * 60.0)
+}
+
+/// The planner's word for a conclusion.
+pub(super) fn planners(conclusion: Conclusion) -> plan::Conclusion {
+    match conclusion {
+        Conclusion::Success => plan::Conclusion::Success,
+        Conclusion::Failure => plan::Conclusion::Failure,
+        Conclusion::Cancelled => plan::Conclusion::Cancelled,
+        Conclusion::Skipped => plan::Conclusion::Skipped,
+    }
+}

@@ -1,0 +1,112 @@
+//! The hub's files: runs, events, logs, keys.
+//!
+//! ```text
+//! <dir>/repositories.json          ids and counters
+//! <dir>/runs/<id>/run.json         the run, replaced as a whole
+//! <dir>/runs/<id>/events.ndjson    what happened, one line each, appended
+//! <dir>/runs/<id>/logs/<job>/…     what the runner uploaded
+//! <dir>/keys/oidc.pem              0600
+//! ```
+
+mod events;
+mod logs;
+mod saver;
+
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use sekisho_github::hub_api::Run;
+
+pub(crate) use events::{EventLog, EventTail};
+pub(crate) use logs::{LogName, UploadError};
+pub(crate) use saver::Saver;
+
+use crate::state::Repositories;
+
+/// The largest `run.json` or `repositories.json` that is read, in bytes.
+const MAX_JSON: u64 = 64 * 1024 * 1024;
+
+/// Where everything is.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    dir: PathBuf,
+}
+
+impl Store {
+    /// Makes the folders.
+    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
+        fs_err::create_dir_all(dir.join("runs"))?;
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// The folder of a run.
+    pub(crate) fn run_dir(&self, id: u64) -> PathBuf {
+        self.dir.join("runs").join(id.to_string())
+    }
+
+    fn run_file(&self, id: u64) -> PathBuf {
+        self.run_dir(id).join("run.json")
+    }
+
+    fn repositories_file(&self) -> PathBuf {
+        self.dir.join("repositories.json")
+    }
+
+    /// Ids of all runs there are files of, ascending.
+    pub(crate) fn run_ids(&self) -> io::Result<Vec<u64>> {
+        let mut ids = Vec::new();
+        for entry in fs_err::read_dir(self.dir.join("runs"))? {
+            ids.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u64>().ok()));
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// A run, as it was last written. `None` if there is none, or its file makes no sense: that is
+    /// logged, and one damaged file does not keep the hub from starting.
+    pub(crate) fn load_run(&self, id: u64) -> Option<Run> {
+        let path = self.run_file(id);
+        match read_json(&path) {
+            Ok(run) => run,
+            Err(error) => {
+                tracing::warn!("run {id} cannot be read: {error}");
+                None
+            }
+        }
+    }
+
+    /// The repositories; none at the first start.
+    pub(crate) fn load_repositories(&self) -> io::Result<Repositories> {
+        Ok(read_json(&self.repositories_file())?.unwrap_or_default())
+    }
+
+    /// Writes the repositories down.
+    pub(crate) fn save_repositories(&self, repositories: &Repositories) -> io::Result<()> {
+        let json = serde_json::to_vec_pretty(repositories).map_err(io::Error::other)?;
+        write_atomically(&self.repositories_file(), &json)
+    }
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    let file = match fs_err::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut text = Vec::new();
+    file.take(MAX_JSON).read_to_end(&mut text)?;
+    let invalid = |error| io::Error::other(format!("`{}` is damaged: {error}", path.display()));
+    serde_json::from_slice(&text).map(Some).map_err(invalid)
+}
+
+/// Replaces a file: whoever reads it, also after a crash, sees the old or the new content.
+pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = path.parent().ok_or_else(|| io::Error::other("a file without a folder"))?;
+    fs_err::create_dir_all(folder)?;
+    // Made with mode 0600.
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    fs_err::File::open(folder)?.sync_all()
+}

@@ -1,0 +1,104 @@
+//! Writes runs on a thread of its own: nobody waits for the disk but who must.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use sekisho_github::hub_api::Run;
+use tokio::sync::watch;
+
+use super::{Store, write_atomically};
+
+/// Keeps `run.json` of every run up to date. Several changes in a row are written once.
+#[derive(Debug)]
+pub(crate) struct Saver {
+    shared: Arc<Shared>,
+    written: watch::Receiver<u64>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    todo: Mutex<Todo>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Todo {
+    /// Bounded by the number of runs in memory.
+    runs: BTreeMap<u64, Run>,
+    /// Number of the newest request.
+    asked: u64,
+    closed: bool,
+}
+
+impl Saver {
+    /// Starts the thread.
+    pub(crate) fn start(store: Store) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared { todo: Mutex::default(), changed: Condvar::new() });
+        let (done, written) = watch::channel(0);
+        let work = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("hub-saver".to_owned())
+            .spawn(move || work.run(&store, &done))?;
+        Ok(Self { shared, written, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Has a run written soon.
+    pub(crate) fn save(&self, run: Run) {
+        let mut todo = self.shared.todo.lock().unwrap_or_else(PoisonError::into_inner);
+        todo.runs.insert(run.id, run);
+        todo.asked += 1;
+        self.shared.changed.notify_one();
+    }
+
+    /// Waits until everything that was asked for so far is on disk.
+    pub(crate) async fn flushed(&self) {
+        let asked = self.shared.todo.lock().unwrap_or_else(PoisonError::into_inner).asked;
+        // An error means that the thread is gone, which is logged where it ends.
+        let _ = self.written.clone().wait_for(|written| *written >= asked).await;
+    }
+
+    /// Writes what is left and ends the thread. Blocking.
+    pub(crate) fn close(&self) {
+        self.shared.todo.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.shared.changed.notify_one();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread that writes runs has panicked");
+        }
+    }
+}
+
+impl Drop for Saver {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    fn run(&self, store: &Store, done: &watch::Sender<u64>) {
+        loop {
+            let (runs, asked) = {
+                let todo = self.todo.lock().unwrap_or_else(PoisonError::into_inner);
+                let idle = |todo: &mut Todo| todo.runs.is_empty() && !todo.closed;
+                let woken = self.changed.wait_while(todo, idle);
+                let mut todo = woken.unwrap_or_else(PoisonError::into_inner);
+                if todo.runs.is_empty() {
+                    return;
+                }
+                (std::mem::take(&mut todo.runs), todo.asked)
+            };
+            for (id, run) in runs {
+                let written = serde_json::to_vec_pretty(&run)
+                    .map_err(std::io::Error::other)
+                    .and_then(|json| write_atomically(&store.run_file(id), &json));
+                if let Err(error) = written {
+                    // The next change tries again; the run itself goes on.
+                    tracing::error!("run {id} cannot be written down: {error}");
+                }
+            }
+            done.send_replace(asked);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The hub's own tokens: JWTs under a key that lives as long as the process.
+//!
+//! A job does not survive the process either, so no token needs to.
+
+use jiff::{SignedDuration, Timestamp};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use rsa::rand_core::{OsRng, RngCore as _};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use crate::state::JobRef;
+
+/// Longest token that is looked at, in bytes.
+const MAX_TOKEN: usize = 8 * 1024;
+/// How long a runner's access token lives.
+pub(crate) const RUNNER_TOKEN: SignedDuration = SignedDuration::from_hours(1);
+/// How long a job's token lives: longer than any job may run by default, a day at most.
+const JOB_TOKEN: SignedDuration = SignedDuration::from_hours(24);
+/// How long a signed URL lives.
+const BLOB_TOKEN: SignedDuration = SignedDuration::from_hours(1);
+
+/// Makes and checks tokens.
+pub(crate) struct Tokens {
+    signer: EncodingKey,
+    verifier: DecodingKey,
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tokens")
+    }
+}
+
+/// Says what a token is for, so that none serves as another.
+trait Kind: Serialize + DeserializeOwned {
+    const AUDIENCE: &'static str;
+}
+
+#[derive(Serialize, Deserialize)]
+struct Signed<T> {
+    aud: String,
+    exp: i64,
+    nbf: i64,
+    iat: i64,
+    jti: String,
+    #[serde(flatten)]
+    claims: T,
+}
+
+/// A runner, at the broker and for `acquirejob`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RunnerClaims {
+    pub(crate) runner: u64,
+}
+
+/// A job, at the run service, the results service and for ID tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct JobClaims {
+    /// Read by clients: `Actions.Results:<plan>:<job>`.
+    pub(crate) scp: String,
+    /// Read by cache clients: a JSON text.
+    pub(crate) ac: String,
+    pub(crate) orch_id: String,
+    pub(crate) repository_id: String,
+    pub(crate) run: u64,
+    pub(crate) job: u64,
+}
+
+impl JobClaims {
+    pub(crate) fn at(&self) -> JobRef {
+        JobRef { run: self.run, job: self.job }
+    }
+}
+
+/// `github.token` of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GithubClaims {
+    pub(crate) repository: String,
+    /// It may push.
+    pub(crate) write: bool,
+    pub(crate) run: u64,
+    pub(crate) job: u64,
+}
+
+/// A signed URL for one upload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BlobClaims {
+    pub(crate) run: u64,
+    pub(crate) job: u64,
+    pub(crate) name: String,
+}
+
+impl Kind for RunnerClaims {
+    const AUDIENCE: &'static str = "sekisho-hub/runner";
+}
+
+impl Kind for JobClaims {
+    const AUDIENCE: &'static str = "sekisho-hub/job";
+}
+
+impl Kind for GithubClaims {
+    const AUDIENCE: &'static str = "sekisho-hub/github";
+}
+
+impl Kind for BlobClaims {
+    const AUDIENCE: &'static str = "sekisho-hub/blob";
+}
+
+impl Tokens {
+    /// With a fresh key.
+    pub(crate) fn new() -> Self {
+        let mut secret = [0; 32];
+        OsRng.fill_bytes(&mut secret);
+        Self {
+            signer: EncodingKey::from_secret(&secret),
+            verifier: DecodingKey::from_secret(&secret),
+        }
+    }
+
+    /// A runner's access token.
+    pub(crate) fn runner(&self, runner: u64, now: Timestamp) -> Option<String> {
+        self.sign(RunnerClaims { runner }, RUNNER_TOKEN, now)
+    }
+
+    /// A job's access token.
+    pub(crate) fn job(&self, claims: JobClaims, now: Timestamp) -> Option<String> {
+        self.sign(claims, JOB_TOKEN, now)
+    }
+
+    /// A job's `github.token`.
+    pub(crate) fn github(&self, claims: GithubClaims, now: Timestamp) -> Option<String> {
+        self.sign(claims, JOB_TOKEN, now)
+    }
+
+    /// The signature of an upload's URL.
+    pub(crate) fn blob(&self, claims: BlobClaims, now: Timestamp) -> Option<String> {
+        self.sign(claims, BLOB_TOKEN, now)
+    }
+
+    /// Whose access token it is.
+    pub(crate) fn read_runner(&self, token: &str) -> Option<RunnerClaims> {
+        self.verify(token)
+    }
+
+    /// Which job's token it is.
+    pub(crate) fn read_job(&self, token: &str) -> Option<JobClaims> {
+        self.verify(token)
+    }
+
+    /// Which job's `github.token` it is.
+    pub(crate) fn read_github(&self, token: &str) -> Option<GithubClaims> {
+        self.verify(token)
+    }
+
+    /// Which upload the URL is for.
+    pub(crate) fn read_blob(&self, token: &str) -> Option<BlobClaims> {
+        self.verify(token)
+    }
+
+    /// `None` only if the claims could not be written as JSON, which ours can.
+    fn sign<T: Kind>(&self, claims: T, life: SignedDuration, now: Timestamp) -> Option<String> {
+        let signed = Signed {
+            aud: T::AUDIENCE.to_owned(),
+            exp: (now + life).as_second(),
+            nbf: now.as_second(),
+            iat: now.as_second(),
+            jti: Uuid::new_v4().to_string(),
+            claims,
+        };
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &signed, &self.signer).ok()
+    }
+
+    fn verify<T: Kind + Clone>(&self, token: &str) -> Option<T> {
+        if token.len() > MAX_TOKEN {
+            return None;
+        }
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.set_audience(&[T::AUDIENCE]);
+        validation.set_required_spec_claims(&["exp", "nbf", "aud"]);
+        validation.validate_nbf = true;
+        let signed = jsonwebtoken::decode::<Signed<T>>(token, &self.verifier, &validation);
+        signed.ok().map(|signed| signed.claims.claims)
+    }
+}
+
+/// Whether two secrets are the same, in a time that does not depend on where they differ: their
+/// hashes are compared, which nobody can choose byte by byte.
+pub(crate) fn same_secret(a: &str, b: &str) -> bool {
+    Sha256::digest(a) == Sha256::digest(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_serves_for_one_thing_only() {
+        let tokens = Tokens::new();
+        let now = crate::clock::now();
+        let token = tokens.runner(7, now).unwrap();
+        assert_eq!(tokens.read_runner(&token), Some(RunnerClaims { runner: 7 }));
+        assert_eq!(tokens.read_job(&token), None);
+        assert_eq!(tokens.read_blob(&token), None);
+        assert_eq!(Tokens::new().read_runner(&token), None);
+        let old = tokens.runner(7, now - SignedDuration::from_hours(2)).unwrap();
+        assert_eq!(tokens.read_runner(&old), None);
+        assert!(same_secret("a", "a") && !same_secret("a", "b"));
+    }
+}
