@@ -194,7 +194,7 @@ mod tests {
     fn debug_output_holds_no_secret() {
         let keyring = Keyring::from_docker_config(CONFIG.as_bytes()).unwrap();
         let text = format!("{keyring:?}");
-        for secret in ["word", "idtoken", "regtoken", "plainpass", "bWU6"] {
+        for secret in ["pass:word", "idtoken", "regtoken", "plainpass", "bWU6"] {
             assert!(!text.contains(secret), "{text}");
         }
     }
@@ -204,7 +204,7 @@ mod tests {
         for (text, want) in [
             (
                 r#"{"auths":{"a":{"auth":["secret"]}}}"#,
-                "docker config does not parse, at line 1, column 24",
+                "docker config does not parse, at line 1, column 22",
             ),
             (
                 r#"{"auths":{"a":{"auth":"!secret"}}}"#,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::header::{AUTHORIZATION, LOCATION, WWW_AUTHENTICATE};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use tokio::time::timeout;
 use url::Url;
@@ -15,9 +15,6 @@ use crate::endpoint::{Repository, base, is_loopback, may_follow, same_origin};
 use crate::error::RegistryError;
 use crate::retry;
 use crate::token::{self, Credential, Token};
-
-/// Largest error body that is read, in bytes: a verdict with all its findings fits.
-const ERROR_BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// Longest chain of redirects. Registries use one, to their storage.
 const REDIRECTS_MAX: usize = 5;
@@ -311,44 +308,6 @@ impl Client {
         RegistryError::Protocol { registry: registry.to_owned(), problem: problem.into() }
     }
 
-    /// Turns a status that is no success into an error, with what the body says.
-    async fn check(
-        &self,
-        request: &Request<'_>,
-        response: Response,
-    ) -> Result<Response, RegistryError> {
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
-        let retry_after = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-            .map(Duration::from_secs);
-        let registry = request.repository.registry.clone();
-        let body = self.error_body(response).await;
-        let Said { code, message, detail } = said(&body);
-        Err(match status.as_u16() {
-            401 => RegistryError::Unauthorized { registry, message },
-            403 => {
-                let message =
-                    if message.is_empty() { format!("`{registry}` denies it") } else { message };
-                RegistryError::Denied { message, detail }
-            }
-            404 => RegistryError::NotFound { what: request.what.clone() },
-            429 => RegistryError::TooManyRequests { registry, message, retry_after },
-            status @ 500..=599 => RegistryError::Unavailable { registry, status, message },
-            status => RegistryError::Refused { registry, status, code, message },
-        })
-    }
-
-    /// What there is of an error's body: its absence changes nothing.
-    async fn error_body(&self, response: Response) -> Vec<u8> {
-        let registry = "";
-        self.body(registry, response, ERROR_BODY_BYTES_MAX).await.unwrap_or_default()
-    }
-
     /// A whole body of `limit` bytes at most.
     pub(crate) async fn body(
         &self,
@@ -393,63 +352,4 @@ pub(crate) fn transport(registry: &str, error: reqwest::Error) -> RegistryError 
 /// The address in `Location`, which may be relative.
 pub(crate) fn location(response: &Response, from: &Url) -> Option<Url> {
     from.join(response.headers().get(LOCATION)?.to_str().ok()?).ok()
-}
-
-/// The first error of an OCI error body.
-#[derive(Debug, Default, PartialEq)]
-struct Said {
-    code: String,
-    message: String,
-    detail: serde_json::Value,
-}
-
-#[derive(serde::Deserialize)]
-struct Errors {
-    errors: Vec<OneError>,
-}
-
-#[derive(serde::Deserialize)]
-struct OneError {
-    #[serde(default)]
-    code: String,
-    #[serde(default)]
-    message: Option<String>,
-    #[serde(default)]
-    detail: serde_json::Value,
-}
-
-/// An answer that is no OCI error is shown as far as it is short text.
-fn said(body: &[u8]) -> Said {
-    if let Ok(Errors { errors }) = serde_json::from_slice::<Errors>(body)
-        && let Some(first) = errors.into_iter().next()
-    {
-        let message = first.message.unwrap_or_default();
-        return Said { code: first.code, message, detail: first.detail };
-    }
-    let text = std::str::from_utf8(body).unwrap_or_default().trim();
-    let is_page = text.starts_with('<') || text.len() > 300;
-    Said { message: if is_page { String::new() } else { text.to_owned() }, ..Said::default() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn error_bodies_are_read_as_far_as_they_go() {
-        let body =
-            br#"{"errors":[{"code":"DENIED","message":"no: x","detail":{"a":1}},{"code":"B"}]}"#;
-        assert_eq!(
-            said(body),
-            Said {
-                code: "DENIED".into(),
-                message: "no: x".into(),
-                detail: serde_json::json!({"a": 1})
-            }
-        );
-        assert_eq!(said(b" gone \n").message, "gone");
-        assert_eq!(said(b"<html>").message, "");
-        assert_eq!(said(b"\xff").message, "");
-        assert_eq!(said(br#"{"errors":[]}"#).message, r#"{"errors":[]}"#);
-    }
 }

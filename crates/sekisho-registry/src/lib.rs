@@ -10,6 +10,7 @@
 //! pauses (5xx, 429, a broken connection; never a refusal). Credentials go to the registry and to the
 //! token service that it names, and nowhere else; no error, log line or debug output holds one.
 
+mod answer;
 mod auth;
 mod challenge;
 mod config_json;

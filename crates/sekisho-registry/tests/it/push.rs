@@ -1,0 +1,136 @@
+use sekisho_oci::media_type::OCI_MANIFEST;
+use sekisho_registry::{BlobPush, Keyring, Pushed, RegistryError};
+use sekisho_types::Digest;
+
+use crate::fake::Fake;
+use crate::{client, repository, tag};
+
+#[tokio::test]
+async fn blobs_go_in_one_or_in_two_requests() {
+    let fake = Fake::start().await;
+    let client = client(Keyring::anonymous());
+    let target = repository(&fake.host, "a/b");
+    let folder = tempfile::tempdir().unwrap();
+    for (size, requests) in [
+        (0, vec!["HEAD", "POST", "PUT"]),
+        (1000, vec!["HEAD", "POST", "PUT"]),
+        (1001, vec!["HEAD", "POST", "PATCH", "PUT"]),
+        (3_000_000, vec!["HEAD", "POST", "PATCH", "PUT"]),
+    ] {
+        let bytes: Vec<u8> = (0..size).map(|at: u32| at.to_be_bytes()[3]).collect();
+        let digest = Digest::sha256(&bytes);
+        let file = folder.path().join("blob");
+        std::fs::write(&file, &bytes).unwrap();
+        fake.change(|world| world.log.clear());
+        let push = client.push_blob(&target, &digest, u64::from(size), &file);
+        assert_eq!(push.await.unwrap(), BlobPush::Uploaded);
+        let seen = fake.requests();
+        let methods: Vec<_> = seen.iter().map(|r| r.split(' ').next().unwrap()).collect();
+        assert_eq!(methods, requests, "{size}");
+        assert_eq!(fake.world.lock().unwrap().blobs[&digest.to_string()], bytes);
+        let again = client.push_blob(&target, &digest, u64::from(size), &file).await.unwrap();
+        assert_eq!(again, BlobPush::Existed);
+    }
+}
+
+#[tokio::test]
+async fn a_broken_upload_starts_again() {
+    let fake = Fake::start().await;
+    let client = client(Keyring::anonymous());
+    let target = repository(&fake.host, "a/b");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("blob");
+    let bytes = vec![7; 5000];
+    std::fs::write(&file, &bytes).unwrap();
+    fake.fault("PATCH", 502, "");
+    let digest = Digest::sha256(&bytes);
+    assert_eq!(client.push_blob(&target, &digest, 5000, &file).await.unwrap(), BlobPush::Uploaded);
+    assert_eq!((fake.count("POST"), fake.count("PATCH"), fake.count("PUT")), (2, 2, 1));
+}
+
+#[tokio::test]
+async fn a_blob_must_be_what_it_is_said_to_be() {
+    let fake = Fake::start().await;
+    let client = client(Keyring::anonymous());
+    let target = repository(&fake.host, "a/b");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("blob");
+    std::fs::write(&file, "abc").unwrap();
+    let digest = Digest::sha256(b"abc");
+    let error = client.push_blob(&target, &digest, 4, &file).await.unwrap_err();
+    assert!(matches!(error, RegistryError::File { .. }), "{error}");
+    let wrong = Digest::sha256(b"abd");
+    let error = client.push_blob(&target, &wrong, 3, &file).await.unwrap_err();
+    let RegistryError::Refused { status: 400, code, .. } = error else { panic!("{error}") };
+    assert_eq!(code, "DIGEST_INVALID");
+    let gone = client.push_blob(&target, &wrong, 3, &folder.path().join("gone")).await;
+    assert!(matches!(gone, Err(RegistryError::File { .. })));
+}
+
+#[tokio::test]
+async fn a_blob_is_mounted_where_that_works() {
+    let fake = Fake::start().await;
+    let client = client(Keyring::anonymous());
+    let target = repository(&fake.host, "a/b");
+    let from = "base/image".parse().unwrap();
+    let digest = Digest::sha256(b"x");
+    assert!(!client.mount(&target, &digest, &from).await.unwrap());
+    // The upload that the registry began instead is given up.
+    assert_eq!(fake.count("DELETE"), 1);
+    fake.change(|world| world.mounts = true);
+    assert!(client.mount(&target, &digest, &from).await.unwrap());
+    let log = fake.world.lock().unwrap().log.clone();
+    let query = log[0].0.split_once('?').unwrap().1;
+    assert_eq!(query, format!("mount=sha256%3A{}&from=base%2Fimage", digest.hex()));
+}
+
+#[tokio::test]
+async fn a_refused_manifest_is_told_in_the_words_of_the_registry() {
+    let fake = Fake::start().await;
+    let client = client(Keyring::anonymous());
+    let target = repository(&fake.host, "a/b");
+    let message = "image/critical-finding: CVE-1 in zlib 1.2 -> 1.3\nand 3 more";
+    let body = serde_json::json!({"errors": [{
+        "code": "DENIED", "message": message, "detail": {"hint": "upgrade zlib", "n": 1}
+    }]});
+    fake.fault("PUT", 403, &body.to_string());
+    let error = client.push_manifest(&target, &tag("v1"), b"{}", OCI_MANIFEST).await.unwrap_err();
+    assert_eq!(error.to_string(), message);
+    assert_eq!(sekisho_types::Hint::hint(&error).as_deref(), Some("upgrade zlib"));
+    let RegistryError::Denied { detail, .. } = error else { panic!("{error}") };
+    assert_eq!(detail["n"], 1);
+    assert_eq!(fake.count("PUT"), 1);
+}
+
+#[tokio::test]
+async fn manifests_and_warnings() {
+    let fake = Fake::start().await;
+    let client = client(Keyring::anonymous());
+    let target = repository(&fake.host, "a/b");
+    fake.change(|world| world.warn = Some("allowed for 6 days"));
+    let bytes = br#"{"schemaVersion":2}"#;
+    let pushed = client.push_manifest(&target, &tag("v1"), bytes, OCI_MANIFEST).await.unwrap();
+    let digest = Digest::sha256(bytes);
+    let warnings = vec!["allowed for 6 days".to_owned()];
+    assert_eq!(pushed, Pushed { digest, warnings });
+    let stored = fake.world.lock().unwrap().manifests["a/b/v1"].clone();
+    assert_eq!(stored, (OCI_MANIFEST.to_owned(), bytes.to_vec()));
+    let other = sekisho_registry::Reference::Digest(Digest::sha256(b"other"));
+    let error = client.push_manifest(&target, &other, bytes, OCI_MANIFEST).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Digest { .. }), "{error}");
+}
+
+/// Others spawn these futures.
+#[test]
+fn futures_may_move_between_threads() {
+    fn check<T: Send>(_: T) {}
+    let client = client(Keyring::anonymous());
+    let target = repository("localhost", "a");
+    let digest = Digest::sha256(b"");
+    let file = std::path::Path::new("x");
+    let descriptor = sekisho_oci::Descriptor::of("x", b"");
+    check(client.push_blob(&target, &digest, 0, file));
+    check(client.push_manifest(&target, &tag("a"), b"", ""));
+    check(client.pull_blob(&target, &descriptor, file));
+    check(client.mount(&target, &digest, &target.name));
+}
