@@ -79,7 +79,7 @@ pub enum BuildError {
     #[error("{reference} was denied: {message}")]
     Denied {
         /// Where to.
-        reference: ImageReference,
+        reference: Box<ImageReference>,
         /// For people.
         message: String,
         /// For programs: the rule, the findings.
@@ -89,7 +89,7 @@ pub enum BuildError {
     #[error("cannot push {reference}")]
     Push {
         /// Where to.
-        reference: ImageReference,
+        reference: Box<ImageReference>,
         /// Why.
         #[source]
         source: anyhow::Error,

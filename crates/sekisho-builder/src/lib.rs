@@ -1,8 +1,36 @@
 //! Builds container images from Dockerfiles: no daemon, no privilege.
 
+#![expect(dead_code, reason = "being built")]
+mod archive;
+mod context;
+mod copy;
+mod copying;
+mod decide;
+mod engine;
 mod error;
+mod files;
+mod image;
+mod layers;
 mod options;
+mod output;
+mod pack;
+mod pattern;
 mod progress;
+mod push;
+mod remote;
+mod run;
+mod steps;
+mod store;
+mod tree;
+mod upper;
+mod users;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use sekisho_sandbox::Control;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 pub use error::{BuildError, StepFailed};
 pub use options::{BuildOptions, BuildResult, Credential, LayerInfo, Output, StepResult};
@@ -11,14 +39,62 @@ pub use progress::{Event, Progress, Silent};
 /// Longest line of a RUN's output that is passed on, in bytes; the rest is cut.
 pub const MAX_LOG_LINE_BYTES: usize = 16 << 10;
 
+/// Time of every file in a layer that is made here, unless it is older: 1980-01-01, the first day that
+/// a zip file can hold. One for all, so that the same content is the same layer in every build,
+/// whatever the image's own time is.
+pub const LAYER_EPOCH: i64 = 315_532_800;
+
 /// Builds the image, and pushes it where the options say.
+///
+/// The work is done on a thread of its own; `progress` is called there. Dropping the future cancels the
+/// build, and waits the moment until nothing of it is left.
 ///
 /// # Errors
 /// [`BuildError`] by variant; a refusal by policy is [`BuildError::Denied`].
 pub async fn build(
     options: BuildOptions,
-    progress: std::sync::Arc<dyn Progress>,
+    progress: Arc<dyn Progress>,
 ) -> Result<BuildResult, BuildError> {
-    let _ = (options, progress);
-    Err(BuildError::Machine(anyhow::anyhow!("the builder is being built")))
+    let control = Control::new().context("cannot prepare the sandbox")?;
+    let cancel = options.cancel.child_token();
+    let handle = tokio::runtime::Handle::current();
+    let (send, mut receive) = oneshot::channel();
+    let worker = {
+        let (control, cancel) = (control.clone(), cancel.clone());
+        move || {
+            // The receiver is gone when the build was dropped; then nobody wants to know.
+            let _ = send.send(engine::run(options, progress, control, cancel, handle));
+        }
+    };
+    let thread = std::thread::Builder::new().name("build".to_owned()).spawn(worker);
+    let thread = thread.context("cannot start a thread")?;
+    let guard = Guard { cancel: cancel.clone(), control, thread: Some(thread) };
+    // Both arms are cancel-safe: a token, and a receiver that is polled again below.
+    let result = tokio::select! {
+        result = &mut receive => result,
+        () = cancel.cancelled() => {
+            guard.control.kill();
+            receive.await
+        }
+    };
+    result.unwrap_or_else(|_| Err(anyhow::anyhow!("the build's thread panicked").into()))
+}
+
+/// Ends the build with its future.
+struct Guard {
+    cancel: CancellationToken,
+    control: Control,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+        self.control.kill();
+        if let Some(thread) = self.thread.take() {
+            // It looks at the token between files, and every wait of its ends with it. A panic in it was
+            // seen by the receiver.
+            let _ = thread.join();
+        }
+    }
 }

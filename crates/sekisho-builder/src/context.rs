@@ -1,0 +1,199 @@
+//! The build context: a folder of the host, and a wall around it.
+//!
+//! The folder is listed once, without following a link. Files are opened below a descriptor of the
+//! folder with `openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)`; links that the Dockerfile names are
+//! followed in the list, never by the kernel. So no link, however it changes meanwhile, leads outside.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use sekisho_dockerfile::ignore::Ignore;
+use sekisho_types::Digest;
+
+use crate::BuildError;
+use crate::files::{self, FileMap, ImagePath, Node, NodeKind};
+use crate::pack;
+
+/// Most files in a context, folders included: a few times the largest monorepos.
+pub(crate) const MAX_CONTEXT_FILES: u64 = 2_000_000;
+
+/// Most bytes in a context.
+pub(crate) const MAX_CONTEXT_BYTES: u64 = 64 << 30;
+
+/// Deepest nesting of folders: paths are limited to 4096 bytes anyway.
+const MAX_DEPTH: usize = 1024;
+
+/// Largest `.dockerignore`, in bytes.
+const MAX_IGNORE_BYTES: u64 = 1 << 20;
+
+/// A context that was listed.
+#[derive(Debug)]
+pub(crate) struct Context {
+    root: OwnedFd,
+    path: PathBuf,
+    pub(crate) files: FileMap,
+}
+
+impl Context {
+    /// Lists the context, without what `.dockerignore` leaves out.
+    ///
+    /// `<Dockerfile>.dockerignore` beside the Dockerfile wins over the context's own.
+    pub(crate) fn open(path: &Path, dockerfile: &Path) -> Result<Self, BuildError> {
+        let ignore = read_ignore(path, dockerfile)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root =
+            rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failed(path, error))?;
+        let mut context = Self { root, path: path.to_owned(), files: FileMap::default() };
+        // The mode of the folder itself is an accident of whoever made it.
+        context.files.insert(Vec::new(), Node::new(NodeKind::Directory, 0o755));
+        let mut counts = Counts { files: 0, bytes: 0 };
+        context.list(b"", &ignore, &mut counts, 0)?;
+        Ok(context)
+    }
+
+    fn on_disk(&self, path: &[u8]) -> PathBuf {
+        self.path.join(OsStr::from_bytes(path))
+    }
+
+    fn list(
+        &mut self,
+        folder: &[u8],
+        ignore: &Ignore,
+        counts: &mut Counts,
+        depth: usize,
+    ) -> Result<(), BuildError> {
+        if depth > MAX_DEPTH {
+            let limit = MAX_DEPTH as u64;
+            return Err(BuildError::ContextLimit { what: "nested folders", limit });
+        }
+        let error = |error| failed(&self.on_disk(folder), error);
+        let fd = self.open_at(folder, OFlags::RDONLY | OFlags::DIRECTORY).map_err(error)?;
+        let mut entries = Vec::new();
+        for entry in Dir::read_from(&fd).map_err(error)? {
+            let name = entry.map_err(error)?.file_name().to_bytes().to_vec();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            entries.push(name);
+        }
+        for name in entries {
+            let path = files::join(folder, &name);
+            let stat = match rustix::fs::statat(&fd, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
+                // It went away while we were looking.
+                Err(Errno::NOENT) => continue,
+                other => other.map_err(|error| failed(&self.on_disk(&path), error))?,
+            };
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            let text = String::from_utf8_lossy(&path);
+            let ignored = !ignore.is_empty() && ignore.is_ignored(&text);
+            if ignored && (kind != FileType::Directory || ignore.can_skip(&text)) {
+                continue;
+            }
+            let size = u64::try_from(stat.st_size).unwrap_or_default();
+            counts.add(if kind == FileType::RegularFile { size } else { 0 })?;
+            let node_kind = match kind {
+                FileType::RegularFile => NodeKind::File { size, digest: None },
+                FileType::Directory => NodeKind::Directory,
+                FileType::Symlink => {
+                    let target = rustix::fs::readlinkat(&fd, name.as_slice(), Vec::new())
+                        .map_err(|error| failed(&self.on_disk(&path), error))?;
+                    NodeKind::Symlink { target: target.into_bytes() }
+                }
+                // Sockets, pipes, devices: no part of a context.
+                _ => continue,
+            };
+            if kind == FileType::Directory {
+                self.list(&path, ignore, counts, depth + 1)?;
+            }
+            // An ignored folder is there only for what an exception brought back.
+            if !ignored || self.files.below(&path).next().is_some() {
+                let mode = if kind == FileType::Symlink { 0o777 } else { stat.st_mode & 0o7777 };
+                self.files.insert(path, Node::new(node_kind, mode));
+            }
+        }
+        Ok(())
+    }
+
+    fn open_at(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let path = if path.is_empty() { b"." } else { path };
+        rustix::fs::openat2(&self.root, path, flags, Mode::empty(), resolve)
+    }
+
+    /// Opens a regular file for its data.
+    pub(crate) fn open_file(&self, path: &[u8]) -> Result<std::fs::File, BuildError> {
+        let error = |error| failed(&self.on_disk(path), error);
+        let fd = self.open_at(path, OFlags::RDONLY).map_err(error)?;
+        let stat = rustix::fs::fstat(&fd).map_err(error)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(error(Errno::INVAL));
+        }
+        Ok(fd.into())
+    }
+
+    /// The digest of a file's data, from the list if it was asked for before.
+    pub(crate) fn digest(&mut self, path: &ImagePath) -> Result<(Digest, u64), BuildError> {
+        if let Some(Node { kind: NodeKind::File { size, digest: Some(digest) }, .. }) =
+            self.files.get(path)
+        {
+            return Ok((digest.clone(), *size));
+        }
+        let mut file = self.open_file(path)?;
+        let (digest, size) = pack::hash(&mut file)
+            .map_err(|source| BuildError::Context { path: self.on_disk(path), source })?;
+        if let Some(node) = self.files.get_mut(path) {
+            node.kind = NodeKind::File { size, digest: Some(digest.clone()) };
+        }
+        Ok((digest, size))
+    }
+}
+
+struct Counts {
+    files: u64,
+    bytes: u64,
+}
+
+impl Counts {
+    fn add(&mut self, bytes: u64) -> Result<(), BuildError> {
+        self.files += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.files > MAX_CONTEXT_FILES {
+            return Err(BuildError::ContextLimit { what: "files", limit: MAX_CONTEXT_FILES });
+        }
+        if self.bytes > MAX_CONTEXT_BYTES {
+            return Err(BuildError::ContextLimit { what: "bytes", limit: MAX_CONTEXT_BYTES });
+        }
+        Ok(())
+    }
+}
+
+fn failed(path: &Path, error: Errno) -> BuildError {
+    BuildError::Context { path: path.to_owned(), source: error.into() }
+}
+
+fn read_ignore(context: &Path, dockerfile: &Path) -> Result<Ignore, BuildError> {
+    let mut own = dockerfile.as_os_str().to_owned();
+    own.push(".dockerignore");
+    for path in [PathBuf::from(own), context.join(".dockerignore")] {
+        match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.len() > MAX_IGNORE_BYTES => {
+                let source = std::io::ErrorKind::FileTooLarge.into();
+                return Err(BuildError::Context { path, source });
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(source) => return Err(BuildError::Context { path, source }),
+        }
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(source) => return Err(BuildError::Context { path, source }),
+        };
+        return Ignore::parse(&text).map_err(|source| BuildError::Ignore { path, source });
+    }
+    Ok(Ignore::default())
+}

@@ -1,0 +1,539 @@
+//! What an instruction asks for: a pure step from one state of a stage to the next.
+//!
+//! Metadata is changed here at once. What needs files or a sandbox comes back as an [`Action`]; whether
+//! it is carried out or taken from the cache, the engine finds out by its key.
+
+use std::collections::BTreeMap;
+
+use sekisho_dockerfile::expand::{ExpandError, expand, expand_words};
+use sekisho_dockerfile::scope::{PROXY_ARGS, Scope};
+use sekisho_dockerfile::{
+    Add, Command, Copy, Diagnostic, Dockerfile, HealthcheckTest, Heredoc, Instruction, Network,
+    Pair, Run, Security, Source, Span, Spanned, Word,
+};
+use sekisho_oci::{Empty, Healthcheck, RunConfig};
+
+use crate::files;
+
+/// What programs are looked for in, when the image does not say.
+pub(crate) const DEFAULT_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Most ports that one EXPOSE may name by ranges: all there are.
+const MAX_PORTS: usize = 65_536;
+
+/// What a stage knows of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) config: RunConfig,
+    pub(crate) author: Option<String>,
+    pub(crate) scope: Scope,
+    /// CMD was given in this stage, so ENTRYPOINT leaves it alone.
+    pub(crate) own_cmd: bool,
+}
+
+/// What to do about an instruction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Nothing: the config says it all.
+    Metadata,
+    Run(RunStep),
+    Copy(CopyStep),
+    /// Make this folder, if it is not there.
+    Workdir(String),
+}
+
+/// A RUN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RunStep {
+    pub(crate) args: Vec<String>,
+    /// Everything the command sees, but `HOME`.
+    pub(crate) env: Vec<(String, String)>,
+    /// Names among them that must not matter to the result.
+    pub(crate) free: Vec<String>,
+    pub(crate) no_network: bool,
+    /// The command on one line, for people.
+    pub(crate) command: String,
+}
+
+/// A COPY or ADD.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CopyStep {
+    pub(crate) sources: Vec<CopySource>,
+    pub(crate) destination: String,
+    pub(crate) is_folder: bool,
+    pub(crate) from_elsewhere: bool,
+    pub(crate) chown: Option<String>,
+    pub(crate) mode: Option<u32>,
+    /// `--link`: links of the image are not followed at the destination.
+    pub(crate) link: bool,
+    /// ADD: local archives are unpacked.
+    pub(crate) unpack: bool,
+}
+
+/// One source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CopySource {
+    /// A path or pattern.
+    Path(String),
+    /// A file of this name and content.
+    Inline { name: String, content: String },
+}
+
+impl CopySource {
+    /// As people would call it.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Path(path) => path,
+            Self::Inline { name, .. } => name,
+        }
+    }
+}
+
+/// An action, and how the image's history tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Decided {
+    pub(crate) action: Action,
+    pub(crate) created_by: String,
+}
+
+struct Decider<'a> {
+    file: &'a Dockerfile,
+    state: &'a mut State,
+    span: Span,
+}
+
+/// Decides about one instruction, and changes the state's metadata by it.
+pub(crate) fn decide(
+    file: &Dockerfile,
+    state: &mut State,
+    instruction: &Spanned<Instruction>,
+) -> Result<Decided, Diagnostic> {
+    let mut decider = Decider { file, state, span: instruction.span };
+    decider.instruction(&instruction.node, &instruction.text)
+}
+
+impl Decider<'_> {
+    fn error(&self, span: Span, message: impl Into<String>) -> Diagnostic {
+        self.file.diagnostic(span, message)
+    }
+
+    fn unsupported<T>(&self, what: &str) -> Result<T, Diagnostic> {
+        Err(self.error(self.span, format!("{what} is not supported yet")))
+    }
+
+    fn expand(&self, word: &Word) -> Result<String, Diagnostic> {
+        expand(&word.raw, self.file.escape, &|name| self.state.scope.get(name))
+            .map_err(|error| self.bad(word.span, &error))
+    }
+
+    fn bad(&self, span: Span, error: &ExpandError) -> Diagnostic {
+        self.error(span, error.to_string())
+    }
+
+    fn instruction(
+        &mut self,
+        instruction: &Instruction,
+        text: &str,
+    ) -> Result<Decided, Diagnostic> {
+        let created_by = match instruction {
+            Instruction::Run(run) => return self.run(run),
+            Instruction::Copy(copy) => return self.copy(copy),
+            Instruction::Add(add) => return self.add(add),
+            Instruction::Workdir(word) => return self.workdir(word),
+            Instruction::Onbuild(_) => return self.unsupported("ONBUILD"),
+            Instruction::Arg(args) => {
+                for arg in args {
+                    let escape = self.file.escape;
+                    let declared = self.state.scope.declare(arg, escape);
+                    declared.map_err(|error| self.bad(arg.span, &error))?;
+                }
+                text.to_owned()
+            }
+            Instruction::Env(pairs) => self.env(pairs)?,
+            Instruction::Label(pairs) => self.label(pairs)?,
+            Instruction::Cmd(command) => {
+                let args = self.command(command)?;
+                self.state.own_cmd = true;
+                let told = format!("CMD {}", json(&args));
+                self.state.config.cmd = Some(args);
+                told
+            }
+            Instruction::Entrypoint(command) => {
+                let args = self.command(command)?;
+                if !self.state.own_cmd {
+                    self.state.config.cmd = None;
+                }
+                let told = format!("ENTRYPOINT {}", json(&args));
+                self.state.config.entrypoint = Some(args);
+                told
+            }
+            Instruction::Expose(words) => self.expose(words)?,
+            Instruction::Shell(shell) => {
+                self.state.config.shell = Some(shell.clone());
+                format!("SHELL {}", json(shell))
+            }
+            Instruction::User(word) => {
+                let user = self.expand(word)?;
+                if user.is_empty() {
+                    return Err(self.error(word.span, "USER is empty after expansion"));
+                }
+                self.state.config.user.clone_from(&user);
+                format!("USER {user}")
+            }
+            Instruction::Stopsignal(word) => {
+                let signal = self.expand(word)?;
+                self.state.config.stop_signal = Some(signal.clone());
+                format!("STOPSIGNAL {signal}")
+            }
+            Instruction::Volume(words) => {
+                let mut names = Vec::new();
+                for word in words {
+                    names.push(self.expand(word)?);
+                }
+                let told = format!("VOLUME {}", json(&names));
+                let volumes = names.into_iter().map(|name| (name, Empty {}));
+                self.state.config.volumes.extend(volumes);
+                told
+            }
+            Instruction::Healthcheck(check) => {
+                self.state.config.healthcheck = Some(self.healthcheck(check)?);
+                text.to_owned()
+            }
+            Instruction::Maintainer(name) => {
+                self.state.author = Some(name.clone());
+                format!("MAINTAINER {name}")
+            }
+        };
+        Ok(Decided { action: Action::Metadata, created_by })
+    }
+
+    fn env(&mut self, pairs: &[Pair]) -> Result<String, Diagnostic> {
+        // All values see the variables as they were before the instruction.
+        let mut set = Vec::new();
+        for pair in pairs {
+            set.push((self.expand(&pair.key)?, self.expand(&pair.value)?));
+        }
+        for (name, value) in &set {
+            if name.is_empty() {
+                return Err(self.error(self.span, "ENV names an empty variable"));
+            }
+            self.state.scope.set_env(name, value);
+        }
+        self.state.config.env = self.state.scope.env();
+        let told: Vec<_> = set.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        Ok(format!("ENV {}", told.join(" ")))
+    }
+
+    fn label(&mut self, pairs: &[Pair]) -> Result<String, Diagnostic> {
+        let mut told = Vec::new();
+        for pair in pairs {
+            let (key, value) = (self.expand(&pair.key)?, self.expand(&pair.value)?);
+            told.push(format!("{key}={value}"));
+            self.state.config.labels.insert(key, value);
+        }
+        Ok(format!("LABEL {}", told.join(" ")))
+    }
+
+    fn expose(&mut self, words: &[Word]) -> Result<String, Diagnostic> {
+        let mut ports = BTreeMap::new();
+        for word in words {
+            let texts =
+                expand_words(&word.raw, self.file.escape, &|name| self.state.scope.get(name))
+                    .map_err(|error| self.bad(word.span, &error))?;
+            for text in texts {
+                let expanded = port_range(&text).ok_or_else(|| {
+                    let message = format!("`{text}` is no port: write `80`, `80/udp` or `80-90`");
+                    self.error(word.span, message)
+                })?;
+                ports.extend(expanded.into_iter().map(|port| (port, Empty {})));
+            }
+        }
+        debug_assert!(ports.len() <= 2 * MAX_PORTS);
+        let told: Vec<_> = ports.keys().cloned().collect();
+        self.state.config.exposed_ports.extend(ports);
+        Ok(format!("EXPOSE {}", json(&told)))
+    }
+
+    fn healthcheck(
+        &self,
+        check: &sekisho_dockerfile::Healthcheck,
+    ) -> Result<Healthcheck, Diagnostic> {
+        let test = match &check.test {
+            HealthcheckTest::None => vec!["NONE".to_owned()],
+            HealthcheckTest::Command(Command::Exec(args)) => {
+                std::iter::once("CMD".to_owned()).chain(args.iter().cloned()).collect()
+            }
+            HealthcheckTest::Command(Command::Shell { line, heredocs }) => {
+                if !heredocs.is_empty() {
+                    return self.unsupported("a here-document in HEALTHCHECK");
+                }
+                vec!["CMD-SHELL".to_owned(), line.clone()]
+            }
+        };
+        let nanos = |time: Option<std::time::Duration>| {
+            time.and_then(|time| u64::try_from(time.as_nanos()).ok()).unwrap_or_default()
+        };
+        Ok(Healthcheck {
+            test,
+            interval: nanos(check.interval),
+            timeout: nanos(check.timeout),
+            start_period: nanos(check.start_period),
+            start_interval: nanos(check.start_interval),
+            retries: check.retries.unwrap_or_default().into(),
+        })
+    }
+
+    fn shell(&self) -> Vec<String> {
+        let default = || vec!["/bin/sh".to_owned(), "-c".to_owned()];
+        self.state.config.shell.clone().unwrap_or_else(default)
+    }
+
+    fn command(&self, command: &Command) -> Result<Vec<String>, Diagnostic> {
+        match command {
+            Command::Exec(args) => Ok(args.clone()),
+            Command::Shell { line, heredocs } if heredocs.is_empty() => {
+                let mut args = self.shell();
+                args.push(line.clone());
+                Ok(args)
+            }
+            Command::Shell { .. } => self.unsupported("a here-document outside RUN, COPY and ADD"),
+        }
+    }
+
+    fn run(&self, run: &Run) -> Result<Decided, Diagnostic> {
+        if let Some(mount) = run.mounts.first() {
+            return Err(self.error(mount.span, "`RUN --mount` is not supported yet"));
+        }
+        if run.security == Some(Security::Insecure) {
+            return self.unsupported("`RUN --security=insecure`");
+        }
+        if !run.devices.is_empty() {
+            return self.unsupported("`RUN --device`");
+        }
+        let (args, command) = match &run.command {
+            Command::Exec(args) if args.is_empty() => {
+                return Err(self.error(self.span, "RUN has nothing to run"));
+            }
+            Command::Exec(args) => (args.clone(), args.join(" ")),
+            Command::Shell { line, heredocs } => {
+                let script = self.script(line, heredocs)?;
+                let mut args = self.shell();
+                args.push(script);
+                (args, line.clone())
+            }
+        };
+        let scope = &self.state.scope;
+        let mut env = scope.run_env();
+        let images: Vec<String> = scope.env();
+        let is_env = |name: &str| {
+            images.iter().any(|pair| pair.split_once('=').is_some_and(|(key, _)| key == name))
+        };
+        let arguments: Vec<_> = env
+            .iter()
+            .filter(|(name, _)| !is_env(name) && !PROXY_ARGS.contains(&name.as_str()))
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let free = env.iter().map(|(name, _)| name.clone());
+        let free =
+            free.filter(|name| PROXY_ARGS.contains(&name.as_str()) && !is_env(name)).collect();
+        if !env.iter().any(|(name, _)| name == "PATH") {
+            env.push(("PATH".to_owned(), DEFAULT_PATH.to_owned()));
+        }
+        let mut told = "RUN ".to_owned();
+        if !arguments.is_empty() {
+            told.push_str(&format!("|{} {} ", arguments.len(), arguments.join(" ")));
+        }
+        told.push_str(&args.join(" "));
+        let no_network = run.network == Some(Network::None);
+        let step = RunStep { args, env, free, no_network, command };
+        Ok(Decided { action: Action::Run(step), created_by: told })
+    }
+
+    /// A lone here-document is the script; otherwise the shell gets line and documents as they stand.
+    fn script(&self, line: &str, heredocs: &[Heredoc]) -> Result<String, Diagnostic> {
+        let [only, rest @ ..] = heredocs else { return Ok(line.to_owned()) };
+        let mark =
+            line.trim().strip_prefix("<<").map(|mark| mark.strip_prefix('-').unwrap_or(mark));
+        let alone = mark.is_some_and(|mark| mark.trim_matches(['"', '\'']) == only.name);
+        if alone && rest.is_empty() {
+            if only.content.starts_with("#!") {
+                return Err(self
+                    .error(only.span, "a script with `#!` in RUN is not supported yet")
+                    .with_hint("COPY the script and RUN it"));
+            }
+            return Ok(only.content.clone());
+        }
+        let mut script = format!("{line}\n");
+        for heredoc in heredocs {
+            script.push_str(&heredoc.content);
+            script.push_str(&heredoc.name);
+            script.push('\n');
+        }
+        Ok(script)
+    }
+
+    fn copy(&self, copy: &Copy) -> Result<Decided, Diagnostic> {
+        if copy.parents {
+            return self.unsupported("`COPY --parents`");
+        }
+        if let Some(word) = copy.exclude.first() {
+            return Err(self.error(word.span, "`COPY --exclude` is not supported yet"));
+        }
+        let mut step =
+            self.files(&copy.sources, &copy.destination, copy.chown.as_ref(), copy.chmod.as_ref())?;
+        step.link = copy.link;
+        step.from_elsewhere = copy.from.is_some();
+        Ok(self.copied("COPY", step))
+    }
+
+    fn add(&self, add: &Add) -> Result<Decided, Diagnostic> {
+        if let Some(word) = add.exclude.first() {
+            return Err(self.error(word.span, "`ADD --exclude` is not supported yet"));
+        }
+        if let Some(word) = &add.checksum {
+            return Err(self.error(word.span, "`ADD --checksum` is not supported yet"));
+        }
+        let mut step =
+            self.files(&add.sources, &add.destination, add.chown.as_ref(), add.chmod.as_ref())?;
+        for (source, written) in step.sources.iter().zip(&add.sources) {
+            let (CopySource::Path(path), Source::Path(word)) = (source, written) else { continue };
+            if is_remote(path) {
+                let message = "ADD from a URL or git repository is not supported yet";
+                let hint = "fetch it with RUN, or put it into the build context";
+                return Err(self.error(word.span, message).with_hint(hint));
+            }
+        }
+        step.link = add.link;
+        step.unpack = add.unpack.unwrap_or(true);
+        Ok(self.copied("ADD", step))
+    }
+
+    fn copied(&self, name: &str, step: CopyStep) -> Decided {
+        let sources: Vec<_> = step.sources.iter().map(CopySource::name).collect();
+        let slash = if step.is_folder && step.destination != "/" { "/" } else { "" };
+        let created_by = format!("{name} {} {}{slash}", sources.join(" "), step.destination);
+        Decided { action: Action::Copy(step), created_by }
+    }
+
+    fn files(
+        &self,
+        sources: &[Source],
+        destination: &Word,
+        chown: Option<&Word>,
+        chmod: Option<&Word>,
+    ) -> Result<CopyStep, Diagnostic> {
+        let written = self.expand(destination)?;
+        if written.is_empty() {
+            return Err(self.error(destination.span, "the destination is empty after expansion"));
+        }
+        let mut step = CopyStep {
+            sources: Vec::new(),
+            destination: files::absolute(&self.workdir_now(), &written),
+            is_folder: written.ends_with('/') || written == "." || written.ends_with("/."),
+            from_elsewhere: false,
+            chown: chown.map(|word| self.expand(word)).transpose()?,
+            mode: None,
+            link: false,
+            unpack: false,
+        };
+        if let Some(word) = chmod {
+            let text = self.expand(word)?;
+            let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o7777);
+            let message = format!("`--chmod={text}` is not supported yet: write octal digits");
+            step.mode = Some(mode.ok_or_else(|| self.error(word.span, message))?);
+        }
+        for source in sources {
+            step.sources.push(match source {
+                Source::Path(word) => {
+                    let path = self.expand(word)?;
+                    if path.is_empty() {
+                        return Err(self.error(word.span, "a source is empty after expansion"));
+                    }
+                    CopySource::Path(path)
+                }
+                Source::Heredoc(heredoc) => self.inline(heredoc)?,
+            });
+        }
+        if step.sources.len() > 1 && !step.is_folder {
+            let message = "with more than one source the destination must end with `/`";
+            return Err(self.error(destination.span, message));
+        }
+        Ok(step)
+    }
+
+    fn inline(&self, heredoc: &Heredoc) -> Result<CopySource, Diagnostic> {
+        let content = if heredoc.expand {
+            let quoted = keep_quotes(&heredoc.content, self.file.escape);
+            expand(&quoted, self.file.escape, &|name| self.state.scope.get(name))
+                .map_err(|error| self.bad(heredoc.span, &error))?
+        } else {
+            heredoc.content.clone()
+        };
+        Ok(CopySource::Inline { name: heredoc.name.clone(), content })
+    }
+
+    fn workdir_now(&self) -> String {
+        let now = &self.state.config.working_dir;
+        if now.is_empty() { "/".to_owned() } else { now.clone() }
+    }
+
+    fn workdir(&mut self, word: &Word) -> Result<Decided, Diagnostic> {
+        let written = self.expand(word)?;
+        if written.is_empty() {
+            return Err(self.error(word.span, "WORKDIR is empty after expansion"));
+        }
+        let path = files::absolute(&self.workdir_now(), &written);
+        self.state.config.working_dir.clone_from(&path);
+        let created_by = format!("WORKDIR {path}");
+        Ok(Decided { action: Action::Workdir(path), created_by })
+    }
+}
+
+/// In a here-document only variables mean something; quotes and other escapes stay.
+fn keep_quotes(text: &str, escape: char) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(character) = rest.next() {
+        let escaped_dollar = character == escape && rest.peek() == Some(&'$');
+        if matches!(character, '"' | '\'') || character == escape && !escaped_dollar {
+            kept.push(escape);
+        }
+        kept.push(character);
+        if escaped_dollar {
+            kept.extend(rest.next());
+        }
+    }
+    kept
+}
+
+fn is_remote(path: &str) -> bool {
+    let scheme = ["http://", "https://", "git://", "ssh://", "git@", "file://"];
+    scheme.iter().any(|scheme| path.starts_with(scheme))
+}
+
+fn json(args: &[String]) -> String {
+    serde_json::to_string(args).unwrap_or_default()
+}
+
+/// `80` → `80/tcp`; `80-82/udp` → three.
+fn port_range(text: &str) -> Option<Vec<String>> {
+    let (range, protocol) = match text.split_once('/') {
+        Some((range, protocol)) => (range, protocol.to_ascii_lowercase()),
+        None => (text, "tcp".to_owned()),
+    };
+    if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
+        return None;
+    }
+    let number = |text: &str| {
+        text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u16>().ok()).flatten()
+    };
+    let (low, high) = match range.split_once('-') {
+        Some((low, high)) => (number(low)?, number(high)?),
+        None => (number(range)?, number(range)?),
+    };
+    (low <= high).then(|| (low..=high).map(|port| format!("{port}/{protocol}")).collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,383 @@
+//! The files of a layer, of a chain of layers, or of the context, without their data.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use sekisho_oci::layer::{Entry, EntryKind};
+use sekisho_types::Digest;
+use serde::{Deserialize, Serialize};
+
+/// Most symbolic links that are followed on one path: what Linux allows.
+const MAX_LINKS: usize = 40;
+
+/// From the root, without a leading or trailing `/`; empty for the root itself.
+pub(crate) type ImagePath = Vec<u8>;
+
+/// What a file is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum NodeKind {
+    #[serde(rename = "f")]
+    File {
+        size: u64,
+        /// Of the data; unknown for files of the context that nobody asked for yet.
+        digest: Option<Digest>,
+    },
+    #[serde(rename = "d")]
+    Directory,
+    #[serde(rename = "l")]
+    Symlink {
+        #[serde(with = "text")]
+        target: Vec<u8>,
+    },
+    #[serde(rename = "h")]
+    HardLink {
+        #[serde(with = "text")]
+        target: Vec<u8>,
+    },
+    #[serde(rename = "c")]
+    CharDevice { major: u32, minor: u32 },
+    #[serde(rename = "b")]
+    BlockDevice { major: u32, minor: u32 },
+    #[serde(rename = "p")]
+    Fifo,
+}
+
+/// One file, folder, link or device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Node {
+    #[serde(rename = "k")]
+    pub(crate) kind: NodeKind,
+    #[serde(rename = "m")]
+    pub(crate) mode: u32,
+    #[serde(rename = "u")]
+    pub(crate) uid: u64,
+    #[serde(rename = "g")]
+    pub(crate) gid: u64,
+    #[serde(rename = "t")]
+    pub(crate) mtime: i64,
+    #[serde(rename = "x", default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) xattrs: Vec<(String, Vec<u8>)>,
+    /// Which layer of the chain it comes from.
+    #[serde(skip)]
+    pub(crate) layer: usize,
+}
+
+/// One entry of an index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct IndexEntry {
+    #[serde(rename = "p", with = "text")]
+    pub(crate) path: ImagePath,
+    #[serde(flatten)]
+    pub(crate) node: Node,
+}
+
+/// What a layer holds and takes away.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LayerIndex {
+    pub(crate) entries: Vec<IndexEntry>,
+    /// Paths of lower layers that are gone.
+    #[serde(with = "texts")]
+    pub(crate) removed: Vec<ImagePath>,
+    /// Folders of which lower layers' contents are gone.
+    #[serde(with = "texts")]
+    pub(crate) opaque: Vec<ImagePath>,
+}
+
+/// Paths as text: what is not plain UTF-8 is percent-encoded, and so is `%`.
+mod text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn encode(bytes: &[u8]) -> String {
+        let plain = std::str::from_utf8(bytes).ok().filter(|text| !text.contains('%'));
+        if let Some(text) = plain {
+            return text.to_owned();
+        }
+        let mut text = String::new();
+        for byte in bytes {
+            match byte {
+                b'%' | 0x80.. => text.push_str(&format!("%{byte:02x}")),
+                byte => text.push(char::from(*byte)),
+            }
+        }
+        text
+    }
+
+    pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
+        if !text.contains('%') {
+            return Some(text.as_bytes().to_vec());
+        }
+        let mut bytes = Vec::new();
+        let mut rest = text.as_bytes();
+        while let Some((first, tail)) = rest.split_first() {
+            rest = tail;
+            if *first != b'%' {
+                bytes.push(*first);
+                continue;
+            }
+            let hex = std::str::from_utf8(rest.get(..2)?).ok()?;
+            bytes.push(u8::from_str_radix(hex, 16).ok()?);
+            rest = &rest[2..];
+        }
+        Some(bytes)
+    }
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
+        decode(&text).ok_or_else(|| D::Error::custom("bad percent-encoding"))
+    }
+}
+
+mod texts {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(paths: &[Vec<u8>], to: S) -> Result<S::Ok, S::Error> {
+        let texts: Vec<_> = paths.iter().map(|path| super::text::encode(path)).collect();
+        texts.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<Vec<u8>>, D::Error> {
+        let texts = Vec::<String>::deserialize(from)?;
+        let decoded: Option<Vec<_>> = texts.iter().map(|text| super::text::decode(text)).collect();
+        decoded.ok_or_else(|| D::Error::custom("bad percent-encoding"))
+    }
+}
+
+impl Node {
+    /// A node of root's, with the layer epoch.
+    pub(crate) fn new(kind: NodeKind, mode: u32) -> Self {
+        let mtime = crate::LAYER_EPOCH;
+        Self { kind, mode, uid: 0, gid: 0, mtime, xattrs: Vec::new(), layer: 0 }
+    }
+
+    pub(crate) fn is_directory(&self) -> bool {
+        self.kind == NodeKind::Directory
+    }
+
+    /// As an entry of a layer.
+    pub(crate) fn to_entry(&self, path: &[u8]) -> Entry {
+        let kind = match &self.kind {
+            NodeKind::File { size, .. } => EntryKind::File { size: *size },
+            NodeKind::Directory => EntryKind::Directory,
+            NodeKind::Symlink { target } => EntryKind::Symlink { target: target.clone() },
+            NodeKind::HardLink { target } => EntryKind::HardLink { target: target.clone() },
+            NodeKind::CharDevice { major, minor } => {
+                EntryKind::CharDevice { major: *major, minor: *minor }
+            }
+            NodeKind::BlockDevice { major, minor } => {
+                EntryKind::BlockDevice { major: *major, minor: *minor }
+            }
+            NodeKind::Fifo => EntryKind::Fifo,
+        };
+        let xattrs = self.xattrs.iter();
+        Entry {
+            path: path.to_vec(),
+            kind,
+            mode: self.mode,
+            uid: self.uid,
+            gid: self.gid,
+            mtime: self.mtime,
+            xattrs: xattrs
+                .map(|(name, value)| (name.clone().into_bytes(), value.clone()))
+                .collect(),
+        }
+    }
+
+    /// From an entry of a layer; `digest` is that of a file's data.
+    pub(crate) fn from_entry(entry: &Entry, digest: Option<Digest>) -> Self {
+        let kind = match &entry.kind {
+            EntryKind::File { size } => NodeKind::File { size: *size, digest },
+            EntryKind::Directory => NodeKind::Directory,
+            EntryKind::Symlink { target } => NodeKind::Symlink { target: target.clone() },
+            EntryKind::HardLink { target } => NodeKind::HardLink { target: target.clone() },
+            EntryKind::CharDevice { major, minor } => {
+                NodeKind::CharDevice { major: *major, minor: *minor }
+            }
+            EntryKind::BlockDevice { major, minor } => {
+                NodeKind::BlockDevice { major: *major, minor: *minor }
+            }
+            EntryKind::Fifo => NodeKind::Fifo,
+        };
+        let text = |name: &Vec<u8>| String::from_utf8(name.clone()).ok();
+        let xattrs = entry.xattrs.iter();
+        Self {
+            kind,
+            mode: entry.mode,
+            uid: entry.uid,
+            gid: entry.gid,
+            mtime: entry.mtime,
+            xattrs: xattrs.filter_map(|(name, value)| Some((text(name)?, value.clone()))).collect(),
+            layer: 0,
+        }
+    }
+}
+
+/// A whole tree of files.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FileMap(BTreeMap<ImagePath, Node>);
+
+/// A path leads through more links than [`MAX_LINKS`].
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct LinkLoop;
+
+impl FileMap {
+    pub(crate) fn insert(&mut self, path: ImagePath, node: Node) {
+        self.0.insert(path, node);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// What is at `path` exactly. The root is always there.
+    pub(crate) fn get(&self, path: &[u8]) -> Option<&Node> {
+        self.0.get(path)
+    }
+
+    pub(crate) fn get_mut(&mut self, path: &[u8]) -> Option<&mut Node> {
+        self.0.get_mut(path)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&ImagePath, &Node)> {
+        self.0.iter()
+    }
+
+    /// Everything below a folder, not the folder itself; in order of bytes.
+    pub(crate) fn below<'a>(
+        &'a self,
+        folder: &'a [u8],
+    ) -> impl Iterator<Item = (&'a ImagePath, &'a Node)> {
+        let (from, to) = bounds(folder);
+        let upper = to.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        self.0.range((std::ops::Bound::Included(from), upper)).filter(|(path, _)| !path.is_empty())
+    }
+
+    fn remove_below(&mut self, folder: &[u8]) {
+        let doomed: Vec<_> = self.below(folder).map(|(path, _)| path.clone()).collect();
+        for path in doomed {
+            self.0.remove(&path);
+        }
+    }
+
+    /// Puts a layer on top.
+    pub(crate) fn apply(&mut self, index: LayerIndex, layer: usize) {
+        for folder in &index.opaque {
+            self.remove_below(folder);
+        }
+        for path in &index.removed {
+            self.remove_below(path);
+            self.0.remove(path);
+        }
+        for IndexEntry { path, mut node } in index.entries {
+            node.layer = layer;
+            if !node.is_directory() {
+                self.remove_below(&path);
+            }
+            self.0.insert(path, node);
+        }
+    }
+
+    /// Follows symbolic links as a process in this root would. What does not exist is taken as it
+    /// stands.
+    pub(crate) fn resolve(&self, path: &[u8], follow_last: bool) -> Result<ImagePath, LinkLoop> {
+        let mut left: VecDeque<Vec<u8>> = components(path).collect();
+        let mut done: Vec<Vec<u8>> = Vec::new();
+        let mut links = 0;
+        while let Some(part) = left.pop_front() {
+            if part == b".." {
+                done.pop();
+                continue;
+            }
+            done.push(part);
+            if left.is_empty() && !follow_last {
+                break;
+            }
+            let Some(Node { kind: NodeKind::Symlink { target }, .. }) = self.get(&done.join(&b'/'))
+            else {
+                continue;
+            };
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(LinkLoop);
+            }
+            done.pop();
+            if target.first() == Some(&b'/') {
+                done.clear();
+            }
+            for part in components(target).collect::<Vec<_>>().into_iter().rev() {
+                left.push_front(part);
+            }
+        }
+        Ok(done.join(&b'/'))
+    }
+}
+
+fn components(path: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
+    path.split(|byte| *byte == b'/')
+        .filter(|part| !part.is_empty() && *part != b".")
+        .map(<[u8]>::to_vec)
+}
+
+/// First path below a folder, and the first one after them: `/` is followed by `0`.
+fn bounds(folder: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
+    if folder.is_empty() {
+        return (Vec::new(), None);
+    }
+    ([folder, b"/"].concat(), Some([folder, b"0"].concat()))
+}
+
+/// A path for people: what is not UTF-8 is replaced, control characters are escaped.
+pub(crate) fn display(path: &[u8]) -> String {
+    let mut text = String::new();
+    for character in String::from_utf8_lossy(path).chars() {
+        if character.is_control() {
+            text.extend(character.escape_default());
+        } else {
+            text.push(character);
+        }
+    }
+    text
+}
+
+/// `folder/name`.
+pub(crate) fn join(folder: &[u8], name: &[u8]) -> ImagePath {
+    match (folder, name) {
+        (b"", name) => name.to_vec(),
+        (folder, b"") => folder.to_vec(),
+        (folder, name) => [folder, b"/", name].concat(),
+    }
+}
+
+/// The folders on the way to `path`, outermost first, without the root.
+pub(crate) fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| &path[..at])
+}
+
+/// The last component.
+pub(crate) fn file_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
+}
+
+/// An absolute path without `.`, `..` and doubled `/`, taken from `from` when relative; as Go's
+/// `path.Join` cleans it.
+pub(crate) fn absolute(from: &str, path: &str) -> String {
+    let joined = if path.starts_with('/') { path.to_owned() } else { format!("{from}/{path}") };
+    let mut parts: Vec<&str> = Vec::new();
+    for part in joined.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn file(digest: &str) -> Node {
+    let digest = Some(Digest::sha256(digest.as_bytes()));
+    Node::new(NodeKind::File { size: 1, digest }, 0o644)
+}
+
+fn folder() -> Node {
+    Node::new(NodeKind::Directory, 0o755)
+}
+
+fn link(target: &str) -> Node {
+    Node::new(NodeKind::Symlink { target: target.into() }, 0o777)
+}
+
+fn index(entries: &[(&str, Node)]) -> LayerIndex {
+    let entry =
+        |(path, node): &(&str, Node)| IndexEntry { path: (*path).into(), node: node.clone() };
+    LayerIndex { entries: entries.iter().map(entry).collect(), ..LayerIndex::default() }
+}
+
+fn paths(map: &FileMap) -> String {
+    map.iter().map(|(path, _)| String::from_utf8_lossy(path)).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn layers_cover_and_remove() {
+    let mut map = FileMap::default();
+    map.apply(
+        index(&[
+            ("a", folder()),
+            ("a/x", file("1")),
+            ("a-b", file("1")),
+            ("b", folder()),
+            ("b/y", file("1")),
+        ]),
+        0,
+    );
+    let mut second = index(&[("a/z", file("2")), ("b", file("2"))]);
+    second.opaque.push(b"a".to_vec());
+    map.apply(second, 1);
+    assert_eq!(paths(&map), "a a-b a/z b", "opaque hides a/x, a file replaces the folder b");
+    assert_eq!((map.get(b"a").unwrap().layer, map.get(b"b").unwrap().layer), (0, 1));
+    let third = LayerIndex { removed: vec![b"a".to_vec()], ..LayerIndex::default() };
+    map.apply(third, 2);
+    assert_eq!(paths(&map), "a-b b");
+}
+
+#[test]
+fn links_are_followed_inside_the_root() {
+    let mut map = FileMap::default();
+    map.apply(
+        index(&[
+            ("bin", link("usr/bin")),
+            ("usr", folder()),
+            ("usr/up", link("../../../../etc")),
+            ("usr/abs", link("/opt/./x")),
+            ("loop", link("loop")),
+        ]),
+        0,
+    );
+    let check = |path: &str, last: bool, want: &str| {
+        let got = map.resolve(path.as_bytes(), last).map(|path| String::from_utf8(path).unwrap());
+        assert_eq!(got, Ok(want.to_owned()), "{path}");
+    };
+    check("bin/sh", true, "usr/bin/sh");
+    check("/bin", true, "usr/bin");
+    check("bin", false, "bin");
+    check("usr/up/passwd", true, "etc/passwd");
+    check("usr/abs/y", false, "opt/x/y");
+    check("new/../../x//.", true, "x");
+    check("", true, "");
+    assert_eq!(map.resolve(b"loop/x", true), Err(LinkLoop));
+}
+
+#[test]
+fn absolute_paths_are_clean() {
+    for (from, path, want) in [
+        ("/", "a", "/a"),
+        ("/app", "../x/./y/", "/x/y"),
+        ("/app", "/../z", "/z"),
+        ("/app", ".", "/app"),
+    ] {
+        assert_eq!(absolute(from, path), want);
+    }
+    let all: Vec<_> = ancestors(b"a/b/c").collect();
+    assert_eq!(all, [&b"a"[..], b"a/b"]);
+}
+
+proptest! {
+    #[test]
+    fn index_round_trips(path in prop::collection::vec(any::<u8>(), 0..12)) {
+        let mut layer = index(&[]);
+        layer.removed.push(path.clone());
+        layer.entries.push(IndexEntry { path: path.clone(), node: file("x") });
+        layer.entries.push(IndexEntry {
+            path: path.clone(),
+            node: Node::new(NodeKind::Symlink { target: path }, 0o777),
+        });
+        let json = serde_json::to_vec(&layer).unwrap();
+        prop_assert_eq!(serde_json::from_slice::<LayerIndex>(&json).unwrap(), layer);
+    }
+
+    #[test]
+    fn resolving_stays_inside(path in "[./a]{0,12}") {
+        let map = FileMap::default();
+        let got = map.resolve(path.as_bytes(), true).unwrap();
+        prop_assert!(got.split(|byte| *byte == b'/').all(|part| part != b".."));
+    }
+}

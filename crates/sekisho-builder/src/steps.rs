@@ -1,0 +1,241 @@
+//! Carries out one instruction, or finds out that it need not be.
+
+use anyhow::Context as _;
+use sekisho_dockerfile::Span;
+use sekisho_dockerfile::key::Key;
+use sekisho_oci::Platform;
+use sekisho_sandbox::{Isolation, Network, SandboxError, User};
+use sekisho_types::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::copy::{CopyError, Destination, Placer};
+use crate::decide::RunStep;
+use crate::engine::{Done, Engine, Progressed};
+use crate::error::{BuildError, StepFailed};
+use crate::files::{FileMap, Node};
+use crate::image::Layer;
+use crate::layers::chain_key;
+use crate::pack::{self, PackError, Packer};
+use crate::run::{self, Job};
+use crate::store::Kind;
+use crate::upper::{self, Owners};
+use crate::users::{self, Person};
+
+/// Changes when the same key could give another layer than before.
+const RUN_DOMAIN: &str = "sekisho.run.v1";
+const WORKDIR_DOMAIN: &str = "sekisho.workdir.v1";
+
+/// What a step made; the value of a cache key.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    layer: Option<Layer>,
+}
+
+impl Engine {
+    /// The result of an earlier build, if its layer is still there.
+    pub(crate) fn cached(&self, key: &Digest) -> Option<Done> {
+        if self.options.no_cache {
+            return None;
+        }
+        let store = &self.layers.store;
+        let Record { layer } = store.record(Kind::Result, key)?;
+        let there = layer
+            .as_ref()
+            .is_none_or(|layer| store.has_blob(&layer.descriptor.digest, layer.descriptor.size));
+        there.then_some(Done { layer, cached: true })
+    }
+
+    pub(crate) fn remember(&self, key: &Digest, layer: Option<Layer>) -> Result<Done, BuildError> {
+        let record = Record { layer };
+        self.layers.store.put_record(&self.layers.session, Kind::Result, key, &record)?;
+        Ok(Done { layer: record.layer, cached: false })
+    }
+
+    pub(crate) fn person(
+        &mut self,
+        text: &str,
+        span: Span,
+        chain: &[Layer],
+    ) -> Result<Person, BuildError> {
+        // Root needs no looking up, and most images have nobody else.
+        let root = matches!(text, "" | "0" | "root" | "0:0" | "root:root");
+        let (passwd, group) = if root {
+            (String::new(), String::new())
+        } else {
+            (self.layers.text(chain, "etc/passwd")?, self.layers.text(chain, "etc/group")?)
+        };
+        let text = if root { "0" } else { text };
+        users::find(text, &passwd, &group)
+            .map_err(|error| self.file.diagnostic(span, error.to_string()).into())
+    }
+
+    pub(crate) fn run_step(
+        &mut self,
+        step: &RunStep,
+        span: Span,
+        now: &Progressed,
+    ) -> Result<Done, BuildError> {
+        let config = &now.state.config;
+        let current_dir =
+            if config.working_dir.is_empty() { "/" } else { config.working_dir.as_str() };
+        let none = step.no_network || self.options.network == Network::None;
+        let network = if none { Network::None } else { Network::Host };
+        let mut env: Vec<_> =
+            step.env.iter().filter(|(name, _)| !step.free.contains(name)).collect();
+        env.sort();
+        let key = Key::new(RUN_DOMAIN)
+            .digest("parent", &chain_key(&now.chain))
+            .list("args", &step.args)
+            .pairs("env", env.into_iter().map(|(name, value)| (name, value)))
+            .text("user", &config.user)
+            .text("dir", current_dir)
+            .flag("network", network == Network::Host)
+            .text("platform", &now.platform.to_string())
+            // Without other ids than one, commands do other things.
+            .flag("single-id", self.isolation == Isolation::SingleId)
+            .finish();
+        if let Some(done) = self.cached(&key) {
+            return Ok(done);
+        }
+        let host = Platform::host();
+        if now.platform.rank_for(&host).is_none() {
+            let message =
+                format!("RUN for {} on this {host} machine: not supported yet", now.platform);
+            return Err(self.file.diagnostic(span, message).into());
+        }
+        let person = self.person(&config.user, span, &now.chain)?;
+        let mut env = step.env.clone();
+        if !env.iter().any(|(name, _)| name == "HOME") {
+            env.push(("HOME".to_owned(), person.home));
+        }
+        let mut lower = Vec::new();
+        for layer in now.chain.iter().rev() {
+            self.check()?;
+            lower.push(self.layers.tree(layer, self.isolation)?);
+        }
+        let folder = self.layers.session.folder("run").context("cannot make a folder")?;
+        let job = Job {
+            number: self.number,
+            isolation: self.isolation,
+            lower,
+            folder: &folder,
+            args: step.args.clone(),
+            env,
+            current_dir: current_dir.to_owned(),
+            user: person.user.clone(),
+            network,
+        };
+        let ran = run::run(job, &self.options, &self.control, &*self.progress)?;
+        self.judge(ran, step, span)?;
+        let layer = self.take_upper(&folder, &person.user, now)?;
+        sekisho_sandbox::remove_tree(&folder).context("cannot remove the sandbox's folder")?;
+        self.remember(&key, Some(layer))
+    }
+
+    /// Success, or why not.
+    fn judge(&mut self, ran: run::Ran, step: &RunStep, span: Span) -> Result<(), BuildError> {
+        let outcome = match ran.outcome {
+            Ok(outcome) => outcome,
+            Err(SandboxError::Cancelled) => return Err(BuildError::Cancelled),
+            Err(source) => {
+                return Err(BuildError::Sandbox {
+                    file: self.file.file.clone(),
+                    line: span.line,
+                    command: step.command.clone(),
+                    source,
+                });
+            }
+        };
+        for remark in outcome.remarks {
+            self.remark(remark);
+        }
+        if outcome.exit.success() {
+            return Ok(());
+        }
+        let denied = |line: &String| {
+            ["Invalid argument", "Operation not permitted"].iter().any(|text| line.contains(text))
+        };
+        let hint = (self.isolation == Isolation::SingleId && ran.tail.iter().any(denied)).then(|| {
+            "without root there is one user in the sandbox, so `chown`, `su` and services of other \
+             users fail; build as root, or leave owners to `COPY --chown`"
+                .to_owned()
+        });
+        Err(BuildError::StepFailed(Box::new(StepFailed {
+            file: self.file.file.clone(),
+            line: span.line,
+            command: step.command.clone(),
+            exit_code: outcome.exit.code(),
+            tail: ran.tail,
+            hint,
+        })))
+    }
+
+    /// Packs what a RUN changed, and keeps its folder as the tree of the layer.
+    fn take_upper(
+        &mut self,
+        folder: &std::path::Path,
+        user: &User,
+        now: &Progressed,
+    ) -> Result<Layer, BuildError> {
+        let before = match self.isolation {
+            Isolation::Privileged => std::sync::Arc::default(),
+            Isolation::SingleId => self.layers.view(&now.chain)?,
+        };
+        let owners = Owners { isolation: self.isolation, user, before: &before };
+        let upper = folder.join("upper");
+        let mut packer = Packer::create(self.layers.session.path("layer")).map_err(machine)?;
+        let scanned = upper::pack(&upper, &owners, &mut packer)
+            .context("cannot read what the command changed")?;
+        for socket in scanned.skipped {
+            self.remark(format!("`{}` is a socket, and left out", pack::show(&socket)));
+        }
+        upper::set_time(&upper, crate::LAYER_EPOCH).context("cannot date a folder")?;
+        let layer = self.layers.publish(packer.finish().map_err(machine)?)?;
+        self.layers.store.publish_tree(&upper, self.isolation, &layer.diff_id)?;
+        Ok(layer)
+    }
+
+    pub(crate) fn workdir_step(
+        &mut self,
+        path: &str,
+        span: Span,
+        now: &Progressed,
+    ) -> Result<Done, BuildError> {
+        let user = now.state.config.user.clone();
+        let key = Key::new(WORKDIR_DOMAIN)
+            .digest("parent", &chain_key(&now.chain))
+            .text("path", path)
+            .text("user", &user)
+            .finish();
+        if let Some(done) = self.cached(&key) {
+            return Ok(done);
+        }
+        let view = self.layers.view(&now.chain)?;
+        let failed = |engine: &Self, error: CopyError| {
+            BuildError::from(engine.file.diagnostic(span, error.to_string()))
+        };
+        let resolved = view
+            .resolve(path.as_bytes(), true)
+            .map_err(|_| failed(self, CopyError::Loop(path.to_owned())))?;
+        if resolved.is_empty() || view.get(&resolved).is_some_and(Node::is_directory) {
+            return self.remember(&key, None);
+        }
+        // As BuildKit does: the folder belongs to whom USER says.
+        let person = self.person(&user, span, &now.chain)?;
+        let destination = Destination {
+            path: path.to_owned(),
+            is_folder: true,
+            owner: Some((person.user.uid.into(), person.user.gid.into())),
+            mode: None,
+            keep_owner: false,
+        };
+        let mut placer = Placer::new(&view, &destination);
+        placer.folder(&resolved).map_err(|error| failed(self, error))?;
+        let layer = self.write(placer.finish(false), &FileMap::default(), None, None)?;
+        self.remember(&key, Some(layer))
+    }
+}
+
+pub(crate) fn machine(error: PackError) -> BuildError {
+    BuildError::Machine(error.into())
+}

@@ -1,0 +1,286 @@
+//! The cache folder: what is in it, and how things get there.
+//!
+//! ```text
+//!  blobs/sha256/<hex>       compressed layers, configs, manifests; named by content
+//!  results/<hex of key>     what a step with that key made
+//!  indexes/<hex of diffID>  the files of a layer, without their data
+//!  trees-<kind>/<hex of diffID>/   a layer unpacked, in overlayfs form
+//!  tmp/<session>/           one per build, locked while it lives
+//! ```
+//!
+//! Everything is made below `tmp` and renamed to its place, so readers need no lock, any number of
+//! builds share a folder, and a build that is killed leaves only its session folder, which the next one
+//! removes: its lock is free.
+
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use fs_err as fs;
+use sekisho_sandbox::{Isolation, remove_tree};
+use sekisho_types::Digest;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Largest record that is read, in bytes: the index of a layer with two million files is below it.
+const MAX_RECORD_BYTES: u64 = 1 << 30;
+
+/// A session folder without a lock file is one that a build is just making, or died making.
+const UNLOCKED_SESSION_AGE: Duration = Duration::from_mins(10);
+
+/// Holds the lock of a session.
+const LOCK_FILE: &str = "lock";
+
+/// A cache folder.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    root: PathBuf,
+}
+
+/// A build's own folder in the store; removed with what is in it when dropped.
+#[derive(Debug)]
+pub(crate) struct Session {
+    dir: PathBuf,
+    /// The lock is the kernel's, and ends with the process however it ends.
+    _lock: fs::File,
+    next: std::sync::atomic::AtomicU64,
+}
+
+/// What a record is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    Result,
+    Index,
+}
+
+impl Kind {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Result => "results",
+            Self::Index => "indexes",
+        }
+    }
+}
+
+fn trees(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::Privileged => "trees-privileged",
+        Isolation::SingleId => "trees-single-id",
+    }
+}
+
+impl Store {
+    /// Opens a cache folder, makes what is missing, and removes what dead builds left.
+    pub(crate) fn open(root: &Path) -> anyhow::Result<Self> {
+        let root = std::path::absolute(root).context("the cache folder has no absolute path")?;
+        let folders = [
+            "blobs/sha256",
+            Kind::Result.folder(),
+            Kind::Index.folder(),
+            trees(Isolation::Privileged),
+            trees(Isolation::SingleId),
+            "tmp",
+        ];
+        for folder in folders {
+            // Trees hold other people's setuid programs: nobody else may reach them.
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(root.join(folder))
+                .with_context(|| format!("cannot make `{}`", root.join(folder).display()))?;
+        }
+        let store = Self { root };
+        store.sweep()?;
+        Ok(store)
+    }
+
+    fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    /// Starts a session.
+    pub(crate) fn session(&self) -> anyhow::Result<Session> {
+        let dir = tempfile::Builder::new()
+            .prefix("build-")
+            .tempdir_in(self.tmp())
+            .context("cannot make a folder for the build")?
+            .keep();
+        let lock = fs::File::create(dir.join(LOCK_FILE))?;
+        lock.file().try_lock().context("cannot lock the build's folder")?;
+        Ok(Session { dir, _lock: lock, next: 0.into() })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the age of leftovers is wall time")]
+    fn sweep(&self) -> anyhow::Result<()> {
+        for entry in fs::read_dir(self.tmp())? {
+            let path = entry?.path();
+            let dead = match std::fs::File::open(path.join(LOCK_FILE)) {
+                Ok(lock) => lock.try_lock().is_ok(),
+                Err(_) => std::fs::metadata(&path)
+                    .and_then(|metadata| metadata.modified())
+                    .is_ok_and(|made| {
+                        let age = SystemTime::now().duration_since(made).unwrap_or_default();
+                        age > UNLOCKED_SESSION_AGE
+                    }),
+            };
+            if dead {
+                // Another build may be removing it too.
+                let _ = remove_tree(&path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a blob is, or would be.
+    pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.root.join("blobs").join(digest.algorithm().as_str()).join(digest.hex())
+    }
+
+    /// Whether a blob of that size is there. A blob has its name only once it is whole.
+    pub(crate) fn has_blob(&self, digest: &Digest, size: u64) -> bool {
+        std::fs::metadata(self.blob_path(digest)).is_ok_and(|metadata| metadata.len() == size)
+    }
+
+    /// Puts a finished file in place as a blob.
+    pub(crate) fn publish_blob(&self, file: &Path, digest: &Digest) -> anyhow::Result<()> {
+        let target = self.blob_path(digest);
+        if let Some(folder) = target.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::rename(file, target)?;
+        Ok(())
+    }
+
+    /// Stores small content as a blob.
+    pub(crate) fn put_blob(&self, session: &Session, bytes: &[u8]) -> anyhow::Result<Digest> {
+        let digest = Digest::sha256(bytes);
+        if !self.has_blob(&digest, bytes.len() as u64) {
+            let path = session.path("blob");
+            write_synced(&path, bytes)?;
+            self.publish_blob(&path, &digest)?;
+        }
+        Ok(digest)
+    }
+
+    fn record_path(&self, kind: Kind, key: &Digest) -> PathBuf {
+        self.root.join(kind.folder()).join(key.hex())
+    }
+
+    /// A record; one that is absent, cut short or of an older form is none.
+    pub(crate) fn record<T: DeserializeOwned>(&self, kind: Kind, key: &Digest) -> Option<T> {
+        let path = self.record_path(kind, key);
+        if std::fs::metadata(&path).ok()?.len() > MAX_RECORD_BYTES {
+            return None;
+        }
+        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    }
+
+    /// Writes a record.
+    pub(crate) fn put_record<T: Serialize>(
+        &self,
+        session: &Session,
+        kind: Kind,
+        key: &Digest,
+        value: &T,
+    ) -> anyhow::Result<()> {
+        let path = session.path("record");
+        fs::write(&path, serde_json::to_vec(value)?)?;
+        fs::rename(&path, self.record_path(kind, key))?;
+        Ok(())
+    }
+
+    /// Where a layer is unpacked, or would be.
+    pub(crate) fn tree_path(&self, isolation: Isolation, diff_id: &Digest) -> PathBuf {
+        self.root.join(trees(isolation)).join(diff_id.hex())
+    }
+
+    /// Puts a finished folder in place as the tree of a layer. If another build was first, ours goes.
+    pub(crate) fn publish_tree(
+        &self,
+        folder: &Path,
+        isolation: Isolation,
+        diff_id: &Digest,
+    ) -> anyhow::Result<PathBuf> {
+        let target = self.tree_path(isolation, diff_id);
+        match std::fs::rename(folder, &target) {
+            Ok(()) => {}
+            Err(_) if target.is_dir() => remove_tree(folder)?,
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot make `{}`", target.display()));
+            }
+        }
+        Ok(target)
+    }
+}
+
+impl Session {
+    /// A path in the session that nothing has used before.
+    pub(crate) fn path(&self, what: &str) -> PathBuf {
+        let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.dir.join(format!("{what}-{number}"))
+    }
+
+    /// A new folder in the session, open to nobody else but readable as a root (`0755`).
+    pub(crate) fn folder(&self, what: &str) -> io::Result<PathBuf> {
+        let path = self.path(what);
+        fs::create_dir(&path)?;
+        fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+        Ok(path)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Err(error) = remove_tree(&self.dir) {
+            tracing::warn!("cannot remove `{}`: {error}", self.dir.display());
+        }
+    }
+}
+
+/// Writes a file and waits until the disk has it.
+pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = fs::File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dead_sessions_are_swept_and_living_ones_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let living = store.session().unwrap();
+        let dead = store.tmp().join("build-dead");
+        std::fs::create_dir_all(dead.join("work/work")).unwrap();
+        std::fs::write(dead.join(LOCK_FILE), "").unwrap();
+        std::fs::set_permissions(dead.join("work/work"), std::fs::Permissions::from_mode(0))
+            .unwrap();
+        let newborn = store.tmp().join("build-newborn");
+        std::fs::create_dir(&newborn).unwrap();
+        Store::open(dir.path()).unwrap();
+        assert!(!dead.exists());
+        assert!(living.dir.exists());
+        assert!(newborn.exists());
+        let path = living.dir.clone();
+        drop(living);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn records_that_do_not_parse_are_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let session = store.session().unwrap();
+        let key = Digest::sha256(b"key");
+        assert_eq!(store.record::<Vec<u32>>(Kind::Result, &key), None);
+        store.put_record(&session, Kind::Result, &key, &vec![1, 2]).unwrap();
+        assert_eq!(store.record::<Vec<u32>>(Kind::Result, &key), Some(vec![1, 2]));
+        std::fs::write(store.record_path(Kind::Result, &key), "[1,").unwrap();
+        assert_eq!(store.record::<Vec<u32>>(Kind::Result, &key), None);
+    }
+}
