@@ -20,7 +20,7 @@ use crate::image::{self, Documents, Layer, Parts};
 use crate::layers::Layers;
 use crate::options::{BuildOptions, BuildResult, StepResult};
 use crate::progress::{Event, Progress};
-use crate::remote::Remote;
+use crate::remote::{CallError, Remote};
 use crate::store::Store;
 use crate::{BuildError, output, push};
 
@@ -70,7 +70,8 @@ pub(crate) fn run(
     }
     let store = Store::open(&options.cache_dir)?;
     let session = store.session()?;
-    let remote = Remote::new(handle, cancel.clone(), options.credentials.clone());
+    let events = Arc::clone(&progress);
+    let remote = Remote::new(handle, cancel.clone(), &options.credentials, events);
     let mut engine = Engine {
         isolation: Isolation::choose(),
         layers: Layers::new(store, session, remote),
@@ -249,8 +250,9 @@ impl Engine {
             source,
         };
         let resolved = match self.layers.remote.resolve(&reference, platform, &self.layers.store) {
-            Err(_) if self.cancel.is_cancelled() => return Err(BuildError::Cancelled),
-            other => other.map_err(failed)?,
+            Ok(resolved) => resolved,
+            Err(CallError::Cancelled) => return Err(BuildError::Cancelled),
+            Err(CallError::Registry(error)) => return Err(failed(error.into())),
         };
         let known = self.layers.store.has_blob(&resolved.digest, resolved.manifest.len() as u64);
         let manifest = match parse_manifest(&resolved.manifest, &resolved.media_type) {

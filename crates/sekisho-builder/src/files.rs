@@ -229,10 +229,6 @@ impl FileMap {
         self.0.insert(path, node);
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// What is at `path` exactly. The root is always there.
     pub(crate) fn get(&self, path: &[u8]) -> Option<&Node> {
         self.0.get(path)

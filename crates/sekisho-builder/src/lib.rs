@@ -1,6 +1,23 @@
 //! Builds container images from Dockerfiles: no daemon, no privilege.
+//!
+//! ```text
+//!  Dockerfile ── parse, graph ──▶ stages that the target needs, in order
+//!    for each instruction:
+//!      decide   (pure)  state + instruction ──▶ new metadata, and an Action
+//!      key              layers so far + what the action can see ──▶ a digest
+//!      results/<key>?   hit: the layer is known, nothing is done
+//!      act              COPY: files ──▶ layer        RUN: sandbox ──▶ upper ──▶ layer
+//!  config + manifest ──▶ store ──▶ registry, OCI layout
+//! ```
+//!
+//! - Keys are made of content: of the layers below, never of an image's tag or of when something was
+//!   built. So a step whose inputs come out the same is a hit, whatever happened before.
+//! - The same inputs give the same layers, byte for byte: entries sorted, times fixed
+//!   ([`LAYER_EPOCH`]), owners explicit, gzip without a time.
+//! - A COPY needs only the index of the layers below it. Layers are fetched and unpacked when the first
+//!   RUN, or a push, needs them.
+//! - The cache folder is shared without locks; see `store`.
 
-#![expect(dead_code, reason = "being built")]
 mod archive;
 mod context;
 mod copy;

@@ -2,14 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use sekisho_oci::{Descriptor, Platform};
+use anyhow::Context as _;
+use futures_util::StreamExt as _;
+use sekisho_oci::{Descriptor, Manifest, Platform, media_type, parse_manifest};
+use sekisho_registry::{
+    Auth, BlobPush, Client, Keyring, Pushed, Reference, RegistryError, Repository,
+};
 use sekisho_types::{Digest, ImageReference};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::now;
+use crate::progress::{Event, Progress};
+use crate::store::Store;
 use crate::{BuildError, Credential};
+
+/// Layers that are sent at once: enough to fill a link of some latency, few for a registry to hold.
+const UPLOADS_MAX: usize = 4;
 
 /// An image that a registry has.
 pub(crate) struct Resolved {
@@ -21,43 +33,68 @@ pub(crate) struct Resolved {
     pub(crate) media_type: String,
 }
 
+/// A blob to push.
+pub(crate) struct Upload {
+    pub(crate) descriptor: Descriptor,
+    /// In the store.
+    pub(crate) path: PathBuf,
+}
+
 /// Calls to registries.
 pub(crate) struct Remote {
     handle: Handle,
     cancel: CancellationToken,
-    credentials: BTreeMap<String, Credential>,
+    client: Client,
+    progress: Arc<dyn Progress>,
 }
 
 impl Remote {
     pub(crate) fn new(
         handle: Handle,
         cancel: CancellationToken,
-        credentials: BTreeMap<String, Credential>,
+        credentials: &BTreeMap<String, Credential>,
+        progress: Arc<dyn Progress>,
     ) -> Self {
-        Self { handle, cancel, credentials }
+        let keyring = credentials.iter().fold(Keyring::anonymous(), |keyring, (registry, one)| {
+            let auth = match one {
+                Credential::Basic { username, password } => {
+                    Auth::Basic { username: username.clone(), password: password.clone() }
+                }
+                Credential::Bearer(token) => Auth::Bearer(token.clone()),
+            };
+            keyring.with(registry, auth)
+        });
+        Self { handle, cancel, client: Client::new(keyring), progress }
     }
 
-    fn wait<T>(&self, call: impl Future<Output = Result<T, BuildError>>) -> Result<T, BuildError> {
+    fn wait<T>(
+        &self,
+        call: impl Future<Output = Result<T, RegistryError>>,
+    ) -> Result<T, CallError> {
         self.handle.block_on(async {
             tokio::select! {
-                // Dropping a call closes its connection; nothing of ours is half done by it but a
-                // temporary file, which the session takes with it.
-                () = self.cancel.cancelled() => Err(BuildError::Cancelled),
-                result = call => result,
+                // Dropping a call closes its connection; what is half done by it is a temporary file,
+                // which it removes.
+                () = self.cancel.cancelled() => Err(CallError::Cancelled),
+                result = call => result.map_err(CallError::Registry),
             }
         })
     }
 
-    /// Finds the manifest of an image for a platform.
+    /// Finds the manifest of an image for a platform. One that is named by digest, and was here before,
+    /// needs no registry.
     pub(crate) fn resolve(
         &self,
         reference: &ImageReference,
         platform: &Platform,
-        store: &crate::store::Store,
-    ) -> anyhow::Result<Resolved> {
-        let _ = (reference, platform, &self.credentials, store);
-        let _ = self.wait(async { Ok(()) });
-        anyhow::bail!("pulling is not there yet")
+        store: &Store,
+    ) -> Result<Resolved, CallError> {
+        if let Some(known) = reference.digest.as_ref().and_then(|digest| known(store, digest)) {
+            return Ok(known);
+        }
+        let found = self.wait(self.client.resolve(reference, platform))?;
+        let sekisho_registry::Resolved { digest, media_type, bytes, .. } = found;
+        Ok(Resolved { digest, manifest: bytes, media_type })
     }
 
     /// Downloads a blob; its digest is verified.
@@ -67,7 +104,112 @@ impl Remote {
         descriptor: &Descriptor,
         to: &Path,
     ) -> Result<(), BuildError> {
-        let _ = (origin, descriptor, to);
-        Err(anyhow::anyhow!("pulling is not there yet").into())
+        let digest = &descriptor.digest;
+        let origin = origin
+            .with_context(|| format!("layer {digest} is gone from the cache; build without it"))?;
+        let begun = now();
+        let repository = Repository::of(origin);
+        match self.wait(self.client.pull_blob(&repository, descriptor, to)) {
+            Ok(()) => {}
+            Err(CallError::Cancelled) => return Err(BuildError::Cancelled),
+            Err(CallError::Registry(error)) => {
+                let error = anyhow::Error::new(error);
+                return Err(error.context(format!("cannot pull {digest} of {origin}")).into());
+            }
+        }
+        self.progress.event(Event::Pulled {
+            reference: origin.clone(),
+            digest: digest.clone(),
+            size_bytes: descriptor.size,
+            duration: begun.elapsed(),
+        });
+        Ok(())
     }
+
+    /// Whether the repository has the blob, or takes it from the one it came from.
+    pub(crate) fn has(
+        &self,
+        destination: &ImageReference,
+        digest: &Digest,
+        origin: Option<&ImageReference>,
+    ) -> Result<bool, CallError> {
+        let repository = Repository::of(destination);
+        self.wait(async {
+            if self.client.has_blob(&repository, digest).await?.is_some() {
+                return Ok(true);
+            }
+            match origin {
+                Some(origin)
+                    if origin.registry == destination.registry
+                        && origin.repository != destination.repository =>
+                {
+                    self.client.mount(&repository, digest, &origin.repository).await
+                }
+                _ => Ok(false),
+            }
+        })
+    }
+
+    /// Pushes blobs, a few at a time.
+    pub(crate) fn upload(
+        &self,
+        destination: &ImageReference,
+        uploads: &[Upload],
+    ) -> Result<(), CallError> {
+        let repository = Repository::of(destination);
+        self.wait(async {
+            let pushes = uploads.iter().map(|upload| async {
+                let Upload { descriptor, path } = upload;
+                let (digest, size) = (&descriptor.digest, descriptor.size);
+                let how = self.client.push_blob(&repository, digest, size, path).await?;
+                self.progress.event(Event::BlobPushed {
+                    digest: digest.clone(),
+                    size_bytes: size,
+                    existed: how == BlobPush::Existed,
+                });
+                Ok(())
+            });
+            let mut pushes = futures_util::stream::iter(pushes).buffer_unordered(UPLOADS_MAX);
+            while let Some(pushed) = pushes.next().await {
+                pushed?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Pushes the manifest, which is where a registry decides.
+    pub(crate) fn push_manifest(
+        &self,
+        destination: &ImageReference,
+        manifest: &[u8],
+    ) -> Result<Pushed, CallError> {
+        let reference = match &destination.tag {
+            Some(tag) => Reference::Tag(tag.clone()),
+            None => Reference::Digest(Digest::sha256(manifest)),
+        };
+        let repository = Repository::of(destination);
+        let kind = media_type::OCI_MANIFEST;
+        self.wait(self.client.push_manifest(&repository, &reference, manifest, kind))
+    }
+}
+
+/// Why a call brought nothing.
+#[derive(Debug)]
+pub(crate) enum CallError {
+    Cancelled,
+    Registry(RegistryError),
+}
+
+/// A manifest that an earlier build stored.
+fn known(store: &Store, digest: &Digest) -> Option<Resolved> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Kind {
+        media_type: Option<String>,
+    }
+    let bytes = std::fs::read(store.blob_path(digest)).ok()?;
+    let kind: Kind = serde_json::from_slice(&bytes).ok()?;
+    let media_type = kind.media_type.unwrap_or_else(|| media_type::OCI_MANIFEST.to_owned());
+    let image = matches!(parse_manifest(&bytes, &media_type), Ok(Manifest::Image(_)));
+    image.then(|| Resolved { digest: digest.clone(), manifest: bytes, media_type })
 }

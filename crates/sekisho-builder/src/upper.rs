@@ -84,6 +84,8 @@ impl Scan<'_> {
             return Ok(());
         }
         if kind.is_socket() {
+            // Nor may it be in the tree that later steps see.
+            fs::remove_file(disk)?;
             self.scanned.skipped.push(path.to_vec());
             return Ok(());
         }
@@ -167,8 +169,11 @@ fn with_access(disk: &Path, bits: u32, act: impl FnOnce() -> io::Result<()>) -> 
     result.map_err(anyhow::Error::from)
 }
 
+/// Names and values.
+type Attributes = Vec<(String, Vec<u8>)>;
+
 /// The attributes that belong to the image, and whether the folder hides what is below it.
-fn attributes(disk: &Path) -> anyhow::Result<(Vec<(String, Vec<u8>)>, bool)> {
+fn attributes(disk: &Path) -> anyhow::Result<(Attributes, bool)> {
     let mut names = vec![0; MAX_XATTR_BYTES];
     let length = match rustix::fs::llistxattr(disk, &mut names[..]) {
         Ok(length) => length,
