@@ -1,0 +1,3 @@
+# escape=/
+# mistake: 1:1 escape character `/` is not allowed
+FROM debian

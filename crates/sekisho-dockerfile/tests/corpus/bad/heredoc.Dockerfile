@@ -1,0 +1,5 @@
+# mistake: 3:5 heredoc `EOF` does not end
+FROM debian
+RUN <<EOF
+echo one
+ EOF

@@ -1,0 +1,3 @@
+FROM debian
+# mistake: 3:1 unknown instruction `ENRTYPOINT`
+ENRTYPOINT ["/x"]
