@@ -224,14 +224,15 @@ impl Database {
         affected: &Affected,
     ) -> Result<(), String> {
         let package = affected.package.as_ref().ok_or("it names no package")?;
-        let mut spans = Vec::new();
-        for range in affected.ranges.iter().filter(|range| range.kind != RangeKind::Git) {
-            let scheme = package.ecosystem.scheme().ok_or("its versions cannot be compared")?;
-            spans.extend(spans_of(&range.events, scheme).map_err(|error| error.to_string())?);
-        }
-        if spans.is_empty() && affected.versions.is_empty() {
-            return Err("it names no versions".to_owned());
-        }
+        let (spans, problem) = match ranges_of(affected, package.ecosystem.scheme()) {
+            Ok(spans) if spans.is_empty() && affected.versions.is_empty() => {
+                return Err("it names no versions".to_owned());
+            }
+            Ok(spans) => (spans, Ok(())),
+            Err(problem) if affected.versions.is_empty() => return Err(problem),
+            // What is listed word by word holds all the same.
+            Err(problem) => (Vec::new(), Err(problem)),
+        };
         let (severity, score) = severity_of(record, affected);
         let name = package.ecosystem.normal_name(&package.name);
         let names = self.rows.entry(package.ecosystem.clone()).or_default();
@@ -250,8 +251,17 @@ impl Database {
                 rows.push(Row { advisory, spans, versions, severity, score });
             }
         }
-        Ok(())
+        problem
     }
+}
+
+fn ranges_of(affected: &Affected, scheme: Option<Scheme>) -> Result<Vec<Span>, String> {
+    let mut spans = Vec::new();
+    for range in affected.ranges.iter().filter(|range| range.kind != RangeKind::Git) {
+        let scheme = scheme.ok_or("its versions cannot be compared")?;
+        spans.extend(spans_of(&range.events, scheme).map_err(|error| error.to_string())?);
+    }
+    Ok(spans)
 }
 
 /// Turns events into runs. Source: OSV schema, "Evaluation".

@@ -1,7 +1,7 @@
 //! Which advisories apply to which packages.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use sekisho_types::{Digest, Severity};
@@ -92,7 +92,7 @@ fn order(finding: &Finding) -> impl Ord + '_ {
 
 fn match_package(package: &Package, database: &Database, matches: &mut Matches) {
     let (name, version) = package.subject();
-    let scheme = package.ecosystem.scheme();
+    let mut scheme = package.ecosystem.scheme();
     let not_assessed = |reason, detail| NotAssessed {
         reason,
         subject: format!("{} {name}", package.ecosystem),
@@ -103,37 +103,49 @@ fn match_package(package: &Package, database: &Database, matches: &mut Matches) 
     // Said for every such package, also when no advisory names it today: tomorrow one may.
     if let Some(Err(error)) = scheme.map(|scheme| scheme.check(version)) {
         matches.not_assessed.push(not_assessed(Reason::UnparsableVersion, error.to_string()));
-        return;
+        // It may still be listed word by word.
+        scheme = None;
     }
     let name = package.ecosystem.normal_name(name);
     for ignored in database.ignored_for(&package.ecosystem, &name) {
         let detail = format!("advisory {} could not be used: {}", ignored.id, ignored.problem);
         matches.not_assessed.push(not_assessed(Reason::UnusableAdvisory, detail));
     }
-    let mut groups: Vec<Group<'_>> = Vec::new();
-    for row in database.rows_for(&package.ecosystem, &name) {
-        if !is_affected(row, version, scheme) {
-            continue;
-        }
-        let advisory = &database.advisories[row.advisory];
-        let mut group = Group { ids: advisory.ids.clone(), rows: vec![(row, advisory)] };
-        let (same, other) =
-            groups.into_iter().partition(|g: &Group<'_>| !g.ids.is_disjoint(&group.ids));
-        groups = other;
-        for found in same {
-            group.ids.extend(found.ids);
-            group.rows.extend(found.rows);
-        }
-        groups.push(group);
-    }
+    let rows = database.rows_for(&package.ecosystem, &name).iter();
+    let affected = rows.filter(|row| is_affected(row, version, scheme));
+    let groups = group(affected.map(|row| (row, &database.advisories[row.advisory])));
     let found = groups.into_iter().filter_map(|group| finding_of(package, group, version, scheme));
     matches.findings.extend(found);
 }
 
 /// Advisories that are aliases of each other.
+#[derive(Default)]
 struct Group<'a> {
-    ids: BTreeSet<String>,
+    ids: BTreeSet<&'a str>,
     rows: Vec<(&'a Row, &'a Advisory)>,
+}
+
+/// Brings together what shares an id. A kernel has thousands of advisories, so each id leads
+/// straight to its group.
+fn group<'a>(rows: impl Iterator<Item = (&'a Row, &'a Advisory)>) -> Vec<Group<'a>> {
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    let mut group_of: HashMap<&'a str, usize> = HashMap::new();
+    for (row, advisory) in rows {
+        let mut group = Group::default();
+        group.ids.extend(advisory.ids.iter().map(String::as_str));
+        group.rows.push((row, advisory));
+        for id in &advisory.ids {
+            if let Some(found) = group_of.get(id.as_str()) {
+                let found = std::mem::take(&mut groups[*found]);
+                group.ids.extend(found.ids);
+                group.rows.extend(found.rows);
+            }
+        }
+        group_of.extend(group.ids.iter().map(|id| (*id, groups.len())));
+        groups.push(group);
+    }
+    groups.retain(|group| !group.rows.is_empty());
+    groups
 }
 
 fn finding_of(
@@ -146,11 +158,11 @@ fn finding_of(
     // A source's own id says more than the CVE number all sources share.
     let rank = |advisory: &Advisory| (advisory.id.starts_with("CVE-"), advisory.id.clone());
     let (_, first) = rows.iter().min_by_key(|(_, advisory)| rank(advisory))?;
-    ids.extend(rows.iter().flat_map(|(_, advisory)| advisory.upstream.iter().cloned()));
-    ids.remove(&first.id);
+    ids.extend(rows.iter().flat_map(|(_, advisory)| advisory.upstream.iter().map(String::as_str)));
+    ids.remove(first.id.as_str());
     Some(Finding {
         id: first.id.clone(),
-        aliases: ids.into_iter().collect(),
+        aliases: ids.into_iter().map(str::to_owned).collect(),
         severity: rows.iter().map(|(row, _)| row.severity).max().unwrap_or_default(),
         score: rows.iter().filter_map(|(row, _)| row.score).max(),
         ecosystem: package.ecosystem.clone(),

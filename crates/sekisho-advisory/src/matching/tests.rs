@@ -91,6 +91,17 @@ fn listed_versions_count_without_a_range() {
 }
 
 #[test]
+fn what_does_not_parse_may_still_be_listed() {
+    let mut listed = record("A", "npm", "x", json!([{"introduced": "September"}]));
+    listed["affected"][0]["versions"] = json!(["1.0.0", "trunk"]);
+    for version in ["1.0.0", "trunk"] {
+        let matches = match_packages(&[package("npm", "x", version)], &database(&[listed.clone()]));
+        assert_eq!(matches.findings.len(), 1, "{version}");
+        assert_ne!(matches.not_assessed, []);
+    }
+}
+
+#[test]
 fn debian_compares_the_source_package() {
     let events = json!([{"introduced": "0"}, {"fixed": "2.36-9+deb12u3"}]);
     let records = [record("DSA-5514-1", "Debian:12", "glibc", events)];
@@ -119,6 +130,28 @@ fn aliases_are_one_finding() {
     assert_eq!(finding.aliases, ["CVE-1", "OTHER-1"]);
     assert_eq!(finding.severity, Severity::Critical);
     assert_eq!(finding.fixed.as_deref(), Some("2.0.1"));
+}
+
+#[test]
+fn aliases_join_through_a_third() {
+    let with = |id: &str, aliases: &[&str]| {
+        let mut record = record(id, "npm", "x", json!([{"introduced": "0"}]));
+        record["aliases"] = json!(aliases);
+        record
+    };
+    let records = [with("A", &["CVE-1"]), with("B", &["CVE-2"]), with("C", &["CVE-1", "CVE-2"])];
+    check(&records, &package("npm", "x", "1.0.0"), &[("A", None)]);
+    check(&records[..2], &package("npm", "x", "1.0.0"), &[("A", None), ("B", None)]);
+}
+
+#[test]
+fn a_bundle_is_no_alias_of_what_it_bundles() {
+    let mut bundle = record("DSA-1", "Debian:12", "x", json!([{"introduced": "0"}]));
+    bundle["upstream"] = json!(["CVE-1", "CVE-2"]);
+    let one = record("CVE-1", "Debian:12", "x", json!([{"introduced": "0"}]));
+    let matches = match_packages(&[package("Debian:12", "x", "1.0")], &database(&[bundle, one]));
+    let found: Vec<_> = matches.findings.iter().map(|f| (f.id.as_str(), f.aliases.len())).collect();
+    assert_eq!(found, [("CVE-1", 0), ("DSA-1", 2)]);
 }
 
 #[test]
