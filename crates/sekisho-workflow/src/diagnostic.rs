@@ -75,9 +75,14 @@ impl Collector {
     }
 
     pub(crate) fn push(&mut self, at: Position, message: impl Into<String>) {
-        if self.found.len() < MAX_DIAGNOSTICS {
+        if !self.is_full() {
             self.found.push(Diagnostic::new(self.path.clone(), at, message));
         }
+    }
+
+    /// Whether nothing more is kept, so that nothing more need be looked for.
+    pub(crate) fn is_full(&self) -> bool {
+        self.found.len() >= MAX_DIAGNOSTICS
     }
 
     pub(crate) fn is_empty(&self) -> bool {

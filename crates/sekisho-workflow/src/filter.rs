@@ -14,9 +14,6 @@ pub use glob::Pattern;
 /// Longest pattern, in bytes: a compiled pattern is larger than its text.
 pub const MAX_PATTERN_BYTES: usize = 1024;
 
-/// Most patterns in one list.
-pub const MAX_PATTERNS: usize = 256;
-
 /// Changed paths that a `paths` filter looks at; with more, only the first ones count.
 pub const MAX_PATHS: usize = 300;
 

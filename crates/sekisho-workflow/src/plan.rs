@@ -17,6 +17,7 @@
 
 mod decide;
 mod expand;
+mod given;
 mod inputs;
 mod matrix;
 mod names;

@@ -4,7 +4,7 @@ use super::read::{Fields, Reader, is_identifier};
 use super::scopes;
 use super::{CallTrigger, Event, EventKind, Input, InputKind, Output, SecretDefinition, Triggers};
 use crate::diagnostic::did_you_mean;
-use crate::filter::{Filter, MAX_PATTERNS, Pattern, PushFilter};
+use crate::filter::{Filter, Pattern, PushFilter};
 use crate::token::{Token, TokenKind};
 use crate::yaml::{Key, Node, NodeValue};
 
@@ -164,11 +164,8 @@ impl Reader {
 
     fn patterns(&mut self, node: &Node, what: &str) -> Vec<Pattern> {
         let names = self.names(node, what);
-        if names.len() > MAX_PATTERNS {
-            self.fail(node.at, format!("`{what}` has more than {MAX_PATTERNS} patterns"));
-        }
         let mut patterns = Vec::new();
-        for (text, at) in names.into_iter().take(MAX_PATTERNS) {
+        for (text, at) in names {
             match Pattern::parse(&text) {
                 Ok(pattern) => patterns.push(pattern),
                 Err(error) => self.fail(at, error.to_string()),

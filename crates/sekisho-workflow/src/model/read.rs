@@ -5,6 +5,9 @@ use crate::expr::{Scope, Value};
 use crate::token::{self, Token, TokenKind};
 use crate::yaml::{Key, Node, NodeValue};
 
+/// Most names in one list: events, needs, patterns, options.
+const MAX_NAMES: usize = 256;
+
 /// Reads nodes; a wrong one becomes a diagnostic and `None`.
 #[derive(Debug)]
 pub(super) struct Reader {
@@ -52,7 +55,7 @@ impl Reader {
     ) -> Option<Fields<'n>> {
         let entries = self.entries(node, what)?;
         for (key, _) in &entries {
-            if !known.contains(&key.text.as_str()) {
+            if !known.contains(&key.text.as_str()) && !self.problems.is_full() {
                 let hint = did_you_mean(&key.text, known.iter().copied());
                 self.fail(key.at, format!("unknown key `{}` in `{what}`{hint}", key.text));
             }
@@ -118,8 +121,11 @@ impl Reader {
             NodeValue::Sequence(items) => items.iter().collect(),
             _ => vec![node],
         };
+        if nodes.len() > MAX_NAMES {
+            self.fail(node.at, format!("`{what}` has more than {MAX_NAMES} entries"));
+        }
         let mut names = Vec::new();
-        for node in nodes {
+        for node in nodes.into_iter().take(MAX_NAMES) {
             names.extend(self.name(node, what).map(|name| (name, node.at)));
         }
         names

@@ -75,7 +75,8 @@ impl Reader {
                 format!("a workflow has between 1 and {MAX_JOBS} jobs, not {}", entries.len());
             self.fail(node.at, message);
         }
-        let ids: Vec<&str> = entries.iter().map(|(key, _)| key.text.as_str()).collect();
+        let ids: Vec<&str> =
+            entries.iter().take(MAX_JOBS).map(|(key, _)| key.text.as_str()).collect();
         let mut jobs = Vec::new();
         for (key, node) in entries.iter().take(MAX_JOBS) {
             jobs.extend(self.job(key, node));

@@ -181,11 +181,7 @@ impl<'a> View<'a> {
     fn run_ended(&self) -> Option<JobAction> {
         let mut conclusions = Vec::new();
         for job in &self.seen.plan.jobs {
-            let conclusion = self.state(&job.key).and_then(effective)?;
-            // A call has already made up its jobs' conclusions.
-            if job.parent.is_none() {
-                conclusions.push(conclusion);
-            }
+            conclusions.push(self.state(&job.key).and_then(effective)?);
         }
         let conclusion = match combine(conclusions) {
             Conclusion::Failure => Conclusion::Failure,

@@ -1,15 +1,14 @@
 //! A workflow and what it calls, flattened.
 
-use super::inputs::{call_inputs, typed};
+use super::inputs::call_inputs;
 use super::{
     CallTemplate, MAX_CALL_DEPTH, MAX_FILES, MAX_PLANNED_JOBS, Plan, PlannedJob, PlannedKind,
     Resolved, StepsTemplate, StrategyContext, WorkflowSource, decide, matrix, names,
 };
-use crate::diagnostic::{Diagnostic, MAX_DIAGNOSTICS, Position, did_you_mean};
+use crate::diagnostic::{Diagnostic, MAX_DIAGNOSTICS, Position};
 use crate::expr::{self, Contexts, NoFunctions, Object, Value};
 use crate::model::{
-    CallJob, CallSecrets, CallTrigger, Job, JobKind, Permissions, StepsJob, Strategy, Workflow,
-    WorkflowReference,
+    CallJob, Job, JobKind, Permissions, StepsJob, Strategy, Workflow, WorkflowReference,
 };
 use crate::token::{self, Token};
 
@@ -60,13 +59,13 @@ pub fn expand(
     Err(expander.problems)
 }
 
-struct Expander<'a> {
+pub(super) struct Expander<'a> {
     resolve: Resolve<'a>,
     contexts: &'a Contexts,
     plan: Plan,
     /// The files being expanded, outermost first.
     stack: Vec<WorkflowSource>,
-    problems: Vec<Diagnostic>,
+    pub(super) problems: Vec<Diagnostic>,
 }
 
 /// Where in the plan a workflow's jobs go.
@@ -89,7 +88,7 @@ impl Place {
 type Instance = (serde_json::Value, StrategyContext);
 
 impl Expander<'_> {
-    fn fail(&mut self, at: Position, message: impl Into<String>) {
+    pub(super) fn fail(&mut self, at: Position, message: impl Into<String>) {
         let file = self.stack.last();
         // Errors of the started file are about its path; of others the repository matters too.
         let path = match (file, self.stack.len()) {
@@ -294,66 +293,6 @@ impl Expander<'_> {
             return None;
         }
         Some(callee)
-    }
-
-    /// Whether what is given is declared, what is required is given, and literals fit.
-    fn check_inputs(&mut self, call: &CallJob, trigger: &CallTrigger) -> bool {
-        let before = self.problems.len();
-        let entries = call.with.as_ref().and_then(Token::entries).unwrap_or_default();
-        for (key, value) in entries {
-            let Some(name) = key.as_str() else { continue };
-            let at = key.at.unwrap_or(call.uses_at);
-            let Some(input) = trigger.inputs.iter().find(|i| i.name.eq_ignore_ascii_case(name))
-            else {
-                let hint = did_you_mean(name, trigger.inputs.iter().map(|i| i.name.as_str()));
-                self.fail(at, format!("`{}` declares no input `{name}`{hint}", call.uses));
-                continue;
-            };
-            if value.is_literal()
-                && let Ok(value) = token::eval(value, &Contexts::new(), &NoFunctions)
-                && let Err(message) = typed(input, &value)
-            {
-                self.fail(at, message);
-            }
-        }
-        // An expression as the whole of `with`, or `insert`, may give anything.
-        let open = call.with.as_ref().is_some_and(|with| with.entries().is_none())
-            || entries.iter().any(|(key, _)| key.as_str().is_none());
-        for input in trigger.inputs.iter().filter(|i| i.required && i.default.is_none() && !open) {
-            if call.with.as_ref().and_then(|with| with.get(&input.name)).is_none() {
-                let message =
-                    format!("`{}` requires input `{}`, which is not given", call.uses, input.name);
-                self.fail(call.uses_at, message);
-            }
-        }
-        self.problems.len() == before
-    }
-
-    fn check_secrets(&mut self, call: &CallJob, trigger: &CallTrigger) -> bool {
-        let before = self.problems.len();
-        let given = match &call.secrets {
-            CallSecrets::Inherit => return true,
-            CallSecrets::None => None,
-            CallSecrets::Map(map) => Some(map),
-        };
-        for (key, _) in given.and_then(Token::entries).unwrap_or_default() {
-            let Some(name) = key.as_str() else { continue };
-            if !trigger.secrets.iter().any(|secret| secret.name.eq_ignore_ascii_case(name)) {
-                let hint = did_you_mean(name, trigger.secrets.iter().map(|s| s.name.as_str()));
-                let at = key.at.unwrap_or(call.uses_at);
-                self.fail(at, format!("`{}` declares no secret `{name}`{hint}", call.uses));
-            }
-        }
-        for secret in trigger.secrets.iter().filter(|secret| secret.required) {
-            if given.and_then(|map| map.get(&secret.name)).is_none() {
-                let message = format!(
-                    "`{}` requires secret `{}`, which is not given",
-                    call.uses, secret.name
-                );
-                self.fail(call.uses_at, message);
-            }
-        }
-        self.problems.len() == before
     }
 }
 

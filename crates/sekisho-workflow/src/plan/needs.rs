@@ -100,8 +100,7 @@ impl<'a> View<'a> {
     pub(super) fn fails_fast(&self, job: &PlannedJob) -> bool {
         let sibling_failed = job.strategy.fail_fast
             && self.group(&job.group).iter().any(|other| {
-                other.key != job.key
-                    && self.state(&other.key).and_then(effective) == Some(Conclusion::Failure)
+                self.state(&other.key).and_then(effective) == Some(Conclusion::Failure)
             });
         let parent = job.parent.as_deref().and_then(|key| self.job(key));
         sibling_failed || parent.is_some_and(|parent| self.fails_fast(parent))

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::{Token, TokenKind};
-use crate::diagnostic::Position;
+use crate::diagnostic::{MAX_DIAGNOSTICS, Position};
 use crate::expr::{ExprError, Scope};
 use crate::yaml::{Node, NodeValue, Style};
 
@@ -45,7 +45,7 @@ pub enum TokenProblem {
 /// `None` as scope: expressions are not allowed here.
 ///
 /// # Errors
-/// Every wrong expression, with its place.
+/// Wrong expressions, with their places; at most [`MAX_DIAGNOSTICS`] of them.
 pub fn from_yaml(node: &Node, scope: Option<&Scope>) -> Result<Token, Vec<TokenError>> {
     let mut errors = Vec::new();
     let token = convert(node, scope, &mut errors);
@@ -121,7 +121,10 @@ fn scalar(
     }
     let before = errors.len();
     let mut fail = |offset: usize, problem| {
-        errors.push(TokenError { at: node.position_of(offset), problem });
+        // More are not shown, and a place is found by counting through the text.
+        if errors.len() < MAX_DIAGNOSTICS {
+            errors.push(TokenError { at: node.position_of(offset), problem });
+        }
     };
     let parts = match split(text) {
         Ok(parts) => parts,
@@ -162,17 +165,18 @@ fn scalar(
 fn split(text: &str) -> Result<Vec<Part<'_>>, usize> {
     let mut parts = Vec::new();
     let mut rest = text;
+    // Characters before `rest`.
+    let mut passed = 0;
     while let Some(start) = rest.find(OPEN) {
-        let inside = &rest[start + OPEN.len()..];
-        let opened = text.len() - inside.len();
-        let Some(end) = closing(inside) else {
-            return Err(text[..opened - OPEN.len()].chars().count());
-        };
-        if start > 0 {
-            parts.push(Part::Text(&rest[..start]));
+        let (before, inside) = (&rest[..start], &rest[start + OPEN.len()..]);
+        passed += before.chars().count();
+        let Some(end) = closing(inside) else { return Err(passed) };
+        if !before.is_empty() {
+            parts.push(Part::Text(before));
         }
-        let offset = text[..opened].chars().count();
-        parts.push(Part::Expression { text: &inside[..end], offset });
+        let expression = &inside[..end];
+        parts.push(Part::Expression { text: expression, offset: passed + OPEN.len() });
+        passed += OPEN.len() + expression.chars().count() + CLOSE.len();
         rest = &inside[end + CLOSE.len()..];
     }
     if !rest.is_empty() {

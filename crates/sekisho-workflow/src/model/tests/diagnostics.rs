@@ -301,6 +301,26 @@ fn only_the_first_ten() {
     assert!(problems.iter().all(|d| d.message.chars().count() <= MAX_MESSAGE_CHARS));
 }
 
+#[test]
+fn a_hostile_file_is_refused_in_no_time() {
+    let keys: String = (0..60_000).map(|n| format!("{{k{n}: x}},")).collect();
+    let needs = "x,".repeat(200_000);
+    let jobs: String = (0..40_000).map(|n| format!("  j{n}: {{}}\n")).collect();
+    let unknown: String = (0..50_000).map(|n| format!("  runs-onn{n}: x\n")).collect();
+    let script = "${{ x }}".repeat(100_000);
+    let open = "'${{".repeat(200_000);
+    for text in [
+        format!("on: push\njobs: [{keys}]\n"),
+        format!("on: [{needs}]\njobs: {{ a: {{ needs: [{needs}] }} }}\n").replace("x,x,x,x,", "x,"),
+        format!("on: push\njobs:\n{jobs}"),
+        format!("on: push\n{}", unknown.replace("  runs", "runs")),
+        format!("on: push\nrun-name: {script}\njobs: {{}}\n"),
+        format!("on: push\nrun-name: |\n  {open}\njobs: {{}}\n"),
+    ] {
+        assert!(parse("w.yml", &text).is_err());
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn no_file_panics(text in "(on|jobs|a|runs-on|steps|run|if|needs|matrix|with|uses)?[-: \n\\[\\]{}x,${}'|]{0,8}(push|jobs:|\n  a:|\n    steps:|\n    needs: a|\n    if: )?[-: \n\\[\\]{}x,${}'|]{0,12}") {

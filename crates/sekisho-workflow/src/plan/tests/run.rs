@@ -125,6 +125,17 @@ fn cancelling() {
 }
 
 #[test]
+fn a_cancelled_run_is_cancelled_even_if_no_job_was() {
+    let mut hub = Hub::of(&file(&[("a", "    if: always()\n"), ("b", "    needs: a\n")]));
+    hub.cancelled = true;
+    hub.settle();
+    hub.check(&[("a", "queued"), ("b", "absent")]);
+    hub.end("a", Success, &[]);
+    hub.check(&[("b", "skipped")]);
+    assert_eq!(hub.ended, Some(Cancelled));
+}
+
+#[test]
 fn a_failure_outweighs_a_cancellation() {
     let mut hub = Hub::of(&file(&[("a", ""), ("b", "")]));
     hub.end("a", Failure, &[]);
