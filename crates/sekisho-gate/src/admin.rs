@@ -1,0 +1,60 @@
+//! `/_gate/`: for the plane's own tools, with the admin token.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use http::HeaderMap;
+use secrecy::ExposeSecret as _;
+use serde::Deserialize;
+
+use crate::auth::{Credential, credential};
+use crate::decisions::{Decision, Decisions};
+use crate::error::{ApiError, ApiResult, Code, OrFail as _, blocking};
+use crate::gate::Gate;
+
+#[derive(Deserialize)]
+pub(crate) struct Filter {
+    run_id: Option<String>,
+}
+
+pub(crate) async fn list(
+    State(gate): State<Gate>,
+    Query(filter): Query<Filter>,
+    headers: HeaderMap,
+) -> ApiResult<Json<Decisions>> {
+    authorize(&gate, &headers)?;
+    blocking("listing decisions", move || {
+        let decisions = gate.inner.log.list(filter.run_id.as_deref());
+        Ok(Json(Decisions { decisions: decisions.or_fail("listing decisions")? }))
+    })
+    .await
+}
+
+pub(crate) async fn one(
+    State(gate): State<Gate>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> ApiResult<Json<Decision>> {
+    authorize(&gate, &headers)?;
+    blocking("reading a decision", move || {
+        let decision = gate.inner.log.get(&id).or_fail("reading a decision")?;
+        decision.map(Json).ok_or_else(|| {
+            ApiError::new(Code::Unknown, "there is no such decision")
+                .with_status(http::StatusCode::NOT_FOUND)
+        })
+    })
+    .await
+}
+
+fn authorize(gate: &Gate, headers: &HeaderMap) -> ApiResult<()> {
+    let expected = gate.inner.admin_token.expose_secret();
+    match credential(headers)? {
+        Credential::Bearer(token) if !expected.is_empty() && equal(&token, expected) => Ok(()),
+        _ => Err(ApiError::new(Code::Unauthorized, "this needs the admin token")),
+    }
+}
+
+/// Compares hashes, so that the time it takes says nothing about the token.
+fn equal(one: &str, other: &str) -> bool {
+    let hash = |text: &str| ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    hash(one).as_ref() == hash(other).as_ref()
+}

@@ -1,0 +1,126 @@
+//! What the inspector said about layers, kept by digest and inspector version.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use bytes::{Buf as _, Bytes};
+use sekisho_store::json;
+use sekisho_types::Digest;
+use serde_json::Value;
+
+use crate::inspector::Inspector;
+
+/// How many pieces of an upload may wait for the inspector. A slow one slows the upload down; it
+/// never makes it grow in memory.
+const QUEUED_PIECES: usize = 4;
+
+/// The analyses of layers.
+#[derive(Clone)]
+pub(crate) struct Analyses {
+    dir: PathBuf,
+    inspector: Arc<dyn Inspector>,
+}
+
+impl Analyses {
+    pub(crate) fn new(dir: &Path, inspector: Arc<dyn Inspector>) -> Self {
+        // The version is foreign text; its hash is a safe name.
+        let version = Digest::sha256(inspector.version().as_bytes());
+        Self { dir: dir.join(&version.hex()[..16]), inspector }
+    }
+
+    pub(crate) fn inspector(&self) -> &dyn Inspector {
+        &*self.inspector
+    }
+
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.dir.join(digest.algorithm().as_str()).join(digest.hex())
+    }
+
+    pub(crate) fn keep(&self, digest: &Digest, value: &Value) -> io::Result<()> {
+        json::write(&self.path(digest), value)
+    }
+
+    /// The layer's analysis; made now from its bytes if it was not made while they arrived.
+    ///
+    /// The inner error is the inspector's: the blob is no layer that it can read.
+    pub(crate) fn of(
+        &self,
+        digest: &Digest,
+        open: impl FnOnce() -> io::Result<std::fs::File>,
+    ) -> io::Result<anyhow::Result<Value>> {
+        // A damaged record is made again.
+        if let Some(value) = json::read(&self.path(digest)).unwrap_or_default() {
+            return Ok(Ok(value));
+        }
+        let mut reader = io::BufReader::with_capacity(64 * 1024, open()?);
+        match self.inspector.layer(&mut reader) {
+            Ok(value) => {
+                self.keep(digest, &value)?;
+                Ok(Ok(value))
+            }
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// Starts an inspector that reads what is sent to the [`Tee`].
+    pub(crate) fn begin(&self) -> io::Result<Tee> {
+        let (sender, pieces) = sync_channel(QUEUED_PIECES);
+        let inspector = Arc::clone(&self.inspector);
+        let work = move || inspector.layer(&mut Pieces { pieces, current: Bytes::new() });
+        let thread = std::thread::Builder::new().name("layer-index".to_owned()).spawn(work)?;
+        Ok(Tee { sender: Some(sender), thread })
+    }
+}
+
+/// An inspection under way.
+pub(crate) struct Tee {
+    /// `None` once the inspector has stopped reading.
+    sender: Option<SyncSender<Bytes>>,
+    thread: JoinHandle<anyhow::Result<Value>>,
+}
+
+impl Tee {
+    /// Passes a piece on; waits while the inspector is busy.
+    pub(crate) fn send(&mut self, piece: &Bytes) {
+        let Some(sender) = &self.sender else { return };
+        if sender.send(piece.clone()).is_err() {
+            self.sender = None;
+        }
+    }
+
+    /// Says that this was all, and waits for the answer. `None`: it is no layer, or the inspector
+    /// gave up; should a manifest call it a layer, it is looked at again.
+    pub(crate) fn finish(self) -> Option<Value> {
+        drop(self.sender);
+        match self.thread.join() {
+            Ok(result) => result.ok(),
+            Err(_) => {
+                tracing::error!("the inspector of a layer panicked");
+                None
+            }
+        }
+    }
+}
+
+/// A reader over the pieces of an upload; ends when the sender is gone.
+struct Pieces {
+    pieces: Receiver<Bytes>,
+    current: Bytes,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.current.is_empty() {
+            match self.pieces.recv() {
+                Ok(piece) => self.current = piece,
+                Err(_) => return Ok(0),
+            }
+        }
+        let taken = buffer.len().min(self.current.len());
+        self.current.copy_to_slice(&mut buffer[..taken]);
+        Ok(taken)
+    }
+}

@@ -1,0 +1,165 @@
+//! Who is asking.
+//!
+//! A job shows the OIDC token of its issuer once and gets a session token for it; a client shows
+//! the session (or the OIDC token itself) to `/token` and gets an access token for some
+//! repositories. All of the gate's own tokens carry the identity, so nothing about them is stored.
+
+pub(crate) mod claims;
+pub(crate) mod exchange;
+pub(crate) mod issuer;
+pub(crate) mod replay;
+pub(crate) mod session;
+pub(crate) mod token;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use http::{HeaderMap, header};
+
+use self::session::{Grant, Permission};
+use crate::error::{ApiError, ApiResult, Code};
+use crate::gate::Inner;
+use crate::staging::Scope;
+use sekisho_policy::{Decision, Identity, Target};
+use sekisho_types::RepositoryName;
+
+/// Longest credential of any kind, in bytes. GitHub's tokens have about 1.5 KiB.
+pub(crate) const MAX_CREDENTIAL_BYTES: usize = 8 * 1024;
+
+/// What a request says about who sends it.
+pub(crate) enum Credential {
+    None,
+    Basic { password: String },
+    Bearer(String),
+}
+
+/// Reads the `Authorization` header.
+pub(crate) fn credential(headers: &HeaderMap) -> ApiResult<Credential> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(Credential::None) };
+    let bad = || ApiError::new(Code::Unauthorized, "the Authorization header is malformed");
+    let text = value.to_str().map_err(|_| bad())?;
+    if text.len() > MAX_CREDENTIAL_BYTES * 2 {
+        return Err(bad());
+    }
+    let (scheme, rest) = text.split_once(' ').ok_or_else(bad)?;
+    let rest = rest.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Ok(Credential::Bearer(rest.to_owned()));
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Err(bad());
+    }
+    let decoded = BASE64_STANDARD.decode(rest).map_err(|_| bad())?;
+    let decoded = String::from_utf8(decoded).map_err(|_| bad())?;
+    let (_, password) = decoded.split_once(':').ok_or_else(bad)?;
+    Ok(Credential::Basic { password: password.to_owned() })
+}
+
+/// Whoever sent a request to `/v2/`.
+pub(crate) struct Caller {
+    /// `None`: said nothing.
+    grant: Option<Grant>,
+}
+
+impl Caller {
+    /// Understands the request's credential; a bad one is an error, none is not.
+    pub(crate) fn of(gate: &Inner, headers: &HeaderMap) -> ApiResult<Self> {
+        let token = match credential(headers).map_err(|error| challenged(gate, error, None))? {
+            Credential::None => return Ok(Self { grant: None }),
+            // A session token as a password, from clients that do not wait to be asked.
+            Credential::Basic { password } => password,
+            Credential::Bearer(token) => token,
+        };
+        match gate.sessions.verify(&token, gate.now()) {
+            Ok(grant) => Ok(Self { grant: Some(grant) }),
+            Err(error) => {
+                let error = ApiError::new(Code::Unauthorized, error.to_string());
+                Err(challenged(gate, error, None))
+            }
+        }
+    }
+
+    pub(crate) fn said_something(&self) -> bool {
+        self.grant.is_some()
+    }
+
+    pub(crate) fn identity(&self) -> Option<&Identity> {
+        self.grant.as_ref().and_then(|grant| grant.identity.as_ref())
+    }
+
+    /// Whose staging the caller sees.
+    pub(crate) fn scope(&self) -> Option<Scope> {
+        self.identity().map(Scope::of)
+    }
+
+    /// The identity, if it may push there.
+    pub(crate) fn may_push<'a>(
+        &'a self,
+        gate: &Inner,
+        repository: &RepositoryName,
+    ) -> ApiResult<&'a Identity> {
+        let Some(identity) = self.identity() else {
+            let error = ApiError::new(Code::Unauthorized, "a push needs an identity");
+            return Err(challenged(gate, error, Some(repository)));
+        };
+        let target = Target::of(repository, identity, gate.local_owner.as_deref());
+        let verdict = gate.policies.may_push(identity, &target);
+        if verdict.decision == Decision::Deny {
+            tracing::info!(
+                repository = repository.as_str(),
+                by = identity.repository,
+                run = identity.run_id,
+                "push refused: {}",
+                verdict.message()
+            );
+            return Err(crate::push::refusal(&verdict, None));
+        }
+        let granted = self.grant.as_ref().is_some_and(|g| g.allows(repository, Permission::Push));
+        if !granted {
+            let error = ApiError::new(Code::Unauthorized, "the token was not made for this push");
+            return Err(challenged(gate, error, Some(repository)));
+        }
+        Ok(identity)
+    }
+
+    /// Whether staged content of that repository may be read by this token.
+    pub(crate) fn may_read_staged(&self, repository: &RepositoryName) -> bool {
+        let allows = |grant: &Grant| {
+            grant.allows(repository, Permission::Pull) || grant.allows(repository, Permission::Push)
+        };
+        self.grant.as_ref().is_some_and(allows)
+    }
+}
+
+/// Tells the client where to get a token, and for what.
+pub(crate) fn challenged(
+    gate: &Inner,
+    error: ApiError,
+    push_to: Option<&RepositoryName>,
+) -> ApiError {
+    let mut challenge =
+        format!("Bearer realm=\"{}token\",service=\"{}\"", gate.base_url, gate.service);
+    if let Some(repository) = push_to {
+        challenge.push_str(&format!(",scope=\"repository:{repository}:pull,push\""));
+    }
+    error.with_header(header::WWW_AUTHENTICATE, &challenge)
+}
+
+/// What an identity may be granted in a repository.
+pub(crate) fn permissions(
+    gate: &Inner,
+    identity: Option<&Identity>,
+    repository: &RepositoryName,
+    asked: &[Permission],
+) -> Vec<Permission> {
+    let may_push = || {
+        identity.is_some_and(|identity| {
+            let target = Target::of(repository, identity, gate.local_owner.as_deref());
+            gate.policies.may_push(identity, &target).decision != Decision::Deny
+        })
+    };
+    let granted = |permission: &Permission| match permission {
+        Permission::Pull => true,
+        Permission::Push => may_push(),
+    };
+    asked.iter().copied().filter(granted).collect()
+}

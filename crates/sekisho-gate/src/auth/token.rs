@@ -1,0 +1,177 @@
+//! `/token`: what registry clients ask after a 401.
+//!
+//! Source: the distribution project's token authentication specification. Less than asked for may
+//! be granted; the refusal then comes, with its reason, where the permission is used.
+
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use http::HeaderMap;
+use sekisho_policy::Identity;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::session::{Access, Kind, Permission, Sessions};
+use super::{Credential, credential, exchange, permissions};
+use crate::error::{ApiError, ApiResult, Code};
+use crate::gate::Gate;
+
+/// Most scopes in one request; a mount asks for two.
+const MAX_SCOPES: usize = 32;
+
+/// Longest query, in bytes.
+const MAX_QUERY_BYTES: usize = 16 * 1024;
+
+#[derive(Deserialize)]
+struct Form {
+    grant_type: String,
+    #[serde(default)]
+    scope: String,
+    password: Option<String>,
+    refresh_token: Option<String>,
+    access_type: Option<String>,
+}
+
+/// Who asks, and how long that is known for.
+struct Asking {
+    identity: Option<Identity>,
+    until: Option<i64>,
+    /// A session that a client may come back with.
+    refresh_token: Option<String>,
+}
+
+/// With Basic credentials, or with none for what everybody may.
+pub(crate) async fn get(
+    State(gate): State<Gate>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
+    let query = query.unwrap_or_default();
+    if query.len() > MAX_QUERY_BYTES {
+        return Err(ApiError::new(Code::Unauthorized, "the token request is too long"));
+    }
+    let fields = || url::form_urlencoded::parse(query.as_bytes());
+    let scopes: Vec<String> = fields()
+        .filter(|(name, _)| name == "scope")
+        .flat_map(|(_, value)| value.split(' ').map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    let offline = fields().any(|(name, value)| name == "offline_token" && value == "true");
+    let asking = match credential(&headers)? {
+        Credential::None => Asking { identity: None, until: None, refresh_token: None },
+        Credential::Basic { password } => authenticate(&gate, password, offline).await?,
+        Credential::Bearer(token) => authenticate(&gate, token, offline).await?,
+    };
+    answer(&gate, asking, &scopes)
+}
+
+/// OAuth 2 forms: `grant_type=password` and `grant_type=refresh_token`.
+pub(crate) async fn post(
+    State(gate): State<Gate>,
+    headers: HeaderMap,
+    body: Body,
+) -> ApiResult<Response> {
+    let bad = |what: &str| ApiError::new(Code::Unauthorized, what);
+    let form: Form = exchange::read(&headers, body)
+        .await
+        .ok_or_else(|| bad("give `grant_type` and what goes with it"))?;
+    let scopes: Vec<String> = form.scope.split(' ').map(str::to_owned).collect();
+    let offline = form.access_type.as_deref() == Some("offline");
+    let secret = match form.grant_type.as_str() {
+        "password" => form.password,
+        "refresh_token" => form.refresh_token,
+        _ => return Err(bad("`grant_type` is neither `password` nor `refresh_token`")),
+    };
+    let secret = secret.ok_or_else(|| bad("the credential is missing"))?;
+    let asking = authenticate(&gate, secret, offline).await?;
+    answer(&gate, asking, &scopes)
+}
+
+/// A session token, or an OIDC token. The latter is not used up here, for clients keep a password
+/// and show it again and again; only a session is given out for it once.
+async fn authenticate(gate: &Gate, secret: String, offline: bool) -> ApiResult<Asking> {
+    let refused = |error: String| ApiError::new(Code::Unauthorized, error);
+    if Sessions::is_ours(&secret) {
+        let grant = gate.inner.sessions.verify(&secret, gate.inner.now());
+        let grant = grant.map_err(|error| refused(error.to_string()))?;
+        if grant.kind != Kind::Session {
+            return Err(refused("an access token opens nothing else".to_owned()));
+        }
+        let until = Some(grant.expires());
+        return Ok(Asking { identity: grant.identity, until, refresh_token: Some(secret) });
+    }
+    let verified = exchange::verify(gate, &secret).await?;
+    let verified = verified.map_err(|error| refused(error.to_string()))?;
+    let identity = Some(verified.identity.clone());
+    let refresh_token = if offline { exchange::session(gate, verified).await? } else { None };
+    let refresh_token = refresh_token.map(|(token, _)| token);
+    Ok(Asking { identity, until: None, refresh_token })
+}
+
+fn answer(gate: &Gate, asking: Asking, scopes: &[String]) -> ApiResult<Response> {
+    let now = gate.inner.now();
+    let Asking { identity, until, refresh_token } = asking;
+    let mut granted: Vec<Access> = Vec::new();
+    for scope in scopes.iter().filter(|scope| !scope.is_empty()).take(MAX_SCOPES) {
+        let Some(mut access) = parse(scope) else { continue };
+        access.permissions =
+            permissions(&gate.inner, identity.as_ref(), &access.repository, &access.permissions);
+        granted.push(access);
+    }
+    let (token, expires_in) = gate
+        .inner
+        .sessions
+        .access(identity, granted, now, until)
+        .ok_or_else(|| ApiError::internal("signing a token", &"no token"))?;
+    let mut body = json!({
+        "token": token,
+        "access_token": token,
+        "expires_in": expires_in,
+        "issued_at": now.to_string(),
+    });
+    if let Some(refresh_token) = refresh_token {
+        body["refresh_token"] = refresh_token.into();
+    }
+    Ok(exchange::secret(body))
+}
+
+/// `repository:NAME:pull,push`; the name may hold a colon (a port), so both ends are cut off. What
+/// is of another kind is not granted.
+fn parse(scope: &str) -> Option<Access> {
+    let (kind, rest) = scope.split_once(':')?;
+    let (name, actions) = rest.rsplit_once(':')?;
+    if kind != "repository" {
+        return None;
+    }
+    let mut permissions: Vec<Permission> = Vec::new();
+    for action in actions.split(',') {
+        match action {
+            "pull" => permissions.push(Permission::Pull),
+            "push" => permissions.push(Permission::Push),
+            "*" => permissions.extend([Permission::Pull, Permission::Push]),
+            _ => {}
+        }
+    }
+    Some(Access { repository: name.parse().ok()?, permissions })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes() {
+        let check = |text: &str, want: Option<(&str, &[Permission])>| {
+            let got = parse(text);
+            let got = got.as_ref().map(|it| (it.repository.as_str(), it.permissions.as_slice()));
+            assert_eq!(got, want, "{text}");
+        };
+        let both = [Permission::Pull, Permission::Push];
+        check("repository:a/b:pull,push", Some(("a/b", &both)));
+        check("repository:a:*", Some(("a", &both)));
+        check("repository:a:pull,delete", Some(("a", &both[..1])));
+        check("repository:host:5000/a:pull", None);
+        check("registry:catalog:*", None);
+        check("repository:a", None);
+        check("", None);
+    }
+}

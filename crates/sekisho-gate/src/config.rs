@@ -1,0 +1,105 @@
+//! What a gate is told when it opens.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+use sekisho_policy::PolicyError;
+use url::Url;
+
+use crate::inspector::Inspector;
+
+/// What a gate is told when it opens.
+#[derive(Clone)]
+pub struct Config {
+    /// Staged content, decisions, analyses and keys: the gate's alone, made where there is none.
+    pub dir: PathBuf,
+    /// The namespace of what was promoted.
+    pub upstream_dir: PathBuf,
+    /// How clients reach the gate: `http://127.0.0.1:7350/`.
+    pub base_url: Url,
+    /// The gate's name in token requests, such as `sekisho-gate`.
+    pub service: String,
+    /// What `/_gate/` asks for.
+    pub admin_token: SecretString,
+    /// Who may say who somebody is.
+    pub issuers: Vec<Issuer>,
+    /// The owner whose repositories push under their bare names, on one machine.
+    pub local_owner: Option<String>,
+    /// What looks into layers.
+    pub inspector: Arc<dyn Inspector>,
+    /// Cedar text; `None` for the default set.
+    pub policies: Option<String>,
+    /// Where the time comes from.
+    pub clock: Clock,
+}
+
+/// An issuer of OIDC tokens that is trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer {
+    /// `iss`, compared exactly; its keys are fetched below it. `https`, or `http` on loopback.
+    pub url: String,
+    /// `aud`, compared exactly.
+    pub audience: String,
+}
+
+/// Tells the time.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// A clock of one's own, for tests.
+    pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+impl Default for Clock {
+    /// The system's.
+    #[expect(clippy::disallowed_methods, reason = "the one place where the gate reads the clock")]
+    fn default() -> Self {
+        Self::new(Timestamp::now)
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// Why a gate did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A folder or file could not be made or read; the path is in the source.
+    #[error("gate could not open its {what}")]
+    Io {
+        /// Which part.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The policies are not valid.
+    #[error("gate has bad policies")]
+    Policy(#[source] PolicyError),
+    /// An issuer's address is neither `https` nor `http` on loopback.
+    #[error("issuer `{0}` is neither https nor http on loopback")]
+    Issuer(String),
+    /// The signing key is damaged.
+    #[error("gate's signing key `{0}` is damaged: remove it, and every session ends")]
+    Key(PathBuf),
+    /// The HTTP client could not be made.
+    #[error("gate has no HTTP client")]
+    Client(#[source] reqwest::Error),
+    /// The base URL cannot have paths below it.
+    #[error("`{0}` is no base URL")]
+    BaseUrl(Url),
+}

@@ -1,0 +1,48 @@
+//! What looks into images. The gate knows only this trait: scanners are another service's work.
+
+use std::io::Read;
+
+use jiff::Timestamp;
+use sekisho_advisory::{Finding, NotAssessed, Package};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Looks into layers, then into the image that they make.
+pub trait Inspector: Send + Sync {
+    /// Names the program and the form of its [`Inspector::layer`] values. They are kept by digest
+    /// under this name, so it changes whenever the same layer would give another value.
+    fn version(&self) -> String;
+
+    /// Reads one layer as it was pushed, compressed or not, to its end or to an error.
+    ///
+    /// Called on a thread of its own while the bytes arrive: before the digest is verified, and on
+    /// blobs that turn out to be no layers. The value is small and a function of the bytes alone.
+    fn layer(&self, reader: &mut dyn Read) -> anyhow::Result<Value>;
+
+    /// Puts the layers of one image together, base first.
+    fn image(&self, layers: &[Value]) -> anyhow::Result<Inspection>;
+}
+
+/// What is in one image.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Inspection {
+    /// The system, for people; `None` when there is none.
+    pub os: Option<String>,
+    /// Every package.
+    pub packages: Vec<Package>,
+    /// Every advisory that applies.
+    pub findings: Vec<Finding>,
+    /// What nobody could judge.
+    pub not_assessed: Vec<NotAssessed>,
+    /// What it was judged by.
+    pub data: DataAge,
+}
+
+/// How much advisory data there is, and how old it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataAge {
+    /// How many advisories.
+    pub records: usize,
+    /// When the youngest was changed.
+    pub newest: Option<Timestamp>,
+}

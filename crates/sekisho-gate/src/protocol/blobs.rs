@@ -1,0 +1,61 @@
+//! Blobs out.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::request::Parts;
+use http::{HeaderValue, Method, StatusCode, header};
+use sekisho_types::Digest;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio_util::io::ReaderStream;
+
+use super::range::{Wanted, wanted};
+use super::{CONTENT_DIGEST, Context, of_digest};
+use crate::error::{ApiError, ApiResult, Code, OrFail as _, blocking};
+use crate::push::view::View;
+
+/// How much is read from the disk at once, in bytes.
+const READ_BYTES: usize = 128 * 1024;
+
+pub(super) async fn get(context: Context, digest: Digest, request: &Parts) -> ApiResult {
+    let range = request.headers.get(header::RANGE).cloned();
+    let is_head = request.method == Method::HEAD;
+    let digest_header = of_digest(&digest)?;
+    let blob = blocking("opening a blob", move || {
+        View::of_reader(&context)?.open(&digest).or_fail("opening a blob")
+    })
+    .await?
+    .ok_or_else(|| ApiError::new(Code::BlobUnknown, "there is no such blob in this repository"))?;
+
+    let range = range.as_ref().and_then(|value| value.to_str().ok());
+    let (status, first, length) = match wanted(range, blob.size) {
+        Wanted::Whole => (StatusCode::OK, 0, blob.size),
+        Wanted::Part { first, last } => (StatusCode::PARTIAL_CONTENT, first, last - first + 1),
+        Wanted::Unsatisfiable => {
+            let error = ApiError::new(Code::SizeInvalid, "the range lies outside of the blob");
+            return Err(error
+                .with_status(StatusCode::RANGE_NOT_SATISFIABLE)
+                .with_header(header::CONTENT_RANGE, &format!("bytes */{}", blob.size)));
+        }
+    };
+    let body = if is_head {
+        Body::empty()
+    } else {
+        let mut file = tokio::fs::File::from_std(blob.file);
+        if first > 0 {
+            file.seek(std::io::SeekFrom::Start(first)).await.or_fail("reading a blob")?;
+        }
+        Body::from_stream(ReaderStream::with_capacity(file.take(length), READ_BYTES))
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, length.into());
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(CONTENT_DIGEST, digest_header);
+    if status == StatusCode::PARTIAL_CONTENT {
+        let value = format!("bytes {first}-{}/{}", first + length - 1, blob.size);
+        headers.extend(HeaderValue::from_str(&value).ok().map(|v| (header::CONTENT_RANGE, v)));
+    }
+    Ok(response)
+}

@@ -1,0 +1,276 @@
+//! Blobs in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody as _};
+use axum::response::{IntoResponse as _, Response};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use http_body_util::BodyExt as _;
+use sekisho_types::{Digest, RepositoryName};
+use uuid::Uuid;
+
+use super::range::content_range;
+use super::{Context, created, digest_parameter, parameter};
+use crate::error::{ApiError, ApiResult, Code, OrFail as _, blocking};
+use crate::push::view::View;
+use crate::staging::Scope;
+use crate::upload::{MAX_BLOB_BYTES, Upload};
+
+const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+
+/// An upload whose client says nothing for this long is cut off; it may ask for the offset and go on.
+const MAX_SILENCE: Duration = Duration::from_secs(60);
+
+/// POST: begins an upload, takes a whole blob, or mounts one that is here already.
+pub(super) async fn begin(context: Context, request: &Parts, body: Body) -> ApiResult {
+    let scope = Scope::of(context.caller.may_push(&context.gate.inner, &context.repository)?);
+    let digest = digest_parameter(request, "digest")?;
+    if let Some(mount) = digest_parameter(request, "mount")? {
+        let from = match parameter(request, "from") {
+            Some(text) => Some(
+                text.parse::<RepositoryName>()
+                    .map_err(|error| ApiError::new(Code::NameInvalid, error.to_string()))?,
+            ),
+            None => None,
+        };
+        let context = context_for_mount(&context);
+        if try_mount(context, mount.clone(), from).await? {
+            return created(&blob_location(request, &mount), &mount);
+        }
+    }
+    let inner = context.gate.inner.clone();
+    let repository = context.repository.clone();
+    let upload =
+        blocking("starting an upload", move || inner.uploads.begin(scope, repository, inner.now()))
+            .await?;
+    let Some(digest) = digest else {
+        return progress(StatusCode::ACCEPTED, &context.repository, &upload);
+    };
+    let result = receive(&context, &upload, body, None).await;
+    if let Err(error) = result {
+        // Nobody was told its id: nobody will continue it.
+        context.gate.inner.uploads.cancel(&upload);
+        return Err(error);
+    }
+    finish(context, upload, digest).await
+}
+
+/// What a mount needs of the request's context, for another thread.
+fn context_for_mount(context: &Context) -> MountContext {
+    MountContext {
+        gate: context.gate.clone(),
+        scope: context.caller.scope(),
+        repository: context.repository.clone(),
+    }
+}
+
+struct MountContext {
+    gate: crate::gate::Gate,
+    scope: Option<Scope>,
+    repository: RepositoryName,
+}
+
+/// Gives the repository a blob that the caller may read in `from`; without `from`, one that the run
+/// staged anywhere or that the repository has upstream.
+async fn try_mount(
+    context: MountContext,
+    digest: Digest,
+    from: Option<RepositoryName>,
+) -> ApiResult<bool> {
+    blocking("mounting a blob", move || {
+        let MountContext { gate, scope, repository } = context;
+        let Some(scope) = scope else { return Ok(false) };
+        let inner = &gate.inner;
+        let staging = inner.staging.of(&scope, inner.now()).or_fail("opening the staging")?;
+        let source = from.unwrap_or_else(|| repository.clone());
+        let view = View::new(inner, Some(staging.clone()), source);
+        if view.size(&digest).or_fail("looking for a blob")?.is_none() {
+            return Ok(false);
+        }
+        let staged = staging.blobs().contains(&digest).or_fail("looking for a blob")?;
+        let here = staged
+            || match inner.upstream.local_blobs() {
+                Some(blobs) => staging.blobs().adopt(blobs, &digest).or_fail("mounting a blob")?,
+                None => false,
+            };
+        if here {
+            staging.link(&repository, &digest).or_fail("mounting a blob")?;
+        }
+        Ok(here)
+    })
+    .await
+}
+
+/// PATCH: some bytes, in order.
+pub(super) async fn patch(
+    context: Context,
+    id: Option<Uuid>,
+    request: &Parts,
+    body: Body,
+) -> ApiResult {
+    let upload = find(&context, id)?;
+    let expected = expected_bytes(&context.repository, &upload, request)?;
+    receive(&context, &upload, body, expected).await?;
+    progress(StatusCode::ACCEPTED, &context.repository, &upload)
+}
+
+/// PUT: the last bytes, if any, and the digest.
+pub(super) async fn put(
+    context: Context,
+    id: Option<Uuid>,
+    request: &Parts,
+    body: Body,
+) -> ApiResult {
+    let upload = find(&context, id)?;
+    let digest = digest_parameter(request, "digest")?
+        .ok_or_else(|| ApiError::new(Code::DigestInvalid, "the parameter `digest` is missing"))?;
+    let expected = expected_bytes(&context.repository, &upload, request)?;
+    receive(&context, &upload, body, expected).await?;
+    finish(context, upload, digest).await
+}
+
+/// GET: how far it came.
+pub(super) fn status(context: &Context, id: Option<Uuid>) -> ApiResult {
+    progress(StatusCode::NO_CONTENT, &context.repository, &*find(context, id)?)
+}
+
+/// DELETE: gives it up.
+pub(super) fn cancel(context: &Context, id: Option<Uuid>) -> ApiResult {
+    context.gate.inner.uploads.cancel(&*find(context, id)?);
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn find(context: &Context, id: Option<Uuid>) -> ApiResult<Arc<Upload>> {
+    let inner = &context.gate.inner;
+    let scope = Scope::of(context.caller.may_push(inner, &context.repository)?);
+    inner.uploads.get(id, &scope, &context.repository)
+}
+
+/// How many bytes the request says to bring, if it says where they belong.
+fn expected_bytes(
+    repository: &RepositoryName,
+    upload: &Upload,
+    request: &Parts,
+) -> ApiResult<Option<u64>> {
+    let headers = &request.headers;
+    let Some(value) = headers.get(header::CONTENT_RANGE) else { return Ok(None) };
+    let range = value.to_str().ok().and_then(content_range);
+    let (first, last) = range.ok_or_else(|| {
+        ApiError::new(Code::BlobUploadInvalid, "Content-Range is not `first-last`")
+    })?;
+    if first != upload.offset() {
+        let error = ApiError::new(
+            Code::BlobUploadInvalid,
+            format!("the next byte is {}, not {first}", upload.offset()),
+        );
+        return Err(error
+            .with_status(StatusCode::RANGE_NOT_SATISFIABLE)
+            .with_header(header::LOCATION, &upload_location(repository, upload))
+            .with_header(header::RANGE, &received(upload)));
+    }
+    let count = last - first;
+    let count = count.checked_add(1).filter(|count| *count <= MAX_BLOB_BYTES);
+    count.map(Some).ok_or_else(too_large)
+}
+
+fn too_large() -> ApiError {
+    ApiError::new(Code::SizeInvalid, format!("a blob has at most {MAX_BLOB_BYTES} bytes"))
+        .with_status(StatusCode::PAYLOAD_TOO_LARGE)
+}
+
+/// Takes the body in. What came before an error stays, and the client may continue after it.
+async fn receive(
+    context: &Context,
+    upload: &Arc<Upload>,
+    mut body: Body,
+    expected: Option<u64>,
+) -> ApiResult<()> {
+    if body.is_end_stream() && expected.is_none() {
+        return Ok(());
+    }
+    let inner = &context.gate.inner;
+    let (sender, task) = upload.receive(&inner.analyses, inner.now())?;
+    let allowed = expected.unwrap_or(MAX_BLOB_BYTES - upload.offset().min(MAX_BLOB_BYTES));
+    let mut came = 0_u64;
+    let fed = loop {
+        let frame = match tokio::time::timeout(MAX_SILENCE, body.frame()).await {
+            Err(_) => break Err(ApiError::new(Code::BlobUploadInvalid, "no byte for 60 s")),
+            Ok(None) => break Ok(()),
+            Ok(Some(Err(_))) => {
+                break Err(ApiError::new(Code::BlobUploadInvalid, "the body was cut off"));
+            }
+            Ok(Some(Ok(frame))) => frame,
+        };
+        let Ok(piece) = frame.into_data() else { continue };
+        if piece.is_empty() {
+            continue;
+        }
+        came += piece.len() as u64;
+        if came > allowed {
+            break Err(match expected {
+                Some(_) => ApiError::new(Code::SizeInvalid, "more bytes than Content-Range says"),
+                None => too_large(),
+            });
+        }
+        if sender.send(piece).await.is_err() {
+            // The task says why.
+            break Ok(());
+        }
+    };
+    drop(sender);
+    let written = task.await.map_err(|error| ApiError::internal("receiving a blob", &error))?;
+    if let Err(error) = written {
+        inner.uploads.cancel(upload);
+        return Err(ApiError::io("receiving a blob", &error));
+    }
+    fed?;
+    if expected.is_some_and(|expected| expected != came) {
+        return Err(ApiError::new(Code::SizeInvalid, "fewer bytes than Content-Range says"));
+    }
+    Ok(())
+}
+
+async fn finish(context: Context, upload: Arc<Upload>, digest: Digest) -> ApiResult {
+    let location = format!("/v2/{}/blobs/{digest}", context.repository);
+    let name = digest.clone();
+    blocking("staging a blob", move || {
+        let inner = &context.gate.inner;
+        let scope = Scope::of(context.caller.may_push(inner, &context.repository)?);
+        let staging = inner.staging.of(&scope, inner.now()).or_fail("opening the staging")?;
+        inner.uploads.finish(&upload, &digest, &staging, &inner.analyses)
+    })
+    .await?;
+    created(&location, &name)
+}
+
+fn blob_location(request: &Parts, digest: &Digest) -> String {
+    let path = request.uri.path().trim_end_matches('/');
+    let repository = path.strip_suffix("/blobs/uploads").unwrap_or(path);
+    format!("{repository}/blobs/{digest}")
+}
+
+/// Relative, so that nothing of a request's `Host` comes back in it.
+fn upload_location(repository: &RepositoryName, upload: &Upload) -> String {
+    format!("/v2/{repository}/blobs/uploads/{}", upload.id)
+}
+
+fn received(upload: &Upload) -> String {
+    format!("0-{}", upload.offset().saturating_sub(1))
+}
+
+fn progress(status: StatusCode, repository: &RepositoryName, upload: &Upload) -> ApiResult {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    for (name, value) in [
+        (header::LOCATION, upload_location(repository, upload)),
+        (header::RANGE, received(upload)),
+        (UPLOAD_ID, upload.id.to_string()),
+    ] {
+        let value = HeaderValue::from_str(&value)
+            .map_err(|error| ApiError::internal("making a header", &error))?;
+        response.headers_mut().insert(name, value);
+    }
+    Ok(response)
+}

@@ -1,0 +1,285 @@
+//! What a manifest holds, gathered before anybody judges it.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read as _};
+
+use sekisho_advisory::{NotAssessed, Reason};
+use sekisho_oci::{
+    Descriptor, ImageConfig, ImageIndex, ImageManifest, MAX_CONFIG_BYTES, Manifest, media_type,
+    parse_manifest,
+};
+use sekisho_policy::Content;
+use sekisho_store::ManifestRecord;
+use sekisho_types::Digest;
+use serde_json::Value;
+
+use super::Put;
+use super::view::View;
+use crate::analysis::Analyses;
+use crate::decisions::Summary;
+use crate::error::{ApiError, ApiResult, Code, OrFail as _};
+use crate::inspector::{DataAge, Inspection};
+
+/// How deep indexes may lie in each other.
+const MAX_INDEX_DEPTH: usize = 2;
+
+/// Most images under one index, counted once each.
+const MAX_IMAGES: usize = 256;
+
+/// Largest document that is looked at as evidence, in bytes: provenance and SBOM of a large image
+/// have some tens of MB.
+const MAX_EVIDENCE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Layers that are statements about an image, not part of one.
+const EVIDENCE: [&str; 2] = ["application/vnd.in-toto+json", media_type::OCI_EMPTY];
+
+/// A config that runs nothing: an artifact's. No user is root in it.
+const NOBODY: &str = "nobody";
+
+/// All that is known about what was put.
+pub(crate) struct Observed {
+    pub(crate) record: ManifestRecord,
+    /// What must be upstream before the manifest is; for an index nothing, its images are there.
+    pub(crate) blobs: Vec<Digest>,
+    pub(crate) contents: Vec<Content>,
+    pub(crate) summary: Summary,
+    pub(crate) data: DataAge,
+}
+
+struct Observer<'a> {
+    view: &'a View<'a>,
+    analyses: &'a Analyses,
+    contents: Vec<Content>,
+    summary: Summary,
+    data: DataAge,
+    /// Manifests that were looked at: one that is named twice is one.
+    seen: BTreeSet<Digest>,
+}
+
+/// Reads the manifest and everything under it. Blocks.
+pub(crate) fn observe(view: &View<'_>, analyses: &Analyses, put: &Put) -> ApiResult<Observed> {
+    let manifest =
+        parse_manifest(&put.bytes, &put.content_type).map_err(|error| invalid(&error))?;
+    let mut observer = Observer {
+        view,
+        analyses,
+        contents: Vec::new(),
+        summary: Summary::default(),
+        data: DataAge::default(),
+        seen: BTreeSet::new(),
+    };
+    let blobs = match &manifest {
+        Manifest::Image(image) => {
+            let blobs = observer.present(image)?;
+            observer.image(image)?;
+            blobs
+        }
+        Manifest::Index(index) => {
+            observer.index(index, 1)?;
+            Vec::new()
+        }
+    };
+    let annotations = manifest.annotations();
+    let record = ManifestRecord {
+        digest: put.digest.clone(),
+        media_type: put.content_type.clone(),
+        size: put.bytes.len() as u64,
+        subject: manifest.subject().map(|subject| subject.digest.clone()),
+        artifact_type: manifest.artifact_type().map(str::to_owned),
+        annotations: if annotations.is_empty() {
+            Value::Null
+        } else {
+            serde_json::to_value(annotations).unwrap_or_default()
+        },
+    };
+    let Observer { contents, summary, data, .. } = observer;
+    Ok(Observed { record, blobs, contents, summary, data })
+}
+
+fn invalid(error: &dyn std::error::Error) -> ApiError {
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        message.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    ApiError::new(Code::ManifestInvalid, message)
+}
+
+fn missing(descriptor: &Descriptor) -> ApiError {
+    let message = format!("{} {} was not pushed here", descriptor.media_type, descriptor.digest);
+    ApiError::new(Code::ManifestBlobUnknown, message)
+        .with_detail(serde_json::json!({"digest": descriptor.digest}))
+}
+
+fn check_size(descriptor: &Descriptor, found: u64) -> ApiResult<()> {
+    if descriptor.size == found {
+        return Ok(());
+    }
+    let Descriptor { digest, size, .. } = descriptor;
+    let message = format!("{digest} has {found} bytes, not {size} as the manifest says");
+    Err(ApiError::new(Code::ManifestInvalid, message))
+}
+
+impl Observer<'_> {
+    /// The blobs of an image, all of which are here with the size that the manifest says.
+    ///
+    /// A layer that lies elsewhere need not be here; then nobody can judge it.
+    fn present(&self, image: &ImageManifest) -> ApiResult<Vec<Digest>> {
+        let mut blobs = Vec::new();
+        for descriptor in [&image.config].into_iter().chain(&image.layers) {
+            match self.view.size(&descriptor.digest).or_fail("looking for a blob")? {
+                Some(size) => {
+                    check_size(descriptor, size)?;
+                    if !blobs.contains(&descriptor.digest) {
+                        blobs.push(descriptor.digest.clone());
+                    }
+                }
+                None if descriptor.is_distributable() => return Err(missing(descriptor)),
+                None => {}
+            }
+        }
+        Ok(blobs)
+    }
+
+    fn index(&mut self, index: &ImageIndex, depth: usize) -> ApiResult<()> {
+        for child in &index.manifests {
+            if !self.seen.insert(child.digest.clone()) {
+                continue;
+            }
+            if self.seen.len() > MAX_IMAGES || depth > MAX_INDEX_DEPTH {
+                let message = format!(
+                    "an index holds at most {MAX_IMAGES} images, {MAX_INDEX_DEPTH} levels deep"
+                );
+                return Err(ApiError::new(Code::ManifestInvalid, message));
+            }
+            let found = self.view.manifest(&child.digest).or_fail("reading a manifest")?;
+            let (record, bytes) = found.ok_or_else(|| missing(child))?;
+            check_size(child, record.size)?;
+            if child.media_type != record.media_type {
+                let message = format!("{} was pushed as {}", child.digest, record.media_type);
+                return Err(ApiError::new(Code::ManifestInvalid, message));
+            }
+            match parse_manifest(&bytes, &record.media_type).map_err(|error| invalid(&error))? {
+                Manifest::Image(image) => self.image(&image)?,
+                Manifest::Index(index) => self.index(&index, depth + 1)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn image(&mut self, image: &ImageManifest) -> ApiResult<()> {
+        let config = self.config(image)?;
+        let (values, mut not_assessed) = self.layers(image)?;
+        let only_evidence = values.is_empty()
+            && (config.is_none()
+                || !image.layers.is_empty() && image.layers.iter().all(is_evidence));
+        let inspection = if only_evidence {
+            Inspection::default()
+        } else {
+            self.analyses.inspector().image(&values).unwrap_or_else(|error| {
+                not_assessed.push(unreadable("the image".to_owned(), &error, None));
+                Inspection::default()
+            })
+        };
+        let Inspection { os, packages, findings, not_assessed: gaps, data } = inspection;
+        not_assessed.extend(gaps);
+        let runs_nothing = config.is_none() || only_evidence;
+        let user = config.map(|config| config.config.user).unwrap_or_default();
+
+        let summary = &mut self.summary;
+        summary.os = summary.os.take().or(os);
+        summary.images += 1;
+        summary.layers += image.layers.len();
+        summary.size_bytes += image.layers.iter().map(|layer| layer.size).sum::<u64>();
+        summary.packages += packages.len();
+        summary.not_assessed += not_assessed.len();
+        for finding in &findings {
+            *summary.findings.entry(finding.severity).or_default() += 1;
+        }
+        if !only_evidence {
+            self.data = data;
+        }
+        self.contents.push(Content {
+            user: if runs_nothing { NOBODY.to_owned() } else { user },
+            packages: packages.len(),
+            findings,
+            not_assessed,
+            // Nothing was judged by data that evidence could be too old for.
+            newest_advisory: data.newest,
+        });
+        Ok(())
+    }
+
+    /// The config of an image; `None` for an artifact, whose config is its own affair.
+    fn config(&self, image: &ImageManifest) -> ApiResult<Option<ImageConfig>> {
+        if !media_type::is_image_config(&image.config.media_type) {
+            return Ok(None);
+        }
+        if image.config.size > MAX_CONFIG_BYTES as u64 {
+            let message = format!("an image config has at most {MAX_CONFIG_BYTES} bytes");
+            return Err(ApiError::new(Code::ManifestInvalid, message));
+        }
+        let blob = self.view.open(&image.config.digest).or_fail("reading a config")?;
+        let blob = blob.ok_or_else(|| missing(&image.config))?;
+        let mut bytes = Vec::new();
+        blob.file.take(blob.size).read_to_end(&mut bytes).or_fail("reading a config")?;
+        ImageConfig::parse(&bytes).map(Some).map_err(|error| invalid(&error))
+    }
+
+    /// The analyses of an image's layers, base first, and what could not be analysed.
+    fn layers(&self, image: &ImageManifest) -> ApiResult<(Vec<Value>, Vec<NotAssessed>)> {
+        let mut values = Vec::new();
+        let mut not_assessed = Vec::new();
+        for layer in &image.layers {
+            let subject = || format!("layer {}", layer.digest.short());
+            let digest = Some(layer.digest.clone());
+            if is_evidence(layer) {
+                if !self.is_json(layer)? {
+                    let why = anyhow::anyhow!("it says it is JSON and is not");
+                    not_assessed.push(unreadable(subject(), &why, digest));
+                }
+                continue;
+            }
+            if !media_type::is_tar_layer(&layer.media_type) {
+                let why = anyhow::anyhow!("`{}` is no layer of an image", layer.media_type);
+                not_assessed.push(unreadable(subject(), &why, digest));
+                continue;
+            }
+            if self.view.size(&layer.digest).or_fail("looking for a layer")?.is_none() {
+                let why = anyhow::anyhow!("it lies elsewhere and was not pushed");
+                not_assessed.push(unreadable(subject(), &why, digest));
+                continue;
+            }
+            let open = || match self.view.open(&layer.digest)? {
+                Some(blob) => Ok(blob.file),
+                None => Err(io::Error::new(io::ErrorKind::NotFound, "the layer has gone")),
+            };
+            match self.analyses.of(&layer.digest, open).or_fail("reading a layer")? {
+                Ok(value) => values.push(value),
+                Err(error) => not_assessed.push(unreadable(subject(), &error, digest)),
+            }
+        }
+        Ok((values, not_assessed))
+    }
+
+    fn is_json(&self, layer: &Descriptor) -> ApiResult<bool> {
+        let blob = self.view.open(&layer.digest).or_fail("reading a document")?;
+        let blob = blob.ok_or_else(|| missing(layer))?;
+        if blob.size > MAX_EVIDENCE_BYTES {
+            return Ok(false);
+        }
+        let reader = io::BufReader::new(blob.file);
+        Ok(serde_json::from_reader::<_, serde::de::IgnoredAny>(reader).is_ok())
+    }
+}
+
+fn is_evidence(layer: &Descriptor) -> bool {
+    EVIDENCE.contains(&layer.media_type.as_str())
+}
+
+fn unreadable(subject: String, error: &anyhow::Error, layer: Option<Digest>) -> NotAssessed {
+    // Foreign bytes can be part of the text.
+    let detail = format!("{error:#}").chars().take(200).collect();
+    NotAssessed { reason: Reason::UnreadableFile, subject, detail, path: None, layer }
+}
