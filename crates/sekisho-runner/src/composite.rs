@@ -1,0 +1,213 @@
+//! Local composite actions: `uses: ./path`.
+
+use std::io::Read as _;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::Context as _;
+use sekisho_github::wire::results::StepConclusion;
+use sekisho_workflow::expr::Object;
+use sekisho_workflow::token;
+
+use crate::console::Commands;
+use crate::expression::judge;
+use crate::job::Job;
+use crate::job::step::{WorkEnd, Workplace, record_result};
+use crate::manifest::{MAX_MANIFEST_LEN, Manifest};
+use crate::plan::{Status, Verdict};
+use crate::state::Scope;
+use crate::stop::Interrupt;
+
+/// Actions within actions, the outermost included.
+const MAX_DEPTH: usize = 10;
+
+impl Job {
+    /// Runs a composite action's steps in a scope of their own.
+    pub(crate) async fn composite(
+        &mut self,
+        path: &str,
+        place: &mut Workplace<'_>,
+        commands: &mut Commands,
+    ) -> anyhow::Result<WorkEnd> {
+        let depth = place.scope.depth + 1;
+        if depth > MAX_DEPTH {
+            anyhow::bail!("Composite actions are nested deeper than {MAX_DEPTH} levels");
+        }
+        let folder = local_folder(&self.state.dirs().workspace, path)?;
+        let manifest = load(&folder, path)?;
+        self.log.write(&format!("##[group]Run {path}"));
+        let inputs = self.inputs(&manifest, place, commands)?;
+        self.log.write("##[endgroup]");
+        let mut env = place.scope.env.clone();
+        env.extend(place.env.iter().cloned());
+        let mut scope = Scope {
+            inputs: Some(inputs),
+            steps: Object::new(),
+            env,
+            action_path: Some(folder),
+            action_status: Some(Status::Success),
+            depth,
+        };
+        let mut end = WorkEnd::Success;
+        for spec in &manifest.steps {
+            if let Some(cause) = place.interrupt.cause() {
+                return Ok(WorkEnd::Interrupted(cause));
+            }
+            let verdict = {
+                let contexts = self.state.contexts(&self.view(spec, &scope, None, &[]));
+                judge(&spec.condition, &contexts, &self.functions(&scope))
+            };
+            let interrupt = match verdict {
+                Ok(Verdict::Run { also_if_cancelled }) => Interrupt {
+                    // It goes on if the action does, or if its own condition says so.
+                    also_if_cancelled: place.interrupt.also_if_cancelled || also_if_cancelled,
+                    ..place.interrupt.clone()
+                },
+                Ok(Verdict::Skip | Verdict::Error) => {
+                    let skipped = StepConclusion::Skipped;
+                    record_result(&mut scope, &spec.context_name, &[], skipped, skipped);
+                    continue;
+                }
+                Err(error) => {
+                    let message = format!("The `if` of a step cannot be evaluated. {error}");
+                    self.fail_step(commands, &message);
+                    (scope.action_status, end) = (Some(Status::Failure), WorkEnd::Failure);
+                    continue;
+                }
+            };
+            let outcome = Box::pin(self.execute(spec, &mut scope, &interrupt, commands)).await;
+            if let Some(cause) = outcome.interrupted {
+                return Ok(WorkEnd::Interrupted(cause));
+            }
+            if outcome.conclusion == StepConclusion::Failure {
+                (scope.action_status, end) = (Some(Status::Failure), WorkEnd::Failure);
+            }
+        }
+        place.outputs = self.action_outputs(&manifest, &scope, place)?;
+        Ok(end)
+    }
+
+    /// `with:` over the manifest's defaults.
+    fn inputs(
+        &mut self,
+        manifest: &Manifest,
+        place: &Workplace<'_>,
+        commands: &mut Commands,
+    ) -> anyhow::Result<Object> {
+        let functions = self.functions(place.scope);
+        let given = token::eval_map(&place.spec.inputs, place.contexts, &functions)
+            .context("`with` of the step cannot be evaluated")?;
+        let mut inputs = Object::new();
+        for input in &manifest.inputs {
+            let value = match &input.default {
+                Some(token) => token::eval_string(token, place.contexts, &functions)
+                    .with_context(|| format!("the default of input `{}` is wrong", input.name))?,
+                None => String::new(),
+            };
+            inputs.insert(&input.name, value);
+        }
+        let mut warnings = Vec::new();
+        for (name, value) in given {
+            let known = manifest.inputs.iter().find(|input| input.name.eq_ignore_ascii_case(&name));
+            match known {
+                None => warnings.push(format!("Unexpected input '{name}'.")),
+                Some(input) => {
+                    let deprecated = input.deprecated.iter();
+                    warnings.extend(
+                        deprecated.map(|why| format!("Input '{name}' is deprecated: {why}")),
+                    );
+                }
+            }
+            inputs.insert(name, value);
+        }
+        for input in manifest.inputs.iter().filter(|input| input.required) {
+            if inputs.get(&input.name).is_none_or(|value| value.to_text().is_empty()) {
+                warnings.push(format!("Input required and not supplied: {}", input.name));
+            }
+        }
+        for warning in warnings {
+            self.warn_step(commands, &warning);
+        }
+        for (name, value) in inputs.iter() {
+            self.log.write(&format!("  {name}: {}", value.to_text()));
+        }
+        Ok(inputs)
+    }
+
+    fn action_outputs(
+        &self,
+        manifest: &Manifest,
+        scope: &Scope,
+        place: &Workplace<'_>,
+    ) -> anyhow::Result<Vec<(String, String)>> {
+        let contexts = self.state.contexts(&self.view(place.spec, scope, None, &[]));
+        let functions = self.functions(scope);
+        let evaluate = |(name, token): &(String, token::Token)| {
+            let value = token::eval_string(token, &contexts, &functions)
+                .with_context(|| format!("output `{name}` of the action cannot be evaluated"))?;
+            Ok((name.clone(), value))
+        };
+        manifest.outputs.iter().map(evaluate).collect()
+    }
+}
+
+/// The folder that `uses: ./path` names, which must be in the workspace, links followed.
+fn local_folder(workspace: &Path, path: &str) -> anyhow::Result<PathBuf> {
+    let relative = Path::new(path);
+    let inside = |c: Component<'_>| matches!(c, Component::Normal(_) | Component::CurDir);
+    if !relative.components().all(inside) {
+        anyhow::bail!("`uses: {path}` leaves the workspace");
+    }
+    let missing = || {
+        format!(
+            "Can't find 'action.yml' or 'action.yaml' under '{path}'. Did you forget to run \
+             actions/checkout before running your local action?"
+        )
+    };
+    let folder = fs_err::canonicalize(workspace.join(relative)).with_context(missing)?;
+    let workspace = fs_err::canonicalize(workspace).context("finding the workspace")?;
+    if !folder.starts_with(&workspace) {
+        anyhow::bail!("`uses: {path}` leaves the workspace");
+    }
+    if !folder.join("action.yml").is_file() && !folder.join("action.yaml").is_file() {
+        anyhow::bail!(missing());
+    }
+    Ok(folder)
+}
+
+fn load(folder: &Path, path: &str) -> anyhow::Result<Manifest> {
+    let names = ["action.yml", "action.yaml"];
+    let name = names.into_iter().find(|name| folder.join(name).is_file()).unwrap_or(names[0]);
+    let file = fs_err::File::open(folder.join(name)).context("opening the action's manifest")?;
+    let mut text = String::new();
+    let read = file.take(MAX_MANIFEST_LEN + 1).read_to_string(&mut text);
+    read.with_context(|| format!("reading {path}/{name}"))?;
+    if text.len() as u64 > MAX_MANIFEST_LEN {
+        anyhow::bail!("{path}/{name} is larger than {} KiB", MAX_MANIFEST_LEN / 1024);
+    }
+    Manifest::parse(&text).map_err(|error| anyhow::anyhow!("{path}/{name}:{error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_action_is_looked_for_in_the_workspace_only() {
+        let temp = tempfile::tempdir().unwrap();
+        let workspace = temp.path().join("w");
+        fs_err::create_dir_all(workspace.join("a")).unwrap();
+        fs_err::create_dir_all(temp.path().join("out")).unwrap();
+        fs_err::write(workspace.join("a/action.yaml"), "").unwrap();
+        fs_err::write(temp.path().join("out/action.yml"), "").unwrap();
+        fs_err::os::unix::fs::symlink("../out", workspace.join("link")).unwrap();
+        assert!(local_folder(&workspace, "./a").is_ok());
+        for (path, want) in [
+            ("./../out", "leaves the workspace"),
+            ("./link", "leaves the workspace"),
+            ("./none", "Can't find 'action.yml'"),
+        ] {
+            let error = format!("{:#}", local_folder(&workspace, path).unwrap_err());
+            assert!(error.contains(want), "{error}");
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! From the JIT configuration to a job, and back to nothing.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use secrecy::SecretString;
+use sekisho_github::jit::JitConfig;
+use sekisho_github::lenient;
+use sekisho_github::retry::jitter;
+use sekisho_github::runner::{Client, ClientError, Identity, JobClient};
+use sekisho_github::wire::error::kind;
+use sekisho_github::wire::job::AgentJobRequestMessage;
+use sekisho_github::wire::message::{
+    JobCancellation, MessageType, RunnerJobRequest, RunnerStatus, TaskAgentMessage,
+};
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
+
+use crate::job::{self, JobInput};
+use crate::state::RunnerFacts;
+use crate::{Options, RunnerOutcome, Stop};
+
+/// Between two renewals of the job's lock.
+const RENEW_EVERY: Duration = Duration::from_secs(60);
+/// A cancelled job gets at least this long.
+const MIN_CANCEL: Duration = Duration::from_secs(60);
+/// This much of a cancellation's time is kept for reporting.
+const CANCEL_MARGIN: Duration = Duration::from_secs(15);
+/// A session that another process holds is asked for again this often …
+const CONFLICT_PAUSE: Duration = Duration::from_secs(30);
+/// … and this many times.
+const CONFLICT_TRIES: u32 = 8;
+/// Polls that may fail one after the other.
+const MAX_POLL_FAILURES: u32 = 20;
+/// After these many failed polls the pauses get longer.
+const EARLY_FAILURES: u32 = 5;
+
+/// Why there is no job.
+enum Idle {
+    Ended(RunnerOutcome),
+    Failed(ClientError),
+}
+
+impl From<ClientError> for Idle {
+    fn from(error: ClientError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+pub(crate) async fn run(jit: SecretString, options: Options) -> anyhow::Result<RunnerOutcome> {
+    let config = JitConfig::decode(&jit).context("reading the JIT configuration")?;
+    drop(jit);
+    let architecture = architecture();
+    let identity = Identity {
+        version: options.version.clone(),
+        os: "Linux",
+        architecture,
+        owner: format!("{} (PID: {})", host_name(), std::process::id()),
+    };
+    let client = Client::new(&config, identity).context("preparing the runner's client")?;
+    let session = match open_session(&client, &options.stop).await {
+        Ok(session) => session,
+        Err(idle) => return end(idle),
+    };
+    let job = match wait_for_job(&client, session, &options.stop).await {
+        Ok(job) => job,
+        Err(idle) => {
+            close_session(&client).await;
+            return end(idle);
+        }
+    };
+    let result = run_job(&client, session, &config, architecture, job, options).await;
+    close_session(&client).await;
+    result
+}
+
+/// What the outcome is when there is no job. What another runner could not help either is an
+/// outcome; what needs someone to look at is an error.
+fn end(idle: Idle) -> anyhow::Result<RunnerOutcome> {
+    let error = match idle {
+        Idle::Ended(outcome) => return Ok(outcome),
+        Idle::Failed(error) => error,
+    };
+    let outcome = if error.is_version_too_old() {
+        RunnerOutcome::VersionTooOld
+    } else if error.is_unregistered() || matches!(error.status(), Some(401 | 403)) {
+        RunnerOutcome::Refused
+    } else if error.is_transient() {
+        RunnerOutcome::Unreachable
+    } else {
+        return Err(error).context("waiting for a job");
+    };
+    tracing::error!(error = format!("{:#}", anyhow::Error::from(error)), "there is no job");
+    Ok(outcome)
+}
+
+async fn open_session(client: &Client, stop: &Stop) -> Result<Uuid, Idle> {
+    let mut conflicts = 0;
+    loop {
+        let session = tokio::select! {
+            session = client.create_session() => session,
+            () = stop.cancelled() => return Err(Idle::Ended(RunnerOutcome::NoJob)),
+        };
+        match session {
+            Err(error) if error.status() == Some(409) => {
+                conflicts += 1;
+                if conflicts >= CONFLICT_TRIES {
+                    return Err(Idle::Ended(RunnerOutcome::SessionConflict));
+                }
+                pause(CONFLICT_PAUSE, stop).await?;
+            }
+            other => return other.map_err(Idle::Failed),
+        }
+    }
+}
+
+/// Polls until there is a job that is ours.
+async fn wait_for_job(
+    client: &Client,
+    mut session: Uuid,
+    stop: &Stop,
+) -> Result<(AgentJobRequestMessage, JobClient), Idle> {
+    let mut failures = 0;
+    loop {
+        let polled = tokio::select! {
+            polled = client.poll(session, RunnerStatus::Online) => polled,
+            () = stop.cancelled() => return Err(Idle::Ended(RunnerOutcome::NoJob)),
+        };
+        let message = match polled {
+            Ok(None) => continue,
+            Ok(Some(message)) => message,
+            Err(error) if is_session_invalid(&error) => {
+                session = open_session(client, stop).await?;
+                continue;
+            }
+            Err(error) if error.is_transient() && failures < MAX_POLL_FAILURES => {
+                failures += 1;
+                tracing::warn!(error = %error, failures, "polling failed");
+                pause(backoff(failures), stop).await?;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        failures = 0;
+        match MessageType::parse(&message.message_type) {
+            Some(MessageType::RunnerJobRequest) => {
+                if let Some(job) = take(client, session, &message).await? {
+                    return Ok(job);
+                }
+            }
+            Some(MessageType::ForceTokenRefresh) => client.forget_token(),
+            Some(MessageType::HostedRunnerShutdown) => {
+                return Err(Idle::Ended(RunnerOutcome::NoJob));
+            }
+            Some(
+                MessageType::JobCancellation
+                | MessageType::RunnerRefresh
+                | MessageType::RunnerRefreshConfig,
+            )
+            | None => tracing::debug!(kind = message.message_type, "a message is ignored"),
+        }
+    }
+}
+
+/// Acknowledges and acquires; `None` when the job turns out not to be ours.
+async fn take(
+    client: &Client,
+    session: Uuid,
+    message: &TaskAgentMessage,
+) -> Result<Option<(AgentJobRequestMessage, JobClient)>, Idle> {
+    let Ok(request) = lenient::from_str::<RunnerJobRequest>(&message.body) else {
+        tracing::warn!("a job message that cannot be read is ignored");
+        return Ok(None);
+    };
+    if request.should_acknowledge
+        && let Err(error) = client.acknowledge(session, &request).await
+    {
+        let gone = kind::ACKNOWLEDGE_JOB_NOT_FOUND;
+        if error.kind().is_some_and(|kind| kind.eq_ignore_ascii_case(gone)) {
+            return Err(Idle::Ended(RunnerOutcome::NoJob));
+        }
+        tracing::warn!(error = %error, "the job could not be acknowledged");
+    }
+    match client.acquire(&request).await {
+        Ok(message) => {
+            let job = client.job(&message)?;
+            Ok(Some((message, job)))
+        }
+        Err(error) if matches!(error.status(), Some(404 | 409 | 422)) => {
+            tracing::info!(error = %error, "the job is not ours");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn run_job(
+    client: &Client,
+    session: Uuid,
+    config: &JitConfig,
+    architecture: &'static str,
+    (message, job): (AgentJobRequestMessage, JobClient),
+    options: Options,
+) -> anyhow::Result<RunnerOutcome> {
+    let stop = options.stop;
+    let job_id = message.job_id;
+    let input = JobInput {
+        message,
+        client: job.clone(),
+        root: options.root,
+        work_folder: config.runner.work_folder.clone(),
+        version: options.version,
+        runner: RunnerFacts {
+            name: config.runner.agent_name.clone(),
+            architecture,
+            tracking: format!("github_{}", Uuid::new_v4()),
+        },
+        environment: options.environment,
+        output: options.output,
+        grace: options.grace,
+        stop: stop.clone(),
+    };
+    let result = {
+        let beside = beside(client, session, &job, job_id, &stop);
+        tokio::pin!(beside);
+        let running = AbortOnDropHandle::new(tokio::spawn(job::run(input)));
+        tokio::pin!(running);
+        // Both arms are cancel-safe in the way that matters: the job's task is only looked at,
+        // and what goes on beside it is of no use once the job is over.
+        tokio::select! {
+            result = &mut running => result,
+            () = &mut beside => running.await,
+        }
+    };
+    let report = result.context("running the job")?.context("running the job")?;
+    job.complete(&report).await.context("reporting the job's result")?;
+    Ok(RunnerOutcome::Completed(report.conclusion))
+}
+
+/// What goes on beside a job: renewing its lock, and listening for its cancellation.
+async fn beside(client: &Client, session: Uuid, job: &JobClient, job_id: Uuid, stop: &Stop) {
+    let renewing = async {
+        loop {
+            if let Err(error) = job.renew().await {
+                tracing::error!(error = %error, "the job's lock is lost: the job is cancelled");
+                stop.cancel();
+                return;
+            }
+            tokio::time::sleep(RENEW_EVERY).await;
+        }
+    };
+    let listening = async {
+        let mut session = session;
+        let mut failures = 0;
+        let mut timers = JoinSet::new();
+        loop {
+            match client.poll(session, RunnerStatus::Busy).await {
+                Ok(None) => {}
+                Ok(Some(message)) => {
+                    failures = 0;
+                    if let Some(time) = cancellation(client, &message, job_id) {
+                        stop.cancelled_within(time, &mut timers);
+                    }
+                }
+                Err(error) if is_session_invalid(&error) => match client.create_session().await {
+                    Ok(new) => session = new,
+                    Err(error) => tracing::warn!(error = %error, "there is no new session"),
+                },
+                Err(error) if error.is_transient() => {
+                    failures += 1;
+                    tokio::time::sleep(backoff(failures)).await;
+                }
+                Err(error) => {
+                    // The job goes on: its lock tells whether the service still wants it.
+                    tracing::warn!(error = %error, "cancellations are not heard any more");
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
+    };
+    tokio::join!(renewing, listening);
+}
+
+/// How long the job has, if the message cancels it.
+fn cancellation(client: &Client, message: &TaskAgentMessage, job_id: Uuid) -> Option<Duration> {
+    match MessageType::parse(&message.message_type)? {
+        MessageType::JobCancellation => {
+            let body: JobCancellation = lenient::from_str(&message.body).ok()?;
+            if body.job_id != job_id {
+                return None;
+            }
+            Some(parse_span(&body.timeout).unwrap_or(MIN_CANCEL).max(MIN_CANCEL) - CANCEL_MARGIN)
+        }
+        MessageType::HostedRunnerShutdown => Some(MIN_CANCEL - CANCEL_MARGIN),
+        MessageType::ForceTokenRefresh => {
+            client.forget_token();
+            None
+        }
+        MessageType::RunnerJobRequest
+        | MessageType::RunnerRefresh
+        | MessageType::RunnerRefreshConfig => None,
+    }
+}
+
+impl Stop {
+    /// Cancels the job politely now, and without mercy when `time` is over.
+    fn cancelled_within(&self, time: Duration, timers: &mut JoinSet<()>) {
+        if !self.is_cancelled() {
+            self.cancel();
+        }
+        let stop = self.clone();
+        timers.spawn(async move {
+            tokio::time::sleep(time).await;
+            stop.cancel_now();
+        });
+    }
+}
+
+async fn close_session(client: &Client) {
+    if let Err(error) = client.delete_session().await {
+        tracing::debug!(error = %error, "the session could not be closed");
+    }
+}
+
+fn is_session_invalid(error: &ClientError) -> bool {
+    error.kind().is_some_and(|kind| kind.eq_ignore_ascii_case(kind::RUNNER_SESSION_INVALID))
+}
+
+/// 15 to 30 s for the first failures, 30 to 60 s after.
+fn backoff(failures: u32) -> Duration {
+    let base = if failures <= EARLY_FAILURES { 15 } else { 30 };
+    Duration::from_secs(base).mul_f64(1.0 + jitter())
+}
+
+/// Sleeps; ends early when the runner is to stop.
+async fn pause(time: Duration, stop: &Stop) -> Result<(), Idle> {
+    tokio::select! {
+        () = tokio::time::sleep(time) => Ok(()),
+        () = stop.cancelled() => Err(Idle::Ended(RunnerOutcome::NoJob)),
+    }
+}
+
+/// `hh:mm:ss`, with a day's part before a dot perhaps, and a fraction.
+fn parse_span(text: &str) -> Option<Duration> {
+    let (days, clock) = match text.split_once('.') {
+        Some((days, clock)) if clock.contains(':') => (days.parse::<u64>().ok()?, clock),
+        _ => (0, text),
+    };
+    let mut parts = clock.split(':');
+    let mut part = || parts.next()?.split('.').next()?.parse::<u64>().ok();
+    let (hours, minutes, seconds) = (part()?, part()?, part()?);
+    let total = days.checked_mul(24)?.checked_add(hours)?.checked_mul(60)?.checked_add(minutes)?;
+    Some(Duration::from_secs(total.checked_mul(60)?.checked_add(seconds)?))
+}
+
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "X64",
+        "x86" => "X86",
+        "aarch64" => "ARM64",
+        "arm" => "ARM",
+        other => other,
+    }
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_read() {
+        assert_eq!(parse_span("00:05:00"), Some(Duration::from_secs(300)));
+        assert_eq!(parse_span("1.01:00:01.5"), Some(Duration::from_secs(25 * 3600 + 1)));
+        for bad in ["", "5", "a:b:c", "1:2", "99999999999999999999:0:0"] {
+            assert_eq!(parse_span(bad), None, "{bad}");
+        }
+    }
+}

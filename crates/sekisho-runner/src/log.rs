@@ -1,0 +1,197 @@
+//! The job's log: every line masked, stamped, and sent to three places.
+//!
+//! ```text
+//! line ─ mask ─ stamp ─┬─▶ output (the process' stdout): nothing is lost, backpressure
+//!                      ├─▶ spool file of the step ─▶ results service: nothing is lost
+//!                      └─▶ live feed: bounded, what does not fit is dropped and counted
+//! ```
+//!
+//! This is the only way out for text of a job: nothing else writes a line anywhere.
+
+mod feed;
+mod lines;
+mod output;
+
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use fs_err::File;
+use uuid::Uuid;
+
+use crate::clock;
+use crate::mask::Masker;
+
+pub(crate) use feed::{Feed, FeedEnd};
+pub(crate) use lines::{Line, LineBuffer};
+pub(crate) use output::Output;
+
+/// Bytes that may wait before they are handed to the output's thread.
+const PENDING_LEN: usize = 64 * 1024;
+
+/// The log of one job.
+pub(crate) struct Log {
+    masker: Masker,
+    output: Output,
+    feed: Option<Feed>,
+    folder: PathBuf,
+    step: Option<Spool>,
+    pending: Vec<u8>,
+    /// Lines of the current step that the feed has not got yet.
+    fresh: Vec<String>,
+    muted: bool,
+}
+
+/// The log of one step, complete.
+#[derive(Clone, Debug)]
+pub(crate) struct StepLog {
+    pub(crate) step: Uuid,
+    pub(crate) path: PathBuf,
+    pub(crate) lines: i64,
+}
+
+struct Spool {
+    step: Uuid,
+    path: PathBuf,
+    file: BufWriter<File>,
+    lines: i64,
+}
+
+impl Log {
+    /// A log whose spool files go into `folder`.
+    pub(crate) fn new(masker: Masker, output: Output, feed: Option<Feed>, folder: &Path) -> Self {
+        let folder = folder.to_owned();
+        Self {
+            masker,
+            output,
+            feed,
+            folder,
+            step: None,
+            pending: Vec::new(),
+            fresh: Vec::new(),
+            muted: false,
+        }
+    }
+
+    /// What is masked.
+    pub(crate) fn masker(&self) -> &Masker {
+        &self.masker
+    }
+
+    /// To mask more.
+    pub(crate) fn masker_mut(&mut self) -> &mut Masker {
+        &mut self.masker
+    }
+
+    /// A secret cannot be masked: no text is let through any more.
+    pub(crate) fn mute(&mut self) {
+        self.muted = true;
+    }
+
+    /// Text with its secrets replaced.
+    pub(crate) fn mask(&self, text: &str) -> String {
+        if self.muted {
+            return crate::mask::MASK.to_owned();
+        }
+        self.masker.mask(text).into_owned()
+    }
+
+    /// Lines from now on belong to this step.
+    pub(crate) fn begin_step(&mut self, step: Uuid) -> anyhow::Result<()> {
+        let path = self.folder.join(format!("{step}.log"));
+        let file = File::create(&path).context("creating the spool file of a step's log")?;
+        self.step =
+            Some(Spool { step, path, file: BufWriter::with_capacity(PENDING_LEN, file), lines: 0 });
+        Ok(())
+    }
+
+    /// The step is over; `None` when it wrote nothing.
+    pub(crate) async fn end_step(&mut self) -> anyhow::Result<Option<StepLog>> {
+        self.flush().await;
+        let Some(mut spool) = self.step.take() else { return Ok(None) };
+        spool.file.flush().context("writing a step's log")?;
+        if spool.lines == 0 {
+            return Ok(None);
+        }
+        Ok(Some(StepLog { step: spool.step, path: spool.path, lines: spool.lines }))
+    }
+
+    /// Writes text, which may have several lines.
+    pub(crate) fn write(&mut self, text: &str) {
+        let masked = self.mask(text);
+        let stamp = clock::stamp(clock::now());
+        for line in masked.split('\n') {
+            let line = line.strip_suffix('\r').unwrap_or(line);
+            self.write_masked(&stamp, line);
+        }
+    }
+
+    /// `##[error]…`
+    pub(crate) fn error(&mut self, text: &str) {
+        self.write(&format!("##[error]{text}"));
+    }
+
+    /// `##[warning]…`
+    pub(crate) fn warning(&mut self, text: &str) {
+        self.write(&format!("##[warning]{text}"));
+    }
+
+    fn write_masked(&mut self, stamp: &str, line: &str) {
+        let mut whole = String::with_capacity(stamp.len() + line.len() + 2);
+        whole.push_str(stamp);
+        whole.push(' ');
+        whole.push_str(line);
+        whole.push('\n');
+        self.pending.extend_from_slice(whole.as_bytes());
+        if let Some(spool) = &mut self.step {
+            // A full disk shows when the step ends; the output has the line all the same.
+            if let Err(error) = spool.file.write_all(whole.as_bytes()) {
+                tracing::warn!(%error, "a line is missing from a step's log file");
+            }
+            spool.lines += 1;
+            if self.feed.is_some() {
+                whole.pop();
+                self.fresh.push(whole);
+                if self.fresh.len() >= sekisho_github::wire::feed::MAX_LINES {
+                    self.feed();
+                }
+            }
+        }
+    }
+
+    /// Whether enough waits that [`Self::flush`] should be called before more is written.
+    pub(crate) fn is_full(&self) -> bool {
+        self.pending.len() >= PENDING_LEN
+    }
+
+    /// Hands everything on; waits while the output's reader is slow.
+    pub(crate) async fn flush(&mut self) {
+        self.feed();
+        if !self.pending.is_empty() {
+            self.output.write(std::mem::take(&mut self.pending)).await;
+        }
+    }
+
+    fn feed(&mut self) {
+        if self.fresh.is_empty() {
+            return;
+        }
+        let lines = std::mem::take(&mut self.fresh);
+        if let (Some(feed), Some(spool)) = (&mut self.feed, &self.step) {
+            let after = u64::try_from(spool.lines).unwrap_or(0);
+            let start = after + 1 - lines.len() as u64;
+            feed.send(spool.step, start, lines);
+        }
+    }
+
+    /// Ends all three places; what the feed lost is in the answer.
+    pub(crate) async fn close(mut self) -> Option<FeedEnd> {
+        self.flush().await;
+        let end = match self.feed.take() {
+            Some(feed) => Some(feed.close().await),
+            None => None,
+        };
+        self.output.close().await;
+        end
+    }
+}

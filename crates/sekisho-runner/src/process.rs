@@ -1,0 +1,110 @@
+//! A process that is nothing but a runner: environment, signals, parent.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use rustix::process::{DumpableBehavior, Signal};
+use secrecy::SecretString;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{KillGrace, Options, RunnerOutcome, Stop, run as run_one};
+
+/// The variable that carries the JIT configuration.
+pub const JITCONFIG: &str = "ACTIONS_RUNNER_INPUT_JITCONFIG";
+/// Variables that are the runner's and not for steps to see.
+const INPUT_PREFIX: &str = "ACTIONS_RUNNER_INPUT_";
+/// Set by a scheduler that wants its runners to end when it does.
+pub const TRACKING: &str = "SEKISHO_RUNNER_TRACKING";
+
+/// Runs this process as a runner, in `root`.
+///
+/// The JIT configuration is `jit`, or else the variable [`JITCONFIG`]. SIGTERM and SIGINT cancel
+/// the job, a second one leaves it no time. Other processes of the same user can read neither
+/// memory nor first environment of this one from here on (root can). If [`TRACKING`] is set, the
+/// death of the parent is a SIGTERM.
+///
+/// # Errors
+/// As [`crate::run`]; and when there is no configuration, or the parent is dead already.
+pub async fn run(
+    jit: Option<SecretString>,
+    root: PathBuf,
+    version: String,
+) -> anyhow::Result<RunnerOutcome> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .context("closing the process to others")?;
+    let (environment, from_env) = environment(std::env::vars_os());
+    if environment.iter().any(|(name, _)| name == TRACKING) {
+        end_with_parent()?;
+    }
+    let jit = jit.or(from_env).with_context(|| {
+        format!("no JIT configuration: pass `--jitconfig` or set `{JITCONFIG}`")
+    })?;
+    let stop = Stop::new();
+    stop_on_signals(stop.clone())?;
+    let output = Box::new(std::io::stdout());
+    let grace = KillGrace::default();
+    run_one(jit, Options { root, version, environment, output, stop, grace }).await
+}
+
+/// The environment for steps, and the JIT configuration that was in it.
+fn environment(
+    all: impl Iterator<Item = (OsString, OsString)>,
+) -> (Vec<(OsString, OsString)>, Option<SecretString>) {
+    let mut jit = None;
+    let mut kept = Vec::new();
+    for (name, value) in all {
+        if name == JITCONFIG {
+            jit = value.into_string().ok().filter(|text| !text.is_empty()).map(SecretString::from);
+        } else if !name.to_string_lossy().starts_with(INPUT_PREFIX) {
+            kept.push((name, value));
+        }
+    }
+    (kept, jit)
+}
+
+/// Asks for a SIGTERM when the parent dies. The parent may have died just before that.
+fn end_with_parent() -> anyhow::Result<()> {
+    let before = rustix::process::getppid();
+    rustix::process::set_parent_process_death_signal(Some(Signal::TERM))
+        .context("asking for a signal when the parent dies")?;
+    let after = rustix::process::getppid();
+    anyhow::ensure!(
+        before == after && after.is_some_and(|parent| !parent.is_init()),
+        "the process that started this runner is dead"
+    );
+    Ok(())
+}
+
+/// The first signal cancels the job, the second leaves it no time.
+fn stop_on_signals(stop: Stop) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    // It ends with the process: there is nothing to wait for.
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            stop.cancel();
+        }
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    #[test]
+    fn steps_do_not_see_the_configuration() {
+        let all = [(JITCONFIG, "blob"), ("ACTIONS_RUNNER_INPUT_TOKEN", "t"), ("PATH", "/bin")];
+        let all = all.iter().map(|(k, v)| (OsString::from(k), OsString::from(v)));
+        let (environment, jit) = environment(all);
+        assert_eq!(environment, [(OsString::from("PATH"), OsString::from("/bin"))]);
+        assert_eq!(jit.unwrap().expose_secret(), "blob");
+    }
+}

@@ -1,0 +1,155 @@
+//! Steps in one shape, whether they come with the job or from a composite action.
+
+use sekisho_github::wire::context::Token;
+use sekisho_github::wire::job::{ReferenceType, Step};
+use sekisho_workflow::token::TokenKind;
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// `run:`; its inputs are `script`, `shell`, `workingDirectory`.
+    Script,
+    /// `uses: actions/checkout@…`.
+    Checkout,
+    /// `uses: ./path`.
+    Local { path: String },
+}
+
+/// A step.
+#[derive(Clone, Debug)]
+pub(crate) struct StepSpec {
+    /// In the `steps` context; generated names start with `__`.
+    pub(crate) context_name: String,
+    /// `name:`.
+    pub(crate) display: Option<Token>,
+    /// What is shown without `name:`, if it needs no evaluation.
+    pub(crate) default_name: String,
+    pub(crate) condition: String,
+    pub(crate) work: Work,
+    pub(crate) inputs: Token,
+    pub(crate) environment: Option<Token>,
+    pub(crate) continue_on_error: Option<Token>,
+    pub(crate) timeout: Option<Token>,
+    /// Defaults of job and workflow do not apply.
+    pub(crate) in_action: bool,
+}
+
+/// Why a step cannot run here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SpecError {
+    #[error(
+        "Action `{name}` is not supported by this runner. It runs `run` steps, `actions/checkout`, \
+         and composite actions of the repository itself (`uses: ./path`)"
+    )]
+    RemoteAction { name: String },
+    #[error(
+        "Container steps are not supported by this runner: `{image}`. Use `run` steps, or build \
+         with `sekisho build`"
+    )]
+    Container { image: String },
+    #[error("Background steps are not supported by this runner: `{name}`")]
+    Background { name: String },
+    #[error("A step without `run` and `uses`: `{name}`")]
+    Nothing { name: String },
+}
+
+impl StepSpec {
+    /// A step of the job message.
+    pub(crate) fn from_wire(step: &Step) -> Result<Self, SpecError> {
+        let name = || step.context_name.clone().or_else(|| step.name.clone()).unwrap_or_default();
+        if step.background || !step.kind.eq_ignore_ascii_case("action") {
+            return Err(SpecError::Background { name: name() });
+        }
+        let reference = &step.reference;
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let inputs = step.inputs.clone().unwrap_or_default();
+        let (work, default_name) = match reference.kind {
+            ReferenceType::Script => (Work::Script, script_name(inputs.get("script"))),
+            ReferenceType::ContainerRegistry => {
+                return Err(SpecError::Container { image: text(&reference.image) });
+            }
+            ReferenceType::Repository => {
+                let is_self = reference.repository_type.as_deref();
+                if is_self.is_some_and(|kind| kind.eq_ignore_ascii_case("self")) {
+                    uses(&text(&reference.path))?
+                } else {
+                    let path = reference.path.as_deref().filter(|path| !path.is_empty());
+                    let path = path.map(|path| format!("/{path}")).unwrap_or_default();
+                    let name = text(&reference.name);
+                    uses(&format!("{name}{path}@{}", text(&reference.git_ref)))?
+                }
+            }
+        };
+        Ok(Self {
+            context_name: name(),
+            display: step.display_name_token.clone().filter(|token| !token.is_null()),
+            default_name,
+            condition: step.condition.clone().unwrap_or_default(),
+            work,
+            inputs,
+            environment: step.environment.clone().filter(|token| !token.is_null()),
+            continue_on_error: step.continue_on_error.clone().filter(|token| !token.is_null()),
+            timeout: step.timeout_in_minutes.clone().filter(|token| !token.is_null()),
+            in_action: false,
+        })
+    }
+
+    /// `run` or the action's kind, for the service.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.work {
+            Work::Script => "run",
+            Work::Checkout | Work::Local { .. } => "repository",
+        }
+    }
+}
+
+/// What `uses:` means, and how the step is called.
+pub(crate) fn uses(text: &str) -> Result<(Work, String), SpecError> {
+    let name = format!("Run {text}");
+    if let Some(image) = text.strip_prefix("docker://") {
+        return Err(SpecError::Container { image: image.to_owned() });
+    }
+    if text == "." || text.starts_with("./") {
+        return Ok((Work::Local { path: text.to_owned() }, name));
+    }
+    let action = text.split_once('@').map_or(text, |(action, _)| action);
+    if action.eq_ignore_ascii_case("actions/checkout") {
+        return Ok((Work::Checkout, name));
+    }
+    Err(SpecError::RemoteAction { name: text.to_owned() })
+}
+
+/// `Run <first line of the script>`, as far as it is known without evaluating.
+pub(crate) fn script_name(script: Option<&Token>) -> String {
+    let text = match script.map(|token| &token.kind) {
+        Some(TokenKind::String(text)) => text.as_str(),
+        _ => "",
+    };
+    let line = text.trim_start().lines().next().unwrap_or_default().trim_end();
+    if line.is_empty() { "Run script".to_owned() } else { format!("Run {line}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_we_can_run_is_taken() {
+        let local = Work::Local { path: "./a".to_owned() };
+        assert_eq!(uses("./a"), Ok((local, "Run ./a".to_owned())));
+        let checkout = "Run Actions/Checkout@v4".to_owned();
+        assert_eq!(uses("Actions/Checkout@v4"), Ok((Work::Checkout, checkout)));
+        let error = uses("acme/setup@v1").unwrap_err().to_string();
+        assert!(error.contains("`acme/setup@v1` is not supported"), "{error}");
+        assert!(uses("actions/checkout/sub@v4").is_err());
+        assert!(uses("docker://alpine").is_err());
+    }
+
+    #[test]
+    fn a_script_is_called_by_its_first_line() {
+        let name = |text: &str| script_name(Some(&Token::string(text)));
+        assert_eq!(name("\n  make test \nx"), "Run make test");
+        assert_eq!(name(" "), "Run script");
+        assert_eq!(script_name(None), "Run script");
+    }
+}
