@@ -38,11 +38,9 @@ impl Expr {
         found
     }
 
-    /// Whether it has a `.*` or `[*]`.
-    pub fn has_wildcard(&self) -> bool {
-        let mut found = false;
-        self.root.visit(&mut |node| found |= matches!(node.kind, Kind::Wildcard { .. }));
-        found
+    /// The text, if the expression is nothing but a string literal.
+    pub fn as_text(&self) -> Option<&str> {
+        if let Kind::Literal(Value::String(text)) = &self.root.kind { Some(text) } else { None }
     }
 
     /// Every property path that starts at context `context` and whose names are literal, as far

@@ -115,6 +115,9 @@ const KEYS: [&str; 11] = [
     "timeout-minutes",
 ];
 
+/// Characters of an action's name that its steps' names keep.
+const MAX_GENERATED_CHARS: usize = 96;
+
 /// Steps in the background: known to GitHub, not to this plane.
 const UNSUPPORTED: [&str; 5] = ["background", "wait", "wait-all", "cancel", "parallel"];
 
@@ -263,14 +266,13 @@ impl ActionReference {
     }
 
     fn generated_name(&self) -> String {
-        match self {
-            Self::Repository { name, .. } => {
-                let legal = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
-                format!("__{}", name.chars().map(legal).collect::<String>())
-            }
-            Self::Local { .. } => "__self".to_owned(),
-            Self::Docker { .. } => "__docker".to_owned(),
-        }
+        let source = match self {
+            Self::Repository { name, .. } => name,
+            Self::Docker { image } => image,
+            Self::Local { .. } => return "__self".to_owned(),
+        };
+        let legal = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+        format!("__{}", source.chars().take(MAX_GENERATED_CHARS).map(legal).collect::<String>())
     }
 }
 

@@ -156,7 +156,7 @@ fn everything_a_file_may_say() {
     let want = [
         "__actions_checkout",
         "__self",
-        "__docker",
+        "__alpine_3",
         "__org_repo",
         "meta",
         "__run",

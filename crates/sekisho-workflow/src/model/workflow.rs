@@ -8,8 +8,17 @@ use crate::expr;
 use crate::yaml::{self, Node, NodeValue};
 
 /// What the top level may say.
-const KEYS: [&str; 8] =
-    ["name", "run-name", "on", "permissions", "env", "defaults", "concurrency", "jobs"];
+const KEYS: [&str; 9] = [
+    "name",
+    "description",
+    "run-name",
+    "on",
+    "permissions",
+    "env",
+    "defaults",
+    "concurrency",
+    "jobs",
+];
 
 /// Reads and checks one workflow file.
 ///
@@ -36,6 +45,8 @@ impl Reader {
     fn workflow(&mut self, path: &str, root: &Node) -> Option<Workflow> {
         let fields = self.fields(root, "workflow", &KEYS)?;
         let name = fields.get("name").and_then(|node| self.text(node, "name"));
+        // For people who read the file; nothing shows it.
+        fields.get("description").and_then(|node| self.text(node, "description"));
         let run_name =
             fields.get("run-name").and_then(|n| self.nonempty(n, "run-name", &scopes::WORKFLOW));
         let on = match fields.get("on") {

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::{Token, TokenKind};
 use crate::diagnostic::{MAX_DIAGNOSTICS, Position};
-use crate::expr::{ExprError, Scope};
+use crate::expr::{self, ExprError, Scope};
 use crate::yaml::{Node, NodeValue, Style};
 
 const OPEN: &str = "${{";
@@ -149,6 +149,12 @@ fn scalar(
         }
     }
     if let [Part::Expression { text, .. }] = parts.as_slice() {
+        // `${{ '…' }}` is how text that holds `${{` itself is written.
+        if let Ok(expr) = expr::parse(text.trim())
+            && let Some(literal) = expr.as_text()
+        {
+            return TokenKind::String(literal.to_owned());
+        }
         return TokenKind::Expression(text.trim().to_owned());
     }
     let folded = fold(&parts);

@@ -24,13 +24,16 @@ fn text_with_expressions_becomes_one_expression() {
         ("a${{ github.ref }}", "format('a{0}', github.ref)"),
         ("${{ 1 }}${{ 2 }}", "format('{0}{1}', 1, 2)"),
         ("it's {x} ${{ 1 }} }{", "format('it''s {{x}} {0} }}{{', 1)"),
-        ("${{ '}}' }}", "'}}'"),
         ("${{ 'it''s }}' }}!", "format('{0}!', 'it''s }}')"),
         ("${{ 1 }} }}", "format('{0} }}}}', 1)"),
         (" ${{ 1 }} ", "format(' {0} ', 1)"),
     ] {
         let token = from_text(text, Some(&SCOPE)).expect(text);
         assert_eq!(token.kind, TokenKind::Expression(want.into()), "{text}");
+    }
+    for (text, want) in [("${{ '}}' }}", "}}"), ("${{ 'it''s ${{ x }}' }}", "it's ${{ x }}")] {
+        let token = from_text(text, Some(&SCOPE)).expect(text);
+        assert_eq!(token.kind, TokenKind::String(want.into()), "{text}");
     }
     for text in ["plain", "$ {{ x }}", "{{ x }}", "$x }}", ""] {
         assert_eq!(from_text(text, None).expect(text).kind, TokenKind::String(text.into()));

@@ -204,7 +204,7 @@ impl<'a> Reader<'a> {
         let value = match tag {
             None if style == ScalarStyle::Plain => scalar::resolve(text),
             None => NodeValue::String(text.to_owned()),
-            Some(tag) => tagged(text, tag).ok_or_else(|| unsupported_tag(tag, at))?,
+            Some(tag) => tagged(text, style, tag).ok_or_else(|| unsupported_tag(tag, at))?,
         };
         Ok(Node { value, at, style: self.style(text, style, span) })
     }
@@ -241,33 +241,42 @@ fn height(node: &Node) -> usize {
 }
 
 fn unsupported_tag(tag: &Tag, at: Position) -> YamlError {
-    YamlError::new(at, format!("the tag `{tag}` is not part of the workflow syntax"))
+    let name = standard(tag).map_or_else(|| tag.to_string(), |kind| format!("!!{kind}"));
+    YamlError::new(at, format!("the tag `{name}` does not fit its value or the workflow syntax"))
+}
+
+/// The name of a standard tag, written `!!str` or `!<tag:yaml.org,2002:str>`.
+fn standard(tag: &Tag) -> Option<&str> {
+    if tag.is_yaml_core_schema() {
+        return Some(&tag.suffix);
+    }
+    tag.handle.is_empty().then(|| tag.suffix.strip_prefix("tag:yaml.org,2002:")).flatten()
 }
 
 fn check_tag(tag: Option<&Tag>, kind: &str, at: Position) -> Result<(), YamlError> {
     match tag {
-        Some(tag) if !(tag.is_yaml_core_schema() && tag.suffix == kind) => {
-            Err(unsupported_tag(tag, at))
-        }
+        Some(tag) if standard(tag) != Some(kind) => Err(unsupported_tag(tag, at)),
         _ => Ok(()),
     }
 }
 
 /// A scalar with a standard tag; `None` when the tag is another, or the text does not fit it.
-fn tagged(text: &str, tag: &Tag) -> Option<NodeValue> {
+fn tagged(text: &str, style: ScalarStyle, tag: &Tag) -> Option<NodeValue> {
     // `!` alone means: text, whatever it looks like.
     if tag.handle.is_empty() && tag.suffix == "!" {
         return Some(NodeValue::String(text.to_owned()));
     }
-    if !tag.is_yaml_core_schema() {
-        return None;
+    let kind = standard(tag)?;
+    if kind == "str" {
+        return Some(NodeValue::String(text.to_owned()));
     }
     let value = scalar::resolve(text);
-    match (tag.suffix.as_str(), value) {
-        ("str", _) => Some(NodeValue::String(text.to_owned())),
-        ("null", value @ NodeValue::Null)
-        | ("bool", value @ NodeValue::Bool(_))
-        | ("int" | "float", value @ NodeValue::Number(_)) => Some(value),
-        _ => None,
-    }
+    let fits = matches!(
+        (kind, &value),
+        ("null", NodeValue::Null)
+            | ("bool", NodeValue::Bool(_))
+            | ("int" | "float", NodeValue::Number(_))
+    );
+    // What is quoted is text, and no tag but `str` fits it.
+    (fits && style == ScalarStyle::Plain).then_some(value)
 }

@@ -66,6 +66,8 @@ fn core_scalars() {
         ("! 12", text("12")),
         ("!!int 12", NodeValue::Number(12.0)),
         ("!!bool true", NodeValue::Bool(true)),
+        ("!<tag:yaml.org,2002:str> 1", text("1")),
+        ("!<tag:yaml.org,2002:null> ~", NodeValue::Null),
     ] {
         assert_eq!(value_of(source), want, "{source:?}");
     }
@@ -111,13 +113,9 @@ fn what_is_no_workflow_yaml() {
     fails("a: 1\nb: 2\na: 3\n", 3, 1, "`a` is already defined");
     fails("a:\n  <<: b\n", 2, 3, "merge keys (`<<`) are not part of the workflow syntax");
     fails("a: 1\n---\nb: 2\n", 3, 1, "a file holds one YAML document; this begins a second one");
-    fails("a: !foo 1", 1, 4, "the tag `!foo` is not part of the workflow syntax");
-    fails(
-        "a: !!int x",
-        1,
-        4,
-        "the tag `tag:yaml.org,2002:!int` is not part of the workflow syntax",
-    );
+    fails("a: !foo 1", 1, 4, "the tag `!foo` does not fit its value or the workflow syntax");
+    fails("a: !!int x", 1, 4, "the tag `!!int` does not fit its value or the workflow syntax");
+    fails("a: !!int '1'", 1, 4, "the tag `!!int` does not fit its value or the workflow syntax");
     fails("[1]: 2", 1, 1, "a key must be text");
     fails("a: &x [*x]", 1, 8, "an alias may not refer to a value that contains it");
     fails("a: b: c", 1, 5, "invalid YAML: mapping values are not allowed in this context");
