@@ -1,7 +1,8 @@
 //! GitHub's expression language: the text between `${{` and `}}`.
 //!
-//! Three steps, each its own function: [`parse`] text to an [`Expr`], [`Expr::check`] that it
-//! names only what exists where it stands, [`evaluate`] it against [`Contexts`].
+//! Two steps, each its own function: [`parse`] text to an [`Expr`], [`evaluate`] it against
+//! [`Contexts`]. [`Scope::parse`] parses what stands at a known place, and refuses a name that
+//! does not exist there.
 //!
 //! The rules are those of the official runner (C#), not of the TypeScript editor support, where
 //! the two differ: numbers print with 15 significant digits.
