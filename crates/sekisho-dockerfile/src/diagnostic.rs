@@ -6,6 +6,9 @@ use sekisho_types::Hint;
 
 use crate::ast::Span;
 
+/// Longest line that is shown, in bytes: generated files have lines that nobody wants to see.
+const SOURCE_LINE_BYTES_MAX: usize = 400;
+
 /// A mistake in a Dockerfile.
 ///
 /// Its display form is
@@ -29,7 +32,7 @@ pub struct Diagnostic {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
-    /// The line in question, as it stands in the file.
+    /// The line in question, as it stands in the file; empty when it is very long.
     pub source_line: String,
 }
 
@@ -37,6 +40,7 @@ impl Diagnostic {
     /// A mistake at the start of `span` in `text`, the whole file.
     pub fn new(file: &str, text: &str, span: Span, message: impl Into<String>) -> Self {
         let line = text.lines().nth(span.line.saturating_sub(1) as usize).unwrap_or_default();
+        let line = if line.len() > SOURCE_LINE_BYTES_MAX { "" } else { line };
         Self {
             file: file.to_owned(),
             line: span.line,

@@ -228,21 +228,22 @@ impl<'a> Expander<'a> {
         }
     }
 
-    /// A name, one digit, or one special parameter of a shell, which is never set.
+    /// A name, or a positional or special parameter of a shell, which is never set.
     fn name(&mut self) -> String {
         let mut name = String::new();
-        while let Some(character) = self.rest.peek().copied() {
-            let first = name.is_empty();
-            if first && (character.is_ascii_digit() || "@*#?-$!".contains(character)) {
-                name.push(character);
-                self.rest.next();
-                break;
-            }
-            if character != '_' && !character.is_ascii_alphanumeric() {
-                break;
-            }
-            name.push(character);
+        let Some(first) = self.rest.peek().copied() else { return name };
+        if "@*#?-$!".contains(first) {
             self.rest.next();
+            name.push(first);
+            return name;
+        }
+        let positional = first.is_ascii_digit();
+        let fits = |c: &char| match positional {
+            true => c.is_ascii_digit(),
+            false => *c == '_' || c.is_ascii_alphanumeric(),
+        };
+        while let Some(character) = self.rest.next_if(fits) {
+            name.push(character);
         }
         name
     }

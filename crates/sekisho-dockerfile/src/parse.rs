@@ -35,6 +35,9 @@ pub const MAX_DOCKERFILE_BYTES: usize = 4 * 1024 * 1024;
 /// After so many mistakes the rest would only tire the reader.
 const MISTAKES_MAX: usize = 20;
 
+/// The same for warnings.
+const WARNINGS_MAX: usize = 100;
+
 /// All instructions, for suggestions.
 const INSTRUCTIONS: [&str; 18] = [
     "ADD",
@@ -177,7 +180,8 @@ impl<'a> Reader<'a> {
             let mistake = self.at(line.span(fail.offset), fail.message);
             self.mistakes.push(Diagnostic { hint: fail.hint, ..mistake });
         }
-        for fail in warnings {
+        let room = WARNINGS_MAX.saturating_sub(self.warnings.len());
+        for fail in warnings.into_iter().take(room) {
             let warning = self.at(line.span(fail.offset), fail.message);
             self.warnings.push(Diagnostic { hint: fail.hint, ..warning });
         }

@@ -28,7 +28,7 @@ mod tests;
 pub use decompress::{BudgetExceeded, Compression, Decoder, decompress};
 pub use entry::{Entry, EntryKind, OPAQUE_MARKER, WHITEOUT_PREFIX, Whiteout, opaque, whiteout};
 pub use path::{PathProblem, display_path, normalise};
-pub use read::{AbsolutePaths, AfterEnd, Limits, ReadError, Summary, read, walk};
+pub use read::{AbsolutePaths, AfterEnd, EndMark, Limits, ReadError, Summary, read, walk};
 pub use write::{WriteError, Writer};
 
 /// The unit of a tar archive, in bytes.

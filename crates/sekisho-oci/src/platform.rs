@@ -61,6 +61,9 @@ impl Platform {
         if self.os != host.os || self.architecture != host.architecture {
             return None;
         }
+        if self.variant == host.variant {
+            return Some(0);
+        }
         let have = self.variant_level()?;
         let want = host.variant_level()?;
         let lower_runs = matches!(host.architecture.as_str(), "arm" | "amd64");
@@ -159,6 +162,8 @@ mod tests {
         rank("linux/arm64", "linux/arm64/v8", Some(0));
         rank("linux/arm/v6", "linux/arm", Some(1));
         rank("linux/arm/v7", "linux/arm/v6", None);
+        rank("linux/riscv64/rva23", "linux/riscv64/rva23", Some(0));
+        rank("linux/riscv64/rva23", "linux/riscv64", None);
         rank("windows/amd64", "linux/amd64", None);
         rank("unknown/unknown", "linux/amd64", None);
     }

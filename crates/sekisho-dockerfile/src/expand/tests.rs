@@ -35,7 +35,7 @@ fn plain_and_quoted() {
     check(r"'\'", r"\");
     check(r"a\", "a");
     check(r"\a\ b", "a b");
-    check("$ $$ $. $2x", "$  $. twox");
+    check("$ $$ $. $2x $25x ${25:-w}", "$  $. twox x w");
     check("${quote}", "a\"b'c\\d$v");
     check("é$v☃", "évalue☃");
     assert_eq!(expand("`$v \\$v", '`', &lookup), Ok("$v \\value".to_owned()));

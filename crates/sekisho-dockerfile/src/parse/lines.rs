@@ -25,7 +25,8 @@ struct Segment {
 impl Line {
     /// Where the byte at `offset` of the text stands in the file.
     pub(super) fn span(&self, offset: usize) -> Span {
-        let segment = self.segments.iter().rev().find(|segment| segment.start <= offset);
+        let after = self.segments.partition_point(|segment| segment.start <= offset);
+        let segment = after.checked_sub(1).and_then(|at| self.segments.get(at));
         let Some(Segment { start, line, column }) = segment else { return Span::default() };
         let before = self.text.get(*start..offset).unwrap_or_default().chars().count();
         let column = column + u32::try_from(before).unwrap_or(u32::MAX - column);
@@ -40,6 +41,9 @@ pub(super) struct LineError {
     pub(super) message: String,
     pub(super) hint: Option<String>,
 }
+
+/// After so many blank lines in instructions the author knows.
+const BLANKS_MAX: usize = 10;
 
 /// Walks over the lines of a file.
 #[derive(Debug)]
@@ -100,10 +104,10 @@ impl<'a> Lines<'a> {
         while more {
             let Some(raw) = self.lines.get(self.at).copied() else { break };
             let trimmed = raw.trim_start();
-            if trimmed.is_empty() {
+            if trimmed.is_empty() && self.blanks.len() < BLANKS_MAX {
                 let number = self.number();
                 self.blanks.push(Span { line: number, column: 1, end_line: number });
-            } else if !trimmed.starts_with('#') {
+            } else if !trimmed.is_empty() && !trimmed.starts_with('#') {
                 let (piece, goes_on) = self.split_continuation(raw);
                 let start = line.text.len();
                 line.segments.push(Segment { start, line: self.number(), column: 1 });

@@ -25,6 +25,8 @@ pub struct Limits {
     pub absolute_paths: AbsolutePaths,
     /// What to do with bytes after the end of the archive. Default: [`AfterEnd::Ignore`].
     pub after_end: AfterEnd,
+    /// Whether the two zero blocks at the end must be there. Default: they must.
+    pub end_mark: EndMark,
 }
 
 impl Default for Limits {
@@ -36,6 +38,7 @@ impl Default for Limits {
             total_bytes: 64 * 1024 * 1024 * 1024,
             absolute_paths: AbsolutePaths::Reject,
             after_end: AfterEnd::Ignore,
+            end_mark: EndMark::Required,
         }
     }
 }
@@ -58,6 +61,16 @@ pub enum AfterEnd {
     Continue,
 }
 
+/// Whether an archive may end without its end mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndMark {
+    /// [`ReadError::Truncated`] without: an archive that was cut between two entries is seen.
+    Required,
+    /// The input may also end after an entry, as container runtimes allow. For input whose digest
+    /// says that it is whole.
+    Optional,
+}
+
 /// What was in a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
@@ -77,7 +90,7 @@ pub enum ReadError {
     /// The input failed, or does not decompress.
     #[error("layer cannot be read")]
     Io(#[source] io::Error),
-    /// The input ends in the middle of an entry, or without the two zero blocks.
+    /// The input ends in the middle of an entry, or without the two zero blocks where they are required.
     #[error("layer ends early, at byte {offset}")]
     Truncated {
         /// Where, in decompressed bytes.
@@ -204,7 +217,12 @@ fn next_header(
     trailing_bytes: &mut u64,
 ) -> Result<Option<[u8; BLOCK]>, ReadError> {
     let start = source.offset;
-    let block = source.block()?.ok_or(ReadError::Truncated { offset: start })?;
+    let Some(block) = source.block()? else {
+        return match limits.end_mark {
+            EndMark::Optional => Ok(None),
+            EndMark::Required => Err(ReadError::Truncated { offset: start }),
+        };
+    };
     if block != [0; BLOCK] {
         return Ok(Some(block));
     }

