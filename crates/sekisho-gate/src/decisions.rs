@@ -10,15 +10,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fs_err as fs;
 use jiff::Timestamp;
-use sekisho_policy::{Identity, Reason, Verdict};
+use sekisho_policy::{Identity, Verdict};
 use sekisho_store::write_atomic;
 use sekisho_types::{Digest, RepositoryName, Severity, Tag};
 use serde::{Deserialize, Serialize};
 
-use crate::inspector::DataAge;
-
-/// Most findings that a reason keeps in its record; the summary counts all.
-pub(crate) const MAX_RECORDED_FINDINGS: usize = 50;
+/// Most findings that a reason keeps in its record, worst first; the summary counts all.
+const MAX_RECORDED_FINDINGS: usize = 1000;
 
 /// Most decisions in one answer, the latest ones.
 const MAX_LISTED: usize = 1000;
@@ -42,35 +40,31 @@ pub struct Decision {
     pub digest: Digest,
     /// Of the manifest.
     pub media_type: String,
-    /// The answer.
-    pub verdict: sekisho_policy::Decision,
-    /// The rules that spoke; at most 50 findings each, worst first.
-    pub reasons: Vec<Reason>,
-    /// The same in sentences, as the client was told.
-    pub messages: Vec<String>,
-    /// What was found.
+    /// The answer, with every rule that spoke; at most 1000 findings each, worst first.
+    pub verdict: Verdict,
+    /// How many packages were found.
+    pub packages: usize,
+    /// What else was found.
     pub summary: Summary,
     /// Of the policies.
     pub policy: Digest,
     /// The inspector's version.
     pub inspector: String,
-    /// The advisory data.
-    pub data: DataAge,
+    /// How many advisories it was judged by.
+    pub advisories: usize,
+    /// When the youngest of them was changed.
+    pub newest_advisory: Option<Timestamp>,
 }
 
 /// What was found in an image, in numbers; for an index, in all its images.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
-    /// The system, of the first image that has one.
-    pub os: Option<String>,
     /// How many images the manifest holds.
     pub images: usize,
     /// How many layers.
     pub layers: usize,
     /// Of all layers, as pushed.
     pub size_bytes: u64,
-    /// How many packages.
-    pub packages: usize,
     /// How many findings, by severity.
     pub findings: BTreeMap<Severity, usize>,
     /// How much could not be judged.
@@ -93,10 +87,12 @@ pub(crate) struct Draft {
     pub(crate) digest: Digest,
     pub(crate) media_type: String,
     pub(crate) verdict: Verdict,
+    pub(crate) packages: usize,
     pub(crate) summary: Summary,
     pub(crate) policy: Digest,
     pub(crate) inspector: String,
-    pub(crate) data: DataAge,
+    pub(crate) advisories: usize,
+    pub(crate) newest_advisory: Option<Timestamp>,
 }
 
 struct State {
@@ -203,11 +199,7 @@ fn number_of(name: &str) -> Option<u64> {
 }
 
 fn decision(draft: Draft, number: u64, previous: Option<Digest>) -> Decision {
-    let messages = draft.verdict.reasons.iter().map(Reason::sentence).collect();
-    let mut reasons = draft.verdict.reasons;
-    for reason in &mut reasons {
-        reason.findings.truncate(MAX_RECORDED_FINDINGS);
-    }
+    let verdict = recorded(draft.verdict);
     Decision {
         id: format!("{number:012}"),
         at: draft.at,
@@ -217,26 +209,31 @@ fn decision(draft: Draft, number: u64, previous: Option<Digest>) -> Decision {
         tag: draft.tag,
         digest: draft.digest,
         media_type: draft.media_type,
-        verdict: draft.verdict.decision,
-        reasons,
-        messages,
+        verdict,
+        packages: draft.packages,
         summary: draft.summary,
         policy: draft.policy,
         inspector: draft.inspector,
-        data: draft.data,
+        advisories: draft.advisories,
+        newest_advisory: draft.newest_advisory,
     }
+}
+
+fn recorded(mut verdict: Verdict) -> Verdict {
+    for reason in &mut verdict.reasons {
+        reason.findings.truncate(MAX_RECORDED_FINDINGS);
+    }
+    verdict
 }
 
 /// Whether a client that came again was told the same already.
 fn same(last: &Decision, draft: &Draft) -> bool {
-    let messages = draft.verdict.reasons.iter().map(Reason::sentence);
     last.identity == draft.identity
         && (&last.repository, &last.tag, &last.digest)
             == (&draft.repository, &draft.tag, &draft.digest)
-        && last.verdict == draft.verdict.decision
-        && last.messages.iter().eq(messages.collect::<Vec<_>>().iter())
-        && (&last.policy, &last.inspector, last.data)
-            == (&draft.policy, &draft.inspector, draft.data)
+        && last.verdict == recorded(draft.verdict.clone())
+        && (&last.policy, &last.inspector) == (&draft.policy, &draft.inspector)
+        && (last.advisories, last.newest_advisory) == (draft.advisories, draft.newest_advisory)
 }
 
 #[cfg(test)]
@@ -252,10 +249,12 @@ mod tests {
             digest: Digest::sha256(b""),
             media_type: "x".into(),
             verdict: Verdict { decision: sekisho_policy::Decision::Allow, reasons: vec![] },
+            packages: 0,
             summary: Summary::default(),
             policy: Digest::sha256(b"policy"),
             inspector: "1".into(),
-            data: DataAge::default(),
+            advisories: 0,
+            newest_advisory: None,
         }
     }
 

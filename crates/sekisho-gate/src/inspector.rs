@@ -26,23 +26,14 @@ pub trait Inspector: Send + Sync {
 /// What is in one image.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Inspection {
-    /// The system, for people; `None` when there is none.
-    pub os: Option<String>,
     /// Every package.
     pub packages: Vec<Package>,
     /// Every advisory that applies.
     pub findings: Vec<Finding>,
     /// What nobody could judge.
     pub not_assessed: Vec<NotAssessed>,
-    /// What it was judged by.
-    pub data: DataAge,
-}
-
-/// How much advisory data there is, and how old it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DataAge {
-    /// How many advisories.
+    /// How many advisories it was judged by.
     pub records: usize,
-    /// When the youngest was changed.
+    /// When the youngest of them was changed.
     pub newest: Option<Timestamp>,
 }

@@ -35,5 +35,5 @@ mod upstream;
 pub use config::{Clock, Config, Issuer, OpenError};
 pub use decisions::{Decision, Decisions, Summary};
 pub use gate::Gate;
-pub use inspector::{DataAge, Inspection, Inspector};
+pub use inspector::{Inspection, Inspector};
 pub use upstream::{DiskUpstream, Upstream};

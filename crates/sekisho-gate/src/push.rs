@@ -84,7 +84,10 @@ fn run(gate: &Inner, put: &Put) -> ApiResult<Done> {
     let now = gate.now();
     let staging = gate.staging.of(&Scope::of(&put.identity), now).or_fail("opening the staging")?;
     let view = View::new(gate, Some(staging.clone()), put.repository.clone());
-    let Observed { record, blobs, contents, summary, data } = observe(&view, &gate.analyses, put)?;
+    let Observed { record, blobs, contents, summary, advisories } =
+        observe(&view, &gate.analyses, put)?;
+    let packages = contents.iter().map(|content| content.packages).sum();
+    let newest_advisory = contents.iter().filter_map(|content| content.newest_advisory).max();
     let facts = Facts {
         identity: put.identity.clone(),
         target: Target::of(&put.repository, &put.identity, gate.local_owner.as_deref()),
@@ -100,10 +103,12 @@ fn run(gate: &Inner, put: &Put) -> ApiResult<Done> {
         digest: put.digest.clone(),
         media_type: record.media_type.clone(),
         verdict: verdict.clone(),
+        packages,
+        advisories,
+        newest_advisory,
         summary,
         policy: gate.policies.hash().clone(),
         inspector: gate.analyses.inspector().version(),
-        data,
     };
     let decision = gate.log.append(draft).or_fail("writing down a decision")?;
     log(&decision);
@@ -128,7 +133,7 @@ fn log(decision: &Decision) {
         image.digest = %decision.digest,
         run = decision.identity.run_id,
         "image decided: {}",
-        decision.verdict.as_str(),
+        decision.verdict.decision.as_str(),
     );
 }
 

@@ -18,7 +18,7 @@ use super::view::View;
 use crate::analysis::Analyses;
 use crate::decisions::Summary;
 use crate::error::{ApiError, ApiResult, Code, OrFail as _};
-use crate::inspector::{DataAge, Inspection};
+use crate::inspector::Inspection;
 
 /// How deep indexes may lie in each other.
 const MAX_INDEX_DEPTH: usize = 2;
@@ -43,7 +43,8 @@ pub(crate) struct Observed {
     pub(crate) blobs: Vec<Digest>,
     pub(crate) contents: Vec<Content>,
     pub(crate) summary: Summary,
-    pub(crate) data: DataAge,
+    /// How many advisories there were to judge by.
+    pub(crate) advisories: usize,
 }
 
 struct Observer<'a> {
@@ -51,7 +52,7 @@ struct Observer<'a> {
     analyses: &'a Analyses,
     contents: Vec<Content>,
     summary: Summary,
-    data: DataAge,
+    advisories: usize,
     /// Manifests that were looked at: one that is named twice is one.
     seen: BTreeSet<Digest>,
 }
@@ -65,7 +66,7 @@ pub(crate) fn observe(view: &View<'_>, analyses: &Analyses, put: &Put) -> ApiRes
         analyses,
         contents: Vec::new(),
         summary: Summary::default(),
-        data: DataAge::default(),
+        advisories: 0,
         seen: BTreeSet::new(),
     };
     let blobs = match &manifest {
@@ -92,8 +93,8 @@ pub(crate) fn observe(view: &View<'_>, analyses: &Analyses, put: &Put) -> ApiRes
             serde_json::to_value(annotations).unwrap_or_default()
         },
     };
-    let Observer { contents, summary, data, .. } = observer;
-    Ok(Observed { record, blobs, contents, summary, data })
+    let Observer { contents, summary, advisories, .. } = observer;
+    Ok(Observed { record, blobs, contents, summary, advisories })
 }
 
 fn invalid(error: &dyn std::error::Error) -> ApiError {
@@ -182,31 +183,26 @@ impl Observer<'_> {
                 Inspection::default()
             })
         };
-        let Inspection { os, packages, findings, not_assessed: gaps, data } = inspection;
+        let Inspection { packages, findings, not_assessed: gaps, records, newest } = inspection;
         not_assessed.extend(gaps);
         let runs_nothing = config.is_none() || only_evidence;
         let user = config.map(|config| config.config.user).unwrap_or_default();
 
+        self.advisories = self.advisories.max(records);
         let summary = &mut self.summary;
-        summary.os = summary.os.take().or(os);
         summary.images += 1;
         summary.layers += image.layers.len();
         summary.size_bytes += image.layers.iter().map(|layer| layer.size).sum::<u64>();
-        summary.packages += packages.len();
         summary.not_assessed += not_assessed.len();
         for finding in &findings {
             *summary.findings.entry(finding.severity).or_default() += 1;
-        }
-        if !only_evidence {
-            self.data = data;
         }
         self.contents.push(Content {
             user: if runs_nothing { NOBODY.to_owned() } else { user },
             packages: packages.len(),
             findings,
             not_assessed,
-            // Nothing was judged by data that evidence could be too old for.
-            newest_advisory: data.newest,
+            newest_advisory: newest,
         });
         Ok(())
     }
