@@ -204,9 +204,11 @@ impl Node {
         };
         let text = |name: &Vec<u8>| String::from_utf8(name.clone()).ok();
         let xattrs = entry.xattrs.iter();
+        // Archives disagree about the mode of a link, which means nothing.
+        let link = matches!(kind, NodeKind::Symlink { .. });
         Self {
             kind,
-            mode: entry.mode,
+            mode: if link { 0o777 } else { entry.mode },
             uid: entry.uid,
             gid: entry.gid,
             mtime: entry.mtime,

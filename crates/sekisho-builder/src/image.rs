@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(one.manifest, two.manifest);
         let config = ImageConfig::parse(&one.config).unwrap();
         assert_eq!(config.created.as_deref(), Some("2023-11-14T22:13:20Z"));
-        assert_eq!(config.rootfs.diff_ids, [layer.diff_id.clone()]);
+        assert_eq!(config.rootfs.diff_ids, std::slice::from_ref(&layer.diff_id));
         assert_eq!(one.parsed.layers[0].media_type, media_type::OCI_LAYER_GZIP);
         assert_eq!(one.parsed.config.digest, Digest::sha256(&one.config));
     }

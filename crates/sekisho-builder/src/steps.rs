@@ -111,7 +111,12 @@ impl Engine {
         let mut lower = Vec::new();
         for layer in now.chain.iter().rev() {
             self.check()?;
-            lower.push(self.layers.tree(layer, self.isolation)?);
+            let tree = self.layers.tree(layer, self.isolation)?;
+            // overlayfs refuses the same folder twice (two steps that changed nothing, say), and needs it
+            // only once: whatever the lower one says about a path, the upper one says as well.
+            if !lower.contains(&tree) {
+                lower.push(tree);
+            }
         }
         let folder = self.layers.session.folder("run").context("cannot make a folder")?;
         let job = Job {

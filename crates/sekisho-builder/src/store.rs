@@ -258,7 +258,7 @@ mod tests {
         let dead = store.tmp().join("build-dead");
         std::fs::create_dir_all(dead.join("work/work")).unwrap();
         std::fs::write(dead.join(LOCK_FILE), "").unwrap();
-        std::fs::set_permissions(dead.join("work/work"), std::fs::Permissions::from_mode(0))
+        std::fs::set_permissions(dead.join("work/work"), std::fs::Permissions::from_mode(0o0))
             .unwrap();
         let newborn = store.tmp().join("build-newborn");
         std::fs::create_dir(&newborn).unwrap();

@@ -1,0 +1,202 @@
+//! What is a hit, what is not, and that the same inputs give the same bytes.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+
+use sekisho_builder::{BuildResult, Silent, build};
+
+use crate::world::{World, cached, touch};
+
+const DOCKERFILE: &str = "FROM BASE\nARG A=1\nWORKDIR /app\nCOPY lock ./\nRUN cat lock > made\n\
+                          COPY src src\nENV B=$A\nRUN echo $B > last";
+
+async fn start() -> World {
+    let world = World::with_base().await;
+    world.file("lock", "1");
+    world.file("src/a", "a");
+    world.file("src/d/b", "b");
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn second_build_does_nothing() {
+    let world = start().await;
+    let first = world.build(DOCKERFILE).await;
+    assert_eq!(cached(&first), "-c----c-");
+    let second = world.build(DOCKERFILE).await;
+    assert_eq!(cached(&second), "cccccccc");
+    assert_eq!(first.manifest_digest, second.manifest_digest);
+    world.assert_clean();
+}
+
+/// The steps are FROM, ARG, WORKDIR, COPY, RUN, COPY, ENV, RUN.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_decides_what_is_run() {
+    let world = start().await;
+    let first = world.build(DOCKERFILE).await;
+    assert_eq!(cached(&first), "-c----c-");
+    let again = async |what: &str, want: &str| {
+        let result = world.build(DOCKERFILE).await;
+        assert_eq!(cached(&result), want, "{what}");
+        result
+    };
+    again("nothing", "cccccccc").await;
+    touch(&world.context(), 1_234_567);
+    again("times of files", "cccccccc").await;
+    world.file("other", "x");
+    again("a file that is not copied", "cccccccc").await;
+    world.file("src/a", "changed");
+    again("content of a late COPY", "ccccc-c-").await;
+    world.file("src/a", "a");
+    let back = again("and back", "cccccccc").await;
+    assert_eq!(back.manifest_digest, first.manifest_digest);
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(world.context().join("src/a"), mode).unwrap();
+    again("a mode", "ccccc-c-").await;
+    world.file("src/a", "a");
+    world.file("lock", "2");
+    again("an early file", "ccc---c-").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_results_join_again() {
+    let world = start().await;
+    // A change that ends in the same layer as before is not seen further down.
+    let text = "FROM BASE\nRUN echo same > /same\nRUN echo end > /end";
+    let first = world.build(text).await;
+    let other = text.replacen("echo same", "true; echo same", 1);
+    let second = world.build(&other).await;
+    assert_eq!(cached(&second), "c-c");
+    assert_eq!(first.layers, second.layers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arguments_count_where_they_are_seen() {
+    let world = start().await;
+    let text =
+        "FROM BASE\nRUN echo before\nARG A\nRUN echo after\nARG http_proxy\nRUN echo $http_proxy";
+    world.dockerfile(text);
+    let with = async |a: &str, proxy: &str| -> BuildResult {
+        let mut options = world.options();
+        options.build_args.insert("A".to_owned(), a.to_owned());
+        options.build_args.insert("http_proxy".to_owned(), proxy.to_owned());
+        world.try_build(options).await.unwrap()
+    };
+    with("1", "p").await;
+    assert_eq!(cached(&with("1", "p").await), "cccccc");
+    assert_eq!(cached(&with("1", "q").await), "cccccc", "a proxy is no input");
+    assert_eq!(cached(&with("2", "p").await), "ccc-c-");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_cache_runs_everything_and_remembers() {
+    let world = start().await;
+    let first = world.build(DOCKERFILE).await;
+    let mut options = world.options();
+    options.no_cache = true;
+    let second = world.try_build(options).await.unwrap();
+    assert_eq!(cached(&second), "cc----c-");
+    assert_eq!(first.manifest_digest, second.manifest_digest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn same_inputs_same_bytes_anywhere() {
+    let world = start().await;
+    let first = world.build(DOCKERFILE).await;
+    touch(&world.context(), 99);
+    let mut options = world.options();
+    options.cache_dir = world.dir.path().join("another-cache");
+    let second = world.try_build(options).await.unwrap();
+    assert_eq!(first.manifest_digest, second.manifest_digest);
+    let mut options = world.options();
+    options.cache_dir = world.dir.path().join("third-cache");
+    options.created = 1_700_000_000;
+    let third = world.try_build(options).await.unwrap();
+    assert_ne!(first.manifest_digest, third.manifest_digest, "the config tells the time");
+    assert_eq!(first.layers, third.layers, "the layers do not");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_layers_are_made_again() {
+    let world = start().await;
+    let first = world.build(DOCKERFILE).await;
+    let last = first.layers.last().unwrap();
+    fs::remove_file(world.cache().join("blobs/sha256").join(last.digest.hex())).unwrap();
+    let second = world.build(DOCKERFILE).await;
+    assert_eq!(cached(&second), "ccccccc-");
+    assert_eq!(first.manifest_digest, second.manifest_digest);
+    // Trees and indexes can always be had from the layers.
+    for folder in ["trees-privileged", "trees-single-id", "indexes"] {
+        let path = world.cache().join(folder);
+        sekisho_sandbox::remove_tree(&path).unwrap();
+    }
+    let text = format!("{DOCKERFILE}\nRUN cat last made src/d/b");
+    let third = world.build(&text).await;
+    assert_eq!(cached(&third), "cccccccc-");
+    assert_eq!(world.log(), ["1", "1b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn builds_share_a_cache_at_once() {
+    let world = start().await;
+    world.dockerfile(DOCKERFILE);
+    let one = build(world.options(), Arc::new(Silent));
+    let two = build(world.options(), Arc::new(Silent));
+    let three = build(world.options(), Arc::new(Silent));
+    let (one, two, three) = tokio::join!(one, two, three);
+    let digests = [one, two, three].map(|result| result.unwrap().manifest_digest);
+    assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
+    world.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn push_sends_what_is_missing_only() {
+    let world = start().await;
+    world.dockerfile(DOCKERFILE);
+    let mut options = world.options();
+    options.destinations = vec![world.image("app:v1")];
+    let result = world.try_build(options.clone()).await.unwrap();
+    let before = world.registry.uploads();
+    world.try_build(options.clone()).await.unwrap();
+    assert_eq!(world.registry.uploads(), before, "everything is there");
+    let key = "app:v1".to_owned();
+    let (kind, bytes) = world.registry.content.lock().unwrap().manifests[&key].clone();
+    assert_eq!(kind, "application/vnd.oci.image.manifest.v1+json");
+    assert_eq!(sekisho_types::Digest::sha256(&bytes), result.manifest_digest);
+
+    // A new machine, nothing to do but metadata: no layer of the base is fetched.
+    world.registry.content.lock().unwrap().requests.clear();
+    world.dockerfile("FROM BASE\nLABEL only=metadata");
+    options.cache_dir = world.dir.path().join("fresh");
+    options.destinations = vec![world.image("base:labelled")];
+    let result = world.try_build(options).await.unwrap();
+    let requests = world.registry.content.lock().unwrap().requests.clone();
+    for layer in &result.layers {
+        let get = format!("GET /v2/base/blobs/{}", layer.digest);
+        assert!(!requests.contains(&get), "{requests:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_written_things_are_never_used() {
+    let world = start().await;
+    let first = world.build(DOCKERFILE).await;
+    // As after a crash: a session without a living owner, a record cut short, a blob cut short.
+    let dead = world.cache().join("tmp/build-dead");
+    fs::create_dir_all(dead.join("run-0/work/work")).unwrap();
+    fs::write(dead.join("lock"), "").unwrap();
+    for folder in ["results", "indexes"] {
+        for entry in fs::read_dir(world.cache().join(folder)).unwrap().flatten() {
+            let bytes = fs::read(entry.path()).unwrap();
+            fs::write(entry.path(), &bytes[..bytes.len() / 2]).unwrap();
+        }
+    }
+    let last = first.layers.last().unwrap();
+    let blob = world.cache().join("blobs/sha256").join(last.digest.hex());
+    fs::write(&blob, "short").unwrap();
+    let second = world.build(DOCKERFILE).await;
+    assert_eq!(first.manifest_digest, second.manifest_digest);
+    assert_eq!(fs::metadata(blob).unwrap().len(), last.size_bytes);
+    world.assert_clean();
+}

@@ -1,0 +1,18 @@
+//! Whole builds: a real registry protocol, real layers, real sandboxes.
+
+#[cfg(test)]
+mod cache;
+#[cfg(test)]
+mod copy;
+#[cfg(test)]
+mod failure;
+#[cfg(test)]
+mod registry;
+#[cfg(test)]
+mod rootfs;
+#[cfg(test)]
+mod run;
+#[cfg(test)]
+mod unprivileged;
+#[cfg(test)]
+mod world;

@@ -1,0 +1,41 @@
+//! A root file system made of a few programs of the machine that runs the tests.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Enough for shell scripts.
+const PROGRAMS: &[&str] = &[
+    "sh", "cat", "chmod", "chown", "id", "ln", "ls", "mkdir", "mknod", "mv", "rm", "sleep", "stat",
+    "touch", "hostname", "readlink",
+];
+
+/// Copies programs and the libraries they load.
+pub(crate) fn make(at: &Path) {
+    let mut files = BTreeSet::new();
+    for program in PROGRAMS {
+        let Some(path) = find(program) else { continue };
+        let listed = Command::new("ldd").arg(&path).output().expect("ldd runs");
+        for word in String::from_utf8_lossy(&listed.stdout).split_whitespace() {
+            if word.starts_with('/') {
+                files.insert(PathBuf::from(word));
+            }
+        }
+        copy(&path, &at.join("bin").join(program));
+    }
+    for file in files {
+        copy(&file, &at.join(file.strip_prefix("/").unwrap()));
+    }
+    fs::create_dir_all(at.join("etc")).unwrap();
+    fs::create_dir_all(at.join("tmp")).unwrap();
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    ["/bin", "/usr/bin"].iter().map(|dir| Path::new(dir).join(program)).find(|path| path.exists())
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to.parent().unwrap()).unwrap();
+    fs::copy(from, to).unwrap();
+}
