@@ -11,7 +11,7 @@ use sekisho_github::wire::job::{
 };
 use sekisho_workflow::expr::Value;
 use sekisho_workflow::model::{Access, ActionReference, Permissions, Step as Planned, StepAction};
-use sekisho_workflow::plan::{PlannedJob, PlannedKind, ReadyJob, StepsTemplate, WorkflowSource};
+use sekisho_workflow::plan::{PlannedJob, PlannedKind, ReadyJob, StepsTemplate};
 use sekisho_workflow::token::TokenKind;
 use uuid::Uuid;
 
@@ -58,7 +58,7 @@ pub(crate) fn build(
         actions_environment: None,
         variables: variables(config, live, planned, ready, &secrets),
         steps: steps(template),
-        file_table: live.plan.files.iter().map(file_name(live)).collect(),
+        file_table: vec![file_name(live, planned)],
         billing_owner_id: None,
     })
 }
@@ -250,10 +250,12 @@ fn reference(action: &ActionReference) -> StepReference {
     }
 }
 
-/// The started workflow's own files by path, others with repository and ref.
-fn file_name(live: &Live) -> impl Fn(&WorkflowSource) -> String {
+/// The file that the job's tokens are of: by path alone if it is of the run's own repository.
+fn file_name(live: &Live, planned: &PlannedJob) -> String {
     let own = live.facts.repository.name.to_string();
-    move |source| {
-        if source.repository == own { source.path.clone() } else { source.workflow_ref() }
+    match live.plan.files.get(planned.file) {
+        Some(source) if source.repository == own => source.path.clone(),
+        Some(source) => source.workflow_ref(),
+        None => String::new(),
     }
 }

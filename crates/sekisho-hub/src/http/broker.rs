@@ -25,8 +25,6 @@ use crate::state::{Message, SessionError};
 
 /// How long a poll waits for a message, as on GitHub.
 const POLL: Duration = Duration::from_secs(50);
-/// What a runner is told that a cancelled job may take to end.
-const CANCEL_TIMEOUT: &str = "00:05:00";
 /// Longest operating system name that is kept, in characters.
 const MAX_OS: usize = 100;
 
@@ -122,8 +120,11 @@ fn wire(base: &str, message: Message) -> Result<TaskAgentMessage, ServiceFault> 
             };
             (id, MessageType::RunnerJobRequest, serde_json::to_string(&body))
         }
-        Message::Cancellation { id, job } => {
-            let body = JobCancellation { job_id: job, timeout: CANCEL_TIMEOUT.to_owned() };
+        Message::Cancellation { id, job, within } => {
+            let seconds = within.as_secs();
+            let (minutes, seconds) = (seconds / 60, seconds % 60);
+            let timeout = format!("{:02}:{:02}:{seconds:02}", minutes / 60, minutes % 60);
+            let body = JobCancellation { job_id: job, timeout };
             (id, MessageType::JobCancellation, serde_json::to_string(&body))
         }
     };

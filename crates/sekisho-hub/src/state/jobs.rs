@@ -13,8 +13,8 @@ use super::{Effect, JobRef, Phase, Running, State};
 const ACQUIRE_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 /// How long a runner that does not renew keeps its job, as on GitHub.
 const LEASE: SignedDuration = SignedDuration::from_mins(10);
-/// How long a job that was told to stop may take: five minutes, and one for the runner's report.
-const STOP_WITHIN: SignedDuration = SignedDuration::from_mins(6);
+/// How long a runner may take to report a job that was stopped, after the job's own time for it.
+const REPORT_WITHIN: SignedDuration = SignedDuration::from_mins(1);
 /// Steps of one job that are kept.
 const MAX_STEPS: usize = 2_000;
 /// Annotations of one job that are kept.
@@ -295,10 +295,11 @@ impl State {
     pub(super) fn stop_job(&mut self, at: JobRef, now: Timestamp) {
         let Some((job, _)) = self.job_mut(at) else { return };
         let key = job.key.clone();
+        let within = stop_within(job.ready.as_deref()) + REPORT_WITHIN;
         match &mut job.phase {
             Phase::Done => {}
             Phase::Running(running) => {
-                running.stop_until.get_or_insert(now + STOP_WITHIN);
+                running.stop_until.get_or_insert(now + within);
                 if let Some(live) = self.live_mut(at.run) {
                     live.states.insert(key, JobState::Cancelling);
                 }
@@ -381,6 +382,12 @@ fn limited(outputs: BTreeMap<String, String>) -> BTreeMap<String, String> {
         fits
     };
     outputs.into_iter().filter(fits).collect()
+}
+
+/// How long a job that was told to stop may take.
+pub(super) fn stop_within(ready: Option<&plan::ReadyJob>) -> SignedDuration {
+    let minutes = ready.map_or(plan::DEFAULT_CANCEL_TIMEOUT_MINUTES, |r| r.cancel_timeout_minutes);
+    minutes_long(minutes)
 }
 
 /// Minutes may have fractions; a year is long enough for any job.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use super::jobs::stop_within;
 use super::{JobRef, Phase, State};
 
 /// Registrations there may be at a time.
@@ -102,6 +103,8 @@ pub(crate) enum Message {
         id: i64,
         /// The job.
         job: Uuid,
+        /// How long the job may take to end.
+        within: SignedDuration,
     },
 }
 
@@ -228,7 +231,7 @@ impl State {
             _ => return Err(SessionError::Invalid),
         }
         let Some((_, _, job, _)) = runner.job.and_then(|at| self.job(at)) else { return Ok(None) };
-        let guid = job.guid;
+        let (guid, within) = (job.guid, stop_within(job.ready.as_deref()));
         let (sent, request) = match &job.phase {
             Phase::Offered { runner, request, .. } if *runner == id => (Sent::Offer, *request),
             Phase::Running(running) if running.runner == id && running.stop_until.is_some() => {
@@ -248,7 +251,7 @@ impl State {
         let id = runner.last_message;
         Ok(Some(match sent {
             Sent::Offer => Message::Offer { id, request },
-            Sent::Cancellation => Message::Cancellation { id, job: guid },
+            Sent::Cancellation => Message::Cancellation { id, job: guid, within },
         }))
     }
 

@@ -1,0 +1,9 @@
+//! The hub against real peers: `git`, and a runner's requests over a real socket.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod git;
+mod job;
+mod refusals;
+mod restart;
+mod world;
