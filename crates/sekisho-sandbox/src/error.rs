@@ -161,6 +161,10 @@ fn setup_hint(step: Step, errno: Errno) -> Option<String> {
             "overlayfs in a user namespace needs Linux 5.11 or newer, and no security module that \
              forbids mounts"
         }
+        Step::Proc if errno == Errno::PERM => {
+            "the kernel gives no fresh /proc where the outer one is masked: give the pod \
+             `procMount: Unmasked`, or run as an ordinary user"
+        }
         Step::Overlay if errno == Errno::NODEV => "load the kernel module: `modprobe overlay`",
         _ => return None,
     };

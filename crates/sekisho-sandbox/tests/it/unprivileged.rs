@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use sekisho_sandbox::Isolation;
+use sekisho_sandbox::{Isolation, SandboxError, Step};
+use sekisho_types::Hint as _;
 use tempfile::TempDir;
 
 /// Nobody in particular.
@@ -46,6 +47,45 @@ fn ordinary_user_gets_the_same() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("13 passed"), "{text}");
+}
+
+/// Run by [`switched_off_user_namespaces_are_named`] where there are none.
+#[test]
+fn child_without_user_namespaces() {
+    if std::env::var_os("SEKISHO_TEST_NO_NAMESPACES").is_none() {
+        return;
+    }
+    let world = crate::sandbox::World::new(Isolation::SingleId);
+    let error = crate::sandbox::run(&world.spec("true")).0.unwrap_err();
+    let SandboxError::Setup { step, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(*step, Step::UserNamespace);
+    assert_eq!(
+        error.hint().unwrap(),
+        "user namespaces are switched off: `sysctl -w user.max_user_namespaces=15000`"
+    );
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "says what it skipped")]
+fn switched_off_user_namespaces_are_named() {
+    // In a user namespace of its own, a process may lower the limit for those inside.
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$0\" \"$@\"";
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "sh", "-ec", script])
+        .arg(std::env::current_exe().unwrap())
+        .args(["unprivileged::child_without_user_namespaces", "--exact"])
+        .env("SEKISHO_TEST_NO_NAMESPACES", "1")
+        .output();
+    let output = match output {
+        Ok(output) => output,
+        Err(_) => {
+            println!("skipped: needs unshare");
+            return;
+        }
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("1 passed"), "{text}");
 }
 
 /// Run by [`killed_caller_leaves_nothing`] in a process of its own.

@@ -1,0 +1,206 @@
+//! RUN, COPY and ADD: what is run, and what goes where.
+
+use sekisho_dockerfile::expand::expand;
+use sekisho_dockerfile::scope::PROXY_ARGS;
+use sekisho_dockerfile::{
+    Add, Command, Copy, Diagnostic, Heredoc, Network, Run, Security, Source, Word,
+};
+
+use super::{Action, CopySource, CopyStep, DEFAULT_PATH, Decided, Decider, RunStep};
+use crate::files;
+
+impl Decider<'_> {
+    pub(super) fn run(&self, run: &Run) -> Result<Decided, Diagnostic> {
+        if let Some(mount) = run.mounts.first() {
+            return Err(self.error(mount.span, "`RUN --mount` is not supported yet"));
+        }
+        if run.security == Some(Security::Insecure) {
+            return self.unsupported("`RUN --security=insecure`");
+        }
+        if !run.devices.is_empty() {
+            return self.unsupported("`RUN --device`");
+        }
+        let (args, command) = match &run.command {
+            Command::Exec(args) if args.is_empty() => {
+                return Err(self.error(self.span, "RUN has nothing to run"));
+            }
+            Command::Exec(args) => (args.clone(), args.join(" ")),
+            Command::Shell { line, heredocs } => {
+                let script = self.script(line, heredocs)?;
+                let mut args = self.shell();
+                args.push(script);
+                (args, line.clone())
+            }
+        };
+        let scope = &self.state.scope;
+        let mut env = scope.run_env();
+        let images: Vec<String> = scope.env();
+        let is_env = |name: &str| {
+            images.iter().any(|pair| pair.split_once('=').is_some_and(|(key, _)| key == name))
+        };
+        let arguments: Vec<_> = env
+            .iter()
+            .filter(|(name, _)| !is_env(name) && !PROXY_ARGS.contains(&name.as_str()))
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let free = env.iter().map(|(name, _)| name.clone());
+        let free =
+            free.filter(|name| PROXY_ARGS.contains(&name.as_str()) && !is_env(name)).collect();
+        if !env.iter().any(|(name, _)| name == "PATH") {
+            env.push(("PATH".to_owned(), DEFAULT_PATH.to_owned()));
+        }
+        let mut told = "RUN ".to_owned();
+        if !arguments.is_empty() {
+            told.push_str(&format!("|{} {} ", arguments.len(), arguments.join(" ")));
+        }
+        told.push_str(&args.join(" "));
+        let no_network = run.network == Some(Network::None);
+        let step = RunStep { args, env, free, no_network, command };
+        Ok(Decided { action: Action::Run(step), created_by: told })
+    }
+
+    /// A lone here-document is the script; otherwise the shell gets line and documents as they stand.
+    fn script(&self, line: &str, heredocs: &[Heredoc]) -> Result<String, Diagnostic> {
+        let [only, rest @ ..] = heredocs else { return Ok(line.to_owned()) };
+        let mark =
+            line.trim().strip_prefix("<<").map(|mark| mark.strip_prefix('-').unwrap_or(mark));
+        let alone = mark.is_some_and(|mark| mark.trim_matches(['"', '\'']) == only.name);
+        if alone && rest.is_empty() {
+            if only.content.starts_with("#!") {
+                return Err(self
+                    .error(only.span, "a script with `#!` in RUN is not supported yet")
+                    .with_hint("COPY the script and RUN it"));
+            }
+            return Ok(only.content.clone());
+        }
+        let mut script = format!("{line}\n");
+        for heredoc in heredocs {
+            script.push_str(&heredoc.content);
+            script.push_str(&heredoc.name);
+            script.push('\n');
+        }
+        Ok(script)
+    }
+
+    pub(super) fn copy(&self, copy: &Copy) -> Result<Decided, Diagnostic> {
+        if copy.parents {
+            return self.unsupported("`COPY --parents`");
+        }
+        if let Some(word) = copy.exclude.first() {
+            return Err(self.error(word.span, "`COPY --exclude` is not supported yet"));
+        }
+        let mut step =
+            self.files(&copy.sources, &copy.destination, copy.chown.as_ref(), copy.chmod.as_ref())?;
+        step.link = copy.link;
+        step.from_elsewhere = copy.from.is_some();
+        Ok(self.copied("COPY", step))
+    }
+
+    pub(super) fn add(&self, add: &Add) -> Result<Decided, Diagnostic> {
+        if let Some(word) = add.exclude.first() {
+            return Err(self.error(word.span, "`ADD --exclude` is not supported yet"));
+        }
+        if let Some(word) = &add.checksum {
+            return Err(self.error(word.span, "`ADD --checksum` is not supported yet"));
+        }
+        let mut step =
+            self.files(&add.sources, &add.destination, add.chown.as_ref(), add.chmod.as_ref())?;
+        for (source, written) in step.sources.iter().zip(&add.sources) {
+            let (CopySource::Path(path), Source::Path(word)) = (source, written) else { continue };
+            if is_remote(path) {
+                let message = "ADD from a URL or git repository is not supported yet";
+                let hint = "fetch it with RUN, or put it into the build context";
+                return Err(self.error(word.span, message).with_hint(hint));
+            }
+        }
+        step.link = add.link;
+        step.unpack = add.unpack.unwrap_or(true);
+        Ok(self.copied("ADD", step))
+    }
+
+    fn copied(&self, name: &str, step: CopyStep) -> Decided {
+        let sources: Vec<_> = step.sources.iter().map(CopySource::name).collect();
+        let slash = if step.is_folder && step.destination != "/" { "/" } else { "" };
+        let created_by = format!("{name} {} {}{slash}", sources.join(" "), step.destination);
+        Decided { action: Action::Copy(step), created_by }
+    }
+
+    fn files(
+        &self,
+        sources: &[Source],
+        destination: &Word,
+        chown: Option<&Word>,
+        chmod: Option<&Word>,
+    ) -> Result<CopyStep, Diagnostic> {
+        let written = self.expand(destination)?;
+        if written.is_empty() {
+            return Err(self.error(destination.span, "the destination is empty after expansion"));
+        }
+        let mut step = CopyStep {
+            sources: Vec::new(),
+            destination: files::absolute(&self.workdir_now(), &written),
+            is_folder: written.ends_with('/') || written == "." || written.ends_with("/."),
+            from_elsewhere: false,
+            chown: chown.map(|word| self.expand(word)).transpose()?,
+            mode: None,
+            link: false,
+            unpack: false,
+        };
+        if let Some(word) = chmod {
+            let text = self.expand(word)?;
+            let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o7777);
+            let message = format!("`--chmod={text}` is not supported yet: write octal digits");
+            step.mode = Some(mode.ok_or_else(|| self.error(word.span, message))?);
+        }
+        for source in sources {
+            step.sources.push(match source {
+                Source::Path(word) => {
+                    let path = self.expand(word)?;
+                    if path.is_empty() {
+                        return Err(self.error(word.span, "a source is empty after expansion"));
+                    }
+                    CopySource::Path(path)
+                }
+                Source::Heredoc(heredoc) => self.inline(heredoc)?,
+            });
+        }
+        if step.sources.len() > 1 && !step.is_folder {
+            let message = "with more than one source the destination must end with `/`";
+            return Err(self.error(destination.span, message));
+        }
+        Ok(step)
+    }
+
+    fn inline(&self, heredoc: &Heredoc) -> Result<CopySource, Diagnostic> {
+        let content = if heredoc.expand {
+            let quoted = keep_quotes(&heredoc.content, self.file.escape);
+            expand(&quoted, self.file.escape, &|name| self.state.scope.get(name))
+                .map_err(|error| self.bad(heredoc.span, &error))?
+        } else {
+            heredoc.content.clone()
+        };
+        Ok(CopySource::Inline { name: heredoc.name.clone(), content })
+    }
+}
+
+/// In a here-document only variables mean something; quotes and other escapes stay.
+fn keep_quotes(text: &str, escape: char) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(character) = rest.next() {
+        let escaped_dollar = character == escape && rest.peek() == Some(&'$');
+        if matches!(character, '"' | '\'') || character == escape && !escaped_dollar {
+            kept.push(escape);
+        }
+        kept.push(character);
+        if escaped_dollar {
+            kept.extend(rest.next());
+        }
+    }
+    kept
+}
+
+fn is_remote(path: &str) -> bool {
+    let scheme = ["http://", "https://", "git://", "ssh://", "git@", "file://"];
+    scheme.iter().any(|scheme| path.starts_with(scheme))
+}
