@@ -114,6 +114,9 @@ impl Hub {
     }
 
     /// Everything the hub answers to.
+    ///
+    /// To be served with `into_make_service_with_connect_info::<SocketAddr>()`: a push by another
+    /// user of the machine is then refused, for its jobs would run as the plane's user.
     pub fn router(&self) -> axum::Router {
         http::router(Arc::clone(&self.shared))
     }

@@ -1,23 +1,28 @@
 //! The smart HTTP protocol (gitprotocol-http(5)): checks the request, lets `git` answer it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{ConnectInfo, Path, Query, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, StatusCode};
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::frames::service_header;
 use super::serve::{self, Input, Messages, Rpc, Service, exchange};
-use super::{MAX_PUSH_BYTES, Repository};
+use super::{MAX_PUSH_BYTES, Repository, peer};
 use crate::names::RepoName;
 use crate::push::{changed_refs, pushed};
 use crate::shared::Shared;
@@ -42,15 +47,18 @@ pub(crate) struct InfoRefs {
 
 type Refused = (StatusCode, String);
 type At = Path<(String, String)>;
+/// The other end of the connection, if the server tells it.
+type Peer = Option<Extension<ConnectInfo<SocketAddr>>>;
 
 /// `GET /{owner}/{name}/info/refs?service=…`
 pub(crate) async fn info_refs(
     State(shared): State<Arc<Shared>>,
     at: At,
     Query(query): Query<InfoRefs>,
+    peer: Peer,
     headers: HeaderMap,
 ) -> Response {
-    answer(advertise(&shared, &at, &query, &headers).await)
+    answer(advertise(&shared, &at, &query, &headers, peer).await)
 }
 
 /// `POST /{owner}/{name}/git-upload-pack`
@@ -66,14 +74,22 @@ pub(crate) async fn upload_pack(
 pub(crate) async fn receive_pack(
     State(shared): State<Arc<Shared>>,
     at: At,
+    peer: Peer,
     request: Request,
 ) -> Response {
-    answer(push(shared, &at, request).await)
+    answer(push(shared, &at, peer, request).await)
 }
 
 fn answer(result: Result<Response, Refused>) -> Response {
     // git shows the text of an error answer if it is plain text.
-    result.unwrap_or_else(|(status, text)| (status, text + "\n").into_response())
+    result.unwrap_or_else(|(status, text)| {
+        let mut response = (status, text + "\n").into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Basic realm=\"sekisho\"");
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        response
+    })
 }
 
 async fn advertise(
@@ -81,6 +97,7 @@ async fn advertise(
     at: &At,
     query: &InfoRefs,
     headers: &HeaderMap,
+    peer: Peer,
 ) -> Result<Response, Refused> {
     let service = Service::parse(&query.service).ok_or_else(|| {
         (StatusCode::FORBIDDEN, "only git's smart HTTP protocol is served".to_owned())
@@ -88,7 +105,7 @@ async fn advertise(
     let repository = match service {
         Service::UploadPack => find(shared, at)?.1,
         Service::ReceivePack => {
-            may_push(shared, headers)?;
+            may_push(shared, headers, peer)?;
             find_or_create(shared, at).await?.1
         }
     };
@@ -115,10 +132,15 @@ fn fetch(shared: &Arc<Shared>, at: &At, request: Request) -> Result<Response, Re
     Ok(result(service, stream(shared, rpc, input, None)))
 }
 
-async fn push(shared: Arc<Shared>, at: &At, request: Request) -> Result<Response, Refused> {
+async fn push(
+    shared: Arc<Shared>,
+    at: &At,
+    peer: Peer,
+    request: Request,
+) -> Result<Response, Refused> {
     let service = Service::ReceivePack;
     let gzip = check(service, request.headers())?;
-    let pusher = may_push(&shared, request.headers())?;
+    let pusher = may_push(&shared, request.headers(), peer)?;
     let (ids, repository) = find_or_create(&shared, at).await?;
     if shared.config.builtin_repositories.iter().any(|b| ids.name.key() == key(&b.owner, &b.name)) {
         return Err((StatusCode::FORBIDDEN, format!("{} is built in: it takes no push", ids.name)));
@@ -209,7 +231,7 @@ fn check(service: Service, headers: &HeaderMap) -> Result<bool, Refused> {
     if headers.get(CONTENT_TYPE).is_none_or(|kind| kind.as_bytes() != wanted.as_bytes()) {
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("expected {wanted}")));
     }
-    match headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes) {
+    match headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
         None | Some(b"identity") => Ok(false),
         Some(b"gzip" | b"x-gzip") => Ok(true),
         Some(_) => Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "only gzip is understood".to_owned())),
@@ -227,11 +249,11 @@ struct Pusher {
     starts_runs: bool,
 }
 
-/// Anybody on this machine may push; a job only if its `contents` permission says so.
-fn may_push(shared: &Shared, headers: &HeaderMap) -> Result<Pusher, Refused> {
-    let Some((user, password)) = basic(headers) else {
-        return Ok(Pusher { name: None, starts_runs: true });
-    };
+/// Programs of the plane's own user may push, and whoever has the admin token; a job only if its
+/// `contents` permission says so. A server that does not tell the other end's address (see
+/// [`crate::Hub::router`]) lets every program of this machine push.
+fn may_push(shared: &Shared, headers: &HeaderMap, peer: Peer) -> Result<Pusher, Refused> {
+    let (user, password) = basic(headers).unwrap_or_default();
     if let Some(claims) = shared.tokens.read_github(&password) {
         if !claims.write {
             let why = "the job's token may not push: it needs `permissions: contents: write`";
@@ -239,10 +261,14 @@ fn may_push(shared: &Shared, headers: &HeaderMap) -> Result<Pusher, Refused> {
         }
         return Ok(Pusher { name: None, starts_runs: false });
     }
+    let is_admin = same_secret(&password, shared.config.admin_token.expose_secret());
+    let stranger = peer.and_then(|Extension(ConnectInfo(peer))| peer::is_ours(peer)) == Some(false);
+    if stranger && !is_admin {
+        let why = "you are not the user who runs the plane: give its admin token as the password";
+        return Err((StatusCode::UNAUTHORIZED, why.to_owned()));
+    }
     let known = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let plain = !user.is_empty() && user.len() <= MAX_ACTOR && user.chars().all(known);
-    let is_admin =
-        same_secret(&password, secrecy::ExposeSecret::expose_secret(&shared.config.admin_token));
     let name = (plain && !is_admin && user != "x-access-token").then_some(user);
     Ok(Pusher { name, starts_runs: true })
 }

@@ -6,6 +6,7 @@
 mod builtin;
 mod frames;
 mod http;
+mod peer;
 mod read;
 mod serve;
 

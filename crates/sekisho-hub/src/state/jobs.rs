@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use sekisho_github::hub_api::{Annotation, AnnotationLevel, Conclusion, EventKind, Status, Step};
+use sekisho_github::hub_api::{Annotation, AnnotationLevel, Conclusion, EventKind, Status};
 use sekisho_workflow::plan::{self, JobState};
 use uuid::Uuid;
 
-use super::{Effect, JobRef, Phase, Running, State};
+use super::steps::StepState;
+use super::{JobRef, Phase, Running, State};
 
 /// How long a runner may take from the offer to `acquirejob`, as on GitHub.
 const ACQUIRE_WITHIN: SignedDuration = SignedDuration::from_secs(60);
@@ -15,8 +16,6 @@ const ACQUIRE_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 const LEASE: SignedDuration = SignedDuration::from_mins(10);
 /// How long a runner may take to report a job that was stopped, after the job's own time for it.
 const REPORT_WITHIN: SignedDuration = SignedDuration::from_mins(1);
-/// Steps of one job that are kept.
-const MAX_STEPS: usize = 2_000;
 /// Annotations of one job that are kept.
 const MAX_ANNOTATIONS: usize = 100;
 /// Longest annotation or step name, in characters.
@@ -31,18 +30,6 @@ pub(crate) enum JobError {
     NotFound,
     /// Somebody has it already.
     Taken,
-}
-
-/// A step, as a runner reports it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct StepState {
-    pub(crate) id: Uuid,
-    pub(crate) number: u64,
-    pub(crate) name: String,
-    pub(crate) status: Status,
-    pub(crate) conclusion: Option<Conclusion>,
-    pub(crate) started_at: Option<Timestamp>,
-    pub(crate) completed_at: Option<Timestamp>,
 }
 
 /// A job's end, as a runner reports it.
@@ -151,64 +138,6 @@ impl State {
         }
     }
 
-    /// The runner says how its steps are. An update older than one before is ignored.
-    pub(crate) fn update_steps(
-        &mut self,
-        at: JobRef,
-        change_order: i64,
-        steps: Vec<StepState>,
-    ) -> Result<(), JobError> {
-        let Some((job, _)) = self.job_mut(at) else { return Err(JobError::NotFound) };
-        if !matches!(job.phase, Phase::Running(_)) {
-            return Err(JobError::NotFound);
-        }
-        // Zero is what a runner sends that does not count.
-        if change_order != 0 && change_order < job.change_order {
-            return Ok(());
-        }
-        job.change_order = change_order;
-        self.apply_steps(at, steps);
-        Ok(())
-    }
-
-    fn apply_steps(&mut self, at: JobRef, steps: Vec<StepState>) {
-        let Some((_, view)) = self.job_mut(at) else { return };
-        let mut events = Vec::new();
-        for step in steps.into_iter().map(shown) {
-            let event = EventKind::Step {
-                job_id: at.job,
-                step_id: step.id.clone(),
-                number: step.number,
-                name: step.name.clone(),
-                status: step.status,
-                conclusion: step.conclusion,
-            };
-            let room = view.steps.len() < MAX_STEPS;
-            match view.steps.iter_mut().find(|known| known.id == step.id) {
-                Some(known) => {
-                    let news = (known.status, known.conclusion) != (step.status, step.conclusion);
-                    *known = step;
-                    if news {
-                        events.push(event);
-                    }
-                }
-                None if room => {
-                    view.steps.push(step);
-                    events.push(event);
-                }
-                None => {}
-            }
-        }
-        view.steps.sort_by_key(|step| step.number);
-        if events.is_empty() {
-            return;
-        }
-        for event in events {
-            self.emit(at.run, event);
-        }
-        self.effects.push(Effect::Save { run: at.run });
-    }
-
     /// The runner is done with the job: only once. Its registration ends with it.
     pub(crate) fn complete(
         &mut self,
@@ -242,27 +171,6 @@ impl State {
         self.finish_job(at, conclusion, BTreeMap::new(), now);
         self.forget_runner(runner, now);
         self.advance(at.run, now);
-    }
-
-    /// Steps that had not ended when their runner vanished did not end well.
-    fn close_steps(&mut self, at: JobRef, now: Timestamp) {
-        let Some((_, view)) = self.job_mut(at) else { return };
-        let open = view.steps.iter().filter(|step| step.status != Status::Completed);
-        let closed = open.filter_map(|step| {
-            let began = step.status == Status::InProgress;
-            let conclusion = if began { Conclusion::Cancelled } else { Conclusion::Skipped };
-            Some(StepState {
-                id: step.id.parse().ok()?,
-                number: step.number,
-                name: step.name.clone(),
-                status: Status::Completed,
-                conclusion: Some(conclusion),
-                started_at: step.started_at,
-                completed_at: began.then_some(now),
-            })
-        });
-        let closed = closed.collect();
-        self.apply_steps(at, closed);
     }
 
     /// Writes a job's end down and tells the planner.
@@ -346,18 +254,6 @@ impl State {
     }
 }
 
-fn shown(step: StepState) -> Step {
-    Step {
-        id: step.id.to_string(),
-        number: step.number,
-        name: shorten(&step.name),
-        status: step.status,
-        conclusion: step.conclusion,
-        started_at: step.started_at,
-        completed_at: step.completed_at,
-    }
-}
-
 /// The name of the n-th offer of a job: nobody can guess it without the job's guid.
 fn offer_id(job: Uuid, offer: u32) -> Uuid {
     Uuid::from_u128(job.as_u128() ^ u128::from(offer))
@@ -369,7 +265,7 @@ pub(super) fn failure(message: &str) -> Annotation {
     Annotation { level, message: message.to_owned(), path: None, line: None }
 }
 
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     text.chars().take(MAX_TEXT_CHARS).collect()
 }
 

@@ -15,6 +15,7 @@ mod jobs;
 mod repositories;
 mod runners;
 mod runs;
+mod steps;
 
 use std::collections::BTreeMap;
 
@@ -25,10 +26,11 @@ use sekisho_workflow::plan::{JobState, Plan, ReadyJob};
 use uuid::Uuid;
 
 pub(crate) use expire::end_interrupted;
-pub(crate) use jobs::{Completion, JobError, StepState};
+pub(crate) use jobs::{Completion, JobError};
 pub(crate) use repositories::{Repositories, RepositoryIds};
 pub(crate) use runners::{Message, NewRunner, RegisterError, Runner, SessionError};
 pub(crate) use runs::{CancelError, NewRun, RunFacts};
+pub(crate) use steps::StepState;
 
 /// Ids of jobs of one run: its id times this, and up; more than one run may have.
 pub(crate) const JOBS_PER_RUN: u64 = 1_000;

@@ -24,10 +24,14 @@ pub(crate) struct Runner {
     pub(crate) job: Value,
 }
 
-/// Seconds since 1970.
 #[expect(clippy::disallowed_methods, reason = "an assertion says when it is valid")]
+pub(crate) fn timestamp() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
+/// Seconds since 1970.
 pub(crate) fn now() -> i64 {
-    jiff::Timestamp::now().as_second()
+    timestamp().as_second()
 }
 
 impl Runner {

@@ -1,5 +1,6 @@
 //! A hub that listens on a port of its own, and a folder to push from.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -59,7 +60,7 @@ impl World {
             files: vec![(".github/workflows/image.yml".to_owned(), PIPELINE.as_bytes().to_vec())],
         });
         let hub = Arc::new(Hub::open(config).unwrap());
-        let router = hub.router();
+        let router = hub.router().into_make_service_with_connect_info::<SocketAddr>();
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         let client = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
         Self { dir, url, hub, client, server }
