@@ -1,0 +1,15 @@
+//! The gate over real HTTP: protocol, identity, decisions, real clients.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "helpers of tests may fail the test, and one that is skipped says so"
+)]
+
+mod identity;
+mod protocol;
+mod push;
+mod robust;
+mod skopeo;
+mod support;

@@ -1,0 +1,166 @@
+//! Restarts, two at once, and clients that give up.
+
+use std::time::Duration;
+
+use sekisho_types::Digest;
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::support::{World, check_error, files, header};
+
+const FINE: &str = "LAYER\npkg express 4.21.2 fine";
+
+async fn restart(mut world: World) -> World {
+    let dir = std::mem::replace(&mut world.dir, tempfile::tempdir().unwrap());
+    drop(world);
+    World::on(dir, None).await
+}
+
+#[tokio::test]
+async fn what_was_promoted_and_staged_survives_a_restart() {
+    let world = World::new().await;
+    let token = world.session(json!({})).await;
+    assert_eq!(world.push("acme/app:v1", &token, &[FINE]).await.status(), 201);
+    let half = world.send("POST", "/v2/acme/app/blobs/uploads/", &token).await;
+    let location = header(&half, "location");
+    let request = world.request("PATCH", &location, &token).body("half a blob");
+    assert_eq!(request.send().await.unwrap().status(), 202);
+
+    let world = restart(world).await;
+    assert_eq!(files(&world.dir.path().join("gate/uploads")), 0, "nothing half written is left");
+    let response = world.send("GET", "/v2/acme/app/manifests/v1", "").await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(world.decisions("?run_id=12").await.len(), 1);
+    // The other gate has another address, so sessions begin anew; the upload is gone.
+    let token = &world.session(json!({})).await;
+    check_error(world.send("GET", &location, token).await, 404, "BLOB_UPLOAD_UNKNOWN").await;
+    assert_eq!(world.push("acme/app:v2", token, &[FINE]).await.status(), 201);
+    assert_eq!(world.gate.broken_decision().unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_promotion_that_was_cut_short_is_finished_by_the_next_put() {
+    let world = World::new().await;
+    let token = &world.session(json!({})).await;
+    let manifest = world.push_blobs("acme/app", token, &[FINE], "app").await;
+    let put = || world.put_manifest("acme/app/manifests/v1", token, &manifest);
+    assert_eq!(put().await.status(), 201);
+    // As if the gate had died before each of its last writes.
+    let upstream = world.dir.path().join("upstream/repositories/acme/app");
+    for gone in ["_tags", "_manifests", "_blobs"] {
+        fs_err::remove_dir_all(upstream.join(gone)).unwrap();
+        if gone != "_blobs" {
+            let response = world.send("GET", "/v2/acme/app/manifests/v1", "").await;
+            assert!(matches!(response.status().as_u16(), 200 | 404), "{gone}");
+        }
+        assert_eq!(put().await.status(), 201, "{gone}");
+        let blob = format!("/v2/acme/app/blobs/{}", Digest::sha256(FINE.as_bytes()));
+        assert_eq!(world.send("GET", &blob, "").await.status(), 200, "{gone}");
+        let response = world.send("GET", "/v2/acme/app/manifests/v1", "").await;
+        assert_eq!(response.status(), 200, "{gone}");
+    }
+    assert_eq!(world.decisions("").await.len(), 1, "one decision, however often it is asked for");
+}
+
+#[tokio::test]
+async fn two_pushes_at_once() {
+    let world = World::new().await;
+    let token = &world.session(json!({})).await;
+    // The same manifest, many times: one decision.
+    let manifest = &world.push_blobs("acme/app", token, &[FINE], "app").await;
+    let puts = (0..8).map(|_| world.put_manifest("acme/app/manifests/v1", token, manifest));
+    for response in futures_util::future::join_all(puts).await {
+        assert_eq!(response.status(), 201);
+    }
+    assert_eq!(world.decisions("").await.len(), 1);
+
+    // Different images under one tag: one of them wins, whole.
+    let layers: Vec<String> = (0..6).map(|n| format!("LAYER {n}\npkg p{n} 1 fine")).collect();
+    let pushes = layers.iter().map(|layer| async {
+        let response = world.push("acme/app:v2", token, &[layer]).await;
+        assert_eq!(response.status(), 201);
+        header(&response, "docker-content-digest")
+    });
+    let digests = futures_util::future::join_all(pushes).await;
+    let response = world.send("GET", "/v2/acme/app/manifests/v2", "").await;
+    let found = header(&response, "docker-content-digest");
+    assert!(digests.contains(&found));
+    assert_eq!(found, Digest::sha256(&response.bytes().await.unwrap()).to_string());
+    assert_eq!(world.gate.broken_decision().unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_client_that_is_cut_off_may_go_on() {
+    let world = World::new().await;
+    let token = &world.session(json!({})).await;
+    let response = world.send("POST", "/v2/acme/app/blobs/uploads/", token).await;
+    let location = header(&response, "location");
+    let mut socket = tokio::net::TcpStream::connect(world.host()).await.unwrap();
+    let head = format!(
+        "PATCH {location} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+         transfer-encoding: chunked\r\n\r\nc350\r\n"
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    socket.write_all(&[7; 50_000]).await.unwrap();
+    socket.write_all(b"\r\n10\r\nhalf").await.unwrap();
+    drop(socket);
+
+    // The offset tells what came; once the gate has noticed the end, the client goes on there.
+    let mut last = String::new();
+    for _ in 0..200 {
+        last = header(&world.send("GET", &location, token).await, "range");
+        if last == "0-49999" || last == "0-50003" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let received = last.strip_prefix("0-").unwrap().parse::<usize>().unwrap() + 1;
+    let sent = [&[7; 50_000][..], b"half"].concat();
+    let content = [&sent[..received], &[7; 10_000]].concat();
+    assert!(received >= 50_000, "{last}");
+    let path = format!("{location}?digest={}", Digest::sha256(&content));
+    for attempt in 0.. {
+        let request = world.request("PUT", &path, token).body(content[received..].to_vec());
+        let response = request.send().await.unwrap();
+        if response.status() == 201 {
+            break;
+        }
+        let message = check_error(response, 400, "BLOB_UPLOAD_INVALID").await;
+        assert!(message.contains("another request") && attempt < 200, "{message}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn too_many_uploads_are_refused_until_some_expire() {
+    let world = World::new().await;
+    let token = &world.session(json!({})).await;
+    let begin = || world.send("POST", "/v2/acme/app/blobs/uploads/", token);
+    for _ in 0..256 {
+        assert_eq!(begin().await.status(), 202);
+    }
+    let response = begin().await;
+    assert_eq!(header(&response, "retry-after"), "5");
+    check_error(response, 429, "TOOMANYREQUESTS").await;
+}
+
+#[tokio::test]
+async fn no_secret_is_written_down() {
+    let world = World::new().await;
+    let jwt = world.jwt(&json!({}));
+    let (_, body) = world.exchange(&jwt).await;
+    let session = body["token"].as_str().unwrap();
+    assert_eq!(world.push("acme/app:v1", session, &[FINE]).await.status(), 201);
+    let mut stack = vec![world.dir.path().to_owned()];
+    while let Some(path) = stack.pop() {
+        if path.is_dir() {
+            stack.extend(fs_err::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let text = String::from_utf8_lossy(&fs_err::read(&path).unwrap()).into_owned();
+        let signature = jwt.rsplit('.').next().unwrap();
+        for secret in [signature, session.rsplit('.').next().unwrap()] {
+            assert!(!text.contains(secret), "{}", path.display());
+        }
+    }
+}

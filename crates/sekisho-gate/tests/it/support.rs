@@ -1,0 +1,365 @@
+//! A gate, an issuer and an inspector for one test.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use axum::routing::get;
+use axum::{Json, Router};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use reqwest::{Method, RequestBuilder, Response};
+use rsa::RsaPrivateKey;
+use rsa::pkcs1v15::SigningKey;
+use rsa::signature::{SignatureEncoding as _, Signer as _};
+use rsa::traits::PublicKeyParts as _;
+use secrecy::SecretString;
+use sekisho_advisory::{Finding, NotAssessed, Package, Reason};
+use sekisho_gate::{Clock, Config, Gate, Inspection, Inspector, Issuer};
+use sekisho_oci::{Descriptor, ImageManifest, media_type};
+use sekisho_types::Digest;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+pub(crate) const NOW: i64 = 1_800_000_000;
+pub(crate) const ADMIN: &str = "admin-token-of-a-test";
+
+/// Two keys: the issuer's, and one that is nobody's. A key takes a second to make.
+pub(crate) fn key(number: usize) -> &'static RsaPrivateKey {
+    static KEYS: [OnceLock<RsaPrivateKey>; 2] = [OnceLock::new(), OnceLock::new()];
+    KEYS[number]
+        .get_or_init(|| RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).expect("a key"))
+}
+
+/// Reads layers of lines: `pkg NAME VERSION SEVERITY [FIXED]`, and `gap` for what is unreadable.
+pub(crate) struct Lines {
+    pub(crate) layers_read: AtomicUsize,
+}
+
+impl Inspector for Lines {
+    fn version(&self) -> String {
+        "lines 1".to_owned()
+    }
+
+    fn layer(&self, reader: &mut dyn Read) -> anyhow::Result<Value> {
+        let mut head = [0; 5];
+        reader.read_exact(&mut head)?;
+        anyhow::ensure!(&head == b"LAYER" || head[..2] == [0x1f, 0x8b], "this is no layer");
+        let mut bytes = Vec::new();
+        let mut whole = std::io::Cursor::new(head).chain(reader);
+        sekisho_oci::layer::decompress(&mut whole, 1 << 30)?.read_to_end(&mut bytes)?;
+        self.layers_read.fetch_add(1, Ordering::SeqCst);
+        let text = String::from_utf8_lossy(&bytes);
+        let lines = text.split(['\n', '\0']).filter(|l| l.starts_with("pkg ") || *l == "gap");
+        Ok(lines.collect())
+    }
+
+    fn image(&self, layers: &[Value]) -> anyhow::Result<Inspection> {
+        let mut inspection =
+            Inspection { records: 100, newest: Some(at(NOW - 86_400)), ..Inspection::default() };
+        for line in layers.iter().flat_map(|layer| layer.as_array().unwrap()) {
+            let words: Vec<&str> = line.as_str().unwrap().split(' ').collect();
+            if let ["pkg", name, version, severity, rest @ ..] = &words[..] {
+                inspection.packages.push(package(name, version));
+                if *severity != "fine" {
+                    let found = finding(name, version, severity, rest.first().copied());
+                    inspection.findings.push(found);
+                }
+            } else {
+                inspection.not_assessed.push(NotAssessed {
+                    reason: Reason::UnreadableFile,
+                    subject: "etc/strange".into(),
+                    detail: "the file is damaged".into(),
+                    path: None,
+                    layer: None,
+                });
+            }
+        }
+        Ok(inspection)
+    }
+}
+
+fn package(name: &str, version: &str) -> Package {
+    Package {
+        ecosystem: "npm".parse().unwrap(),
+        name: name.into(),
+        version: version.into(),
+        source: None,
+        layer: None,
+        path: "app/package-lock.json".into(),
+        dev: false,
+    }
+}
+
+fn finding(name: &str, version: &str, severity: &str, fixed: Option<&str>) -> Finding {
+    Finding {
+        id: "GHSA-35jh-r3h4-6jhm".into(),
+        aliases: vec!["CVE-2021-23337".into()],
+        severity: severity.parse().unwrap(),
+        score: None,
+        ecosystem: "npm".parse().unwrap(),
+        package: name.into(),
+        installed: version.into(),
+        fixed: fixed.map(str::to_owned),
+        summary: "Command Injection".into(),
+        url: "https://osv.dev/GHSA-35jh-r3h4-6jhm".into(),
+        published: None,
+        layer: None,
+        path: "app/package-lock.json".into(),
+        dev: false,
+    }
+}
+
+pub(crate) fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+pub(crate) struct World {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) gate: Gate,
+    pub(crate) url: String,
+    pub(crate) issuer: String,
+    pub(crate) lines: Arc<Lines>,
+    /// How often the issuer's keys were fetched.
+    pub(crate) fetched: Arc<AtomicUsize>,
+    clock: Arc<AtomicI64>,
+    http: reqwest::Client,
+    servers: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.servers.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+async fn serve(listener: TcpListener, router: Router) {
+    axum::serve(listener, router).await.unwrap();
+}
+
+async fn listener() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+fn issuer_router(url: &str, fetched: Arc<AtomicUsize>) -> Router {
+    let discovery = json!({"issuer": url, "jwks_uri": format!("{url}/keys")});
+    let part = |bytes: Vec<u8>| BASE64_URL_SAFE_NO_PAD.encode(bytes);
+    let public = key(0);
+    let keys = json!({"keys": [{
+        "kty": "RSA", "use": "sig", "alg": "RS256", "kid": "k1",
+        "n": part(public.n().to_bytes_be()), "e": part(public.e().to_bytes_be()),
+    }]});
+    Router::new()
+        .route("/.well-known/openid-configuration", get(|| async move { Json(discovery) }))
+        .route(
+            "/keys",
+            get(|| async move {
+                fetched.fetch_add(1, Ordering::SeqCst);
+                Json(keys)
+            }),
+        )
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::on(tempfile::tempdir().unwrap(), None).await
+    }
+
+    /// A gate on folders that another one may have used, perhaps with policies of its own.
+    pub(crate) async fn on(dir: tempfile::TempDir, policies: Option<String>) -> Self {
+        let (issuer_listener, issuer) = listener().await;
+        let (gate_listener, url) = listener().await;
+        let clock = Arc::new(AtomicI64::new(NOW));
+        let lines = Arc::new(Lines { layers_read: AtomicUsize::new(0) });
+        let fetched = Arc::new(AtomicUsize::new(0));
+        let now = Arc::clone(&clock);
+        let gate = Gate::open(Config {
+            dir: dir.path().join("gate"),
+            upstream_dir: dir.path().join("upstream"),
+            base_url: url.parse().unwrap(),
+            service: "sekisho-gate".into(),
+            admin_token: SecretString::from(ADMIN.to_owned()),
+            issuers: vec![Issuer { url: issuer.clone(), audience: url.clone() }],
+            local_owner: Some("local".into()),
+            inspector: lines.clone(),
+            policies,
+            clock: Clock::new(move || at(now.load(Ordering::SeqCst))),
+        })
+        .unwrap();
+        let issuer_router = issuer_router(&issuer, Arc::clone(&fetched));
+        let servers = vec![
+            tokio::spawn(serve(issuer_listener, issuer_router)),
+            tokio::spawn(serve(gate_listener, gate.router())),
+        ];
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { dir, gate, url, issuer, lines, fetched, clock, http, servers }
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        self.url.strip_prefix("http://").unwrap()
+    }
+
+    pub(crate) fn pass(&self, seconds: i64) {
+        self.clock.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    pub(crate) fn claims(&self) -> Value {
+        let now = self.clock.load(Ordering::SeqCst);
+        json!({
+            "iss": self.issuer, "aud": self.url, "sub": "repo:acme/app:ref:refs/heads/main",
+            "jti": format!("{:?}", std::thread::current().id()) + &rand(), "iat": now,
+            "nbf": now - 600, "exp": now + 300,
+            "repository": "acme/app", "repository_id": "4711",
+            "repository_owner": "acme", "repository_owner_id": "99",
+            "ref": "refs/heads/main", "sha": "abc", "event_name": "push",
+            "run_id": "12", "run_attempt": "1", "actor": "ann",
+        })
+    }
+
+    /// The issuer's token for a run of `acme/app`, with some claims changed.
+    pub(crate) fn jwt(&self, changes: &Value) -> String {
+        let mut claims = self.claims();
+        for (name, value) in changes.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        sign(&json!({"alg": "RS256", "kid": "k1"}), &claims, 0)
+    }
+
+    pub(crate) async fn exchange(&self, jwt: &str) -> (u16, Value) {
+        let body = json!({"subject_token": jwt});
+        let response =
+            self.http.post(format!("{}/oidc/exchange", self.url)).json(&body).send().await;
+        let response = response.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
+    /// A session of a run of `acme/app`, with some claims changed.
+    pub(crate) async fn session(&self, changes: Value) -> String {
+        let (status, body) = self.exchange(&self.jwt(&changes)).await;
+        assert_eq!(status, 200, "{body}");
+        body["token"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn request(&self, method: &str, path: &str, token: &str) -> RequestBuilder {
+        let method: Method = method.parse().unwrap();
+        let url =
+            if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.url) };
+        let request = self.http.request(method, url);
+        if token.is_empty() { request } else { request.bearer_auth(token) }
+    }
+
+    pub(crate) async fn send(&self, method: &str, path: &str, token: &str) -> Response {
+        self.request(method, path, token).send().await.unwrap()
+    }
+
+    /// Pushes a blob in one go.
+    pub(crate) async fn push_blob(&self, repository: &str, token: &str, bytes: &[u8]) -> Digest {
+        let digest = Digest::sha256(bytes);
+        let path = format!("/v2/{repository}/blobs/uploads/?digest={digest}");
+        let response =
+            self.request("POST", &path, token).body(bytes.to_vec()).send().await.unwrap();
+        assert_eq!(response.status(), 201, "{:?}", response.text().await);
+        digest
+    }
+
+    /// Pushes the blobs of an image with these layers, and gives its manifest.
+    pub(crate) async fn push_blobs(
+        &self,
+        repository: &str,
+        token: &str,
+        layers: &[&str],
+        user: &str,
+    ) -> Vec<u8> {
+        let diff_ids: Vec<String> =
+            layers.iter().map(|layer| Digest::sha256(layer.as_bytes()).to_string()).collect();
+        let config = json!({
+            "architecture": "amd64", "os": "linux", "config": {"User": user},
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        })
+        .to_string();
+        self.push_blob(repository, token, config.as_bytes()).await;
+        let mut descriptors = Vec::new();
+        for layer in layers {
+            self.push_blob(repository, token, layer.as_bytes()).await;
+            descriptors.push(Descriptor::of(media_type::OCI_LAYER, layer.as_bytes()));
+        }
+        let config = Descriptor::of(media_type::OCI_CONFIG, config.as_bytes());
+        ImageManifest::new(config, descriptors).to_bytes()
+    }
+
+    pub(crate) async fn put_manifest(&self, path: &str, token: &str, bytes: &[u8]) -> Response {
+        self.put_as(path, token, bytes, media_type::OCI_MANIFEST).await
+    }
+
+    pub(crate) async fn put_as(
+        &self,
+        path: &str,
+        token: &str,
+        bytes: &[u8],
+        content_type: &str,
+    ) -> Response {
+        let request = self.request("PUT", &format!("/v2/{path}"), token);
+        request.header("content-type", content_type).body(bytes.to_vec()).send().await.unwrap()
+    }
+
+    /// Pushes a whole image and gives the answer to its manifest.
+    pub(crate) async fn push(&self, name: &str, token: &str, layers: &[&str]) -> Response {
+        let (repository, tag) = name.split_once(':').unwrap();
+        let manifest = self.push_blobs(repository, token, layers, "app").await;
+        self.put_manifest(&format!("{repository}/manifests/{tag}"), token, &manifest).await
+    }
+
+    pub(crate) async fn decisions(&self, query: &str) -> Vec<Value> {
+        let response = self.send("GET", &format!("/_gate/v1/decisions{query}"), ADMIN).await;
+        assert_eq!(response.status(), 200);
+        let body: Value = response.json().await.unwrap();
+        body["decisions"].as_array().unwrap().clone()
+    }
+
+    /// Every file that was promoted.
+    pub(crate) fn upstream_files(&self) -> usize {
+        files(&self.dir.path().join("upstream"))
+    }
+}
+
+pub(crate) fn files(dir: &Path) -> usize {
+    let entries = fs_err::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| if path.is_dir() { files(&path) } else { 1 }).sum()
+}
+
+fn rand() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+pub(crate) fn sign(header: &Value, claims: &Value, with: usize) -> String {
+    let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed = format!("{}.{}", part(header), part(claims));
+    let signer = SigningKey::<rsa::sha2::Sha256>::new(key(with).clone());
+    let signature = signer.sign(signed.as_bytes()).to_vec();
+    format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// The header of an answer as text; empty when it is not there.
+pub(crate) fn header(response: &Response, name: &str) -> String {
+    response.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned()
+}
+
+/// Asserts status and code of an answer in the distribution-spec's form; gives its message.
+#[track_caller]
+pub(crate) fn is_error(status: u16, body: &Value, want: (u16, &str)) -> String {
+    let error = &body["errors"][0];
+    assert_eq!((status, error["code"].as_str().unwrap_or_default()), want, "{body}");
+    error["message"].as_str().unwrap().to_owned()
+}
+
+/// As [`is_error`], of an answer.
+pub(crate) async fn check_error(response: Response, status: u16, code: &str) -> String {
+    let found = response.status().as_u16();
+    let text = response.text().await.unwrap();
+    let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+    is_error(found, &body, (status, code))
+}
