@@ -78,6 +78,12 @@ impl Job {
         let fetched = self.git(&git, &plan.fetch(), place.interrupt, commands).await?;
         self.log.write("##[endgroup]");
         if !fetched.is_success() {
+            // Git says nothing at all when no ref matches.
+            if let (Target::Name(name), Ended::Exited(status)) = (&plan.target, fetched)
+                && status.code() == Some(1)
+            {
+                anyhow::bail!("A branch or tag with the name '{name}' could not be found");
+            }
             return self.conclude(fetched, commands);
         }
         let found = self.find_name(&git, &plan, place.interrupt).await?;

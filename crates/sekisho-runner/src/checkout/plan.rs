@@ -235,14 +235,17 @@ impl CheckoutPlan {
             args.push("+refs/tags/*:refs/tags/*".to_owned());
         }
         match &self.target {
-            Target::Commit { sha, git_ref } => match git_ref.as_deref().and_then(local_ref) {
-                Some(local) => args.push(format!("+{sha}:{local}")),
-                None => args.push(sha.clone()),
-            },
-            Target::Ref(name) => match local_ref(name) {
-                Some(local) => args.push(format!("+{name}:{local}")),
-                None => args.push(format!("+{name}:refs/remotes/{}", &name["refs/".len()..])),
-            },
+            Target::Commit { sha, git_ref } => {
+                // With all of history the ref is fetched already, to where it stands now.
+                let local = git_ref.as_deref().filter(|_| self.depth > 0).and_then(local_ref);
+                args.push(local.map_or_else(|| sha.clone(), |local| format!("+{sha}:{local}")));
+            }
+            Target::Ref(name) => {
+                let fetched = name.starts_with("refs/heads/") || name.starts_with("refs/tags/");
+                if self.depth > 0 || !fetched {
+                    args.push(format!("+{name}:{}", kept_as(name)));
+                }
+            }
             Target::Name(name) if self.depth > 0 => {
                 args.push(format!("+refs/heads/{name}*:refs/remotes/origin/{name}*"));
                 args.push(format!("+refs/tags/{name}*:refs/tags/{name}*"));
@@ -257,23 +260,17 @@ impl CheckoutPlan {
     pub(crate) fn checkout(&self, found: Option<&str>) -> Vec<String> {
         let mut args: Vec<String> =
             ["-c", "advice.detachedHead=false", "checkout", "--force"].map(str::to_owned).into();
-        let name = match &self.target {
-            Target::Commit { sha, git_ref: None } => Err(sha.clone()),
-            Target::Commit { sha, git_ref: Some(name) } => {
-                branch(name).map_or(Err(sha.clone()), |b| Ok((b, sha.clone())))
-            }
+        let (branch, at) = match &self.target {
+            Target::Commit { sha, git_ref } => (git_ref.as_deref().and_then(branch), sha.clone()),
             Target::Ref(name) | Target::Name(name) => {
                 let whole = found.unwrap_or(name);
-                let local = local_ref(whole).unwrap_or_else(|| {
-                    format!("refs/remotes/{}", whole.trim_start_matches("refs/"))
-                });
-                branch(whole).map_or(Err(local.clone()), |b| Ok((b, local.clone())))
+                (branch(whole), kept_as(whole))
             }
-            Target::Default => Err("refs/remotes/origin/HEAD".to_owned()),
+            Target::Default => (None, "refs/remotes/origin/HEAD".to_owned()),
         };
-        match name {
-            Ok((branch, at)) => args.extend(["--no-track".to_owned(), "-B".to_owned(), branch, at]),
-            Err(at) => args.extend(["--detach".to_owned(), at]),
+        match branch {
+            Some(branch) => args.extend(["--no-track".to_owned(), "-B".to_owned(), branch, at]),
+            None => args.extend(["--detach".to_owned(), at]),
         }
         args
     }
@@ -288,6 +285,12 @@ fn local_ref(name: &str) -> Option<String> {
         return Some(format!("refs/remotes/pull/{pull}"));
     }
     name.starts_with("refs/tags/").then(|| name.to_owned())
+}
+
+/// The same, for any ref.
+fn kept_as(name: &str) -> String {
+    let other = || format!("refs/remotes/{}", name.strip_prefix("refs/").unwrap_or(name));
+    local_ref(name).unwrap_or_else(other)
 }
 
 fn branch(name: &str) -> Option<String> {

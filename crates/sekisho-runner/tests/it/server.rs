@@ -1,0 +1,259 @@
+//! The services' side of the wire, as small as a runner needs it, recording all that it is told.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::ws::{Message, WebSocketUpgrade};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post, put};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+pub(crate) const ACCESS: &str = "runner-access-token-1234";
+pub(crate) const JOB_TOKEN: &str = "job-access-token-5678";
+
+/// What the services were told.
+#[derive(Default)]
+pub(crate) struct Told {
+    /// Names of calls, in order.
+    pub(crate) calls: Vec<String>,
+    pub(crate) assertion: String,
+    pub(crate) complete: Option<Value>,
+    pub(crate) updates: Vec<Value>,
+    pub(crate) blobs: BTreeMap<String, Vec<u8>>,
+    pub(crate) sealed: Vec<String>,
+    pub(crate) metadata: Vec<Value>,
+    pub(crate) feed: Vec<Value>,
+    pub(crate) git_headers: Vec<String>,
+}
+
+pub(crate) struct Server {
+    pub(crate) url: String,
+    pub(crate) told: Mutex<Told>,
+    pub(crate) job: Mutex<Value>,
+    /// Messages for a busy runner.
+    pub(crate) messages: Mutex<Vec<Value>>,
+    /// Something was told or queued.
+    pub(crate) changed: Notify,
+    /// Folder with bare repositories.
+    pub(crate) repositories: Mutex<Option<std::path::PathBuf>>,
+}
+
+type Shared = State<Arc<Server>>;
+
+impl Server {
+    pub(crate) async fn start() -> Arc<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Arc::new(Self {
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            told: Mutex::default(),
+            job: Mutex::new(Value::Null),
+            messages: Mutex::default(),
+            changed: Notify::new(),
+            repositories: Mutex::default(),
+        });
+        let router = Router::new()
+            .route("/oauth/token", post(token))
+            .route("/broker/session", post(session).delete(no_session))
+            .route("/broker/message", get(message))
+            .route("/broker/acknowledge", post(acknowledge))
+            .route("/run/acquirejob", post(acquire))
+            .route("/run/renewjob", post(renew))
+            .route("/run/completejob", post(complete))
+            .route("/results/twirp/{service}/{method}", post(twirp))
+            .route("/blobs/{name}", put(blob))
+            .route("/feed", get(feed))
+            .route("/git/{*path}", get(crate::git::serve).post(crate::git::serve))
+            .layer(DefaultBodyLimit::disable())
+            .with_state(Arc::clone(&server));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        server
+    }
+
+    pub(crate) fn tell(&self, call: &str, change: impl FnOnce(&mut Told)) {
+        let mut told = self.told.lock().unwrap();
+        told.calls.push(call.to_owned());
+        change(&mut told);
+        drop(told);
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn send(&self, kind: &str, body: &Value) {
+        let message = json!({"messageId": 9, "messageType": kind, "body": body.to_string()});
+        self.messages.lock().unwrap().push(message);
+        self.changed.notify_waiters();
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> &str {
+    let value = headers.get("authorization").and_then(|v| v.to_str().ok()).unwrap_or_default();
+    value.strip_prefix("Bearer ").unwrap_or_default()
+}
+
+fn expect_bearer(headers: &HeaderMap, token: &str) -> Result<(), StatusCode> {
+    if bearer(headers) == token { Ok(()) } else { Err(StatusCode::UNAUTHORIZED) }
+}
+
+async fn token(State(server): Shared, body: String) -> Json<Value> {
+    server.tell("token", |told| told.assertion = body);
+    Json(json!({"access_token": ACCESS, "expires_in": 3600}))
+}
+
+async fn session(
+    State(server): Shared,
+    headers: HeaderMap,
+    Json(mut body): Json<Value>,
+) -> Result<Json<Value>, StatusCode> {
+    expect_bearer(&headers, ACCESS)?;
+    server.tell("session", |_| {});
+    body["sessionId"] = json!("11111111-1111-1111-1111-111111111111");
+    Ok(Json(body))
+}
+
+async fn no_session(State(server): Shared) -> StatusCode {
+    server.tell("delete session", |_| {});
+    StatusCode::OK
+}
+
+async fn message(
+    State(server): Shared,
+    headers: HeaderMap,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Result<Response, StatusCode> {
+    expect_bearer(&headers, ACCESS)?;
+    assert_eq!(query["sessionId"], "11111111-1111-1111-1111-111111111111");
+    assert_eq!(query["disableUpdate"], "true");
+    if query["status"] == "Online" {
+        server.tell("poll", |_| {});
+        let body = json!({"id": "m", "runner_request_id": "r-1", "should_acknowledge": true,
+            "run_service_url": format!("{}/run/", server.url)});
+        let message =
+            json!({"messageId": 1, "messageType": "RunnerJobRequest", "body": body.to_string()});
+        return Ok(Json(message).into_response());
+    }
+    let wait = async {
+        loop {
+            let changed = server.changed.notified();
+            if let Some(message) = server.messages.lock().unwrap().pop() {
+                return message;
+            }
+            let _ = tokio::time::timeout(Duration::from_millis(50), changed).await;
+        }
+    };
+    match tokio::time::timeout(Duration::from_secs(20), wait).await {
+        Ok(message) => Ok(Json(message).into_response()),
+        Err(_) => Ok(StatusCode::ACCEPTED.into_response()),
+    }
+}
+
+async fn acknowledge(State(server): Shared, Json(body): Json<Value>) -> StatusCode {
+    assert_eq!(body, json!({"runnerRequestId": "r-1"}));
+    server.tell("acknowledge", |_| {});
+    StatusCode::OK
+}
+
+async fn acquire(
+    State(server): Shared,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Result<Json<Value>, StatusCode> {
+    expect_bearer(&headers, ACCESS)?;
+    assert_eq!(body, json!({"jobMessageId": "r-1", "runnerOS": "Linux"}));
+    server.tell("acquire", |_| {});
+    Ok(Json(server.job.lock().unwrap().clone()))
+}
+
+async fn renew(State(server): Shared, headers: HeaderMap) -> Result<Json<Value>, StatusCode> {
+    expect_bearer(&headers, JOB_TOKEN)?;
+    server.tell("renew", |_| {});
+    Ok(Json(json!({"lockedUntil": "2030-01-01T00:00:00Z"})))
+}
+
+async fn complete(
+    State(server): Shared,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Result<StatusCode, StatusCode> {
+    expect_bearer(&headers, JOB_TOKEN)?;
+    server.tell("complete", |told| told.complete = Some(body));
+    Ok(StatusCode::OK)
+}
+
+async fn twirp(
+    State(server): Shared,
+    Path((_, method)): Path<(String, String)>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Result<Json<Value>, StatusCode> {
+    expect_bearer(&headers, JOB_TOKEN)?;
+    let step = body["step_backend_id"].as_str().unwrap_or("job").to_owned();
+    let url = |kind: &str| format!("{}/blobs/{kind}-{step}?sig=s", server.url);
+    let azure = "BLOB_STORAGE_TYPE_AZURE";
+    Ok(Json(match method.as_str() {
+        "WorkflowStepsUpdate" => {
+            server.tell("steps", |told| told.updates.push(body));
+            json!({"ok": true})
+        }
+        "GetStepLogsSignedBlobURL" => json!({"logs_url": url("log"), "blob_storage_type": azure}),
+        "GetStepSummarySignedBlobURL" => {
+            json!({"summary_url": url("summary"), "blob_storage_type": azure})
+        }
+        "CreateStepLogsMetadata" | "CreateStepSummaryMetadata" => {
+            server.tell(&method, |told| told.metadata.push(body));
+            json!({"ok": true})
+        }
+        _ => return Err(StatusCode::NOT_FOUND),
+    }))
+}
+
+async fn blob(
+    State(server): Shared,
+    Path(name): Path<String>,
+    Query(query): Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> StatusCode {
+    if query.get("sig").map(String::as_str) != Some("s") {
+        return StatusCode::FORBIDDEN;
+    }
+    let kind = headers.get("x-ms-blob-type").and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let append = query.get("comp").map(String::as_str) == Some("appendblock");
+    server.tell("blob", |told| {
+        if append {
+            let blob = told.blobs.get_mut(&name).expect("it was created");
+            let offset: usize =
+                headers["x-ms-blob-condition-appendpos"].to_str().unwrap().parse().unwrap();
+            assert_eq!(offset, blob.len());
+            blob.extend_from_slice(&body);
+            if query.contains_key("seal") {
+                told.sealed.push(name);
+            }
+        } else {
+            assert!(matches!(kind, "AppendBlob" | "BlockBlob"));
+            told.blobs.insert(name, body.to_vec());
+        }
+    });
+    StatusCode::CREATED
+}
+
+async fn feed(
+    State(server): Shared,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, StatusCode> {
+    expect_bearer(&headers, JOB_TOKEN)?;
+    Ok(upgrade.on_upgrade(move |mut socket| async move {
+        while let Some(Ok(message)) = socket.recv().await {
+            if let Message::Text(text) = message {
+                let frame: Value = serde_json::from_str(&text).unwrap();
+                server.tell("feed", |told| told.feed.push(frame));
+            }
+        }
+    }))
+}

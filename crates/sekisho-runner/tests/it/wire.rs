@@ -1,0 +1,114 @@
+//! What the runner says to the services, and when it does not even begin.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use secrecy::ExposeSecret as _;
+use sekisho_github::wire::run_service::Conclusion;
+use sekisho_runner::RunnerOutcome;
+use serde_json::{Value, json};
+
+use crate::fixture::{Fixture, Job, blob, finish, id, run};
+
+#[tokio::test]
+async fn a_job_goes_its_whole_way() {
+    let done = finish(Job::new([run("hello", "echo hello")])).await;
+    assert_eq!(done.outcome, RunnerOutcome::Completed(Conclusion::Succeeded));
+    let calls = &done.told.calls;
+    let order =
+        ["token", "session", "poll", "acknowledge", "acquire", "complete", "delete session"];
+    let mut told = calls.iter();
+    for call in order {
+        assert!(told.any(|c| c == call), "`{call}` is not in its place: {calls:?}");
+    }
+    assert_eq!(calls.iter().filter(|call| *call == "token").count(), 1);
+    assert!(calls.iter().any(|call| call == "renew"));
+    assert_eq!(calls.last().map(String::as_str), Some("delete session"));
+    assert_eq!(done.complete["planId"], json!("22222222-2222-2222-2222-222222222222"));
+    assert_eq!(done.complete["jobId"], json!("44444444-4444-4444-4444-444444444444"));
+    let step = done.step("hello");
+    assert_eq!(step["number"], json!(2));
+    assert_eq!(step["status"], json!("completed"));
+    assert_eq!(step["conclusion"], json!("succeeded"));
+    assert_eq!(step["name"], json!("Run echo hello"));
+}
+
+#[tokio::test]
+async fn the_assertion_is_a_ps256_jwt_of_the_client() {
+    let done = finish(Job::new([])).await;
+    let form = &done.told.assertion;
+    assert!(form.contains("grant_type=client_credentials"), "{form}");
+    let jwt = form.split("client_assertion=").nth(1).unwrap().split('&').next().unwrap();
+    let part = |n: usize| {
+        let bytes = URL_SAFE_NO_PAD.decode(jwt.split('.').nth(n).unwrap()).unwrap();
+        serde_json::from_slice::<Value>(&bytes).unwrap()
+    };
+    assert_eq!(part(0)["alg"], json!("PS256"));
+    assert_eq!(part(1)["iss"], json!("client-1"));
+    assert_eq!(part(1)["sub"], json!("client-1"));
+    assert!(part(1)["aud"].as_str().unwrap().ends_with("/oauth/token"));
+    assert!(part(1)["exp"].as_i64().unwrap() - part(1)["nbf"].as_i64().unwrap() <= 330);
+}
+
+#[tokio::test]
+async fn logs_are_the_same_in_all_three_places() {
+    let done = finish(Job::new([run("hello", "for i in 1 2 3; do echo \"line $i\"; done")])).await;
+    let name = format!("log-{}", id("hello"));
+    let uploaded = String::from_utf8(done.told.blobs[&name].clone()).unwrap();
+    assert!(done.told.sealed.contains(&name));
+    assert!(done.stdout.contains(&uploaded), "the output has the step's log in one piece");
+    let line = uploaded.lines().next().unwrap();
+    let (stamp, _) = line.split_once(' ').unwrap();
+    assert_eq!((stamp.len(), stamp.as_bytes()[19], stamp.as_bytes()[27]), (28, b'.', b'Z'));
+    let mut live = Vec::new();
+    for frame in done.told.feed.iter().filter(|frame| frame["stepId"] == json!(id("hello"))) {
+        let lines = frame["value"].as_array().unwrap();
+        assert_eq!(frame["count"], json!(lines.len()));
+        assert_eq!(frame["startLine"], json!(live.len() + 1));
+        live.extend(lines.iter().map(|line| line.as_str().unwrap().to_owned()));
+    }
+    assert_eq!(live, uploaded.lines().collect::<Vec<_>>());
+    let metadata = done.told.metadata.iter().find(|m| m["step_backend_id"] == json!(id("hello")));
+    assert_eq!(metadata.unwrap()["line_count"], json!(live.len()));
+}
+
+#[tokio::test]
+async fn the_timeline_shows_all_steps_and_ends_complete() {
+    let done = finish(Job::new([run("a", "true"), run("b", "true")])).await;
+    let orders: Vec<i64> =
+        done.told.updates.iter().map(|u| u["change_order"].as_i64().unwrap()).collect();
+    assert!(orders.is_sorted_by(|a, b| a < b), "{orders:?}");
+    let last = done.told.updates.last().unwrap()["steps"].as_array().unwrap();
+    let names: Vec<&str> = last.iter().map(|s| s["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["Set up job", "Run true", "Run true", "Complete job"]);
+    assert!(last.iter().all(|s| s["status"] == json!(6) && s["conclusion"] == json!(2)));
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_is_refused_before_anything_is_called() {
+    let fixture = Fixture::new().await;
+    let good = blob(&fixture.server.url);
+    let json = STANDARD.decode(good.expose_secret()).unwrap();
+    let mut files: Value = serde_json::from_slice(&json).unwrap();
+    files["../evil"] = json!("eA==");
+    let bad = STANDARD.encode(files.to_string());
+    let error = sekisho_runner::run(bad.into(), fixture.options()).await.unwrap_err();
+    let error = format!("{error:#}");
+    assert!(error.contains("unknown file `../evil`"), "{error}");
+    assert!(fixture.server.told.lock().unwrap().calls.is_empty());
+}
+
+#[tokio::test]
+async fn what_cannot_run_is_said_before_the_first_step() {
+    let reference = json!({"type": "repository", "repositoryType": "GitHub", "name": "acme/setup",
+        "ref": "v1"});
+    let remote = crate::fixture::uses("setup", reference, &[]);
+    let done = finish(Job::new([run("first", "echo ran"), remote])).await;
+    done.assert_conclusion("failed");
+    assert!(done.stdout.contains("##[error]Action `acme/setup@v1` is not supported"));
+    assert_eq!(done.conclusions(), [("Run echo ran".to_owned(), "skipped".to_owned())]);
+    let mut job = Job::new([run("first", "echo ran")]);
+    job.extra = json!({"jobContainer": "debian"});
+    let done = finish(job).await;
+    assert!(done.stdout.contains("`container` and `services` are not supported"));
+    assert!(!done.stdout.contains("ran\n"));
+}
