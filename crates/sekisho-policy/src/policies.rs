@@ -212,7 +212,7 @@ impl Policies {
             }
         }
         for (id, mut findings) in carried {
-            findings.sort_by_key(|finding| std::cmp::Reverse((finding.severity, finding.score)));
+            findings.sort_by(worst_first);
             reasons.push(Reason { findings, ..self.reason(&id, vec![]) });
         }
         Verdict::of(reasons)
@@ -256,7 +256,10 @@ impl Policies {
                 ids.push(NO_PERMIT.to_owned());
             }
         }
-        if enforced.diagnostics().errors().next().is_some() {
+        // Cedar passes over a rule that it cannot evaluate; a gate must not, whatever its mode.
+        let mut errors =
+            [&enforced, &warning].into_iter().map(|a| a.diagnostics().errors().count());
+        if errors.any(|count| count > 0) {
             ids.push(UNANSWERED.to_owned());
         }
         if warning.decision() == CedarDecision::Deny {
@@ -291,6 +294,15 @@ impl Policies {
             },
         }
     }
+}
+
+/// A total order, so that what a message names does not depend on how findings were listed.
+fn worst_first(a: &Finding, b: &Finding) -> std::cmp::Ordering {
+    let worse = (b.severity, b.score).cmp(&(a.severity, a.score));
+    let name = |of: &Finding| {
+        (of.package.clone(), of.installed.clone(), of.id.clone(), of.path.clone(), of.fixed.clone())
+    };
+    worse.then_with(|| name(a).cmp(&name(b)))
 }
 
 /// No rule matched, but nothing permits either.
