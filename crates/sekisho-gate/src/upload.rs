@@ -161,6 +161,9 @@ impl Uploads {
             offset: AtomicU64::new(0),
             state: Mutex::new(State { content, failed: false, touched: now }),
         });
+        if self.lock().len() >= MAX_UPLOADS {
+            self.expire(now);
+        }
         let mut open = self.lock();
         if open.len() >= MAX_UPLOADS {
             return Err(ApiError::new(Code::TooManyRequests, "too many uploads are under way"));

@@ -142,6 +142,35 @@ async fn too_many_uploads_are_refused_until_some_expire() {
     let response = begin().await;
     assert_eq!(header(&response, "retry-after"), "5");
     check_error(response, 429, "TOOMANYREQUESTS").await;
+    world.pass(3601);
+    let token = &world.session(json!({})).await;
+    let response = world.send("POST", "/v2/acme/app/blobs/uploads/", token).await;
+    assert_eq!(response.status(), 202);
+    assert_eq!(files(&world.dir.path().join("gate/uploads")), 1, "the abandoned ones are gone");
+}
+
+#[tokio::test]
+async fn staged_content_expires() {
+    let mut world = World::new().await;
+    let token = world.session(json!({})).await;
+    world.push_blobs("acme/app", &token, &[FINE], "app").await;
+    let staging = world.dir.path().join("gate/staging");
+    assert!(files(&staging) > 0);
+    // A day without a use; it is removed when a gate opens, and from time to time.
+    for scope in fs_err::read_dir(&staging).unwrap() {
+        let used = scope.unwrap().path().join("used");
+        fs_err::write(used, "\"2026-01-01T00:00:00Z\"").unwrap();
+    }
+    let dir = std::mem::replace(&mut world.dir, tempfile::tempdir().unwrap());
+    drop(world);
+    let world = World::on(dir, None).await;
+    for _ in 0..200 {
+        if files(&world.dir.path().join("gate/staging")) == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("expired content is still there");
 }
 
 #[tokio::test]
