@@ -67,7 +67,9 @@ impl Keys {
     pub(crate) fn start(dir: &Path) -> io::Result<Self> {
         let pool = Pool { keys: Mutex::default(), taken: Condvar::new(), ready: Semaphore::new(0) };
         let pool = Arc::new(pool);
-        let path = dir.join("keys").join("oidc.pem");
+        let folder = dir.join("keys");
+        fs_err::create_dir_all(&folder)?;
+        let path = folder.join("oidc.pem");
         // A key that is there is read now: a damaged one is an error at start.
         let known = match fs_err::read_to_string(&path) {
             Ok(pem) => Some(OidcKey::from_pem(&pem).map_err(|error| {

@@ -124,6 +124,21 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn nothing_is_lost_or_added(
+            pieces in proptest::collection::vec("(0000|0006ab|000|[0-9a-f]{1,6}|\\PC{0,4})", 0..12)
+        ) {
+            let mut hold = HoldLastFlush::default();
+            let mut out: Vec<u8> = Vec::new();
+            for piece in &pieces {
+                out.extend(hold.push(piece.as_bytes()));
+            }
+            out.extend(hold.finish());
+            assert_eq!(out, pieces.concat().into_bytes());
+        }
+    }
+
     #[test]
     fn only_the_last_flush_is_held() {
         check(b"0006ab0000", b"0006ab", b"0000", true);

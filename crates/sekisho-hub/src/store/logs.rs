@@ -85,6 +85,7 @@ impl Logs {
     /// Replaces a file.
     pub(crate) fn put(&self, name: LogName, content: &[u8]) -> Result<(), UploadError> {
         self.check(name, content.len() as u64)?;
+        fs_err::create_dir_all(&self.dir)?;
         super::write_atomically(&self.dir.join(name.file_name()), content)?;
         Ok(())
     }

@@ -100,9 +100,10 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<Option<T
 }
 
 /// Replaces a file: whoever reads it, also after a crash, sees the old or the new content.
+///
+/// Its folder must be there: one that was removed, with all there is in it, is not made anew.
 pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or_else(|| io::Error::other("a file without a folder"))?;
-    fs_err::create_dir_all(folder)?;
     // Made with mode 0600.
     let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
     file.write_all(content)?;

@@ -1,5 +1,8 @@
 //! `git push`, `git clone`, and what they lead to.
 
+use std::io::Write as _;
+
+use reqwest::Method;
 use serde_json::json;
 
 use crate::world::{WORKFLOW, World};
@@ -125,4 +128,29 @@ jobs:
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success(), "{stderr}");
     assert_eq!(world.get("/_hub/v1/runs").await["runs"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compressed_request_is_understood() {
+    let world = World::new().await;
+    let folder = world.folder("work", &[("a", "b")]);
+    let (remote, pushing) = (world.remote("acme/app"), folder.clone());
+    let work = move || pushing.git(&["push", "--quiet", &remote, "main"]);
+    tokio::task::spawn_blocking(work).await.unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(b"0014command=ls-refs\n00010000").unwrap();
+    let request = world
+        .request(Method::POST, "/acme/app/git-upload-pack")
+        .header("content-type", "application/x-git-upload-pack-request")
+        .header("content-encoding", "gzip")
+        .header("git-protocol", "version=2")
+        .body(gzip.finish().unwrap());
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "application/x-git-upload-pack-result");
+    let want = format!("{} refs/heads/main", folder.sha());
+    let text = answer.text().await.unwrap();
+    assert!(text.contains(&want), "{text}");
+    // What a web page could send without being asked.
+    let plain = world.request(Method::POST, "/acme/app/git-receive-pack").body("0000");
+    assert_eq!(plain.send().await.unwrap().status(), 415);
 }
