@@ -19,7 +19,7 @@ pub fn write<T: Serialize + ?Sized>(path: &Path, value: &T) -> io::Result<()> {
     write_atomic(path, &bytes, false)
 }
 
-/// Reads what [`write`] wrote; `None` when there is no such file.
+/// Reads what [`write()`] wrote; `None` when there is no such file.
 ///
 /// # Errors
 /// The file cannot be read, is over [`MAX_RECORD_BYTES`], or does not parse; the path is named.
