@@ -1,5 +1,13 @@
 //! Real jobs against a small server that speaks the wire.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests may fail the test, and one that is skipped says so"
+)]
+
 mod cancel;
 mod checkout;
 mod composite;
