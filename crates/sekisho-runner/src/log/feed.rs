@@ -10,6 +10,7 @@ use sekisho_github::wire::feed::{FeedFrame, MAX_LINE_CHARS, MAX_LINES};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
@@ -96,7 +97,7 @@ async fn run(request: Request, mut queue: mpsc::Receiver<FeedFrame>) -> u64 {
     let mut connections = 0;
     let mut socket: Option<Socket> = None;
     let mut lost = 0;
-    let mut next = None;
+    let (mut next, mut earliest) = (None, Instant::now());
     loop {
         let mut frame = match next.take() {
             Some(frame) => frame,
@@ -105,14 +106,12 @@ async fn run(request: Request, mut queue: mpsc::Receiver<FeedFrame>) -> u64 {
                 None => break,
             },
         };
-        next = join_waiting(&mut frame, &mut queue);
-        let lines = frame.count as u64;
+        next = gather(&mut frame, &mut queue, earliest).await;
         if !send(&request, &mut socket, &mut connections, &frame).await {
-            lost += lines;
+            lost += frame.count as u64;
         }
-        if next.is_none() && frame.count < MAX_LINES && !queue.is_closed() {
-            tokio::time::sleep(PACE).await;
-        }
+        let more_waits = next.is_some() || frame.count >= MAX_LINES;
+        earliest = if more_waits { Instant::now() } else { Instant::now() + PACE };
     }
     if let Some(mut socket) = socket {
         let _ = tokio::time::timeout(DEADLINE, socket.close(None)).await;
@@ -120,9 +119,19 @@ async fn run(request: Request, mut queue: mpsc::Receiver<FeedFrame>) -> u64 {
     lost
 }
 
-/// Appends frames that wait and go on where `frame` ends; the first one that does not is returned.
-fn join_waiting(frame: &mut FeedFrame, queue: &mut mpsc::Receiver<FeedFrame>) -> Option<FeedFrame> {
-    while let Ok(more) = queue.try_recv() {
+/// Until `earliest`, appends frames that go on where `frame` ends; the first one that does not is
+/// returned. Ends at once when the frame is full or the queue has ended.
+async fn gather(
+    frame: &mut FeedFrame,
+    queue: &mut mpsc::Receiver<FeedFrame>,
+    earliest: Instant,
+) -> Option<FeedFrame> {
+    while frame.count < MAX_LINES {
+        // Cancel-safe: a frame is either received or still in the queue. What waits there is
+        // taken even if `earliest` is over.
+        let Ok(Some(more)) = tokio::time::timeout_at(earliest, queue.recv()).await else {
+            return None;
+        };
         let follows = frame.start_line.map(|start| start + frame.count as u64);
         let fits = frame.count + more.count <= MAX_LINES;
         if !fits || more.step_id != frame.step_id || more.start_line != follows {

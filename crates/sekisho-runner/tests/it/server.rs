@@ -41,6 +41,8 @@ pub(crate) struct Server {
     pub(crate) messages: Mutex<Vec<Value>>,
     /// Something was told or queued.
     pub(crate) changed: Notify,
+    /// Errors to answer with instead, by call: status and body; each once.
+    pub(crate) errors: Mutex<BTreeMap<&'static str, (u16, Value)>>,
     /// Folder with bare repositories.
     pub(crate) repositories: Mutex<Option<std::path::PathBuf>>,
 }
@@ -56,6 +58,7 @@ impl Server {
             job: Mutex::new(Value::Null),
             messages: Mutex::default(),
             changed: Notify::new(),
+            errors: Mutex::default(),
             repositories: Mutex::default(),
         });
         let router = Router::new()
@@ -71,6 +74,7 @@ impl Server {
             .route("/feed", get(feed))
             .route("/git/{*path}", get(crate::git::serve).post(crate::git::serve))
             .layer(DefaultBodyLimit::disable())
+            .layer(axum::middleware::from_fn_with_state(Arc::clone(&server), fail))
             .with_state(Arc::clone(&server));
         tokio::spawn(async move { axum::serve(listener, router).await });
         server
@@ -88,6 +92,23 @@ impl Server {
         let message = json!({"messageId": 9, "messageType": kind, "body": body.to_string()});
         self.messages.lock().unwrap().push(message);
         self.changed.notify_waiters();
+    }
+}
+
+/// Answers with an error that a test has asked for.
+async fn fail(
+    State(server): Shared,
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> Response {
+    let name = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+    let error = server.errors.lock().unwrap().remove(name.as_str());
+    match error {
+        Some((status, body)) => {
+            server.tell(&format!("{status} to {name}"), |_| {});
+            (StatusCode::from_u16(status).unwrap(), Json(body)).into_response()
+        }
+        None => next.run(request).await,
     }
 }
 

@@ -112,3 +112,61 @@ async fn what_cannot_run_is_said_before_the_first_step() {
     assert!(done.stdout.contains("`container` and `services` are not supported"));
     assert!(!done.stdout.contains("ran\n"));
 }
+
+async fn with_error(call: &'static str, status: u16, body: Value) -> (RunnerOutcome, Vec<String>) {
+    let fixture = Fixture::new().await;
+    fixture.set_job(&Job::new([run("hello", "echo hello")]));
+    fixture.server.errors.lock().unwrap().insert(call, (status, body));
+    let outcome = sekisho_runner::run(blob(&fixture.server.url), fixture.options()).await.unwrap();
+    let calls = fixture.server.told.lock().unwrap().calls.clone();
+    (outcome, calls)
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_is_renewed_once() {
+    let (outcome, calls) = with_error("message", 401, json!({})).await;
+    assert_eq!(outcome, RunnerOutcome::Completed(Conclusion::Succeeded));
+    assert_eq!(calls[..5], ["token", "session", "401 to message", "token", "poll"]);
+}
+
+#[tokio::test]
+async fn a_session_that_is_gone_is_opened_again() {
+    let body = json!({"errorKind": "RunnerSessionInvalid", "statusCode": 404});
+    let (outcome, calls) = with_error("message", 404, body).await;
+    assert_eq!(outcome, RunnerOutcome::Completed(Conclusion::Succeeded));
+    assert_eq!(calls[..5], ["token", "session", "404 to message", "session", "poll"]);
+}
+
+#[tokio::test]
+async fn what_fails_for_a_moment_is_tried_again() {
+    for call in ["token", "session", "renewjob", "GetStepLogsSignedBlobURL"] {
+        let (outcome, calls) = with_error(call, 503, json!({})).await;
+        assert_eq!(outcome, RunnerOutcome::Completed(Conclusion::Succeeded), "{call}");
+        assert!(calls.contains(&format!("503 to {call}")), "{calls:?}");
+    }
+}
+
+#[tokio::test]
+async fn outcomes_without_a_job_have_their_exit_codes() {
+    let kind = |kind: &str| json!({"errorKind": kind, "statusCode": 400, "errorMessage": "m"});
+    let client = json!({"error": "invalid_client", "error_description": "gone"});
+    for (call, status, body, want, code) in [
+        ("token", 400, client, RunnerOutcome::Refused, 1),
+        ("session", 403, kind("AccessDenied"), RunnerOutcome::Refused, 1),
+        ("message", 404, kind("RunnerNotFound"), RunnerOutcome::Refused, 1),
+        ("message", 403, kind("RunnerVersionTooOld"), RunnerOutcome::VersionTooOld, 7),
+        ("acknowledge", 404, kind("AcknowledgeJobNotFound"), RunnerOutcome::NoJob, 0),
+    ] {
+        let (outcome, calls) = with_error(call, status, body).await;
+        assert_eq!((outcome, outcome.exit_code()), (want, code), "{call}");
+        assert!(!calls.contains(&"acquire".to_owned()), "{calls:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_runner_that_is_stopped_before_it_has_a_job_just_goes() {
+    let fixture = Fixture::new().await;
+    fixture.stop.cancel();
+    let outcome = sekisho_runner::run(blob(&fixture.server.url), fixture.options()).await.unwrap();
+    assert_eq!(outcome, RunnerOutcome::NoJob);
+}
