@@ -7,11 +7,14 @@ mod files;
 mod inspector;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use secrecy::SecretString;
+use sekisho_gate::{Clock, Gate, Issuer};
+use sekisho_hub::{BuiltinRepository, Hub};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -34,8 +37,11 @@ const HANDOVER_PAUSE: Duration = Duration::from_millis(20);
 /// How long open connections get when the plane stops.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
-/// The release of the central pipeline that callers name behind the `@`.
-const PIPELINE_TAG: &str = "v1";
+/// The central pipeline, served as a repository of its own.
+const PIPELINE: &str = include_str!("../pipeline/.github/workflows/image.yml");
+
+/// The owner whose images have bare names: `local/hello` is pushed as `hello`.
+pub(crate) const LOCAL_OWNER: &str = "local";
 
 /// Which port to listen on.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +69,7 @@ pub(crate) struct Plane {
     scheduler: JoinHandle<()>,
     stop_server: CancellationToken,
     server: JoinHandle<std::io::Result<()>>,
-    hub: Arc<sekisho_hub::Hub>,
+    hub: Hub,
     // Last: the lock is freed when all else is.
     _lock: files::Lock,
 }
@@ -110,7 +116,7 @@ impl Plane {
         let admin_token = files::new_token()?;
 
         let hub = open_hub(&data, &url, &admin_token)?;
-        let gate = open_gate(&data, &url, &admin_token)?;
+        let gate = open_gate(&data, &url, &admin_token)?.router();
         let stop_server = CancellationToken::new();
         let closing = stop_server.clone();
         let router = gate.merge(hub.router());
@@ -167,6 +173,49 @@ impl Plane {
             Ok(ended) => ended.context("the server panicked")?.context("serving"),
         }
     }
+}
+
+/// How many runners at once: as many as asked for, or as there are processors, but two at least, so
+/// that a job which waits for another run's image does not wait for ever.
+pub(crate) fn capacity(wanted: Option<NonZeroUsize>) -> usize {
+    let processors = || std::thread::available_parallelism().map_or(2, usize::from).max(2);
+    wanted.map_or_else(processors, usize::from)
+}
+
+fn open_hub(data: &DataDir, url: &Url, admin_token: &SecretString) -> anyhow::Result<Hub> {
+    let base_url = url.as_str().trim_end_matches('/');
+    let mut config = sekisho_hub::Config::new(data.hub(), base_url, admin_token.clone());
+    config.vars.insert("SEKISHO_GATE".to_owned(), url.authority().to_owned());
+    config.builtin_repositories.push(BuiltinRepository {
+        owner: "sekisho".to_owned(),
+        name: "pipeline".to_owned(),
+        refs: vec!["refs/heads/main".to_owned(), "refs/tags/v1".to_owned()],
+        files: vec![(".github/workflows/image.yml".to_owned(), PIPELINE.as_bytes().to_vec())],
+    });
+    Hub::open(config).context("opening the hub")
+}
+
+#[expect(clippy::disallowed_methods, reason = "the advisory data is as old as it is now")]
+fn open_gate(data: &DataDir, url: &Url, admin_token: &SecretString) -> anyhow::Result<Gate> {
+    let base_url = url.as_str().trim_end_matches('/');
+    let advisories = sekisho_scanner::embedded_advisories(jiff::Timestamp::now())
+        .context("reading the advisories that come along")?;
+    let config = sekisho_gate::Config {
+        dir: data.gate(),
+        upstream_dir: data.upstream(),
+        base_url: url.clone(),
+        service: "sekisho-gate".to_owned(),
+        admin_token: admin_token.clone(),
+        issuers: vec![Issuer {
+            url: format!("{base_url}/_services/token"),
+            audience: base_url.to_owned(),
+        }],
+        local_owner: Some(LOCAL_OWNER.to_owned()),
+        inspector: Arc::new(inspector::Scanner::new(advisories)),
+        policies: None,
+        clock: Clock::default(),
+    };
+    Gate::open(config).context("opening the gate")
 }
 
 async fn listen(port: Port) -> anyhow::Result<TcpListener> {

@@ -62,7 +62,7 @@ pub(crate) async fn run(args: &RunArgs, data: &DataDir, printer: Printer) -> any
     let folder = existing_folder(&args.path)?;
     let repository = match &args.repository {
         Some(name) => two_parts(name)?,
-        None => format!("local/{}", name_of(&folder)),
+        None => format!("{}/{}", plane::LOCAL_OWNER, name_of(&folder)),
     };
     let taken = folder.clone();
     let snapshot = tokio::task::spawn_blocking(move || snapshot::take(&taken));

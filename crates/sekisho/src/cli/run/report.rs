@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sekisho_gate::Decision;
 use sekisho_github::hub_api::Run;
-use sekisho_policy::Decision as Outcome;
+use sekisho_policy::{Decision as Outcome, Mode};
 use serde::Serialize;
 
 use super::{Went, exit_of, tell};
@@ -43,7 +43,7 @@ struct Answer<'a> {
 }
 
 pub(super) fn is_denied(decision: &Decision) -> bool {
-    decision.verdict.decision == Outcome::Deny
+    decision.verdict == Outcome::Deny
 }
 
 /// Says how it ended, and returns the exit code for it.
@@ -92,7 +92,7 @@ fn line(style: Style, station: &'static str, text: impl Into<String>) -> Line {
 
 /// The gate's word on one image, with what it rests on.
 fn verdict(printer: Printer, decision: &Decision) {
-    let (style, word) = match decision.verdict.decision {
+    let (style, word) = match decision.verdict {
         Outcome::Allow => (Style::Good, "allowed"),
         Outcome::Warn => (Style::Warn, "allowed, with warnings"),
         Outcome::Deny => (Style::Bad, "REFUSED"),
@@ -103,17 +103,17 @@ fn verdict(printer: Printer, decision: &Decision) {
     };
     let basis = format!(
         "{} packages against {} advisories{}",
-        decision.packages,
-        decision.advisories,
-        age(decision.newest_advisory, decision.at)
+        decision.summary.packages,
+        decision.data.records,
+        age(decision.data.newest, decision.at)
     );
     tell(printer, &line(style, "gate", format!("{word}: {name}; {basis}")));
-    for (style, sentences) in
-        [(Style::Bad, decision.verdict.refusals()), (Style::Warn, decision.verdict.warnings())]
-    {
-        for sentence in sentences {
-            tell(printer, &line(style, "", sentence));
-        }
+    for reason in &decision.reasons {
+        let style = match reason.mode {
+            Mode::Enforce => Style::Bad,
+            Mode::Warn => Style::Warn,
+        };
+        tell(printer, &line(style, "", reason.sentence()));
     }
 }
 
