@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let printer = Printer::new(&cli.global);
     match start(&cli, printer) {
-        Ok(exit) => exit.into(),
+        Ok(exit) => exit,
         Err(error) => {
             exit::show(printer, &error);
             Exit::Failed.into()
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(cli: &Cli, printer: Printer) -> anyhow::Result<Exit> {
+fn start(cli: &Cli, printer: Printer) -> anyhow::Result<ExitCode> {
     log_to_stderr(cli.global.verbose)?;
     // Fails only when one is installed already, and nobody else installs one.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -46,17 +46,19 @@ fn start(cli: &Cli, printer: Printer) -> anyhow::Result<Exit> {
     runtime.block_on(dispatch(cli, printer))
 }
 
-async fn dispatch(cli: &Cli, printer: Printer) -> anyhow::Result<Exit> {
+async fn dispatch(cli: &Cli, printer: Printer) -> anyhow::Result<ExitCode> {
     let data = || DataDir::of(&cli.global);
     // Boxed: each is a state machine of many kilobytes, and only one of them is needed.
-    match &cli.command {
-        Command::Run(args) => Box::pin(cli::run::run(args, &data()?, printer)).await,
-        Command::Up(args) => Box::pin(cli::up::run(args, &data()?, printer)).await,
-        Command::Runs(args) => cli::runs::run(args, &data()?, printer),
-        Command::Logs(args) => cli::logs::run(args, &data()?, printer),
-        Command::Build(args) => Box::pin(cli::build::run(args, &data()?, printer)).await,
-        Command::Runner(args) => Box::pin(cli::runner::run(args)).await,
-    }
+    let exit = match &cli.command {
+        Command::Run(args) => Box::pin(cli::run::run(args, &data()?, printer)).await?,
+        Command::Up(args) => Box::pin(cli::up::run(args, &data()?, printer)).await?,
+        Command::Runs(args) => cli::runs::run(args, &data()?, printer)?,
+        Command::Logs(args) => cli::logs::run(args, &data()?, printer)?,
+        Command::Build(args) => Box::pin(cli::build::run(args, &data()?, printer)).await?,
+        // The codes of a runner are GitHub's, not ours.
+        Command::Runner(args) => return Box::pin(cli::runner::run(args)).await,
+    };
+    Ok(exit.into())
 }
 
 /// Logs of the services; the journey of a run is told by the printer.

@@ -1,11 +1,10 @@
 //! `sekisho runner`.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use secrecy::SecretString;
-
-use crate::exit::Exit;
 
 /// The program that takes one job
 #[derive(Args, Debug)]
@@ -26,23 +25,23 @@ enum RunnerCommand {
                         GitHub or of a hub. It is a secret: prefer the variable to the option, for \
                         arguments can be seen by others.")]
 struct RunnerRunArgs {
-    /// The registration, as the service gave it out
-    #[arg(
-        long,
-        value_name = "BLOB",
-        env = "ACTIONS_RUNNER_INPUT_JITCONFIG",
-        hide_env_values = true
-    )]
-    jitconfig: SecretString,
+    /// The registration, as the service gave it out [default: $ACTIONS_RUNNER_INPUT_JITCONFIG]
+    #[arg(long, value_name = "BLOB")]
+    jitconfig: Option<SecretString>,
     /// Folder for the job's files
     #[arg(long, value_name = "DIR", default_value = ".")]
     root: PathBuf,
 }
 
+/// The version that is said to the service: GitHub refuses runners that are older than its newest by
+/// more than 30 days, so this is the release of the official runner whose wire is spoken.
+const RUNNER_VERSION: &str = "2.336.0";
+
 /// Runs one job.
-pub(crate) async fn run(args: &RunnerArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(args: &RunnerArgs) -> anyhow::Result<ExitCode> {
     let RunnerCommand::Run(args) = &args.command;
-    let options = sekisho_runner::Options::new(args.root.clone());
-    let _ = sekisho_runner::run(args.jitconfig.clone(), options).await?;
-    Ok(Exit::Done)
+    let version = RUNNER_VERSION.to_owned();
+    let outcome =
+        sekisho_runner::process::run(args.jitconfig.clone(), args.root.clone(), version).await?;
+    Ok(outcome.exit_code().into())
 }

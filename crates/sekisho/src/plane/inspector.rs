@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use sekisho_advisory::Database;
-use sekisho_gate::{DataAge, Inspection, Inspector};
+use sekisho_gate::{Inspection, Inspector};
 use sekisho_scanner::{ANALYSER, LayerIndex, Limits, index_layer, inspect};
 use serde_json::Value;
 
@@ -34,11 +34,11 @@ impl Inspector for Scanner {
             layers.iter().map(|layer| serde_json::from_value(layer.clone())).collect::<Result<_, _>>()?;
         let report = inspect(&layers, &self.database);
         Ok(Inspection {
-            os: report.os.map(|os| os.to_string()),
             packages: report.packages,
             findings: report.findings,
             not_assessed: report.not_assessed,
-            data: DataAge { records: report.data.records, newest: report.data.newest },
+            records: report.data.records,
+            newest: report.data.newest,
         })
     }
 }

@@ -9,7 +9,7 @@ fn hello_ships_and_a_second_run_builds_nothing() {
     assert_eq!(first["schemaVersion"], 1);
     assert_eq!(first["runs"][0]["repository"], "local/hello");
     assert_eq!(first["runs"][0]["conclusion"], "success");
-    assert_eq!(first["decisions"][0]["verdict"], "warn", "old advisories: {first}");
+    assert_eq!(first["decisions"][0]["verdict"]["decision"], "warn", "old advisories: {first}");
     let image = &first["images"][0];
     let digest = image["digest"].as_str().unwrap();
     assert!(digest.starts_with("sha256:"), "{first}");
@@ -62,6 +62,6 @@ fn vulnerable_is_refused_with_the_reason_and_nothing_is_published() {
         }
     }
     let json = world.sekisho(&["run", &example("vulnerable"), "--output", "json"]).exits(10).json();
-    assert_eq!(json["decisions"][0]["verdict"], "deny");
+    assert_eq!(json["decisions"][0]["verdict"]["decision"], "deny");
     assert_eq!(json["images"].as_array().unwrap().len(), 0);
 }

@@ -43,7 +43,7 @@ struct Answer<'a> {
 }
 
 pub(super) fn is_denied(decision: &Decision) -> bool {
-    decision.verdict == Outcome::Deny
+    decision.verdict.decision == Outcome::Deny
 }
 
 /// Says how it ended, and returns the exit code for it.
@@ -92,7 +92,7 @@ fn line(style: Style, station: &'static str, text: impl Into<String>) -> Line {
 
 /// The gate's word on one image, with what it rests on.
 fn verdict(printer: Printer, decision: &Decision) {
-    let (style, word) = match decision.verdict {
+    let (style, word) = match decision.verdict.decision {
         Outcome::Allow => (Style::Good, "allowed"),
         Outcome::Warn => (Style::Warn, "allowed, with warnings"),
         Outcome::Deny => (Style::Bad, "REFUSED"),
@@ -103,12 +103,12 @@ fn verdict(printer: Printer, decision: &Decision) {
     };
     let basis = format!(
         "{} packages against {} advisories{}",
-        decision.summary.packages,
-        decision.data.records,
-        age(decision.data.newest, decision.at)
+        decision.packages,
+        decision.advisories,
+        age(decision.newest_advisory, decision.at)
     );
     tell(printer, &line(style, "gate", format!("{word}: {name}; {basis}")));
-    for reason in &decision.reasons {
+    for reason in &decision.verdict.reasons {
         let style = match reason.mode {
             Mode::Enforce => Style::Bad,
             Mode::Warn => Style::Warn,
