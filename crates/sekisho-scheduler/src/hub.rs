@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use sekisho_github::hub_api::{Queue, RunnerGone};
 use sekisho_github::rest::{GenerateJitConfig, JitConfig};
@@ -76,13 +76,17 @@ impl Hub {
         Ok((answer.runner.id, answer.encoded_jit_config.into()))
     }
 
-    /// Says that a runner's process has ended; a repeat is no error.
+    /// Says that a runner's process has ended. That the hub has forgotten it already, as it does
+    /// when a runner has had its job, is no error.
     pub(crate) async fn gone(&self, registration: u64, reason: &str) -> anyhow::Result<()> {
         let path = format!("/_hub/v1/runners/{registration}/gone");
-        self.send(self.request(Method::POST, &path)?, &RunnerGone { reason: reason.to_owned() })
-            .await
-            .with_context(|| format!("removing registration {registration}"))?;
-        Ok(())
+        let body = RunnerGone { reason: reason.to_owned() };
+        let request = self.request(Method::POST, &path)?.json(&body);
+        let answer = request.send().await.and_then(|answer| match answer.status() {
+            StatusCode::NOT_FOUND => Ok(()),
+            _ => answer.error_for_status().map(drop),
+        });
+        answer.with_context(|| format!("removing registration {registration}"))
     }
 
     pub(crate) async fn cancel(&self, run: u64) -> anyhow::Result<()> {

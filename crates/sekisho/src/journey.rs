@@ -175,7 +175,9 @@ pub(crate) fn phases(run: &Run) -> Vec<(String, i64)> {
     let worked = |job: &&Job| job.started_at.is_some();
     let mut phases = Vec::new();
     for job in run.jobs.iter().filter(worked) {
-        phases.extend(between(job.queued_at, job.started_at).map(|ms| ("wait for a runner".into(), ms)));
+        phases.extend(
+            between(job.queued_at, job.started_at).map(|ms| ("wait for a runner".into(), ms)),
+        );
         let took = |step: &Step| {
             between(step.started_at, step.completed_at).map(|ms| (step.name.clone(), ms))
         };

@@ -121,6 +121,8 @@ impl Plane {
         let closing = stop_server.clone();
         let router = gate.merge(hub.router());
         let server = tokio::spawn(async move {
+            // The hub asks who of this machine speaks: a pushed job runs as the plane's user.
+            let router = router.into_make_service_with_connect_info::<SocketAddr>();
             axum::serve(listener, router)
                 .with_graceful_shutdown(async move { closing.cancelled().await })
                 .await
@@ -143,16 +145,7 @@ impl Plane {
 
         let address = Address { url, pid: std::process::id(), admin_token };
         address.write(&data)?;
-        Ok(Self {
-            address,
-            data,
-            stop_scheduler,
-            scheduler,
-            stop_server,
-            server,
-            hub,
-            _lock: lock,
-        })
+        Ok(Self { address, data, stop_scheduler, scheduler, stop_server, server, hub, _lock: lock })
     }
 
     /// Tells nobody any more where it is: no new client comes, who is here stays.

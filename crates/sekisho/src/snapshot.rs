@@ -48,7 +48,8 @@ pub(crate) fn take(folder: &Path) -> anyhow::Result<Snapshot> {
             (sha.clone(), "commit")
         }
         Some(OwnRepository { head: Some((sha, _)), .. }) => {
-            let commit = git.run(&["commit-tree", &tree, "-p", sha, "-m", "Uncommitted changes"])?;
+            let commit =
+                git.run(&["commit-tree", &tree, "-p", sha, "-m", "Uncommitted changes"])?;
             (commit, "commit with uncommitted changes")
         }
         _ => {
@@ -187,10 +188,10 @@ mod tests {
         fs_err::write(folder.path().join("x.tmp"), "").unwrap();
         let first = take(folder.path()).unwrap();
         assert_eq!(files(&first), ".gitignore\nDockerfile");
-        assert_eq!((first.git_ref.as_str(), first.described), (
-            "refs/heads/main",
-            "snapshot of the folder"
-        ));
+        assert_eq!(
+            (first.git_ref.as_str(), first.described),
+            ("refs/heads/main", "snapshot of the folder")
+        );
         assert_eq!(take(folder.path()).unwrap().sha, first.sha);
         fs_err::write(folder.path().join("Dockerfile"), "FROM scratch\nUSER 1\n").unwrap();
         assert_ne!(take(folder.path()).unwrap().sha, first.sha);

@@ -20,10 +20,12 @@ use crate::signals;
 
 /// Build an image from a Dockerfile, without a daemon and without privilege
 #[derive(Args, Debug)]
-#[command(after_help = "Inside a job, `--push` asks for the job's OIDC token and exchanges it at the \
+#[command(
+    after_help = "Inside a job, `--push` asks for the job's OIDC token and exchanges it at the \
                         gate: no password is needed, and none is stored.\n\nExamples:\n  \
                         sekisho build --oci-archive app.tar .\n  \
-                        sekisho build --push --tag 127.0.0.1:7350/app:v1 --build-arg MODE=release .")]
+                        sekisho build --push --tag 127.0.0.1:7350/app:v1 --build-arg MODE=release ."
+)]
 pub(crate) struct BuildArgs {
     /// The folder that COPY and ADD may use
     #[arg(default_value = ".", value_name = "CONTEXT")]

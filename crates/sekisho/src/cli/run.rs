@@ -139,11 +139,14 @@ async fn push(
 ) -> anyhow::Result<Option<Started>> {
     let began = Instant::now();
     let (sha, git_ref) = (snapshot.sha.clone(), snapshot.git_ref.clone());
-    tell(printer, &Line {
-        style: Style::Bold,
-        station: "push",
-        text: format!("{} {} → {repository} {git_ref}", snapshot.described, &sha[..12]),
-    });
+    tell(
+        printer,
+        &Line {
+            style: Style::Bold,
+            station: "push",
+            text: format!("{} {} → {repository} {git_ref}", snapshot.described, &sha[..12]),
+        },
+    );
     // A ref that no workflow listens to: the run is started by the dispatch, which answers which.
     let url = address.url.join(repository).context("naming the repository's address")?;
     let private = format!("refs/sekisho/{}", uuid::Uuid::new_v4());

@@ -21,9 +21,11 @@ enum RunnerCommand {
 
 /// Listen, take one job, run it, and end
 #[derive(Args, Debug)]
-#[command(after_help = "The registration comes from `POST …/actions/runners/generate-jitconfig` of \
+#[command(
+    after_help = "The registration comes from `POST …/actions/runners/generate-jitconfig` of \
                         GitHub or of a hub. It is a secret: prefer the variable to the option, for \
-                        arguments can be seen by others.")]
+                        arguments can be seen by others."
+)]
 struct RunnerRunArgs {
     /// The registration, as the service gave it out [default: $ACTIONS_RUNNER_INPUT_JITCONFIG]
     #[arg(long, value_name = "BLOB")]

@@ -10,8 +10,10 @@ use crate::signals;
 
 /// Start the plane and keep it up
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  sekisho up\n  git push http://127.0.0.1:7350/you/app main\n  \
-                        skopeo copy --src-tls-verify=false docker://127.0.0.1:7350/hello:TAG oci:hello")]
+#[command(
+    after_help = "Examples:\n  sekisho up\n  git push http://127.0.0.1:7350/you/app main\n  \
+                        skopeo copy --src-tls-verify=false docker://127.0.0.1:7350/hello:TAG oci:hello"
+)]
 pub(crate) struct UpArgs {
     /// Port to listen on, on the loopback interface
     #[arg(long, default_value_t = plane::DEFAULT_PORT, env = "SEKISHO_PORT")]

@@ -30,8 +30,10 @@ impl Inspector for Scanner {
     }
 
     fn image(&self, layers: &[Value]) -> anyhow::Result<Inspection> {
-        let layers: Vec<LayerIndex> =
-            layers.iter().map(|layer| serde_json::from_value(layer.clone())).collect::<Result<_, _>>()?;
+        let layers: Vec<LayerIndex> = layers
+            .iter()
+            .map(|layer| serde_json::from_value(layer.clone()))
+            .collect::<Result<_, _>>()?;
         let report = inspect(&layers, &self.database);
         Ok(Inspection {
             packages: report.packages,

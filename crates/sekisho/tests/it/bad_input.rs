@@ -51,10 +51,8 @@ fn a_missing_dockerfile_is_named() {
 fn an_instruction_that_is_not_supported_is_named_with_its_place() {
     let world = World::new();
     let dockerfile = "FROM scratch\nCOPY . /\nHEALTHCHECK CMD /bin/true\n";
-    let folder = world.project(
-        "app",
-        &[(".github/workflows/ci.yml", PIPELINE), ("Dockerfile", dockerfile)],
-    );
+    let folder =
+        world.project("app", &[(".github/workflows/ci.yml", PIPELINE), ("Dockerfile", dockerfile)]);
     let said = world.sekisho(&["run", folder.to_str().unwrap()]).exits(1);
     said.says(&["Dockerfile:3:1: ", "HEALTHCHECK"]);
 }

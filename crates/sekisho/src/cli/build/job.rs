@@ -41,15 +41,13 @@ pub(super) async fn credential(registry: &str) -> anyhow::Result<Option<Credenti
     };
     let token = SecretString::from(token);
     let gate = gate_url(registry)?;
-    let client = reqwest::Client::builder()
-        .timeout(DEADLINE)
-        .build()
-        .context("making an HTTP client")?;
+    let client =
+        reqwest::Client::builder().timeout(DEADLINE).build().context("making an HTTP client")?;
     let identity = identity(&client, &url, &token, &gate).await?;
     let exchange = gate.join("oidc/exchange").context("naming the gate's exchange")?;
     let answer = client
         .post(exchange)
-        .json(&serde_json::json!({ "token": identity.expose_secret() }))
+        .json(&serde_json::json!({ "subject_token": identity.expose_secret() }))
         .send()
         .await
         .context("exchanging the job's identity at the gate")?;

@@ -39,9 +39,10 @@ fn describe(event: &Event) -> (Style, String) {
         }
         Event::StepFinished { number, cached, duration, layer } => {
             let how = if *cached { "cached".to_owned() } else { time(*duration) };
-            let layer = layer.as_ref().map_or(String::new(), |LayerInfo { digest, size_bytes, .. }| {
-                format!(", layer {} {}", digest.short(), size(*size_bytes))
-            });
+            let layer =
+                layer.as_ref().map_or(String::new(), |LayerInfo { digest, size_bytes, .. }| {
+                    format!(", layer {} {}", digest.short(), size(*size_bytes))
+                });
             (Style::Dim, format!("#{number} {how}{layer}"))
         }
         Event::Log { number, line, .. } => (Style::Plain, format!("#{number} | {line}")),

@@ -47,11 +47,7 @@ pub(super) fn is_denied(decision: &Decision) -> bool {
 }
 
 /// Says how it ended, and returns the exit code for it.
-pub(super) fn show(
-    printer: Printer,
-    went: &Went,
-    context: &Context<'_>,
-) -> anyhow::Result<Exit> {
+pub(super) fn show(printer: Printer, went: &Went, context: &Context<'_>) -> anyhow::Result<Exit> {
     for decision in &went.decisions {
         verdict(printer, decision);
     }
