@@ -10,7 +10,7 @@
 //! actions of the repository itself. What it may not (other actions, containers) is an error that
 //! says so before the first step runs.
 //!
-//! *Invariants.* Text of a job leaves only through [`log`], which masks it. A step sees, of the
+//! *Invariants.* Text of a job leaves only through module `log`, which masks it. A step sees, of the
 //! runner's secrets, the id-token pair alone. Every step runs in a process group of its own, and
 //! every process carries a mark by which it is found and killed at the job's end.
 //!

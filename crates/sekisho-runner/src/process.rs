@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use rustix::process::{DumpableBehavior, Signal};
+use rustix::process::{DumpableBehavior, Pid, Signal, getsid};
 use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -69,11 +69,19 @@ fn end_with_parent() -> anyhow::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM))
         .context("asking for a signal when the parent dies")?;
     let after = rustix::process::getppid();
-    anyhow::ensure!(
-        before == after && after.is_some_and(|parent| !parent.is_init()),
-        "the process that started this runner is dead"
-    );
+    let is_alive = before == after && after.is_some_and(is_own_parent);
+    anyhow::ensure!(is_alive, "the process that started this runner is dead");
     Ok(())
+}
+
+/// Process 1 is who orphans are given to. It may have started us all the same, as the only process
+/// of a container: then we are in its session, for a scheduler makes no new one.
+fn is_own_parent(parent: Pid) -> bool {
+    let same_session = || match (getsid(Some(parent)), getsid(None)) {
+        (Ok(theirs), Ok(ours)) => theirs == ours,
+        _ => false,
+    };
+    !parent.is_init() || same_session()
 }
 
 /// The first signal cancels the job, the second leaves it no time.
