@@ -126,7 +126,7 @@ fn step(name: &str, status: Status, conclusion: Option<Conclusion>) -> Vec<Line>
 
 /// A line of the job's log; markers for GitHub's page are turned into what a terminal shows.
 fn log(line: &str) -> Option<Line> {
-    let line = line.trim_end();
+    let line = without_time(line.trim_end());
     let (style, text) = if let Some(title) = line.strip_prefix("##[group]") {
         (Style::Dim, format!("▸ {title}"))
     } else if line == "##[endgroup]" {
@@ -144,6 +144,19 @@ fn log(line: &str) -> Option<Line> {
         None => text,
     };
     Some(Line { style, station: "", text: plain(&text) })
+}
+
+/// Without the time in front that every line of a job's log has, `2026-01-02T03:04:05.1234567Z `:
+/// who watches has a clock, and the archive keeps it.
+fn without_time(line: &str) -> &str {
+    const TIME: &[u8] = b"dddd-dd-ddTdd:dd:dd.dddddddZ ";
+    let Some(head) = line.as_bytes().get(..TIME.len()) else { return line };
+    let matches = head.iter().zip(TIME).all(|(byte, want)| match want {
+        b'd' => byte.is_ascii_digit(),
+        other => byte == other,
+    });
+    // What was matched is ASCII, so the rest begins at a character.
+    if matches { line.get(TIME.len()..).unwrap_or(line) } else { line }
 }
 
 /// Without control characters: a log must not move the cursor or change the title of who reads it.

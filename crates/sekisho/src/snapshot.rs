@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(changed.described, "commit with uncommitted changes");
         assert_ne!(changed.sha, head);
         // The repository is as it was: nothing staged, no object added.
-        assert_eq!(git(folder.path(), &["status", "--porcelain"]), "M a");
+        assert_eq!(git(folder.path(), &["status", "--porcelain"]), " M a");
         let inner = folder.path().join("inner");
         fs_err::create_dir(&inner).unwrap();
         fs_err::write(inner.join("b"), "").unwrap();

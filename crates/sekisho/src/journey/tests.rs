@@ -46,7 +46,7 @@ fn a_journey_reads_in_order_and_says_nothing_twice() {
         event(84, job(Status::InProgress, None, Some("local-7-1"))),
         event(85, step(Status::InProgress, None)),
         event(86, step(Status::InProgress, None)),
-        event(87, log("##[group]Run make")),
+        event(87, log("2026-01-02T03:04:05.1234567Z ##[group]Run make")),
         event(87, log("\u{1b}[36;1mmake\u{1b}[0m\u{7}\ttab")),
         event(87, log("##[endgroup]")),
         event(88, step(Status::Completed, Some(Conclusion::Success))),
@@ -80,6 +80,20 @@ fn what_failed_is_said() {
             "job|`image / build` failed",
         ]
     );
+}
+
+#[test]
+fn only_a_time_in_front_is_left_away() {
+    for (line, want) in [
+        (
+            "2026-01-02T03:04:05.1234567Z x 2026-01-02T03:04:05.1234567Z",
+            "|x 2026-01-02T03:04:05.1234567Z",
+        ),
+        ("2026-01-02T03:04:05.1234567Z", "|2026-01-02T03:04:05.1234567Z"),
+        ("2026-01-02 03:04:05 ü", "|2026-01-02 03:04:05 ü"),
+    ] {
+        assert_eq!(told(&[event(0, log(line))]), [want]);
+    }
 }
 
 #[test]

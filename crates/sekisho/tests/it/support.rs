@@ -24,7 +24,7 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         Self {
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout).unwrap(),
@@ -101,9 +101,11 @@ impl World {
     pub(crate) fn up(&self) -> Up {
         let child = self.command(&["up"]).spawn().unwrap();
         let file = self.data().join("plane.json");
-        eventually("the plane is up", || file.exists());
-        let text = fs_err::read_to_string(file).unwrap();
-        let json: Value = serde_json::from_str(&text).unwrap();
+        let read = || serde_json::from_slice(&fs_err::read(&file).ok()?).ok();
+        // One that was killed leaves its file, so the file alone does not say that it is up.
+        let is_ours = |json: Value| json["pid"] == child.id();
+        eventually("the plane is up", || read().is_some_and(is_ours));
+        let json: Value = read().unwrap();
         let url = json["url"].as_str().unwrap().trim_end_matches('/').to_owned();
         Up { child, url }
     }
@@ -194,10 +196,13 @@ pub(crate) fn example(name: &str) -> String {
 pub(crate) fn has(program: &str) -> bool {
     let there = Command::new(program).arg("--version").output().is_ok();
     if !there {
-        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-        {
-            eprintln!("skipped: needs {program}");
-        }
+        skipped(program);
     }
     there
+}
+
+/// Says in one line what a test that is skipped would need.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+pub(crate) fn skipped(needs: &str) {
+    eprintln!("skipped: needs {needs}");
 }

@@ -1,5 +1,7 @@
 //! A build on the terminal, or in a job's log: one line for each thing that happened.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use sekisho_builder::{Event, LayerInfo, Progress};
@@ -13,37 +15,47 @@ const MAX_TEXT: usize = 90;
 #[derive(Debug)]
 pub(super) struct Shown {
     printer: Printer,
+    /// The instructions of the steps that began, by number: a step is told when it ends, and one
+    /// that takes its time, a RUN, also when it begins.
+    begun: Mutex<BTreeMap<usize, String>>,
 }
 
 impl Shown {
     pub(super) fn new(printer: Printer) -> Self {
-        Self { printer }
+        Self { printer, begun: Mutex::default() }
     }
 }
 
 impl Progress for Shown {
     fn event(&self, event: Event) {
-        let (style, line) = describe(&event);
-        if !line.is_empty() {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((style, line)) = describe(&event, &mut begun) {
             self.printer.note(&self.printer.paint(style, &line));
         }
     }
 }
 
-/// The line of an event; empty when there is nothing to say.
-fn describe(event: &Event) -> (Style, String) {
-    match event {
-        Event::Planned { .. } => (Style::Plain, String::new()),
+/// The line of an event, if there is something to say.
+fn describe(event: &Event, begun: &mut BTreeMap<usize, String>) -> Option<(Style, String)> {
+    Some(match event {
+        Event::Planned { .. } => return None,
         Event::StepStarted { number, text, .. } => {
-            (Style::Bold, format!("#{number} {}", cut(text)))
+            let text = cut(text);
+            let takes_time = text.starts_with("RUN ");
+            begun.insert(*number, text.clone());
+            if !takes_time {
+                return None;
+            }
+            (Style::Bold, format!("#{number} {text}"))
         }
         Event::StepFinished { number, cached, duration, layer } => {
+            let text = begun.remove(number).unwrap_or_default();
             let how = if *cached { "cached".to_owned() } else { time(*duration) };
             let layer =
                 layer.as_ref().map_or(String::new(), |LayerInfo { digest, size_bytes, .. }| {
                     format!(", layer {} {}", digest.short(), size(*size_bytes))
                 });
-            (Style::Dim, format!("#{number} {how}{layer}"))
+            (Style::Dim, format!("#{number} {text} → {how}{layer}"))
         }
         Event::Log { number, line, .. } => (Style::Plain, format!("#{number} | {line}")),
         Event::Note { text } => (Style::Dim, text.clone()),
@@ -62,13 +74,15 @@ fn describe(event: &Event) -> (Style, String) {
         Event::PushFinished { reference, duration, .. } => {
             (Style::Good, format!("pushed {reference} in {}", time(*duration)))
         }
-    }
+    })
 }
 
+/// One line of at most so many characters, runs of blanks as one.
 fn cut(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match text.char_indices().nth(MAX_TEXT) {
         Some((position, _)) => format!("{} …", &text[..position]),
-        None => text.to_owned(),
+        None => text,
     }
 }
 
