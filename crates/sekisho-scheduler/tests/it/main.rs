@@ -1,6 +1,8 @@
 //! The scheduler against a hub of a few lines and a runner that is a shell script: what the
 //! runner sees, what is left of it, and what the hub is told.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,7 @@
 //! The binary as a user has it: both examples, real clients, wrong input, Ctrl-C and kill.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on panics")]
+
 mod bad_input;
 mod examples;
 mod interrupted;
