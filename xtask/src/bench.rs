@@ -159,11 +159,12 @@ impl Bench {
     }
 }
 
-/// The time in front of the first line that a step of the workflow wrote: `Set up job` is the
-/// runner's own, and ends with the first group of a step.
+/// The time in front of the first line of the workflow's first step: the line behind the last of
+/// `Set up job`, which is the runner's own.
 fn first_step_line(lines: &[Value]) -> Option<&str> {
     let mut lines = lines.iter().filter_map(Value::as_str);
-    lines.find(|line| line.contains("##[group]Run "))?.split(' ').next()
+    lines.find(|line| line.contains(" Complete job name: "))?;
+    lines.next()?.split(' ').next()
 }
 
 /// A plane that is up, until it is dropped.

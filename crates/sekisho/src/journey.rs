@@ -29,9 +29,13 @@ pub(crate) struct Line {
 #[derive(Debug, Default)]
 pub(crate) struct Journey {
     queued: BTreeMap<u64, Timestamp>,
-    /// The last thing told of a job or a step: events may repeat a state.
+    /// The last thing told of a job: events may repeat a state.
     jobs: BTreeMap<u64, (Status, Option<String>)>,
-    steps: BTreeMap<(u64, u64), Status>,
+    /// Names of steps by their id. A step is told by the first line of its log, for its state
+    /// comes another way and may be there before the last line of the step before it.
+    steps: BTreeMap<String, String>,
+    /// The step that the last line was of.
+    current: Option<String>,
 }
 
 impl Journey {
@@ -46,13 +50,14 @@ impl Journey {
                 }
                 self.job(event.at, *job_id, name, *status, *conclusion, runner_name.as_deref())
             }
-            EventKind::Step { job_id, number, name, status, conclusion, .. } => {
-                if self.steps.insert((*job_id, *number), *status) == Some(*status) {
-                    return vec![];
-                }
-                step(name, *status, *conclusion)
+            EventKind::Step { step_id, name, .. } => {
+                self.steps.insert(step_id.clone(), name.clone());
+                vec![]
             }
-            EventKind::Log { lines, .. } => lines.iter().filter_map(|line| log(line)).collect(),
+            EventKind::Log { step_id, lines, .. } => {
+                let heading = self.heading(step_id.as_deref());
+                heading.into_iter().chain(lines.iter().filter_map(|line| log(line))).collect()
+            }
             EventKind::Annotation { annotation, .. } => {
                 let style = match annotation.level {
                     AnnotationLevel::Notice => Style::Plain,
@@ -68,6 +73,14 @@ impl Journey {
                 vec![Line { style, station: "note", text }]
             }
         }
+    }
+
+    /// The line above a step's first line.
+    fn heading(&mut self, step_id: Option<&str>) -> Option<Line> {
+        let id = step_id.filter(|id| self.current.as_deref() != Some(id))?;
+        let text = self.steps.get(id)?.clone();
+        self.current = Some(id.to_owned());
+        Some(Line { style: Style::Bold, station: "step", text })
     }
 
     fn job(
@@ -108,19 +121,6 @@ fn outcome(conclusion: Option<Conclusion>) -> (Style, &'static str) {
         Some(Conclusion::Failure) | None => (Style::Bad, "failed"),
         Some(Conclusion::Cancelled) => (Style::Warn, "was cancelled"),
         Some(Conclusion::Skipped) => (Style::Dim, "skipped"),
-    }
-}
-
-fn step(name: &str, status: Status, conclusion: Option<Conclusion>) -> Vec<Line> {
-    match (status, conclusion) {
-        (Status::InProgress, _) => {
-            vec![Line { style: Style::Bold, station: "step", text: name.to_owned() }]
-        }
-        (Status::Completed, Some(Conclusion::Failure | Conclusion::Cancelled)) => {
-            let (style, word) = outcome(conclusion);
-            vec![Line { style, station: "step", text: format!("{name} {word}") }]
-        }
-        _ => vec![],
     }
 }
 

@@ -16,19 +16,19 @@ fn job(status: Status, conclusion: Option<Conclusion>, runner: Option<&str>) -> 
     }
 }
 
-fn step(status: Status, conclusion: Option<Conclusion>) -> EventKind {
+fn step(id: &str, name: &str, status: Status) -> EventKind {
     EventKind::Step {
         job_id: 7,
-        step_id: "a".into(),
+        step_id: id.into(),
         number: 2,
-        name: "Check out".into(),
+        name: name.into(),
         status,
-        conclusion,
+        conclusion: None,
     }
 }
 
-fn log(line: &str) -> EventKind {
-    EventKind::Log { job_id: 7, step_id: None, lines: vec![line.into()] }
+fn log(step_id: &str, line: &str) -> EventKind {
+    EventKind::Log { job_id: 7, step_id: Some(step_id.into()), lines: vec![line.into()] }
 }
 
 fn told(events: &[Event]) -> Vec<String> {
@@ -44,12 +44,12 @@ fn a_journey_reads_in_order_and_says_nothing_twice() {
         event(0, job(Status::Queued, None, None)),
         event(0, job(Status::Queued, None, None)),
         event(84, job(Status::InProgress, None, Some("local-7-1"))),
-        event(85, step(Status::InProgress, None)),
-        event(86, step(Status::InProgress, None)),
-        event(87, log("2026-01-02T03:04:05.1234567Z ##[group]Run make")),
-        event(87, log("\u{1b}[36;1mmake\u{1b}[0m\u{7}\ttab")),
-        event(87, log("##[endgroup]")),
-        event(88, step(Status::Completed, Some(Conclusion::Success))),
+        event(85, step("a", "Check out", Status::InProgress)),
+        event(87, log("a", "2026-01-02T03:04:05.1234567Z ##[group]Run make")),
+        event(86, step("b", "Build", Status::InProgress)),
+        event(87, log("a", "\u{1b}[36;1mmake\u{1b}[0m\u{7}\ttab")),
+        event(87, log("a", "##[endgroup]")),
+        event(88, log("b", "built")),
         event(90, job(Status::Completed, Some(Conclusion::Success), Some("local-7-1"))),
     ];
     assert_eq!(
@@ -60,6 +60,8 @@ fn a_journey_reads_in_order_and_says_nothing_twice() {
             "step|Check out",
             "|▸ Run make",
             "|make\ttab",
+            "step|Build",
+            "|built",
             "job|`image / build` succeeded",
         ]
     );
@@ -68,17 +70,12 @@ fn a_journey_reads_in_order_and_says_nothing_twice() {
 #[test]
 fn what_failed_is_said() {
     let events = [
-        event(0, step(Status::Completed, Some(Conclusion::Failure))),
-        event(0, log("##[error]Process completed with exit code 3.")),
+        event(0, log("unknown", "##[error]Process completed with exit code 3.")),
         event(0, job(Status::Completed, Some(Conclusion::Failure), None)),
     ];
     assert_eq!(
         told(&events),
-        [
-            "step|Check out failed",
-            "|Process completed with exit code 3.",
-            "job|`image / build` failed",
-        ]
+        ["|Process completed with exit code 3.", "job|`image / build` failed",]
     );
 }
 
@@ -92,12 +89,12 @@ fn only_a_time_in_front_is_left_away() {
         ("2026-01-02T03:04:05.1234567Z", "|2026-01-02T03:04:05.1234567Z"),
         ("2026-01-02 03:04:05 ü", "|2026-01-02 03:04:05 ü"),
     ] {
-        assert_eq!(told(&[event(0, log(line))]), [want]);
+        assert_eq!(told(&[event(0, log("a", line))]), [want]);
     }
 }
 
 #[test]
 fn a_long_line_is_cut_at_a_character() {
-    let line = told(&[event(0, log(&"ü".repeat(MAX_SHOWN + 5)))]);
+    let line = told(&[event(0, log("a", &"ü".repeat(MAX_SHOWN + 5)))]);
     assert_eq!(line, [format!("|{} …", "ü".repeat(MAX_SHOWN))]);
 }

@@ -109,7 +109,9 @@ fn verdict(printer: Printer, decision: &Decision) {
             Mode::Enforce => Style::Bad,
             Mode::Warn => Style::Warn,
         };
-        tell(printer, &line(style, "", reason.sentence()));
+        let docs =
+            if reason.docs.is_empty() { String::new() } else { format!(" ({})", reason.docs) };
+        tell(printer, &line(style, "", format!("{}{docs}", reason.sentence())));
     }
 }
 
