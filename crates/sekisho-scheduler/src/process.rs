@@ -17,7 +17,7 @@ use sekisho_archive::Writer;
 use tokio::process::Command;
 
 use crate::scheduler::Config;
-use crate::stray;
+use crate::stray::{self, Marks};
 
 /// The search path behind the folder with `sekisho` itself.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -28,13 +28,16 @@ const FLUSH_AFTER: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 /// The file in a runner's folder that names its marker, for the plane that comes after a crash.
 const TRACKING_FILE: &str = "tracking";
 
+/// Sekisho itself, in a runner's folder.
+const PROGRAM: &str = "bin/sekisho";
+
 /// A started runner.
 #[derive(Debug)]
 pub(crate) struct Child {
     /// Its own process group has the same number.
     pub(crate) pid: Pid,
     folder: PathBuf,
-    tracking: String,
+    marks: Marks,
     pump: Pump,
 }
 
@@ -54,7 +57,7 @@ pub(crate) fn start(
         fs_err::create_dir_all(folder.join(part)).context("making a runner's folder")?;
     }
     fs_err::write(folder.join(TRACKING_FILE), &tracking).context("noting a runner's marker")?;
-    let program = folder.join("bin/sekisho");
+    let program = folder.join(PROGRAM);
     fs_err::os::unix::fs::symlink(&config.program, &program).context("linking the runner")?;
 
     let archive = Writer::create(&config.archive_dir.join(format!("{name}.log.gz")))?;
@@ -83,7 +86,8 @@ pub(crate) fn start(
         .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
         .context("a runner ended before it began")?;
     let pump = Pump::start(output, archive).context("starting the archive's thread")?;
-    Ok((Child { pid, folder, tracking, pump }, child))
+    let marks = Marks::new(&tracking, &program);
+    Ok((Child { pid, folder, marks, pump }, child))
 }
 
 impl Child {
@@ -96,12 +100,12 @@ impl Child {
     /// SIGKILL to all of it.
     pub(crate) fn kill(&self) {
         let _ = kill_process_group(self.pid, Signal::KILL);
-        stray::kill_all(&self.tracking);
+        self.marks.kill_all();
     }
 
     /// Ends what it left running, completes its log, removes its folder. Blocks.
     pub(crate) fn clean_up(self) -> anyhow::Result<()> {
-        let strays = stray::kill_all(&self.tracking);
+        let strays = self.marks.kill_all();
         if strays > 0 {
             tracing::warn!(strays, "a runner left processes running; they were killed");
         }
@@ -115,7 +119,7 @@ pub(crate) fn clean_up_after_crash(runners_dir: &Path) -> anyhow::Result<()> {
     for entry in fs_err::read_dir(runners_dir).context("reading the runners' folder")? {
         let folder = entry.context("reading the runners' folder")?.path();
         if let Ok(tracking) = fs_err::read_to_string(folder.join(TRACKING_FILE)) {
-            stray::kill_all(&tracking);
+            Marks::new(&tracking, &folder.join(PROGRAM)).kill_all();
         }
         stray::remove_tree(&folder).context("removing the folder of a runner before us")?;
     }

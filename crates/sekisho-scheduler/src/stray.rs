@@ -4,6 +4,7 @@
 //! leave behind is the environment it was started with: the runner's random marker is in it.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -14,44 +15,54 @@ pub(crate) const MARKER: &str = "SEKISHO_RUNNER_TRACKING";
 /// How often `/proc` is read again while strays are found: each may just have forked another.
 const MAX_ROUNDS: u32 = 20;
 
-/// Kills every process of this user whose environment marks it as the runner's; says how many.
-pub(crate) fn kill_all(tracking: &str) -> usize {
-    let wanted = format!("{MARKER}={tracking}");
-    let mut killed = 0;
-    for _ in 0..MAX_ROUNDS {
-        let strays: Vec<Pid> = pids().filter(|pid| is_marked(*pid, &wanted)).collect();
-        if strays.is_empty() {
-            break;
-        }
-        killed += strays.into_iter().filter(|pid| kill(*pid, &wanted)).count();
-    }
-    killed
+/// What marks the processes of one runner.
+#[derive(Clone, Debug)]
+pub(crate) struct Marks {
+    variable: Vec<u8>,
+    program: Vec<u8>,
 }
 
-/// Whether any process is left; for tests and for the proof that a folder may go.
-#[cfg(test)]
-pub(crate) fn any(tracking: &str) -> bool {
-    let wanted = format!("{MARKER}={tracking}");
-    pids().any(|pid| is_marked(pid, &wanted))
+impl Marks {
+    /// `program` is the runner's own, in its own folder: a runner hides its environment from
+    /// everybody but root, so it is known by its first argument.
+    pub(crate) fn new(tracking: &str, program: &Path) -> Self {
+        let program = [program.as_os_str().as_bytes(), b"\0"].concat();
+        Self { variable: format!("{MARKER}={tracking}").into_bytes(), program }
+    }
+
+    /// Kills every process with one of the marks; says how many.
+    pub(crate) fn kill_all(&self) -> usize {
+        let mut killed = 0;
+        for _ in 0..MAX_ROUNDS {
+            let strays: Vec<Pid> = pids().filter(|pid| self.are_on(*pid)).collect();
+            if strays.is_empty() {
+                break;
+            }
+            killed += strays.into_iter().filter(|pid| self.kill(*pid)).count();
+        }
+        killed
+    }
+
+    /// A zombie has neither environment nor arguments any more, so it is not waited for here.
+    fn are_on(&self, pid: Pid) -> bool {
+        let read = |what: &str| fs_err::read(format!("/proc/{}/{what}", pid.as_raw_nonzero()));
+        let in_environment = |bytes: Vec<u8>| {
+            bytes.split(|byte| *byte == 0).any(|variable| variable == self.variable)
+        };
+        read("environ").is_ok_and(in_environment)
+            || read("cmdline").is_ok_and(|arguments| arguments.starts_with(&self.program))
+    }
+
+    fn kill(&self, pid: Pid) -> bool {
+        let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
+        // Asked again with the handle held: the number may have gone to another process meanwhile.
+        self.are_on(pid) && pidfd_send_signal(&handle, Signal::KILL).is_ok()
+    }
 }
 
 fn pids() -> impl Iterator<Item = Pid> {
     let entries = fs_err::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
-}
-
-/// A zombie has no environment any more, so it is not waited for here.
-fn is_marked(pid: Pid, wanted: &str) -> bool {
-    let path = format!("/proc/{}/environ", pid.as_raw_nonzero());
-    fs_err::read(path).is_ok_and(|bytes| {
-        bytes.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
-    })
-}
-
-fn kill(pid: Pid, wanted: &str) -> bool {
-    let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
-    // Asked again with the handle held: the number may have gone to another process meanwhile.
-    is_marked(pid, wanted) && pidfd_send_signal(&handle, Signal::KILL).is_ok()
 }
 
 /// Removes a folder whatever modes a job left in it: a read-only folder, as Go's module cache is,
@@ -98,10 +109,19 @@ mod tests {
             .spawn()
             .unwrap();
         shell.wait().unwrap();
-        assert!(any(&tracking));
-        assert_eq!(kill_all(&tracking), 1);
-        assert!(!any(&tracking));
-        assert_eq!(kill_all(&tracking), 0);
+        let marks = Marks::new(&tracking, Path::new("/nowhere/bin/sekisho"));
+        assert_eq!(marks.kill_all(), 1);
+        assert_eq!(marks.kill_all(), 0);
+    }
+
+    #[test]
+    fn a_runner_that_hides_its_environment_is_found_by_its_program() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("runner");
+        fs_err::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
+        let mut runner = Command::new(&program).arg("600").env_clear().spawn().unwrap();
+        assert_eq!(Marks::new("no such marker", &program).kill_all(), 1);
+        assert_eq!(runner.wait().unwrap().to_string(), "signal: 9 (SIGKILL)");
     }
 
     #[test]
