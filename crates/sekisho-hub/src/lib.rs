@@ -115,10 +115,17 @@ impl Hub {
 
     /// Everything the hub answers to.
     ///
-    /// To be served with `into_make_service_with_connect_info::<SocketAddr>()`: a push by another
-    /// user of the machine is then refused, for its jobs would run as the plane's user.
+    /// To be served with `into_make_service_with_connect_info::<SocketAddr>()`: a push or fetch by
+    /// another user of the machine, or from a sandbox, is then refused, for its jobs would run as
+    /// the plane's user.
     pub fn router(&self) -> axum::Router {
         http::router(Arc::clone(&self.shared))
+    }
+
+    /// Refuses what a web page in the user's browser may have sent to `router`, which is served
+    /// beside the hub's own at the same address. The hub's own does so by itself.
+    pub fn guard(&self, router: axum::Router) -> axum::Router {
+        http::guard(Arc::clone(&self.shared), router)
     }
 
     /// Waits until no run is under way and nobody listens as a runner.

@@ -119,7 +119,7 @@ impl Plane {
         let gate = open_gate(&data, &url, &admin_token)?.router();
         let stop_server = CancellationToken::new();
         let closing = stop_server.clone();
-        let router = gate.merge(hub.router());
+        let router = hub.guard(gate).merge(hub.router());
         let server = tokio::spawn(async move {
             // The hub asks who of this machine speaks: a pushed job runs as the plane's user.
             let router = router.into_make_service_with_connect_info::<SocketAddr>();

@@ -65,9 +65,10 @@ pub(crate) async fn info_refs(
 pub(crate) async fn upload_pack(
     State(shared): State<Arc<Shared>>,
     at: At,
+    peer: Peer,
     request: Request,
 ) -> Response {
-    answer(fetch(&shared, &at, request))
+    answer(fetch(&shared, &at, peer, request).await)
 }
 
 /// `POST /{owner}/{name}/git-receive-pack`
@@ -103,9 +104,12 @@ async fn advertise(
         (StatusCode::FORBIDDEN, "only git's smart HTTP protocol is served".to_owned())
     })?;
     let repository = match service {
-        Service::UploadPack => find(shared, at)?.1,
+        Service::UploadPack => {
+            may_fetch(shared, headers, peer).await?;
+            find(shared, at)?.1
+        }
         Service::ReceivePack => {
-            may_push(shared, headers, peer)?;
+            may_push(shared, headers, peer).await?;
             find_or_create(shared, at).await?.1
         }
     };
@@ -123,9 +127,15 @@ async fn advertise(
     Ok((headers, Body::from_stream(first.chain(stream))).into_response())
 }
 
-fn fetch(shared: &Arc<Shared>, at: &At, request: Request) -> Result<Response, Refused> {
+async fn fetch(
+    shared: &Arc<Shared>,
+    at: &At,
+    peer: Peer,
+    request: Request,
+) -> Result<Response, Refused> {
     let service = Service::UploadPack;
     let gzip = check(service, request.headers())?;
+    may_fetch(shared, request.headers(), peer).await?;
     let (_, repository) = find(shared, at)?;
     let rpc = start(&repository, service, false, protocol(request.headers()))?;
     let input = Input { body: request.into_body(), gzip, max: MAX_FETCH_BYTES };
@@ -140,7 +150,7 @@ async fn push(
 ) -> Result<Response, Refused> {
     let service = Service::ReceivePack;
     let gzip = check(service, request.headers())?;
-    let pusher = may_push(&shared, request.headers(), peer)?;
+    let pusher = may_push(&shared, request.headers(), peer).await?;
     let (ids, repository) = find_or_create(&shared, at).await?;
     if shared.config.builtin_repositories.iter().any(|b| ids.name.key() == key(&b.owner, &b.name)) {
         return Err((StatusCode::FORBIDDEN, format!("{} is built in: it takes no push", ids.name)));
@@ -249,10 +259,10 @@ struct Pusher {
     starts_runs: bool,
 }
 
-/// Programs of the plane's own user may push, and whoever has the admin token; a job only if its
-/// `contents` permission says so. A server that does not tell the other end's address (see
-/// [`crate::Hub::router`]) lets every program of this machine push.
-fn may_push(shared: &Shared, headers: &HeaderMap, peer: Peer) -> Result<Pusher, Refused> {
+/// Programs of the plane's own user may push, unless they run in a sandbox, and whoever has the
+/// admin token; a job only if its `contents` permission says so. A server that does not tell the
+/// other end's address (see [`crate::Hub::router`]) lets every program of this machine push.
+async fn may_push(shared: &Shared, headers: &HeaderMap, peer: Peer) -> Result<Pusher, Refused> {
     let (user, password) = basic(headers).unwrap_or_default();
     if let Some(claims) = shared.tokens.read_github(&password) {
         if !claims.write {
@@ -261,16 +271,37 @@ fn may_push(shared: &Shared, headers: &HeaderMap, peer: Peer) -> Result<Pusher, 
         }
         return Ok(Pusher { name: None, starts_runs: false });
     }
-    let is_admin = same_secret(&password, shared.config.admin_token.expose_secret());
-    let stranger = peer.and_then(|Extension(ConnectInfo(peer))| peer::is_ours(peer)) == Some(false);
-    if stranger && !is_admin {
-        let why = "you are not the user who runs the plane: give its admin token as the password";
-        return Err((StatusCode::UNAUTHORIZED, why.to_owned()));
+    let is_admin = is_admin(shared, &password);
+    if !is_admin {
+        no_stranger(peer).await?;
     }
     let known = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let plain = !user.is_empty() && user.len() <= MAX_ACTOR && user.chars().all(known);
     let name = (plain && !is_admin && user != "x-access-token").then_some(user);
     Ok(Pusher { name, starts_runs: true })
+}
+
+/// Who may push may fetch, and every job.
+async fn may_fetch(shared: &Shared, headers: &HeaderMap, peer: Peer) -> Result<(), Refused> {
+    let (_, password) = basic(headers).unwrap_or_default();
+    if shared.tokens.read_github(&password).is_some() || is_admin(shared, &password) {
+        return Ok(());
+    }
+    no_stranger(peer).await
+}
+
+fn is_admin(shared: &Shared, password: &str) -> bool {
+    same_secret(password, shared.config.admin_token.expose_secret())
+}
+
+async fn no_stranger(peer: Peer) -> Result<(), Refused> {
+    let Some(Extension(ConnectInfo(peer))) = peer else { return Ok(()) };
+    if blocking(move || peer::is_ours(peer)).await? {
+        return Ok(());
+    }
+    let why = "you are not the user who runs the plane, or run in a sandbox: give the plane's admin \
+               token as the password";
+    Err((StatusCode::UNAUTHORIZED, why.to_owned()))
 }
 
 fn basic(headers: &HeaderMap) -> Option<(String, String)> {

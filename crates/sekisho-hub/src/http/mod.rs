@@ -69,6 +69,11 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
+/// Another service's endpoints, behind the same check of where a request comes from.
+pub(crate) fn guard(shared: Arc<Shared>, router: Router) -> Router {
+    router.layer(from_fn_with_state(shared, guard::local_only))
+}
+
 /// Runners of a repository or an owner: the hub has one pool for all.
 fn scope() -> Router<Arc<Shared>> {
     Router::new()

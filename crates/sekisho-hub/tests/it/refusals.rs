@@ -1,5 +1,8 @@
 //! What the hub refuses, and how it says so.
 
+use std::path::Path;
+use std::process::{Command, Output};
+
 use reqwest::{Method, StatusCode};
 use rsa::RsaPrivateKey;
 use serde_json::{Value, json};
@@ -188,4 +191,70 @@ async fn a_workflow_file_that_is_too_large_or_no_text() {
     assert_eq!(error(1, "path"), ".github/workflows/large.yml");
     let message = error(1, "message");
     assert!(message.as_str().unwrap().contains("larger than 1048576 bytes"), "{message}");
+}
+
+/// Runs git under another program; `None`, and says so, where that program cannot do its part.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn git_under(wrapper: &[&str], folder: &Path, args: &[&str]) -> Option<Output> {
+    let under = |program: &str| {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(program).current_dir(folder);
+        command
+    };
+    if !under("true").output().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: `{}` does not work here", wrapper.join(" "));
+        return None;
+    }
+    let mut git = under("git");
+    git.args(args).env("GIT_TERMINAL_PROMPT", "0").env("GIT_CONFIG_GLOBAL", "/dev/null");
+    Some(git.output().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_and_another_user_may_neither_fetch_nor_push() {
+    let world = World::new().await;
+    let folder = world.folder("work", &[(".github/workflows/build.yml", WORKFLOW)]);
+    world.push(&folder, "acme/app").await;
+    let with_token = world.url.replace("://", &format!("://admin:{ADMIN}@"));
+    let (own, with_token) = (world.remote("acme/app"), format!("{with_token}/acme/app"));
+    let new = world.remote("acme/new");
+    let path = folder.path.clone();
+    tokio::task::spawn_blocking(move || {
+        let sandbox = ["unshare", "--user", "--map-root-user", "--pid", "--fork"];
+        let user = ["setpriv", "--reuid=65534", "--clear-groups"];
+        let check = |wrapper: &[&str], folder: &Path, args: &[&str], want: bool| {
+            let Some(output) = git_under(wrapper, folder, args) else { return };
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.success(), want, "{wrapper:?} {args:?}: {said}");
+        };
+        check(&["env"], &path, &["ls-remote", &own], true);
+        check(&sandbox, &path, &["ls-remote", &own], false);
+        check(&sandbox, &path, &["push", &new, "main"], false);
+        check(&sandbox, &path, &["ls-remote", &with_token], true);
+        check(&user, Path::new("/"), &["ls-remote", &own], false);
+        check(&user, Path::new("/"), &["ls-remote", &with_token], true);
+    })
+    .await
+    .unwrap();
+    assert!(!world.dir.path().join("hub/repos/acme/new.git").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_served_beside_the_hub_is_closed_to_web_pages_too() {
+    let world = World::new().await;
+    let answer = axum::routing::get(|| async { "here" });
+    let router = world.hub.guard(axum::Router::new().route("/beside", answer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/beside", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    for (name, value, want) in [
+        ("host", "127.0.0.1", StatusCode::OK),
+        ("host", "evil.example", StatusCode::FORBIDDEN),
+        ("origin", "http://evil.example", StatusCode::FORBIDDEN),
+        ("sec-fetch-site", "cross-site", StatusCode::FORBIDDEN),
+    ] {
+        let answer = world.client.get(&url).header(name, value).send().await.unwrap();
+        assert_eq!(answer.status(), want, "{name}: {value}");
+    }
+    server.abort();
 }
