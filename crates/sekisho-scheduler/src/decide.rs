@@ -46,8 +46,10 @@ pub struct Registration {
     pub id: u64,
     /// Unique in the hub.
     pub name: String,
-    /// It has a job.
+    /// It has a job, or was offered one.
     pub busy: bool,
+    /// That job; one that was offered and not taken yet is still in the queue.
+    pub job: Option<u64>,
     /// When this scheduler first saw it, UTC.
     pub seen: Timestamp,
 }
@@ -199,7 +201,8 @@ fn for_queue(seen: &Observed) -> Vec<Action> {
     }
     let mut room = seen.capacity.saturating_sub(seen.processes.iter().filter(alive).count());
     let mut plan = Vec::new();
-    for job in &seen.queue {
+    let offered = |job: &&Job| seen.registrations.iter().any(|known| known.job == Some(job.id));
+    for job in seen.queue.iter().filter(|job| !offered(job)) {
         if let Some(count) = waiting.get_mut(job.labels.as_slice()).filter(|count| **count > 0) {
             *count -= 1;
             continue;

@@ -45,9 +45,18 @@ impl Hub {
     }
 
     /// Long poll: returns when the queue is newer than `after`, or unchanged after [`POLL`].
-    pub(crate) async fn queue(&self, after: u64) -> anyhow::Result<Queue> {
-        let path = format!("/_hub/v1/queue?after={after}&wait_ms={}", POLL.as_millis());
-        let request = self.request(Method::GET, &path)?.timeout(POLL + DEADLINE);
+    pub(crate) async fn queue_after(&self, after: u64) -> anyhow::Result<Queue> {
+        self.queue(after, POLL).await
+    }
+
+    /// The queue as it is now.
+    pub(crate) async fn queue_now(&self) -> anyhow::Result<Queue> {
+        self.queue(0, Duration::ZERO).await
+    }
+
+    async fn queue(&self, after: u64, wait: Duration) -> anyhow::Result<Queue> {
+        let path = format!("/_hub/v1/queue?after={after}&wait_ms={}", wait.as_millis());
+        let request = self.request(Method::GET, &path)?.timeout(wait + DEADLINE);
         let answer = request.send().await.and_then(reqwest::Response::error_for_status);
         answer.context("asking for the queue")?.json().await.context("reading the queue")
     }

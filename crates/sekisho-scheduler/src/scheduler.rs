@@ -84,26 +84,41 @@ impl Scheduler {
         let mut tasks = JoinSet::new();
         tasks.spawn(watch(self.hub.clone(), queues));
         let mut tick = tokio::time::interval(TICK);
+        let mut told = false;
         loop {
             // Each arm is cancel safe: two channels, an interval, a token.
             tokio::select! {
                 Some(seen) = queue.recv() => self.queue = seen,
                 Some((name, reason)) = exited.recv() => self.note_exit(&name, reason),
                 _ = tick.tick() => {}
-                () = stop.cancelled(), if !stop.is_cancelled() => {}
+                () = stop.cancelled(), if !told => told = true,
             }
-            let seen = self.observe(stop.is_cancelled());
-            for action in decide::decide(&seen) {
-                if let Err(error) = self.act(&action, &exits).await {
-                    tracing::error!(?action, "the scheduler failed: {error:#}");
-                    break;
-                }
+            if let Err(error) = self.reconcile(stop.is_cancelled(), &exits).await {
+                tracing::error!("the scheduler failed: {error:#}");
             }
             if stop.is_cancelled() && self.processes.is_empty() {
                 break;
             }
         }
         tasks.shutdown().await;
+    }
+
+    /// One round. A runner that has just ended may have had a job that our copy of the queue still
+    /// holds, so before a runner is started the queue is read anew.
+    async fn reconcile(
+        &mut self,
+        draining: bool,
+        exits: &mpsc::Sender<Exit>,
+    ) -> anyhow::Result<()> {
+        let mut plan = decide::decide(&self.observe(draining));
+        if plan.iter().any(|action| matches!(action, Action::Start { .. })) {
+            self.queue = self.hub.queue_now().await?;
+            plan = decide::decide(&self.observe(draining));
+        }
+        for action in plan {
+            self.act(&action, exits).await.with_context(|| format!("trying {action:?}"))?;
+        }
+        Ok(())
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
@@ -127,6 +142,7 @@ impl Scheduler {
             id: runner.id,
             name: runner.name.clone(),
             busy: runner.busy,
+            job: runner.job_id,
             seen: *self.first_seen.entry(runner.id).or_insert(now),
         });
         Observed {
@@ -257,7 +273,7 @@ async fn watch(hub: Hub, queues: mpsc::Sender<Queue>) {
     const PAUSE: Duration = Duration::from_millis(500);
     let mut after = 0;
     loop {
-        match hub.queue(after).await {
+        match hub.queue_after(after).await {
             Ok(queue) => {
                 after = queue.seq;
                 if queues.send(queue).await.is_err() {

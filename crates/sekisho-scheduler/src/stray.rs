@@ -120,7 +120,13 @@ mod tests {
         let program = folder.path().join("runner");
         fs_err::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
         let mut runner = Command::new(&program).arg("600").env_clear().spawn().unwrap();
-        assert_eq!(Marks::new("no such marker", &program).kill_all(), 1);
+        let marks = Marks::new("no such marker", &program);
+        // A process has no arguments for a moment after it was started.
+        let pid = Pid::from_child(&runner);
+        (0..1000).take_while(|_| !marks.are_on(pid)).for_each(|_| std::thread::yield_now());
+        let killed = marks.kill_all();
+        let _ = runner.kill();
+        assert_eq!(killed, 1);
         assert_eq!(runner.wait().unwrap().to_string(), "signal: 9 (SIGKILL)");
     }
 

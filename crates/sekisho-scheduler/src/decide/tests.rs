@@ -24,7 +24,7 @@ fn process(name: &str, label: &str) -> Process {
 }
 
 fn registration(id: u64, name: &str, busy: bool) -> Registration {
-    Registration { id, name: name.into(), busy, seen: at(0) }
+    Registration { id, name: name.into(), busy, job: None, seen: at(0) }
 }
 
 fn seen() -> Observed {
@@ -73,6 +73,8 @@ fn a_waiting_runner_is_enough_whichever_job_it_was_made_for() {
     check(&world, &[]);
     let busy = Observed { registrations: vec![registration(1, "local-1-1", true)], ..world };
     check(&busy, &[start(2, "local-2-1", "cpu")]);
+    let offered = Registration { job: Some(2), ..registration(1, "local-1-1", true) };
+    check(&Observed { registrations: vec![offered], ..busy }, &[]);
 }
 
 #[test]
@@ -169,6 +171,7 @@ impl World {
                     id,
                     name: name.clone(),
                     busy: false,
+                    job: None,
                     seen: self.seen.now,
                 });
                 if !answer_lost {
