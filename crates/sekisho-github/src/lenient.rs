@@ -169,6 +169,7 @@ pub mod scalar {
     use std::marker::PhantomData;
     use std::str::FromStr;
 
+    use serde::Deserialize;
     use serde::de::{Deserializer, Error, Visitor};
 
     /// Reads a boolean or the text `true`/`false` in any case.
@@ -230,6 +231,31 @@ pub mod scalar {
             }
         }
         deserializer.deserialize_any(Int(PhantomData))
+    }
+
+    /// Reads `null` as the default value.
+    ///
+    /// # Errors
+    /// Only `T`'s own.
+    pub fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+    where
+        D: Deserializer<'de>,
+        T: Default + Deserialize<'de>,
+    {
+        Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
+    }
+
+    /// Reads what [`int_or_text`] reads, or `null`. To be used with `#[serde(default)]`.
+    ///
+    /// # Errors
+    /// As [`int_or_text`].
+    pub fn some_int_or_text<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<i64>, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(transparent)]
+        struct Int(#[serde(deserialize_with = "int_or_text")] i64);
+        Option::<Int>::deserialize(deserializer).map(|int| int.map(|int| int.0))
     }
 
     /// Writes a boolean as `True` or `False`, as the runner configuration has it.

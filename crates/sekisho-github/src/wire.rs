@@ -3,6 +3,9 @@
 //! Field names are GitHub's. Read bodies with [`crate::lenient`] where a foreign peer wrote them;
 //! what is serialized here has the exact names and cases that peers compare.
 
+pub mod artifact;
+pub mod azure;
+pub mod cache;
 pub mod context;
 pub mod error;
 pub mod feed;
@@ -10,6 +13,7 @@ pub mod job;
 pub mod message;
 pub mod oauth;
 pub mod oidc;
+pub mod proto;
 pub mod results;
 pub mod run_service;
 pub mod session;

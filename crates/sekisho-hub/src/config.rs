@@ -28,7 +28,12 @@ pub struct Config {
     pub search_path: String,
     /// How `sub` of an ID token names the repository.
     pub subject: SubjectForm,
+    /// Bytes of cache entries that are kept of one repository; also the most of one entry.
+    pub cache_bytes_max: u64,
 }
+
+/// As on GitHub.
+const CACHE_BYTES_MAX: u64 = 10 * 1024 * 1024 * 1024;
 
 impl Config {
     /// A configuration with the defaults for everything that has one.
@@ -42,6 +47,7 @@ impl Config {
             actor: "local".to_owned(),
             search_path: DEFAULT_SEARCH_PATH.to_owned(),
             subject: SubjectForm::Names,
+            cache_bytes_max: CACHE_BYTES_MAX,
         }
     }
 }

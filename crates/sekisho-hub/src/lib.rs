@@ -9,7 +9,7 @@
 //!
 //! [`Hub::router`] is to be merged into whatever serves the plane's one loopback port; it owns
 //! `/api/v3`, `/_broker`, `/_run`, `/_oauth`, `/_results`, `/twirp`, `/_blobs`,
-//! `/_services/token`, `/_hub` and `/{owner}/{name}/…` of git. It refuses requests that a web
+//! `/_services/token`, `/devstoreaccount1`, `/_hub` and `/{owner}/{name}/…` of git. It refuses requests that a web
 //! page could have sent.
 
 mod clock;
@@ -23,6 +23,7 @@ mod names;
 mod push;
 mod shared;
 mod state;
+mod storage;
 mod store;
 mod tokens;
 
@@ -40,10 +41,13 @@ use crate::keys::Keys;
 use crate::names::RepoName;
 use crate::shared::Shared;
 use crate::state::State;
+use crate::storage::Storage;
 use crate::store::{Saver, Store};
 
 /// How often offers, leases and limits are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// How often artifacts, cache entries and their uploads are looked at.
+const SWEEP: Duration = Duration::from_secs(60);
 /// How long a stop waits for pushes that are under way.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -106,10 +110,12 @@ impl Hub {
         let runs: Vec<Run> = recent.filter_map(|id| store.load_run(*id)).collect();
         let state = State::new(runs, highest, repositories);
         let saver = Saver::start(store.clone()).map_err(folder)?;
+        let storage = Storage::open(&dir, config.cache_bytes_max, clock::now()).map_err(folder)?;
         let keys = Keys::start(&dir).map_err(folder)?;
-        let shared = Arc::new(Shared::new(config, git, store, saver, keys, state));
+        let shared = Arc::new(Shared::new(config, git, store, saver, storage, keys, state));
         shared.interrupt_all();
         shared.tasks.spawn(tick(Arc::clone(&shared)));
+        shared.tasks.spawn(sweep(Arc::clone(&shared)));
         Ok(Self { shared })
     }
 
@@ -176,6 +182,23 @@ async fn tick(shared: Arc<Shared>) {
             // Both are cancel safe: a tick that is lost comes again.
             () = shared.stopping.cancelled() => return,
             _ = interval.tick() => shared.change(State::expire),
+        }
+    }
+}
+
+async fn sweep(shared: Arc<Shared>) {
+    let mut interval = tokio::time::interval(SWEEP);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            // Both are cancel safe: a sweep that is lost comes again.
+            () = shared.stopping.cancelled() => return,
+            _ = interval.tick() => {
+                let shared = Arc::clone(&shared);
+                if let Err(error) = tokio::task::spawn_blocking(move || shared.sweep_storage()).await {
+                    tracing::error!("artifacts and caches are not swept: {error}");
+                }
+            }
         }
     }
 }

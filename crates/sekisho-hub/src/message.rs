@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::state::{Live, LiveJob, Run};
+use crate::storage;
 use crate::tokens::{GithubClaims, JobClaims, Tokens};
 
 /// What the plan's version must be for runners of every age.
@@ -85,7 +86,7 @@ impl Minted {
         let orchestration = format!("{plan}.{}.__default", planned.id);
         let claims = JobClaims {
             scp: format!("Actions.GenericRead:{plan} Actions.Results:{plan}:{guid}"),
-            ac: serde_json::json!([{ "Scope": run.view.git_ref, "Permission": 3 }]).to_string(),
+            ac: cache_access(live, &run.view.git_ref),
             orch_id: orchestration.clone(),
             repository_id: live.facts.repository.id.to_string(),
             run: run_id,
@@ -105,11 +106,22 @@ impl Minted {
     }
 }
 
+/// What the job may do with caches, as its clients read it.
+fn cache_access(live: &Live, git_ref: &str) -> String {
+    let github = &live.facts.github;
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let base_ref = text(&github["base_ref"]);
+    let default_branch = text(&github["event"]["repository"]["default_branch"]);
+    let access = storage::access(git_ref, &base_ref, &default_branch);
+    serde_json::to_string(&access).unwrap_or_default()
+}
+
 fn endpoint(config: &Config, planned: &PlannedJob, token: &str) -> Endpoint {
     let base = &config.base_url;
     // http becomes ws, and https wss.
     let socket = base.replacen("http", "ws", 1);
     let mut data = BTreeMap::from([
+        ("CacheServerUrl".to_owned(), format!("{base}/")),
         ("ResultsServiceUrl".to_owned(), format!("{base}/_results/")),
         ("PipelinesServiceUrl".to_owned(), format!("{base}/_run/")),
         ("FeedStreamUrl".to_owned(), format!("{socket}/_run/feed")),
@@ -165,6 +177,8 @@ fn variables(
         ("DistributedTask.NewActionMetadata", VariableValue::plain("true")),
         ("DistributedTask.EnableCompositeActions", VariableValue::plain("true")),
         ("actions_send_job_level_annotations", VariableValue::plain("true")),
+        ("actions_uses_cache_service_v2", VariableValue::plain("true")),
+        ("actions_set_orchestration_id_env_for_actions", VariableValue::plain("true")),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();

@@ -10,8 +10,8 @@ const MAX_PART: usize = 100;
 /// Longest ref that is accepted, in bytes.
 const MAX_REF: usize = 1024;
 /// First path segments that belong to other endpoints of the plane.
-const RESERVED_OWNERS: [&str; 7] =
-    ["actions", "api", "enterprises", "oidc", "token", "twirp", "v2"];
+const RESERVED_OWNERS: [&str; 8] =
+    ["actions", "api", "devstoreaccount1", "enterprises", "oidc", "token", "twirp", "v2"];
 
 /// The name of a repository, `owner/name`, safe to be used as a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

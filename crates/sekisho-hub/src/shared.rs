@@ -15,7 +15,8 @@ use crate::config::Config;
 use crate::git::Git;
 use crate::keys::Keys;
 use crate::names::RepoName;
-use crate::state::{Effect, State, end_interrupted};
+use crate::state::{Effect, JobRef, LiveJob, Phase, State, end_interrupted};
+use crate::storage::Storage;
 use crate::store::{EventLog, EventTail, Saver, Store};
 use crate::tokens::Tokens;
 
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) saver: Saver,
     pub(crate) keys: Keys,
     pub(crate) tokens: Tokens,
+    pub(crate) storage: Storage,
     inner: Mutex<Inner>,
     /// Counts changes; everybody who waits for one waits here.
     changed: watch::Sender<u64>,
@@ -55,6 +57,7 @@ impl Shared {
         git: Git,
         store: Store,
         saver: Saver,
+        storage: Storage,
         keys: Keys,
         state: State,
     ) -> Self {
@@ -66,6 +69,7 @@ impl Shared {
             saver,
             keys,
             tokens: Tokens::new(),
+            storage,
             inner: Mutex::new(inner),
             changed: watch::channel(0).0,
             push_locks: Mutex::default(),
@@ -208,6 +212,18 @@ impl Shared {
     pub(crate) fn push_lock(&self, repository: &RepoName) -> Arc<Semaphore> {
         let mut locks = self.push_locks.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(locks.entry(repository.key()).or_insert_with(|| Arc::new(Semaphore::new(1))))
+    }
+
+    /// Whether a runner is at a job.
+    pub(crate) fn is_running(&self, at: JobRef) -> bool {
+        let running = |job: &LiveJob| matches!(job.phase, Phase::Running(_));
+        self.look(|state| state.job(at).is_some_and(|(_, _, job, _)| running(job)))
+    }
+
+    /// Removes artifacts and cache entries that are too old or too many, and uploads of jobs that
+    /// are over. Blocking.
+    pub(crate) fn sweep_storage(&self) {
+        self.storage.sweep(now(), |job| self.is_running(job));
     }
 
     /// Ends every run that is not over, as if the process had been killed now.

@@ -92,6 +92,24 @@ pub(crate) struct BlobClaims {
     pub(crate) name: String,
 }
 
+/// A signed URL of an artifact or a cache entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StorageClaims {
+    pub(crate) blob: Uuid,
+    /// For the upload; else for the download.
+    pub(crate) write: bool,
+    /// Content type of the download.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mime_type: Option<String>,
+    /// File name of the download.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) file_name: Option<String>,
+}
+
+impl Kind for StorageClaims {
+    const AUDIENCE: &'static str = "sekisho-hub/storage";
+}
+
 impl Kind for RunnerClaims {
     const AUDIENCE: &'static str = "sekisho-hub/runner";
 }
@@ -137,6 +155,21 @@ impl Tokens {
     /// The signature of an upload's URL.
     pub(crate) fn blob(&self, claims: BlobClaims, now: Timestamp) -> Option<String> {
         self.sign(claims, BLOB_TOKEN, now)
+    }
+
+    /// The signature of an artifact's or cache entry's URL.
+    pub(crate) fn storage(
+        &self,
+        claims: StorageClaims,
+        life: SignedDuration,
+        now: Timestamp,
+    ) -> Option<String> {
+        self.sign(claims, life, now)
+    }
+
+    /// Which artifact or cache entry the URL is of.
+    pub(crate) fn read_storage(&self, token: &str) -> Option<StorageClaims> {
+        self.verify(token)
     }
 
     /// Whose access token it is.
@@ -204,6 +237,14 @@ mod tests {
         assert_eq!(tokens.read_job(&token), None);
         assert_eq!(tokens.read_blob(&token), None);
         assert_eq!(Tokens::new().read_runner(&token), None);
+        let blob = Uuid::nil();
+        let claims = StorageClaims { blob, write: true, mime_type: None, file_name: None };
+        let url = tokens.storage(claims.clone(), SignedDuration::from_mins(5), now).unwrap();
+        assert_eq!(tokens.read_storage(&url), Some(claims.clone()));
+        assert_eq!(tokens.read_blob(&url), None);
+        let over = now - SignedDuration::from_mins(10);
+        let url = tokens.storage(claims, SignedDuration::from_mins(5), over).unwrap();
+        assert_eq!(tokens.read_storage(&url), None);
         let old = tokens.runner(7, now - SignedDuration::from_hours(2)).unwrap();
         assert_eq!(tokens.read_runner(&old), None);
         assert!(same_secret("a", "a") && !same_secret("a", "b"));

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use super::context::{ContextData, Token};
+use crate::lenient::scalar::null_is_default;
 use crate::secret::WireSecret;
 
 /// `messageType` that makes a runner use the run service and the results service only.
@@ -368,15 +369,6 @@ fn reference_type<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Referenc
         (Some("script"), _) | (_, Some(3)) => Ok(ReferenceType::Script),
         _ => Err(D::Error::custom(format!("unknown type of step reference: {value}"))),
     }
-}
-
-/// `null` where an empty collection is meant.
-fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
+use sekisho_github::wire::azure::{VERSION, error_xml};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -14,8 +15,6 @@ use crate::store::{LogName, UploadError};
 
 /// The largest body of one request, in bytes: blocks are 2 MiB.
 const MAX_BLOCK: usize = 16 * 1024 * 1024;
-/// The version of the dialect that answers claim.
-const VERSION: &str = "2026-02-06";
 
 /// Query of an upload.
 #[derive(Debug, Deserialize)]
@@ -27,15 +26,12 @@ pub(super) struct Upload {
 }
 
 /// A refusal, in XML.
-pub(super) struct Refused(StatusCode, &'static str, String);
+pub(super) struct Refused(pub(super) StatusCode, pub(super) &'static str, pub(super) String);
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let Self(status, code, message) = self;
-        let body = format!(
-            "<?xml version=\"1.0\" encoding=\"utf-8\"?>\
-             <Error><Code>{code}</Code><Message>{message}</Message></Error>"
-        );
+        let body = error_xml(code, &message);
         let headers = [
             ("content-type", "application/xml".to_owned()),
             ("x-ms-error-code", code.to_owned()),
@@ -88,14 +84,15 @@ pub(super) async fn put(
     }
 }
 
-fn internal(error: &dyn std::error::Error) -> Refused {
+pub(super) fn internal(error: &dyn std::error::Error) -> Refused {
     tracing::error!("an upload cannot be stored: {error}");
     let why = "an error of the hub: see its log".to_owned();
     Refused(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", why)
 }
 
-fn created() -> Response {
-    let now = crate::clock::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+/// The answer to a write.
+pub(super) fn created() -> Response {
+    let now = http_date(crate::clock::now());
     let headers = [
         ("etag", format!("\"{}\"", Uuid::new_v4().simple())),
         ("last-modified", now),
@@ -103,4 +100,9 @@ fn created() -> Response {
         ("x-ms-version", VERSION.to_owned()),
     ];
     (StatusCode::CREATED, headers).into_response()
+}
+
+/// A time as HTTP writes it.
+pub(super) fn http_date(at: jiff::Timestamp) -> String {
+    at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }

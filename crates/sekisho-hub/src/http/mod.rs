@@ -1,7 +1,10 @@
 //! The hub's endpoints.
 
+mod artifacts;
 mod blobs;
 mod broker;
+mod caches;
+mod caller;
 mod feed;
 mod guard;
 mod hub_v1;
@@ -9,9 +12,12 @@ mod oauth;
 mod oidc;
 mod reply;
 mod rest;
+mod rest_artifacts;
+mod rest_caches;
 mod rest_runs;
 mod results;
 mod run_service;
+mod signed;
 
 use std::sync::Arc;
 
@@ -58,6 +64,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .nest("/_results/twirp", twirp())
         .route("/_oauth/token", post(oauth::token))
         .route("/_blobs/{run}/{job}/{file}", put(blobs::put))
+        .route("/devstoreaccount1/{container}/{blob}", put(signed::put).get(signed::get))
         .nest("/_services/token", issuer())
         .route("/{owner}/{name}/info/refs", get(git::info_refs))
         .route("/{owner}/{name}/git-upload-pack", post(git::upload_pack))
@@ -92,6 +99,16 @@ fn runs() -> Router<Arc<Shared>> {
         .route("/actions/runs/{run}/attempts/{attempt}/jobs", get(rest_runs::attempt_jobs))
         .route("/actions/runs/{run}/cancel", post(rest_runs::cancel))
         .route("/actions/runs/{run}/force-cancel", post(rest_runs::force_cancel))
+        .route("/actions/runs/{run}/artifacts", get(rest_artifacts::of_run))
+        .route("/actions/artifacts", get(rest_artifacts::list))
+        .route(
+            "/actions/artifacts/{artifact}",
+            get(rest_artifacts::get).delete(rest_artifacts::delete),
+        )
+        .route("/actions/artifacts/{artifact}/zip", get(rest_artifacts::zip))
+        .route("/actions/caches", get(rest_caches::list))
+        .route("/actions/caches/{cache}", delete(rest_caches::delete))
+        .route("/actions/cache/usage", get(rest_caches::usage))
         .route("/actions/jobs/{job}", get(rest_runs::job))
         .route("/actions/jobs/{job}/logs", get(rest_runs::job_logs))
 }
@@ -119,6 +136,8 @@ fn twirp() -> Router<Arc<Shared>> {
             "/github.actions.results.api.v1.WorkflowStepUpdateService/WorkflowStepsUpdate",
             post(results::steps_update),
         )
+        .route("/github.actions.results.api.v1.ArtifactService/{method}", post(artifacts::call))
+        .route("/github.actions.results.api.v1.CacheService/{method}", post(caches::call))
         .layer(DefaultBodyLimit::max(MAX_REPORT))
 }
 

@@ -134,6 +134,14 @@ impl TwirpFault {
         Self(StatusCode::NOT_FOUND, "not_found", message.to_owned())
     }
 
+    pub(super) fn denied(message: &str) -> Self {
+        Self(StatusCode::FORBIDDEN, "permission_denied", message.to_owned())
+    }
+
+    pub(super) fn bad_route() -> Self {
+        Self(StatusCode::NOT_FOUND, "bad_route", "there is no such method".to_owned())
+    }
+
     pub(super) fn internal() -> Self {
         Self(StatusCode::INTERNAL_SERVER_ERROR, "internal", INTERNAL.to_owned())
     }

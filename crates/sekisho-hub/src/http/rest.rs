@@ -175,6 +175,11 @@ impl Page {
         Self { name: None, page, per_page }
     }
 
+    /// Whether the list is to have what is called so.
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        self.name.as_ref().is_none_or(|wanted| wanted == name)
+    }
+
     /// This page of `all`.
     pub(super) fn of<T>(&self, all: Vec<T>) -> Vec<T> {
         let size = self.per_page.unwrap_or(PAGE.0).clamp(1, PAGE.1);

@@ -5,6 +5,7 @@
 //! <dir>/runs/<id>/run.json         the run, replaced as a whole
 //! <dir>/runs/<id>/events.ndjson    what happened, one line each, appended
 //! <dir>/runs/<id>/logs/<job>/…     what the runner uploaded
+//! <dir>/artifacts, caches, blobs    see `storage`
 //! <dir>/keys/oidc.pem              0600
 //! ```
 
@@ -87,7 +88,8 @@ impl Store {
     }
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+/// Reads a file that [`write_atomically`] wrote. `None` if there is none.
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     let file = match fs_err::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
