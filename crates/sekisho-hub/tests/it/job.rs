@@ -134,6 +134,11 @@ impl Runner {
         request
     }
 
+    /// The job message, as a runner reads it.
+    pub(crate) fn message_of_job(&self) -> sekisho_github::wire::job::AgentJobRequestMessage {
+        sekisho_github::lenient::from_value(self.job.clone()).unwrap()
+    }
+
     fn endpoint(&self) -> &Value {
         &self.job["resources"]["endpoints"][0]
     }
@@ -148,7 +153,7 @@ impl Runner {
     }
 
     /// Plan and job, as the results service wants them.
-    fn backend_ids(&self) -> Value {
+    pub(crate) fn backend_ids(&self) -> Value {
         json!({
             "workflow_run_backend_id": self.job["plan"]["planId"],
             "workflow_job_run_backend_id": self.job["jobId"],

@@ -7,4 +7,6 @@ mod git;
 mod job;
 mod refusals;
 mod restart;
+mod storage;
+mod toolkit;
 mod world;

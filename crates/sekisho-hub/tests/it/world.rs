@@ -48,6 +48,11 @@ impl World {
 
     /// A hub on a folder that may have been used before.
     pub(crate) async fn on(dir: TempDir) -> Self {
+        Self::with(dir, |_| ()).await
+    }
+
+    /// A hub with a configuration of its own.
+    pub(crate) async fn with(dir: TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -59,6 +64,7 @@ impl World {
             refs: vec!["refs/heads/main".to_owned(), "refs/tags/v1".to_owned()],
             files: vec![(".github/workflows/image.yml".to_owned(), PIPELINE.as_bytes().to_vec())],
         });
+        change(&mut config);
         let hub = Arc::new(Hub::open(config).unwrap());
         let router = hub.router().into_make_service_with_connect_info::<SocketAddr>();
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });

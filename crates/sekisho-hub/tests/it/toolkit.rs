@@ -1,0 +1,89 @@
+//! The packages that GitHub's own actions are made of, as clients.
+//!
+//! `SEKISHO_NODE_MODULES` names a `node_modules` folder with `@actions/artifact`, `@actions/cache`
+//! and `@actions/core`; `.ci/run` makes one.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::storage;
+
+/// How long all of it may take.
+const WITHIN: Duration = Duration::from_secs(120);
+/// The first version of Node.js that the packages are made for.
+const NODE: u32 = 20;
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/toolkit.mjs");
+
+#[expect(clippy::print_stderr, reason = "whoever runs the tests should know")]
+fn skipped(needs: &str) {
+    eprintln!("skipped: needs {needs}");
+}
+
+/// The major version of the `node` that is found. `None` if there is none.
+fn node_version() -> Option<u32> {
+    let output = std::process::Command::new("node").arg("--version").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    text.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn githubs_own_packages_work_unchanged() {
+    let Some(modules) = std::env::var_os("SEKISHO_NODE_MODULES") else {
+        return skipped("SEKISHO_NODE_MODULES: see CONTRIBUTING.md");
+    };
+    if node_version().is_none_or(|version| version < NODE) {
+        return skipped("Node.js 20 or newer");
+    }
+    let (world, folder) = storage::world().await;
+    let job = storage::job(&world, &folder, "r1").await;
+    let message = job.runner.message_of_job();
+    let endpoint = message.system_connection().unwrap();
+    let variable = message.variable("actions_uses_cache_service_v2").unwrap();
+    assert_eq!(variable.value.expose(), "true");
+    let scratch = world.dir.path().join("toolkit");
+    std::fs::create_dir_all(scratch.join("temp")).unwrap();
+    let port = world.url.rsplit(':').next().unwrap();
+    let run = tokio::process::Command::new("node")
+        .arg(SCRIPT)
+        .args([Path::new(&modules), &scratch])
+        .current_dir(&scratch)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        // What a runner gives JavaScript actions.
+        .env("GITHUB_ACTIONS", "true")
+        .env("GITHUB_WORKSPACE", &scratch)
+        .env("RUNNER_TEMP", scratch.join("temp"))
+        .env("GITHUB_SERVER_URL", format!("http://hub.localhost:{port}"))
+        .env("ACTIONS_RUNTIME_TOKEN", job.runner.job_token())
+        .env("ACTIONS_RESULTS_URL", endpoint.data("ResultsServiceUrl").unwrap())
+        .env("ACTIONS_CACHE_URL", endpoint.data("CacheServerUrl").unwrap())
+        .env("ACTIONS_CACHE_SERVICE_V2", variable.value.expose())
+        .env("ACTIONS_ID_TOKEN_REQUEST_URL", endpoint.data("GenerateIdTokenUrl").unwrap())
+        .env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", job.runner.job_token())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(WITHIN, run).await.unwrap().unwrap();
+    let (stdout, stderr) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    let held: Vec<&str> = stderr.lines().filter_map(|line| line.strip_prefix("held: ")).collect();
+    let want = [
+        "uploadArtifact",
+        "listArtifacts",
+        "getArtifact",
+        "downloadArtifact",
+        "an artifact of the same name is refused",
+        "an artifact that is no archive",
+        "deleteArtifact",
+        "restoreCache: a miss",
+        "saveCache",
+        "restoreCache",
+        "restoreCache: prefixes",
+        "restoreCache: versions",
+        "saveCache: a conflict",
+        "getIDToken",
+    ];
+    assert_eq!(held, want, "{stdout}");
+}
