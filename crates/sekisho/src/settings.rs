@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 
 use crate::cli::GlobalArgs;
+use crate::exit::hinted;
 
 /// Every environment variable that Sekisho reads for itself, apart from those of a runner.
 ///
@@ -59,19 +60,32 @@ impl DataDir {
     }
 
     /// Makes the folder for its owner alone, and proves that it can be written.
+    ///
+    /// A folder that holds something else is not ours to close to others: it is refused.
     pub(crate) fn create(&self) -> anyhow::Result<()> {
         use std::os::unix::fs::PermissionsExt as _;
-        let made = || -> std::io::Result<()> {
-            fs_err::create_dir_all(&self.root)?;
-            fs_err::set_permissions(&self.root, std::fs::Permissions::from_mode(0o700))?;
-            tempfile::tempfile_in(&self.root).map(drop)
-        };
-        made().with_context(|| {
+        let root = self.root.display();
+        let context = || {
             format!(
-                "the data folder `{}` cannot be written; make it yours, or name another with `--data-dir`",
-                self.root.display()
+                "the data folder `{root}` cannot be written; make it yours, or name another with `--data-dir`"
             )
-        })
+        };
+        fs_err::create_dir_all(&self.root).with_context(context)?;
+        let mode = fs_err::metadata(&self.root).with_context(context)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            let is_empty = fs_err::read_dir(&self.root).with_context(context)?.next().is_none();
+            if !is_empty && !self.lock_file().exists() {
+                return Err(hinted(
+                    format!(
+                        "the folder `{root}` is open to others and holds what is not Sekisho's"
+                    ),
+                    "name a new or empty folder with `--data-dir`",
+                ));
+            }
+            let private = std::fs::Permissions::from_mode(0o700);
+            fs_err::set_permissions(&self.root, private).with_context(context)?;
+        }
+        tempfile::tempfile_in(&self.root).map(drop).with_context(context)
     }
 
     /// The folder itself.

@@ -95,6 +95,20 @@ fn a_data_folder_that_cannot_be_written_is_named() {
 }
 
 #[test]
+fn a_folder_with_other_things_in_it_is_not_taken_for_the_data_folder() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::new();
+    let folder = world.folder.path().join("shared");
+    let mode = || fs_err::metadata(&folder).unwrap().permissions().mode() & 0o777;
+    fs_err::create_dir(&folder).unwrap();
+    fs_err::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    fs_err::write(folder.join("file"), "").unwrap();
+    let up = ["up", "--port", "0", "--data-dir", folder.to_str().unwrap()];
+    world.sekisho(&up).exits(1).says(&["holds what is not Sekisho's", "--data-dir"]);
+    assert_eq!(mode(), 0o755, "it was left as it is");
+}
+
+#[test]
 fn a_second_plane_on_one_folder_is_refused() {
     let world = World::new();
     let up = world.up();
