@@ -19,7 +19,7 @@ use self::session::{Grant, Permission};
 use crate::error::{ApiError, ApiResult, Code};
 use crate::gate::Inner;
 use crate::staging::Scope;
-use sekisho_policy::{Decision, Identity, Target};
+use sekisho_policy::{Decision, Identity, Target, Verdict};
 use sekisho_types::RepositoryName;
 
 /// Longest credential of any kind, in bytes. GitHub's tokens have about 1.5 KiB.
@@ -97,28 +97,58 @@ impl Caller {
         gate: &Inner,
         repository: &RepositoryName,
     ) -> ApiResult<&'a Identity> {
+        self.may(gate, repository, Permission::Push)
+    }
+
+    /// The identity, if it may do that there.
+    pub(crate) fn may<'a>(
+        &'a self,
+        gate: &Inner,
+        repository: &RepositoryName,
+        permission: Permission,
+    ) -> ApiResult<&'a Identity> {
+        let scope = match permission {
+            Permission::Pull => "pull",
+            Permission::Push => "pull,push",
+            Permission::Delete => "pull,push,delete",
+        };
         let Some(identity) = self.identity() else {
-            let error = ApiError::new(Code::Unauthorized, "a push needs an identity");
-            return Err(challenged(gate, error, Some(repository)));
+            let error = ApiError::new(Code::Unauthorized, "this needs an identity");
+            return Err(challenged(gate, error, Some((repository, scope))));
         };
         let target = Target::of(repository, identity, gate.local_owner.as_deref());
-        let verdict = gate.policies.may_push(identity, &target);
+        let verdict = ask(gate, identity, &target, permission);
         if verdict.decision == Decision::Deny {
             tracing::info!(
                 repository = repository.as_str(),
                 by = identity.repository,
                 run = identity.run_id,
-                "push refused: {}",
+                "{scope} refused: {}",
                 verdict.message()
             );
             return Err(crate::push::refusal(&verdict, None));
         }
-        let granted = self.grant.as_ref().is_some_and(|g| g.allows(repository, Permission::Push));
+        let granted = self.grant.as_ref().is_some_and(|g| g.allows(repository, permission));
         if !granted {
-            let error = ApiError::new(Code::Unauthorized, "the token was not made for this push");
-            return Err(challenged(gate, error, Some(repository)));
+            let error = ApiError::new(Code::Unauthorized, "the token was not made for this");
+            return Err(challenged(gate, error, Some((repository, scope))));
         }
         Ok(identity)
+    }
+
+    /// What is not there to be seen by this token may be there for another one: who did not say
+    /// who he is, or not for this repository, is asked first.
+    pub(crate) fn unknown(
+        &self,
+        gate: &Inner,
+        repository: &RepositoryName,
+        error: ApiError,
+    ) -> ApiError {
+        if self.may_read_staged(repository) {
+            return error;
+        }
+        let error = ApiError::new(Code::Unauthorized, "it is not public; say who you are");
+        challenged(gate, error, Some((repository, "pull")))
     }
 
     /// Whether staged content of that repository may be read by this token.
@@ -134,14 +164,24 @@ impl Caller {
 pub(crate) fn challenged(
     gate: &Inner,
     error: ApiError,
-    push_to: Option<&RepositoryName>,
+    scope: Option<(&RepositoryName, &str)>,
 ) -> ApiError {
     let mut challenge =
         format!("Bearer realm=\"{}token\",service=\"{}\"", gate.base_url, gate.service);
-    if let Some(repository) = push_to {
-        challenge.push_str(&format!(",scope=\"repository:{repository}:pull,push\""));
+    if let Some((repository, actions)) = scope {
+        challenge.push_str(&format!(",scope=\"repository:{repository}:{actions}\""));
     }
     error.with_header(header::WWW_AUTHENTICATE, &challenge)
+}
+
+/// What the policies say.
+fn ask(gate: &Inner, identity: &Identity, target: &Target, permission: Permission) -> Verdict {
+    match permission {
+        // Everybody may; what was not promoted is seen by its own run alone.
+        Permission::Pull => Verdict { decision: Decision::Allow, reasons: vec![] },
+        Permission::Push => gate.policies.may_push(identity, target),
+        Permission::Delete => gate.policies.may_delete(identity, target),
+    }
 }
 
 /// What an identity may be granted in a repository.
@@ -151,15 +191,13 @@ pub(crate) fn permissions(
     repository: &RepositoryName,
     asked: &[Permission],
 ) -> Vec<Permission> {
-    let may_push = || {
-        identity.is_some_and(|identity| {
+    let granted = |permission: &Permission| match (permission, identity) {
+        (Permission::Pull, _) => true,
+        (Permission::Push | Permission::Delete, None) => false,
+        (Permission::Push | Permission::Delete, Some(identity)) => {
             let target = Target::of(repository, identity, gate.local_owner.as_deref());
-            gate.policies.may_push(identity, &target).decision != Decision::Deny
-        })
-    };
-    let granted = |permission: &Permission| match permission {
-        Permission::Pull => true,
-        Permission::Push => may_push(),
+            ask(gate, identity, &target, *permission).decision != Decision::Deny
+        }
     };
     asked.iter().copied().filter(granted).collect()
 }

@@ -15,8 +15,10 @@ use crate::auth::issuer::Issuers;
 use crate::auth::replay::Exchanged;
 use crate::auth::session::Sessions;
 use crate::auth::{exchange, token};
+use crate::collect::{Collected, collect};
 use crate::config::{Clock, Config, OpenError};
 use crate::decisions::Log;
+use crate::lease::{GRACE, Leases};
 use crate::push::flight::Flights;
 use crate::staging::Staging;
 use crate::upload::Uploads;
@@ -25,6 +27,9 @@ use crate::{admin, protocol};
 
 /// How often what expired is removed.
 const SWEEP: Duration = Duration::from_secs(60);
+
+/// Garbage is collected at every so many sweeps.
+const COLLECT_EVERY: u64 = 60;
 
 /// An open gate. Cheap to clone.
 #[derive(Clone)]
@@ -48,12 +53,24 @@ pub(crate) struct Inner {
     pub(crate) log: Log,
     pub(crate) upstream: Arc<dyn Upstream>,
     pub(crate) flights: Flights,
+    pub(crate) leases: Leases,
+    opened: Timestamp,
     clock: Clock,
 }
 
 impl Inner {
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    fn collect(&self) -> std::io::Result<Collected> {
+        let now = self.now();
+        match self.upstream.namespace() {
+            Some(namespace) if now.duration_since(self.opened) > GRACE => {
+                collect(namespace, &self.leases, now)
+            }
+            _ => Ok(Collected::default()),
+        }
     }
 
     /// Removes what expired. Blocks.
@@ -118,6 +135,8 @@ impl Gate {
             log,
             upstream,
             flights: Flights::default(),
+            leases: Leases::default(),
+            opened: config.clock.now(),
             base_url,
             service: config.service,
             admin_token: config.admin_token,
@@ -132,6 +151,16 @@ impl Gate {
     /// one before it. Blocks.
     pub fn broken_decision(&self) -> std::io::Result<Option<String>> {
         self.inner.log.broken_link()
+    }
+
+    /// Removes upstream content that no manifest names, while pushes go on; the gate does so by
+    /// itself every hour. Nothing in its first hour, for what clients were told before that is not
+    /// known. Blocks.
+    ///
+    /// # Errors
+    /// The disk's; what was removed until then is gone.
+    pub fn collect_garbage(&self) -> std::io::Result<Collected> {
+        self.inner.collect()
     }
 
     /// `/v2/*`, `/token`, `/oidc/exchange`, `/_gate/*`; to be merged with those of other services.
@@ -152,10 +181,21 @@ impl Gate {
 /// Ends when the gate is gone.
 async fn keep_sweeping(gate: Weak<Inner>) {
     let mut ticks = tokio::time::interval(SWEEP);
-    loop {
+    for tick in 0_u64.. {
         ticks.tick().await;
         let Some(gate) = gate.upgrade() else { return };
-        let swept = tokio::task::spawn_blocking(move || gate.sweep()).await;
+        let swept = tokio::task::spawn_blocking(move || {
+            gate.sweep();
+            if tick % COLLECT_EVERY == COLLECT_EVERY - 1 {
+                match gate.collect() {
+                    Ok(Collected { links, blobs, size_bytes }) => {
+                        tracing::info!(links, blobs, size_bytes, "garbage collected");
+                    }
+                    Err(error) => tracing::warn!("garbage not collected: {error}"),
+                }
+            }
+        });
+        let swept = swept.await;
         if let Err(error) = swept {
             tracing::error!("sweeping failed: {error}");
         }

@@ -20,11 +20,13 @@
 mod admin;
 mod analysis;
 mod auth;
+mod collect;
 mod config;
 mod decisions;
 mod error;
 mod gate;
 mod inspector;
+mod lease;
 mod protocol;
 mod push;
 mod route;
@@ -32,6 +34,7 @@ mod staging;
 mod upload;
 mod upstream;
 
+pub use collect::Collected;
 pub use config::{Clock, Config, Issuer, OpenError};
 pub use decisions::{Decision, Decisions, Summary};
 pub use gate::Gate;

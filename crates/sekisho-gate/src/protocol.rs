@@ -1,8 +1,10 @@
 //! `/v2/`: distribution-spec 1.1. Thin: understands the request, calls, answers.
 
 mod blobs;
+mod deletes;
 mod manifests;
 mod range;
+mod referrers;
 mod uploads;
 
 use axum::extract::{Request, State};
@@ -46,12 +48,16 @@ async fn handle(gate: Gate, request: Request) -> ApiResult {
     let reads = method == Method::GET || method == Method::HEAD;
     match endpoint {
         Endpoint::Tags if reads => manifests::tags(context, &parts).await,
-        Endpoint::Referrers(digest) if reads => manifests::referrers(context, digest, &parts).await,
+        Endpoint::Referrers(digest) if reads => referrers::get(context, digest, &parts).await,
         Endpoint::Blob(digest) if reads => blobs::get(context, digest, &parts).await,
         Endpoint::Manifest(reference) if reads => manifests::get(context, reference, method).await,
         Endpoint::Manifest(reference) if method == Method::PUT => {
             manifests::put(context, reference, &parts, body).await
         }
+        Endpoint::Manifest(reference) if method == Method::DELETE => {
+            deletes::manifest(context, reference).await
+        }
+        Endpoint::Blob(digest) if method == Method::DELETE => deletes::blob(context, digest).await,
         Endpoint::Uploads if method == Method::POST => uploads::begin(context, &parts, body).await,
         Endpoint::Upload(id) => match *method {
             Method::PATCH => uploads::patch(context, id, &parts, body).await,
@@ -95,6 +101,13 @@ fn parameter(request: &Parts, name: &str) -> Option<String> {
     let query = request.uri.query().unwrap_or_default();
     let mut fields = url::form_urlencoded::parse(query.as_bytes());
     fields.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+}
+
+/// The values of a query parameter that may stand there more than once.
+fn parameters(request: &Parts, name: &str) -> Vec<String> {
+    let query = request.uri.query().unwrap_or_default();
+    let fields = url::form_urlencoded::parse(query.as_bytes());
+    fields.filter(|(known, _)| known == name).map(|(_, value)| value.into_owned()).collect()
 }
 
 /// A digest in a query parameter; `None` when there is none.

@@ -84,8 +84,11 @@ fn run(gate: &Inner, put: &Put) -> ApiResult<Done> {
     let now = gate.now();
     let staging = gate.staging.of(&Scope::of(&put.identity), now).or_fail("opening the staging")?;
     let view = View::new(gate, Some(staging.clone()), put.repository.clone());
+    let manifest = observe::parse(put)?;
+    // From the first look to the last write, nothing of it may be collected or deleted.
+    let _held = gate.leases.hold(observe::needed(&manifest, put), now);
     let Observed { record, blobs, contents, summary, advisories } =
-        observe(&view, &gate.analyses, put)?;
+        observe(&view, &gate.analyses, put, &manifest)?;
     let packages = contents.iter().map(|content| content.packages).sum();
     let newest_advisory = contents.iter().filter_map(|content| content.newest_advisory).max();
     let facts = Facts {

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use sekisho_oci::parse_manifest;
 use sekisho_store::{Blob, BlobStore, ManifestRecord, Repositories, TagPage};
 use sekisho_types::{Digest, RepositoryName, Tag};
 
@@ -61,6 +62,21 @@ pub trait Upstream: Send + Sync {
         subject: &Digest,
         limit: usize,
     ) -> io::Result<Vec<ManifestRecord>>;
+
+    /// Takes a tag away; `false` when there was none.
+    fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> io::Result<bool>;
+
+    /// Takes a manifest and the tags that name it away; `false` when there was none.
+    fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<bool>;
+
+    /// Takes a blob from the repository; `false` when it did not hold it.
+    fn delete_blob(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<bool>;
+
+    /// A manifest of the repository that names the blob.
+    fn named_by(&self, repository: &RepositoryName, blob: &Digest) -> io::Result<Option<Digest>>;
+
+    /// The namespace, where its garbage is the gate's to collect.
+    fn namespace(&self) -> Option<&Repositories>;
 
     /// The blobs, where they lie on the same file system as the staging, to be linked from there.
     fn local_blobs(&self) -> Option<&BlobStore>;
@@ -156,6 +172,35 @@ impl Upstream for DiskUpstream {
         limit: usize,
     ) -> io::Result<Vec<ManifestRecord>> {
         self.repositories.referrers(repository, subject, limit)
+    }
+
+    fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> io::Result<bool> {
+        self.repositories.delete_tag(repository, tag)
+    }
+
+    fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<bool> {
+        self.repositories.delete_manifest(repository, digest)
+    }
+
+    fn delete_blob(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<bool> {
+        // The bytes go with the garbage: another repository may hold them.
+        self.repositories.unlink(repository, digest)
+    }
+
+    fn named_by(&self, repository: &RepositoryName, blob: &Digest) -> io::Result<Option<Digest>> {
+        for record in self.repositories.manifests(repository)? {
+            let bytes = self.repositories.blobs().read(&record.digest, record.size)?;
+            let manifest = parse_manifest(&bytes.unwrap_or_default(), &record.media_type)
+                .map_err(io::Error::other)?;
+            if manifest.references().iter().any(|it| it.descriptor.digest == *blob) {
+                return Ok(Some(record.digest));
+            }
+        }
+        Ok(None)
+    }
+
+    fn namespace(&self) -> Option<&Repositories> {
+        Some(&self.repositories)
     }
 
     fn local_blobs(&self) -> Option<&BlobStore> {

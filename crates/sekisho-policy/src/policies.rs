@@ -185,6 +185,16 @@ impl Policies {
         Verdict::of(matched.into_iter().map(|id| self.reason(&id, vec![about.clone()])).collect())
     }
 
+    /// May this identity delete here? Who may not push may not delete.
+    pub fn may_delete(&self, identity: &Identity, target: &Target) -> Verdict {
+        let about = format!("{} deletes in `{}`", identity.repository, target.repository);
+        let mut matched = self.ask(identity, "push", entities::repository(target));
+        matched.extend(self.ask(identity, "delete", entities::repository(target)));
+        matched.sort_unstable();
+        matched.dedup();
+        Verdict::of(matched.into_iter().map(|id| self.reason(&id, vec![about.clone()])).collect())
+    }
+
     /// May this content ship? `now` tells how old findings and data are.
     pub fn may_ship(
         &self,

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use fs_err as fs;
 use sekisho_types::{Algorithm, Digest};
@@ -77,6 +78,11 @@ impl BlobStore {
     /// The size in bytes; `None` when the blob is not here.
     pub fn size(&self, digest: &Digest) -> io::Result<Option<u64>> {
         Ok(found(fs::metadata(self.path(digest)))?.map(|metadata| metadata.len()))
+    }
+
+    /// When the blob was written; `None` when it is not here.
+    pub fn written(&self, digest: &Digest) -> io::Result<Option<SystemTime>> {
+        found(fs::metadata(self.path(digest)))?.map(|metadata| metadata.modified()).transpose()
     }
 
     /// Whether the blob is here.

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use fs_err as fs;
 use sekisho_types::{Algorithm, Digest, RepositoryName, Tag};
@@ -125,6 +126,70 @@ impl Repositories {
         json::write(&join_digest(folder, &record.digest), record)
     }
 
+    /// Takes a manifest out: the tags that name it first, then its record, then its entry under its
+    /// subject. `false` when the repository did not hold it. The bytes stay in the store.
+    pub fn delete_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> io::Result<bool> {
+        let Some(record) = self.manifest(repository, digest)? else { return Ok(false) };
+        for name in names(&self.folder(repository, TAGS))? {
+            let Ok(tag) = name.parse::<Tag>() else { continue };
+            if self.resolve(repository, &tag)?.as_ref() == Some(digest) {
+                self.delete_tag(repository, &tag)?;
+            }
+        }
+        if let Some(subject) = &record.subject {
+            let folder = self.by_digest(repository, REFERRERS, subject);
+            remove(&join_digest(folder, digest))?;
+        }
+        remove(&self.by_digest(repository, MANIFESTS, digest))
+    }
+
+    /// Every manifest that the repository holds.
+    pub fn manifests(&self, repository: &RepositoryName) -> io::Result<Vec<ManifestRecord>> {
+        let folder = self.folder(repository, MANIFESTS);
+        let mut records = Vec::new();
+        for (digest, _) in digests(&folder)? {
+            records.extend(self.manifest(repository, &digest)?);
+        }
+        Ok(records)
+    }
+
+    /// Every blob that the repository holds, with the time when it was linked.
+    pub fn links(&self, repository: &RepositoryName) -> io::Result<Vec<(Digest, SystemTime)>> {
+        digests(&self.folder(repository, BLOBS))
+    }
+
+    /// Says that `repository` does not hold the blob any more; `false` when it did not.
+    pub fn unlink(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<bool> {
+        remove(&self.by_digest(repository, BLOBS, digest))
+    }
+
+    /// Every repository of the namespace, in order.
+    pub fn repositories(&self) -> io::Result<Vec<RepositoryName>> {
+        let mut all = Vec::new();
+        let mut folders = vec![(self.root.to_path_buf(), String::new())];
+        while let Some((folder, name)) = folders.pop() {
+            let mut holds_something = false;
+            for entry in names(&folder)? {
+                if entry.starts_with('_') {
+                    holds_something = true;
+                } else {
+                    let below =
+                        if name.is_empty() { entry.clone() } else { format!("{name}/{entry}") };
+                    folders.push((folder.join(entry), below));
+                }
+            }
+            if holds_something {
+                all.extend(name.parse::<RepositoryName>().ok());
+            }
+        }
+        all.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        Ok(all)
+    }
+
     /// What is known about a manifest; `None` when the repository does not hold it.
     pub fn manifest(
         &self,
@@ -170,6 +235,11 @@ impl Repositories {
         json::read(&self.tag_path(repository, tag))
     }
 
+    /// Takes a tag away; `false` when there was none. What it named stays.
+    pub fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> io::Result<bool> {
+        remove(&self.tag_path(repository, tag))
+    }
+
     /// At most `limit` tags after `last`; `None` when the repository holds nothing at all.
     pub fn tags(
         &self,
@@ -189,6 +259,32 @@ impl Repositories {
         tags.truncate(limit);
         Ok(Some(TagPage { tags, more }))
     }
+}
+
+/// Removes a file so that it stays removed; `false` when there was none.
+fn remove(path: &Path) -> io::Result<bool> {
+    if found(fs::remove_file(path))?.is_none() {
+        return Ok(false);
+    }
+    if let Some(folder) = path.parent() {
+        fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(true)
+}
+
+/// The digests that files in `folder` are named after, with the time of their last change.
+fn digests(folder: &Path) -> io::Result<Vec<(Digest, SystemTime)>> {
+    let mut all = Vec::new();
+    for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+        let folder = folder.join(algorithm.as_str());
+        for name in names(&folder)? {
+            let Ok(digest) = format!("{}:{name}", algorithm.as_str()).parse() else { continue };
+            // One that goes away meanwhile was deleted.
+            let Some(metadata) = found(fs::metadata(folder.join(name)))? else { continue };
+            all.push((digest, metadata.modified()?));
+        }
+    }
+    Ok(all)
 }
 
 fn join_digest(folder: PathBuf, digest: &Digest) -> PathBuf {

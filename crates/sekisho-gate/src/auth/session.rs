@@ -48,6 +48,7 @@ pub(crate) enum Kind {
 pub(crate) enum Permission {
     Pull,
     Push,
+    Delete,
 }
 
 /// Permissions in one repository.

@@ -147,7 +147,8 @@ fn parse(scope: &str) -> Option<Access> {
         match action {
             "pull" => permissions.push(Permission::Pull),
             "push" => permissions.push(Permission::Push),
-            "*" => permissions.extend([Permission::Pull, Permission::Push]),
+            "delete" => permissions.push(Permission::Delete),
+            "*" => permissions.extend([Permission::Pull, Permission::Push, Permission::Delete]),
             _ => {}
         }
     }
@@ -165,10 +166,12 @@ mod tests {
             let got = got.as_ref().map(|it| (it.repository.as_str(), it.permissions.as_slice()));
             assert_eq!(got, want, "{text}");
         };
-        let both = [Permission::Pull, Permission::Push];
-        check("repository:a/b:pull,push", Some(("a/b", &both)));
-        check("repository:a:*", Some(("a", &both)));
-        check("repository:a:pull,delete", Some(("a", &both[..1])));
+        let all = [Permission::Pull, Permission::Push, Permission::Delete];
+        let both = &all[..2];
+        check("repository:a/b:pull,push", Some(("a/b", both)));
+        check("repository:a:*", Some(("a", &all)));
+        check("repository:a:delete", Some(("a", &all[2..])));
+        check("repository:a:pull,admin", Some(("a", &all[..1])));
         check("repository:host:5000/a:pull", None);
         check("registry:catalog:*", None);
         check("repository:a", None);

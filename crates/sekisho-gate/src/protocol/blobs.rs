@@ -21,10 +21,22 @@ pub(super) async fn get(context: Context, digest: Digest, request: &Parts) -> Ap
     let is_head = request.method == Method::HEAD;
     let digest_header = of_digest(&digest)?;
     let blob = blocking("opening a blob", move || {
-        View::of_reader(&context)?.open(&digest).or_fail("opening a blob")
+        let gate = &context.gate.inner;
+        let view = View::of_reader(&context)?;
+        let is_here = view.size(&digest).or_fail("looking for a blob")?.is_some();
+        if is_here && context.caller.identity().is_some() {
+            // Who pushes leaves out what is here already: it stays until the manifest comes.
+            gate.leases.touch(&digest, gate.now());
+        }
+        // Once more after that: a blob that goes away was gone before it was promised.
+        let blob = view.open(&digest).or_fail("opening a blob")?;
+        blob.ok_or_else(|| {
+            let error =
+                ApiError::new(Code::BlobUnknown, "there is no such blob in this repository");
+            context.caller.unknown(gate, &context.repository, error)
+        })
     })
-    .await?
-    .ok_or_else(|| ApiError::new(Code::BlobUnknown, "there is no such blob in this repository"))?;
+    .await?;
 
     let range = range.as_ref().and_then(|value| value.to_str().ok());
     let (status, first, length) = match wanted(range, blob.size) {

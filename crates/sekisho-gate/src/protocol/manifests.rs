@@ -4,27 +4,26 @@ use axum::Json;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use sekisho_oci::{MAX_MANIFEST_BYTES, media_type};
-use sekisho_store::ManifestRecord;
-use sekisho_types::Digest;
-use serde_json::{Value, json};
+use sekisho_types::{Digest, Tag};
+use serde_json::json;
 
-use super::{CONTENT_DIGEST, Context, created, of_digest, parameter};
+use super::{CONTENT_DIGEST, Context, created, of_digest, parameter, parameters};
 use crate::error::{ApiError, ApiResult, Code, OrFail as _, blocking};
-use crate::push::{self, Put};
+use crate::push::{self, Done, Put};
 use crate::route::Reference;
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
-const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
+const TAG: HeaderName = HeaderName::from_static("oci-tag");
 
 /// Most tags in one answer, whatever `n` says.
 const MAX_TAGS: usize = 1000;
 
-/// Most referrers in one answer; together they must stay a manifest's size.
-const MAX_REFERRERS: usize = 1000;
+/// Most tags that one push by digest may name; distribution-spec asks for at least 10.
+const MAX_TAG_PARAMETERS: usize = 32;
 
-fn unknown() -> ApiError {
+pub(super) fn unknown() -> ApiError {
     ApiError::new(Code::ManifestUnknown, "there is no such manifest in this repository")
 }
 
@@ -87,26 +86,67 @@ pub(super) async fn put(
         }
     };
     let location = format!("/v2/{}/manifests/{digest}", context.repository);
-    let put = Put {
-        identity,
-        repository: context.repository,
-        tag,
-        digest: digest.clone(),
-        content_type,
-        bytes,
-    };
-    let done = push::put(context.gate, put).await?;
+    let more = tag_parameters(request, tag.as_ref())?;
+    // Each tag is a push of its own, decided and recorded as such.
+    let tags = if more.is_empty() { vec![tag] } else { more.iter().cloned().map(Some).collect() };
     let mut response = created(&location, &digest)?;
-    if let Some(subject) = &done.subject {
-        response.headers_mut().insert(SUBJECT, of_digest(subject)?);
+    for tag in tags {
+        let put = Put {
+            identity: identity.clone(),
+            repository: context.repository.clone(),
+            tag,
+            digest: digest.clone(),
+            content_type: content_type.clone(),
+            bytes: bytes.clone(),
+        };
+        tell(response.headers_mut(), push::put(context.gate.clone(), put).await?)?;
     }
-    for warning in done.warnings {
-        let value = HeaderValue::from_str(&warning).ok();
-        if let Some(value) = value {
-            response.headers_mut().append(header::WARNING, value);
-        }
+    for tag in &more {
+        let tag = HeaderValue::from_str(tag.as_str()).ok();
+        response.headers_mut().extend(tag.map(|tag| (TAG, tag)));
     }
     Ok(response)
+}
+
+/// What a client is told of a push, beside that it is done. Several pushes are told of as one.
+fn tell(headers: &mut HeaderMap, done: Done) -> ApiResult<()> {
+    if let Some(subject) = &done.subject {
+        headers.insert(SUBJECT, of_digest(subject)?);
+    }
+    headers.remove(header::WARNING);
+    for warning in done.warnings {
+        let value = HeaderValue::from_str(&warning).ok();
+        headers.extend(value.map(|value| (header::WARNING, value)));
+    }
+    Ok(())
+}
+
+/// The tags of a push by digest: `?tag=a&tag=b`.
+fn tag_parameters(request: &Parts, of_path: Option<&Tag>) -> ApiResult<Vec<Tag>> {
+    let texts = parameters(request, "tag");
+    if texts.is_empty() {
+        return Ok(Vec::new());
+    }
+    if of_path.is_some() {
+        let message = "tags as parameters go with a digest in the path, not with a tag";
+        return Err(ApiError::new(Code::ManifestInvalid, message));
+    }
+    if texts.len() > MAX_TAG_PARAMETERS {
+        let message = format!("at most {MAX_TAG_PARAMETERS} tags at once");
+        return Err(
+            ApiError::new(Code::ManifestInvalid, message).with_status(StatusCode::URI_TOO_LONG)
+        );
+    }
+    let mut tags: Vec<Tag> = Vec::new();
+    for text in texts {
+        let tag: Tag = text.parse().map_err(|error| {
+            ApiError::new(Code::ManifestInvalid, format!("a parameter is no tag: {error}"))
+        })?;
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    Ok(tags)
 }
 
 pub(super) async fn tags(context: Context, request: &Parts) -> ApiResult {
@@ -134,45 +174,4 @@ pub(super) async fn tags(context: Context, request: &Parts) -> ApiResult {
         response.headers_mut().extend(link.map(|link| (header::LINK, link)));
     }
     Ok(response)
-}
-
-pub(super) async fn referrers(context: Context, subject: Digest, request: &Parts) -> ApiResult {
-    let filter = parameter(request, "artifactType");
-    let records = blocking("listing referrers", move || {
-        let upstream = &context.gate.inner.upstream;
-        let found = upstream.referrers(&context.repository, &subject, MAX_REFERRERS);
-        found.or_fail("listing referrers")
-    });
-    let records = records.await?;
-    let wanted = |record: &&ManifestRecord| match &filter {
-        Some(filter) => record.artifact_type.as_ref() == Some(filter),
-        None => true,
-    };
-    let manifests: Vec<Value> = records.iter().filter(wanted).map(descriptor).collect();
-    let index = json!({
-        "schemaVersion": 2,
-        "mediaType": media_type::OCI_INDEX,
-        "manifests": manifests,
-    });
-    let kind = [(header::CONTENT_TYPE, HeaderValue::from_static(media_type::OCI_INDEX))];
-    let mut response = (kind, index.to_string()).into_response();
-    if filter.is_some() {
-        response.headers_mut().insert(FILTERS_APPLIED, HeaderValue::from_static("artifactType"));
-    }
-    Ok(response)
-}
-
-fn descriptor(record: &ManifestRecord) -> Value {
-    let mut descriptor = json!({
-        "mediaType": record.media_type,
-        "digest": record.digest,
-        "size": record.size,
-    });
-    if let Some(artifact_type) = &record.artifact_type {
-        descriptor["artifactType"] = artifact_type.as_str().into();
-    }
-    if !record.annotations.is_null() {
-        descriptor["annotations"] = record.annotations.clone();
-    }
-    descriptor
 }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
-use sekisho_types::{Digest, RepositoryName};
+use sekisho_types::{Algorithm, Digest, RepositoryName};
 use uuid::Uuid;
 
 use super::range::content_range;
@@ -39,6 +39,13 @@ pub(super) async fn begin(context: Context, request: &Parts, body: Body) -> ApiR
         if try_mount(context, mount.clone(), from).await? {
             return created(&blob_location(request, &mount), &mount);
         }
+    }
+    if let Some(algorithm) = parameter(request, "digest-algorithm")
+        && Algorithm::ALL.iter().all(|known| known.as_str() != algorithm)
+    {
+        // Which of the known ones it is, the digest at the end says.
+        let message = "`digest-algorithm` is neither `sha256` nor `sha512`";
+        return Err(ApiError::new(Code::DigestInvalid, message));
     }
     let inner = context.gate.inner.clone();
     let repository = context.repository.clone();
@@ -84,12 +91,15 @@ async fn try_mount(
         let Some(scope) = scope else { return Ok(false) };
         let inner = &gate.inner;
         let staging = inner.staging.of(&scope, inner.now()).or_fail("opening the staging")?;
-        let source = from.unwrap_or_else(|| repository.clone());
-        let view = View::new(inner, Some(staging.clone()), source);
-        if view.size(&digest).or_fail("looking for a blob")?.is_none() {
-            return Ok(false);
-        }
         let staged = staging.blobs().contains(&digest).or_fail("looking for a blob")?;
+        // The whole staging is the run's own: without `from`, any of its repositories will do.
+        if from.is_some() || !staged {
+            let source = from.unwrap_or_else(|| repository.clone());
+            let view = View::new(inner, Some(staging.clone()), source);
+            if view.size(&digest).or_fail("looking for a blob")?.is_none() {
+                return Ok(false);
+            }
+        }
         let here = staged
             || match inner.upstream.local_blobs() {
                 Some(blobs) => staging.blobs().adopt(blobs, &digest).or_fail("mounting a blob")?,

@@ -57,10 +57,24 @@ struct Observer<'a> {
     seen: BTreeSet<Digest>,
 }
 
-/// Reads the manifest and everything under it. Blocks.
-pub(crate) fn observe(view: &View<'_>, analyses: &Analyses, put: &Put) -> ApiResult<Observed> {
-    let manifest =
-        parse_manifest(&put.bytes, &put.content_type).map_err(|error| invalid(&error))?;
+/// Reads what was put.
+pub(crate) fn parse(put: &Put) -> ApiResult<Manifest> {
+    parse_manifest(&put.bytes, &put.content_type).map_err(|error| invalid(&error))
+}
+
+/// All that must be there when the manifest is: itself, and what it refers to.
+pub(crate) fn needed(manifest: &Manifest, put: &Put) -> Vec<Digest> {
+    let named = manifest.references().into_iter().map(|it| it.descriptor.digest.clone());
+    named.chain([put.digest.clone()]).collect()
+}
+
+/// Looks at everything under the manifest. Blocks.
+pub(crate) fn observe(
+    view: &View<'_>,
+    analyses: &Analyses,
+    put: &Put,
+    manifest: &Manifest,
+) -> ApiResult<Observed> {
     let mut observer = Observer {
         view,
         analyses,
@@ -69,7 +83,7 @@ pub(crate) fn observe(view: &View<'_>, analyses: &Analyses, put: &Put) -> ApiRes
         advisories: 0,
         seen: BTreeSet::new(),
     };
-    let blobs = match &manifest {
+    let blobs = match manifest {
         Manifest::Image(image) => {
             let blobs = observer.present(image)?;
             observer.image(image)?;

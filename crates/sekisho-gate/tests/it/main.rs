@@ -7,9 +7,12 @@
     reason = "helpers of tests may fail the test, and one that is skipped says so"
 )]
 
+mod conformance;
+mod deletes;
 mod identity;
 mod protocol;
 mod push;
+mod referrers;
 mod robust;
 mod skopeo;
 mod support;
