@@ -93,7 +93,7 @@ pub(crate) fn select(sources: &FileMap, written: &str) -> Result<Vec<Match>, Cop
     Ok(matches)
 }
 
-fn found(sources: &FileMap, path: &[u8], written: &str) -> Result<Match, CopyError> {
+pub(crate) fn found(sources: &FileMap, path: &[u8], written: &str) -> Result<Match, CopyError> {
     let root = sources.resolve(path, true).map_err(|_| CopyError::Loop(written.to_owned()))?;
     let node = sources.get(&root).ok_or_else(|| CopyError::NotFound(written.to_owned()))?;
     let below = match node.is_directory() {

@@ -92,7 +92,7 @@ impl Engine {
     }
 
     /// The files to choose from.
-    fn sources(&mut self, from: Option<&[Layer]>) -> Result<Arc<FileMap>, BuildError> {
+    pub(crate) fn sources(&mut self, from: Option<&[Layer]>) -> Result<Arc<FileMap>, BuildError> {
         match from {
             Some(chain) => self.layers.view(chain),
             None => {
@@ -179,30 +179,33 @@ impl Engine {
             key = match one {
                 Picked::Inline { name, content } => key.text("name", name).text("text", content),
                 Picked::Match(found) => {
-                    let matches = std::slice::from_ref(found);
-                    let keep = from.is_some();
-                    let digest = copy::content_key(sources, matches, keep, |path| {
-                        self.check()?;
-                        match (sources.get(path), self.context.as_mut()) {
-                            (
-                                Some(Node {
-                                    kind: NodeKind::File { digest: Some(digest), .. },
-                                    ..
-                                }),
-                                _,
-                            ) => Ok(digest.clone()),
-                            (Some(_), Some(context)) if !keep => Ok(context.digest(path)?.0),
-                            _ => Err(BuildError::from(anyhow!(
-                                "the digest of `{}` is not known",
-                                pack::show(path)
-                            ))),
-                        }
-                    })?;
-                    key.digest("match", &digest)
+                    key.digest("match", &self.match_digest(sources, found, from.is_some())?)
                 }
             };
         }
         Ok(key.finish())
+    }
+
+    /// A digest of one thing that was found, and all that is in it.
+    pub(crate) fn match_digest(
+        &mut self,
+        sources: &FileMap,
+        found: &Match,
+        keep: bool,
+    ) -> Result<Digest, BuildError> {
+        copy::content_key(sources, std::slice::from_ref(found), keep, |path| {
+            self.check()?;
+            match (sources.get(path), self.context.as_mut()) {
+                (Some(Node { kind: NodeKind::File { digest: Some(digest), .. }, .. }), _) => {
+                    Ok(digest.clone())
+                }
+                (Some(_), Some(context)) if !keep => Ok(context.digest(path)?.0),
+                _ => Err(BuildError::from(anyhow!(
+                    "the digest of `{}` is not known",
+                    pack::show(path)
+                ))),
+            }
+        })
     }
 
     fn copy_files(

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use sekisho_dockerfile::expand::{ExpandError, expand, expand_words};
 use sekisho_dockerfile::scope::Scope;
 use sekisho_dockerfile::{
-    Command, Diagnostic, Dockerfile, HealthcheckTest, Instruction, Pair, Span, Spanned, Word,
+    Command, Diagnostic, Dockerfile, HealthcheckTest, Instruction, Mount, Pair, Span, Spanned, Word,
 };
 use sekisho_oci::{Empty, Healthcheck, RunConfig};
 
@@ -53,6 +53,10 @@ pub(crate) struct RunStep {
     /// Names among them that must not matter to the result.
     pub(crate) free: Vec<String>,
     pub(crate) no_network: bool,
+    /// With variables expanded, and with absolute targets.
+    pub(crate) mounts: Vec<Mount>,
+    /// A file to be shown, and what is in it: a here-document that is a script.
+    pub(crate) script: Option<(String, String)>,
     /// The command on one line, for people.
     pub(crate) command: String,
 }

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use sekisho_dockerfile::graph::{self, Origin};
 use sekisho_dockerfile::scope::{self, Scope};
-use sekisho_dockerfile::{Dockerfile, Instruction, MAX_DOCKERFILE_BYTES, Span, Spanned, Stage};
+use sekisho_dockerfile::{
+    Dockerfile, Instruction, MAX_DOCKERFILE_BYTES, MountKind, Span, Spanned, Stage,
+};
 use sekisho_oci::{History, ImageConfig, Manifest, Platform, RunConfig, parse_manifest};
 use sekisho_sandbox::{Control, Isolation};
 use sekisho_types::ImageReference;
@@ -130,9 +132,9 @@ impl Engine {
             let node = &graph.nodes[*index];
             let mut now = self.from(stage, node, &finished, &globals)?;
             for (position, instruction) in stage.instructions.iter().enumerate() {
-                let from = node.froms.iter().find(|from| from.instruction == position);
-                let origin = from.map(|from| (&from.origin, from.span));
-                self.step(stage, instruction, origin, &mut now, &finished)?;
+                let froms = node.froms.iter().filter(|from| from.instruction == position);
+                let froms: Vec<_> = froms.collect();
+                self.step(stage, instruction, &froms, &mut now, &finished)?;
             }
             finished.insert(*index, now);
         }
@@ -292,7 +294,7 @@ impl Engine {
         &mut self,
         stage: &Stage,
         instruction: &Spanned<Instruction>,
-        from: Option<(&Origin, Span)>,
+        froms: &[&graph::From],
         now: &mut Progressed,
         finished: &BTreeMap<usize, Progressed>,
     ) -> Result<(), BuildError> {
@@ -302,20 +304,26 @@ impl Engine {
         let decided = decide::decide(&self.file, &mut now.state, instruction)?;
         let done = match &decided.action {
             Action::Metadata => Done { layer: None, cached: true },
-            Action::Run(step) => self.run_step(step, instruction.span, now)?,
+            Action::Run(step) => {
+                let mut froms = froms.iter();
+                let mut origins = Vec::new();
+                for mount in &step.mounts {
+                    let takes = matches!(
+                        &mount.kind,
+                        MountKind::Bind { from: Some(_), .. }
+                            | MountKind::Cache { from: Some(_), .. }
+                    );
+                    let from = if takes { froms.next() } else { None };
+                    let chain = from.map(|from| self.chain(from, now, finished));
+                    origins.push(chain.transpose()?);
+                }
+                self.run_step(step, &origins, instruction.span, now)?
+            }
             Action::Workdir(path) => self.workdir_step(path, instruction.span, now)?,
-            Action::Copy(step) => match from {
-                None => self.copy_step(step, instruction, None, now)?,
-                Some((Origin::Stage(index), _)) => {
-                    let source = finished.get(index).context("a stage was not built")?;
-                    self.copy_step(step, instruction, Some(&source.chain), now)?
-                }
-                Some((Origin::Scratch, _)) => self.copy_step(step, instruction, Some(&[]), now)?,
-                Some((Origin::Image(text), span)) => {
-                    let (_, chain, _) = self.image(text, span, &now.platform)?;
-                    self.copy_step(step, instruction, Some(&chain), now)?
-                }
-            },
+            Action::Copy(step) => {
+                let from = froms.first().map(|from| self.chain(from, now, finished)).transpose()?;
+                self.copy_step(step, instruction, from.as_deref(), now)?
+            }
         };
         let history =
             image::history(self.options.created, decided.created_by, done.layer.is_some());
@@ -323,6 +331,22 @@ impl Engine {
         now.chain.extend(done.layer.clone());
         self.end(begun, &instruction.text, line, &done);
         Ok(())
+    }
+
+    /// The layers that a `--from` means.
+    fn chain(
+        &mut self,
+        from: &graph::From,
+        now: &Progressed,
+        finished: &BTreeMap<usize, Progressed>,
+    ) -> Result<Vec<Layer>, BuildError> {
+        Ok(match &from.origin {
+            Origin::Scratch => Vec::new(),
+            Origin::Stage(index) => {
+                finished.get(index).context("a stage was not built")?.chain.clone()
+            }
+            Origin::Image(text) => self.image(text, from.span, &now.platform)?.1,
+        })
     }
 
     fn finish(&mut self, mut target: Progressed) -> Result<BuildResult, BuildError> {

@@ -18,7 +18,9 @@
 //!   RUN, or a push, needs them.
 //! - The cache folder is shared without locks; see `store`.
 
+mod agent;
 mod archive;
+mod cache_mount;
 mod context;
 mod copy;
 mod copying;
@@ -28,6 +30,8 @@ mod error;
 mod files;
 mod image;
 mod layers;
+mod materialise;
+mod mounting;
 mod options;
 mod output;
 mod pack;
@@ -50,7 +54,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 pub use error::{BuildError, StepFailed};
-pub use options::{BuildOptions, BuildResult, Credential, LayerInfo, Output, StepResult};
+pub use options::{BuildOptions, BuildResult, Credential, LayerInfo, Output, Secret, StepResult};
 pub use progress::{Event, Progress, Silent};
 
 /// Longest line of a RUN's output that is passed on, in bytes; the rest is cut.

@@ -30,6 +30,10 @@ pub struct BuildOptions {
     pub output: Option<Output>,
     /// Layers, unpacked roots and results; shared by any number of builds at once.
     pub cache_dir: PathBuf,
+    /// For `RUN --mount=type=secret`, by id. They are in memory only, and in no key, layer or log.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Sockets of ssh agents for `RUN --mount=type=ssh`, by id.
+    pub ssh: BTreeMap<String, PathBuf>,
     /// How to log in, by registry (`127.0.0.1:5000`). Nobody else gets to see it.
     pub credentials: BTreeMap<String, Credential>,
     /// What the config says as the image's time, seconds since 1970; the commit's time, say.
@@ -62,6 +66,8 @@ impl BuildOptions {
             destinations: Vec::new(),
             output: None,
             cache_dir: cache_dir.into(),
+            secrets: BTreeMap::new(),
+            ssh: BTreeMap::new(),
             credentials: BTreeMap::new(),
             created: 0,
             platform: Platform::host(),
@@ -72,6 +78,15 @@ impl BuildOptions {
             cancel: CancellationToken::new(),
         }
     }
+}
+
+/// Where a secret is.
+#[derive(Clone, Debug)]
+pub enum Secret {
+    /// In a file, which is read when a RUN wants it.
+    File(PathBuf),
+    /// Here.
+    Value(SecretString),
 }
 
 /// How to log in to one registry.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use fs_err as fs;
-use sekisho_sandbox::{Control, Isolation, Network, SandboxError, Spec, Stream, User};
+use sekisho_sandbox::{Control, Isolation, Network, SandboxError, SecretBytes, Spec, Stream, User};
 
 use crate::progress::{Event, Progress};
 use crate::{BuildOptions, MAX_LOG_LINE_BYTES};
@@ -29,6 +29,10 @@ pub(crate) struct Job<'a> {
     pub(crate) current_dir: String,
     pub(crate) user: User,
     pub(crate) network: Network,
+    pub(crate) mounts: Vec<sekisho_sandbox::Mount>,
+    pub(crate) secret_env: Vec<(String, SecretBytes)>,
+    /// Values that are not to be shown.
+    pub(crate) masks: &'a [String],
 }
 
 /// How it went.
@@ -62,10 +66,11 @@ pub(crate) fn run(
         user: job.user,
         hostname: HOST_NAME.to_owned(),
         network: job.network,
-        binds: Vec::new(),
+        mounts: job.mounts,
+        secret_env: job.secret_env,
         timeout: options.run_timeout,
     };
-    let mut log = Log::new(job.number, progress);
+    let mut log = Log::new(job.number, progress, job.masks);
     let outcome = options.launcher.run(&spec, control, &mut |stream, bytes| log.add(stream, bytes));
     Ok(Ran { outcome, tail: log.finish() })
 }
@@ -77,11 +82,12 @@ struct Log<'a> {
     /// Unfinished line of each stream, and whether its rest is being dropped.
     open: [(Vec<u8>, bool); 2],
     tail: VecDeque<String>,
+    masks: &'a [String],
 }
 
 impl<'a> Log<'a> {
-    fn new(number: usize, progress: &'a dyn Progress) -> Self {
-        Self { number, progress, open: Default::default(), tail: VecDeque::new() }
+    fn new(number: usize, progress: &'a dyn Progress, masks: &'a [String]) -> Self {
+        Self { number, progress, open: Default::default(), tail: VecDeque::new(), masks }
     }
 
     fn slot(&mut self, stream: Stream) -> &mut (Vec<u8>, bool) {
@@ -113,6 +119,9 @@ impl<'a> Log<'a> {
         // A progress bar overwrites its line: what counts is what stood there last.
         if let Some(last) = line.trim_end_matches('\r').rsplit('\r').next() {
             line = last.to_owned();
+        }
+        for mask in self.masks {
+            line = line.replace(mask.as_str(), "***");
         }
         if cut {
             line.push_str(" […]");
@@ -154,7 +163,8 @@ mod tests {
     #[test]
     fn output_becomes_lines() {
         let lines = Lines::default();
-        let mut log = Log::new(1, &lines);
+        let masks = ["secret".to_owned()];
+        let mut log = Log::new(1, &lines, &masks);
         log.add(Stream::Stdout, b"one\ntw");
         log.add(Stream::Stderr, b"err\xff\n");
         log.add(Stream::Stdout, b"o\n\n10%\r20%\r\n");
@@ -168,7 +178,7 @@ mod tests {
 
     #[test]
     fn tail_is_short() {
-        let mut log = Log::new(1, &crate::Silent);
+        let mut log = Log::new(1, &crate::Silent, &[]);
         for number in 0..100 {
             log.add(Stream::Stdout, format!("{number}\n").as_bytes());
         }

@@ -15,6 +15,7 @@ use crate::error::{BuildError, StepFailed};
 use crate::files::{FileMap, Node};
 use crate::image::Layer;
 use crate::layers::chain_key;
+use crate::mounting::{self, Origins};
 use crate::pack::{self, PackError, Packer};
 use crate::run::{self, Job};
 use crate::store::Kind;
@@ -69,17 +70,13 @@ impl Engine {
             .map_err(|error| self.file.diagnostic(span, error.to_string()).into())
     }
 
-    pub(crate) fn run_step(
+    fn run_key(
         &mut self,
         step: &RunStep,
-        span: Span,
+        origins: &Origins,
         now: &Progressed,
-    ) -> Result<Done, BuildError> {
-        let config = &now.state.config;
-        let current_dir =
-            if config.working_dir.is_empty() { "/" } else { config.working_dir.as_str() };
-        let none = step.no_network || self.options.network == Network::None;
-        let network = if none { Network::None } else { Network::Host };
+        network: Network,
+    ) -> Result<Digest, BuildError> {
         let mut env: Vec<_> =
             step.env.iter().filter(|(name, _)| !step.free.contains(name)).collect();
         env.sort();
@@ -87,13 +84,29 @@ impl Engine {
             .digest("parent", &chain_key(&now.chain))
             .list("args", &step.args)
             .pairs("env", env.into_iter().map(|(name, value)| (name, value)))
-            .text("user", &config.user)
-            .text("dir", current_dir)
+            .text("user", &now.state.config.user)
+            .text("dir", current_dir(now))
             .flag("network", network == Network::Host)
             .text("platform", &now.platform.to_string())
             // Without other ids than one, commands do other things.
-            .flag("single-id", self.isolation == Isolation::SingleId)
-            .finish();
+            .flag("single-id", self.isolation == Isolation::SingleId);
+        let key = match &step.script {
+            Some((path, content)) => key.text("script", path).text("content", content),
+            None => key,
+        };
+        Ok(self.mounts_key(key, step, origins)?.finish())
+    }
+
+    pub(crate) fn run_step(
+        &mut self,
+        step: &RunStep,
+        origins: &Origins,
+        span: Span,
+        now: &Progressed,
+    ) -> Result<Done, BuildError> {
+        let none = step.no_network || self.options.network == Network::None;
+        let network = if none { Network::None } else { Network::Host };
+        let key = self.run_key(step, origins, now, network)?;
         if let Some(done) = self.cached(&key) {
             return Ok(done);
         }
@@ -103,35 +116,37 @@ impl Engine {
                 format!("RUN for {} on this {host} machine: not supported yet", now.platform);
             return Err(self.file.diagnostic(span, message).into());
         }
-        let person = self.person(&config.user, span, &now.chain)?;
+        let person = self.person(&now.state.config.user, span, &now.chain)?;
         let mut env = step.env.clone();
         if !env.iter().any(|(name, _)| name == "HOME") {
             env.push(("HOME".to_owned(), person.home));
         }
-        let mut lower = Vec::new();
-        for layer in now.chain.iter().rev() {
-            self.check()?;
-            let tree = self.layers.tree(layer, self.isolation)?;
-            // overlayfs refuses the same folder twice (two steps that changed nothing, say), and needs it
-            // only once: whatever the lower one says about a path, the upper one says as well.
-            if !lower.contains(&tree) {
-                lower.push(tree);
-            }
-        }
+        let prepared = self.prepare(step, origins)?;
+        env.extend(prepared.env.iter().cloned());
         let folder = self.layers.session.folder("run").context("cannot make a folder")?;
         let job = Job {
             number: self.number,
             isolation: self.isolation,
-            lower,
+            lower: self.trees(&now.chain)?,
             folder: &folder,
             args: step.args.clone(),
             env,
-            current_dir: current_dir.to_owned(),
+            current_dir: current_dir(now).to_owned(),
             user: person.user.clone(),
             network,
+            mounts: prepared.mounts.clone(),
+            secret_env: prepared.secret_env.clone(),
+            masks: &prepared.masks,
         };
         let ran = run::run(job, &self.options, &self.control, &*self.progress)?;
         self.judge(ran, step, span)?;
+        if !step.mounts.is_empty() {
+            let before = self.layers.view(&now.chain)?;
+            mounting::remove_stubs(&folder.join("upper"), &before, step)?;
+        }
+        for lease in prepared.leases {
+            lease.commit(&self.layers.session).context("cannot keep a cache mount")?;
+        }
         let layer = self.take_upper(&folder, &person.user, now)?;
         sekisho_sandbox::remove_tree(&folder).context("cannot remove the sandbox's folder")?;
         self.remember(&key, Some(layer))
@@ -238,6 +253,13 @@ impl Engine {
         placer.folder(&resolved).map_err(|error| failed(self, error))?;
         let layer = self.write(placer.finish(false), &FileMap::default(), None, None)?;
         self.remember(&key, Some(layer))
+    }
+}
+
+fn current_dir(now: &Progressed) -> &str {
+    match now.state.config.working_dir.as_str() {
+        "" => "/",
+        path => path,
     }
 }
 

@@ -5,6 +5,7 @@
 //!  results/<hex of key>     what a step with that key made
 //!  indexes/<hex of diffID>  the files of a layer, without their data
 //!  trees-<kind>/<hex of diffID>/   a layer unpacked, in overlayfs form
+//!  mounts-<kind>/<hex of id>/      a cache mount; see `cache_mount`
 //!  tmp/<session>/           one per build, locked while it lives
 //! ```
 //!
@@ -68,6 +69,13 @@ fn trees(isolation: Isolation) -> &'static str {
     match isolation {
         Isolation::Privileged => "trees-privileged",
         Isolation::SingleId => "trees-single-id",
+    }
+}
+
+fn mounts(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::Privileged => "mounts-privileged",
+        Isolation::SingleId => "mounts-single-id",
     }
 }
 
@@ -189,6 +197,11 @@ impl Store {
         fs::write(&path, serde_json::to_vec(value)?)?;
         fs::rename(&path, self.record_path(kind, key))?;
         Ok(())
+    }
+
+    /// Where a cache mount is kept.
+    pub(crate) fn mount_path(&self, isolation: Isolation, key: &Digest) -> PathBuf {
+        self.root.join(mounts(isolation)).join(key.hex())
     }
 
     /// Where a layer is unpacked, or would be.

@@ -218,6 +218,16 @@ fn plain_capability(mut value: Vec<u8>) -> Vec<u8> {
     value
 }
 
+/// Whether it stands for a removed file.
+pub(crate) fn is_whiteout(metadata: &std::fs::Metadata) -> bool {
+    metadata.file_type().is_char_device() && metadata.rdev() == 0
+}
+
+/// Whether a folder hides what layers below have in it.
+pub(crate) fn is_opaque(disk: &Path) -> io::Result<bool> {
+    attributes(disk).map(|(_, opaque)| opaque).map_err(io::Error::other)
+}
+
 pub(crate) fn set_time(disk: &Path, mtime: i64) -> io::Result<()> {
     let time = Timespec { tv_sec: mtime, tv_nsec: 0 };
     let times = Timestamps { last_access: time, last_modification: time };

@@ -29,6 +29,15 @@ use lines::{Line, LineError, Lines};
 
 pub(crate) use instruction::script_of;
 
+/// See [`crate::Mount::expanded`].
+pub(crate) fn expand_mount(
+    mount: &crate::Mount,
+    escape: char,
+    lookup: &crate::expand::Lookup<'_>,
+) -> Result<crate::Mount, String> {
+    mount::expand(mount, escape, lookup).map_err(|(message, _)| message)
+}
+
 /// Largest Dockerfile, in bytes: generated ones of a few hundred KiB exist.
 pub const MAX_DOCKERFILE_BYTES: usize = 4 * 1024 * 1024;
 

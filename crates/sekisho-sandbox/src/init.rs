@@ -1,7 +1,9 @@
 //! Second stage, pid 1: builds the root, drops privileges, runs the command, reaps.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
@@ -81,6 +83,7 @@ fn run(spec: &Spec, socket: &UnixStream, remarks: Vec<String>) -> Report {
         .args(args)
         .env_clear()
         .envs(spec.env.iter().map(|(name, value)| (name, value)))
+        .envs(spec.secret_env.iter().map(|(name, value)| (name, OsStr::from_bytes(&value.0))))
         .stdin(Stdio::null())
         .spawn();
     let child = match child {

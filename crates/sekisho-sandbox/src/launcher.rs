@@ -165,7 +165,17 @@ fn check(spec: &Spec) -> Result<(), SandboxError> {
     if spec.args.iter().any(nul) || spec.env.iter().any(|(name, value)| nul(name) || nul(value)) {
         return bad("an argument or variable holds a NUL byte");
     }
-    if spec.env.iter().any(|(name, _)| name.is_empty() || name.contains('=')) {
+    if spec.secret_env.iter().any(|(name, value)| nul(name) || value.0.contains(&0)) {
+        return bad("a secret variable holds a NUL byte");
+    }
+    let secret = spec.secret_env.iter().map(|(name, _)| name);
+    if spec
+        .env
+        .iter()
+        .map(|(name, _)| name)
+        .chain(secret)
+        .any(|name| name.is_empty() || name.contains('='))
+    {
         return bad("a variable's name is empty or holds `=`");
     }
     Ok(())
@@ -183,7 +193,8 @@ fn probe_spec(isolation: Isolation, base: PathBuf) -> Spec {
         user: User::default(),
         hostname: "probe".to_owned(),
         network: Network::Host,
-        binds: Vec::new(),
+        mounts: Vec::new(),
+        secret_env: Vec::new(),
         timeout: None,
     }
 }

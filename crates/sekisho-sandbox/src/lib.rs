@@ -40,7 +40,7 @@ pub use error::{SandboxError, Step};
 pub use isolation::{Isolation, Probe, Refusal};
 pub use launcher::{Control, Launcher, Stream};
 pub use remove::remove_tree;
-pub use spec::{Bind, Exit, Network, Outcome, Spec, User};
+pub use spec::{Bind, Exit, Layers, MemoryFile, Mount, Network, Outcome, SecretBytes, Spec, User};
 
 /// First argument of the supervisor stage.
 pub(crate) const SUPERVISOR_ARG: &str = "__sandbox";

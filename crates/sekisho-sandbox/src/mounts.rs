@@ -1,5 +1,7 @@
 //! The root that a command sees.
 
+mod attach;
+
 use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -52,7 +54,7 @@ pub(crate) fn build(spec: &Spec) -> Result<Built, Failure> {
     let scratch = &spec.mountpoint;
     skeleton(spec, &scratch.join("skeleton"))?;
     let path = scratch.join("root");
-    overlay(spec, scratch, &path).at_path(Step::Overlay, &spec.writable)?;
+    overlay(scratch, &spec.lower, Some(&spec.writable)).at_path(Step::Overlay, &spec.writable)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = Root(rustix::fs::open(&path, flags, Mode::empty()).at(Step::Overlay)?);
     let mut remarks = Vec::new();
@@ -64,15 +66,7 @@ pub(crate) fn build(spec: &Spec) -> Result<Built, Failure> {
             resolver_file(&root, file, &mut remarks)?;
         }
     }
-    for bind in &spec.binds {
-        let target = root.find(&bind.target).at_path(Step::Bind, &bind.target)?;
-        mount::mount_bind_recursive(&bind.source, target.path())
-            .at_path(Step::Bind, &bind.source)?;
-        if bind.read_only {
-            let target = root.find(&bind.target).at_path(Step::Bind, &bind.target)?;
-            make_read_only(&target.path()).at_path(Step::Bind, &bind.target)?;
-        }
-    }
+    attach::attach(&root, spec, scratch)?;
     let pivoted = enter(&path).at(Step::Pivot)?;
     if !pivoted {
         remarks.push("pivot_root is refused here: the root was changed with chroot".to_owned());
@@ -98,12 +92,14 @@ fn skeleton(spec: &Spec, at: &Path) -> Result<(), Failure> {
     for file in RESOLVER {
         make(at.join(file.trim_start_matches('/')), false)?;
     }
-    for bind in &spec.binds {
-        let relative = Path::new(bind.target.trim_start_matches('/'));
+    for mount in &spec.mounts {
+        let (target, is_folder) = mount.stub();
+        let relative = Path::new(target.trim_start_matches('/'));
         if relative.components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
-            return Err(Errno::INVAL).at_path(Step::Bind, &bind.target);
+            return Err(Errno::INVAL).at_path(Step::Bind, target);
         }
-        make(at.join(relative), bind.source.is_dir())?;
+        // Below what another mount shows as a file nothing can be; mounting it will say so.
+        let _ = make(at.join(relative), is_folder);
     }
     mask_bits(at).at_path(Step::Scratch, at)
 }
@@ -121,21 +117,25 @@ fn mask_bits(at: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Mounts stacked trees at `at/root`, with `at/skeleton` as the lowest.
+///
 /// Mount options are limited to one page, and `:` and `,` mean something in them: so the layers get
-/// short names in the tmpfs, and the options are relative to it.
-fn overlay(spec: &Spec, scratch: &Path, target: &Path) -> std::io::Result<()> {
-    fs::create_dir(target)?;
-    let links = scratch.join("l");
+/// short names in `at`, and the options are relative to it.
+fn overlay(at: &Path, lower: &[PathBuf], writable: Option<&Path>) -> std::io::Result<()> {
+    fs::create_dir(at.join("root"))?;
+    let links = at.join("l");
     fs::create_dir(&links)?;
-    let mut lower = String::new();
-    for (index, layer) in spec.lower.iter().enumerate() {
+    let mut names = String::new();
+    for (index, layer) in lower.iter().enumerate() {
         symlink(layer, links.join(index.to_string()))?;
-        lower.push_str(&format!("l/{index}:"));
+        names.push_str(&format!("l/{index}:"));
     }
-    symlink(&spec.writable, scratch.join("w"))?;
-    rustix::process::chdir(scratch)?;
-    let mut options =
-        format!("lowerdir={lower}skeleton,upperdir=w/upper,workdir=w/work,redirect_dir=nofollow");
+    rustix::process::chdir(at)?;
+    let mut options = format!("lowerdir={names}skeleton,redirect_dir=nofollow");
+    if let Some(writable) = writable {
+        symlink(writable, at.join("w"))?;
+        options.push_str(",upperdir=w/upper,workdir=w/work");
+    }
     // Outside the first user namespace `trusted.` attributes cannot be written.
     if !in_first_user_namespace() {
         options.push_str(",userxattr");

@@ -32,8 +32,10 @@ pub struct Spec {
     pub hostname: String,
     /// Which network it sees.
     pub network: Network,
-    /// More of the host's files and folders to show it.
-    pub binds: Vec<Bind>,
+    /// More that it sees, mounted in this order.
+    pub mounts: Vec<Mount>,
+    /// More variables, whose values are nobody's business.
+    pub secret_env: Vec<(String, SecretBytes)>,
     /// Killed after this; `None`: never.
     pub timeout: Option<Duration>,
 }
@@ -57,6 +59,78 @@ pub enum Network {
     Host,
     /// None: an empty network namespace, in which even loopback is down.
     None,
+}
+
+/// Something mounted into the root. Targets are absolute and clean paths inside; what is absent there is
+/// made, in memory where the image allows it, else in `upper` and empty.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Mount {
+    /// A file or folder of the host.
+    Bind(Bind),
+    /// Stacked trees, or a part of them.
+    Layers(Layers),
+    /// Memory.
+    Tmpfs {
+        /// Where.
+        target: String,
+        /// Most bytes in it; the kernel's limit without, half of the memory.
+        size_bytes: Option<u64>,
+    },
+    /// A read-only file in memory.
+    File(MemoryFile),
+}
+
+impl Mount {
+    /// Where it is inside, and whether it is a folder.
+    pub(crate) fn stub(&self) -> (&str, bool) {
+        match self {
+            Self::Bind(bind) => (&bind.target, bind.source.is_dir()),
+            Self::Layers(layers) => (&layers.target, layers.is_folder),
+            Self::Tmpfs { target, .. } => (target, true),
+            Self::File(file) => (&file.target, false),
+        }
+    }
+}
+
+/// Trees in overlayfs form, shown as one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Layers {
+    /// The topmost first.
+    pub lower: Vec<PathBuf>,
+    /// As [`Spec::writable`]; without it writes are refused.
+    pub writable: Option<PathBuf>,
+    /// Path of what is shown in the stacked trees; links do not lead out of them.
+    pub source: String,
+    /// Whether that is a folder.
+    pub is_folder: bool,
+    /// Where.
+    pub target: String,
+}
+
+/// A file that exists in memory only.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MemoryFile {
+    /// Where.
+    pub target: String,
+    /// What is in it.
+    pub content: SecretBytes,
+    /// Permissions.
+    pub mode: u32,
+    /// Owner; without effect in [`Isolation::SingleId`], where there is one owner.
+    pub uid: u32,
+    /// Group; the same.
+    pub gid: u32,
+}
+
+/// Bytes that are not shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretBytes(pub Vec<u8>);
+
+impl std::fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretBytes(…)")
+    }
 }
 
 /// A file or folder of the host shown inside the sandbox.

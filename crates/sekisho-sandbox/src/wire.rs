@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{SandboxError, Step};
 use crate::spec::{Exit, Spec};
 
-/// Largest message: an environment and a few hundred paths are far below it.
-pub(crate) const MAX_MESSAGE_BYTES: usize = 4 << 20;
+/// Largest message: an environment, a few hundred paths and some secrets, a few bytes of JSON per byte.
+pub(crate) const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 /// Down: what to do.
 #[derive(Debug, Serialize, Deserialize)]

@@ -3,35 +3,49 @@
 use sekisho_dockerfile::expand::expand;
 use sekisho_dockerfile::scope::PROXY_ARGS;
 use sekisho_dockerfile::{
-    Add, Command, Copy, Diagnostic, Heredoc, Network, Run, Security, Source, Word,
+    Add, Command, Copy, Diagnostic, Heredoc, Mount, MountKind, Network, Run, Script, Security,
+    Source, Word,
 };
 
 use super::{Action, CopySource, CopyStep, DEFAULT_PATH, Decided, Decider, RunStep};
 use crate::files;
 
+/// Where secrets are, unless the Dockerfile says otherwise.
+const SECRETS: &str = "/run/secrets";
+
+/// Where the sockets of ssh agents are, and the beginning of their names.
+const AGENTS: &str = "/run/buildkit/ssh_agent.";
+
+/// Where here-documents with `#!` are while they run.
+const SCRIPTS: &str = "/dev/pipes";
+
 impl Decider<'_> {
     pub(super) fn run(&self, run: &Run) -> Result<Decided, Diagnostic> {
-        if let Some(mount) = run.mounts.first() {
-            return Err(self.error(mount.span, "`RUN --mount` is not supported yet"));
-        }
         if run.security == Some(Security::Insecure) {
             return self.unsupported("`RUN --security=insecure`");
         }
         if !run.devices.is_empty() {
             return self.unsupported("`RUN --device`");
         }
-        let (args, command) = match &run.command {
-            Command::Exec(args) if args.is_empty() => {
+        let mut script = None;
+        let (args, command) = match (&run.command, run.command.script()) {
+            (Command::Exec(args), _) if args.is_empty() => {
                 return Err(self.error(self.span, "RUN has nothing to run"));
             }
-            Command::Exec(args) => (args.clone(), args.join(" ")),
-            Command::Shell { line, heredocs } => {
-                let script = self.script(line, heredocs)?;
+            (Command::Exec(args), _) => (args.clone(), args.join(" ")),
+            (Command::Shell { line, .. }, Some(Script::File { name, content })) => {
+                let path = format!("{SCRIPTS}/{name}");
+                script = Some((path.clone(), content));
+                (vec![path], line.clone())
+            }
+            (Command::Shell { line, .. }, Some(Script::Shell(text))) => {
                 let mut args = self.shell();
-                args.push(script);
+                args.push(text);
                 (args, line.clone())
             }
+            (Command::Shell { line, .. }, None) => (self.shell(), line.clone()),
         };
+        let mounts = self.mounts(&run.mounts)?;
         let scope = &self.state.scope;
         let mut env = scope.run_env();
         let images: Vec<String> = scope.env();
@@ -55,31 +69,46 @@ impl Decider<'_> {
         }
         told.push_str(&args.join(" "));
         let no_network = run.network == Some(Network::None);
-        let step = RunStep { args, env, free, no_network, command };
+        let step = RunStep { args, env, free, no_network, mounts, script, command };
         Ok(Decided { action: Action::Run(step), created_by: told })
     }
 
-    /// A lone here-document is the script; otherwise the shell gets line and documents as they stand.
-    fn script(&self, line: &str, heredocs: &[Heredoc]) -> Result<String, Diagnostic> {
-        let [only, rest @ ..] = heredocs else { return Ok(line.to_owned()) };
-        let mark =
-            line.trim().strip_prefix("<<").map(|mark| mark.strip_prefix('-').unwrap_or(mark));
-        let alone = mark.is_some_and(|mark| mark.trim_matches(['"', '\'']) == only.name);
-        if alone && rest.is_empty() {
-            if only.content.starts_with("#!") {
-                return Err(self
-                    .error(only.span, "a script with `#!` in RUN is not supported yet")
-                    .with_hint("COPY the script and RUN it"));
+    /// The mounts with their variables expanded, and with the targets that they have by default.
+    fn mounts(&self, written: &[Mount]) -> Result<Vec<Mount>, Diagnostic> {
+        let mut mounts = Vec::new();
+        let mut agents = 0;
+        for mount in written {
+            let lookup = |name: &str| self.state.scope.get(name);
+            let mut mount = mount
+                .expanded(self.file.escape, &lookup)
+                .map_err(|error| self.error(mount.span, error))?;
+            let given = mount.target.as_ref().filter(|target| !target.is_empty()).cloned();
+            let target = match &mut mount.kind {
+                MountKind::Secret { id, env, .. } => {
+                    let last =
+                        |path: &String| path.rsplit('/').next().unwrap_or_default().to_owned();
+                    let name = id.clone().or_else(|| given.as_ref().map(last));
+                    let name = name.or_else(|| env.clone()).unwrap_or_default();
+                    let default = || env.is_none().then(|| format!("{SECRETS}/{name}"));
+                    let target = given.or_else(default);
+                    *id = Some(name);
+                    target
+                }
+                MountKind::Ssh { .. } => {
+                    agents += 1;
+                    given.or_else(|| Some(format!("{AGENTS}{}", agents - 1)))
+                }
+                _ => given,
+            };
+            mount.target = target.map(|target| files::absolute(&self.workdir_now(), &target));
+            let needs = !matches!(mount.kind, MountKind::Secret { .. });
+            if mount.target.as_deref() == Some("/") || needs && mount.target.is_none() {
+                let message = "the target of a mount must be a path below `/`";
+                return Err(self.error(mount.span, message));
             }
-            return Ok(only.content.clone());
+            mounts.push(mount);
         }
-        let mut script = format!("{line}\n");
-        for heredoc in heredocs {
-            script.push_str(&heredoc.content);
-            script.push_str(&heredoc.name);
-            script.push('\n');
-        }
-        Ok(script)
+        Ok(mounts)
     }
 
     pub(super) fn copy(&self, copy: &Copy) -> Result<Decided, Diagnostic> {

@@ -1,5 +1,7 @@
 use sekisho_dockerfile::parse;
 
+use sekisho_dockerfile::MountKind;
+
 use super::*;
 
 fn state() -> State {
@@ -81,7 +83,7 @@ fn here_documents_are_scripts_and_files() {
     let Action::Run(step) = last("RUN <<EOF\necho 1\necho 2\nEOF").action else { panic!("a RUN") };
     assert_eq!(step.args[2], "echo 1\necho 2\n");
     let Action::Run(step) = last("RUN cat <<'X' > f\n$a\nX").action else { panic!("a RUN") };
-    assert_eq!(step.args[2], "cat <<'X' > f\n$a\nX\n");
+    assert_eq!(step.args[2], "cat <<'X' > f\n$a\nX");
     let Action::Copy(step) = last("ENV v=1\nCOPY <<f <<'g' /d/\n\"$v\" \\$v \\n\nf\n$v\ng").action
     else {
         panic!("a COPY")
@@ -91,6 +93,36 @@ fn here_documents_are_scripts_and_files() {
         content: content.to_owned(),
     };
     assert_eq!(step.sources, [inline("f", "\"1\" $v \\n\n"), inline("g", "$v\n")]);
+}
+
+#[test]
+fn mounts_get_their_targets() {
+    let text = "WORKDIR /w\nARG n=x\nRUN --mount=type=secret,id=$n --mount=type=secret,target=a/b \
+                --mount=type=secret,env=E --mount=type=ssh --mount=type=ssh,id=$n \
+                --mount=target=. --mount=type=cache,target=/c/../d y";
+    let Action::Run(step) = last(text).action else { panic!("a RUN") };
+    let targets: Vec<_> = step.mounts.iter().map(|mount| mount.target.as_deref()).collect();
+    assert_eq!(
+        targets,
+        [
+            Some("/run/secrets/x"),
+            Some("/w/a/b"),
+            None,
+            Some("/run/buildkit/ssh_agent.0"),
+            Some("/run/buildkit/ssh_agent.1"),
+            Some("/w"),
+            Some("/d"),
+        ]
+    );
+    let ids: Vec<_> = step
+        .mounts
+        .iter()
+        .filter_map(|mount| match &mount.kind {
+            MountKind::Secret { id, .. } => id.as_deref(),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ids, ["x", "b", "E"]);
 }
 
 #[test]
@@ -108,7 +140,6 @@ fn copies_know_their_destination() {
 fn what_is_not_supported_is_refused_where_it_stands() {
     for (text, want) in [
         ("ONBUILD RUN x", "2:1: ONBUILD is not supported yet"),
-        ("RUN --mount=type=cache,target=/c x", "2:5: `RUN --mount` is not supported yet"),
         ("RUN --security=insecure x", "2:1: `RUN --security=insecure` is not supported yet"),
         (
             "ADD https://example.com/x /",
@@ -122,7 +153,6 @@ fn what_is_not_supported_is_refused_where_it_stands() {
         ("COPY --chmod=u+x a /", "2:6: `--chmod=u+x` is not supported yet: write octal digits"),
         ("COPY a b /c", "2:10: with more than one source the destination must end with `/`"),
         ("EXPOSE 99999", "2:8: `99999` is no port: write `80`, `80/udp` or `80-90`"),
-        ("RUN <<EOF\n#!/bin/x\nEOF", "3:1: a script with `#!` in RUN is not supported yet"),
     ] {
         let got = all(text).1.pop().unwrap().unwrap_err();
         assert_eq!(got, want, "{text}");

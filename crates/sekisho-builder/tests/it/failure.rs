@@ -23,8 +23,24 @@ async fn mistakes_name_file_line_and_column() {
         ("FROM scratch\nCOPY nope* /d/", "Dockerfile:2:6: no file matches `nope*`"),
         ("FROM scratch\nADD https://example.com/a /", "Dockerfile:2:5: ADD from a URL or git"),
         (
-            "FROM scratch\nRUN --mount=type=cache,target=/c x",
-            "Dockerfile:2:5: `RUN --mount` is not",
+            "FROM scratch\nRUN --mount=target=/c,source=nope x",
+            "Dockerfile:2:5: `nope` is not there in the build context",
+        ),
+        (
+            "FROM scratch\nARG U=x\nRUN --mount=type=cache,target=/c,uid=$U x",
+            "Dockerfile:3:5: mount field `uid` is `x`, not a number",
+        ),
+        (
+            "FROM scratch\nRUN --mount=type=tmpfs,target=/ x",
+            "Dockerfile:2:5: the target of a mount must be a path below `/`",
+        ),
+        (
+            "FROM scratch\nRUN --mount=type=secret,id=s,required x",
+            "Dockerfile:2:5: the build was not given the secret `s`",
+        ),
+        (
+            "FROM scratch\nRUN --mount=type=ssh,required x",
+            "Dockerfile:2:5: the build was not given the ssh agent `default`",
         ),
         ("FROM scratch\nONBUILD RUN x", "Dockerfile:2:1: ONBUILD is not supported yet"),
         ("FROM scratch\nCOPY a /f\nCOPY a /f/g", "Dockerfile:3:1: `/f` is no folder in the image"),

@@ -7,6 +7,8 @@ mod copy;
 #[cfg(test)]
 mod failure;
 #[cfg(test)]
+mod mount;
+#[cfg(test)]
 mod registry;
 #[cfg(test)]
 mod rootfs;

@@ -1,8 +1,9 @@
 //! `--mount=` of a RUN.
 
 use super::Span;
+use crate::expand::Lookup;
 
-/// `--mount=` of a RUN. Values may hold variables: see [`crate::expand`].
+/// `--mount=` of a RUN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
     /// `type=` and what belongs to it.
@@ -13,6 +14,19 @@ pub struct Mount {
     pub readonly: Option<bool>,
     /// Where the flag stands.
     pub span: Span,
+    /// As written, without its quotes. Where fields hold variables, those above are not known yet:
+    /// see [`Mount::expanded`].
+    pub raw: String,
+}
+
+impl Mount {
+    /// The mount with the variables in its fields replaced; `from` and `type` cannot hold any.
+    ///
+    /// # Errors
+    /// What is wrong with the mount, or with a variable in it.
+    pub fn expanded(&self, escape: char, lookup: &Lookup<'_>) -> Result<Self, String> {
+        crate::parse::expand_mount(self, escape, lookup)
+    }
 }
 
 /// What a mount is.

@@ -1,6 +1,7 @@
 //! `--mount=` of RUN.
 
 use crate::ast::{CacheSharing, Mount, MountKind, Span};
+use crate::expand::Lookup;
 use crate::suggest;
 
 /// What a mount may hold, before its type is known to allow it.
@@ -21,7 +22,7 @@ struct Fields {
     required: Option<bool>,
 }
 
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "type",
     "id",
     "from",
@@ -39,6 +40,7 @@ const KEYS: [&str; 18] = [
     "readonly",
     "ro",
     "readwrite",
+    "rw",
     "required",
 ];
 
@@ -50,11 +52,52 @@ fn problem<T>(message: impl Into<String>) -> Result<T, Problem> {
 }
 
 /// Reads `type=cache,target=/x,…`. The order of the fields means nothing.
+///
+/// Fields with variables are held back; [`expand`] reads them once their values are known.
 pub(super) fn parse(text: &str, span: Span) -> Result<Mount, Problem> {
+    read(text, span, None)
+}
+
+/// The same with variables replaced.
+pub(super) fn expand(mount: &Mount, escape: char, lookup: &Lookup<'_>) -> Result<Mount, Problem> {
+    let expand = |value: &str| {
+        crate::expand::expand(value, escape, lookup).map_err(|error| (error.to_string(), None))
+    };
+    read(&mount.raw, mount.span, Some(&expand))
+}
+
+/// Replaces the variables of a value.
+type Expand<'a> = &'a dyn Fn(&str) -> Result<String, Problem>;
+
+fn read(text: &str, span: Span, expand: Option<Expand<'_>>) -> Result<Mount, Problem> {
+    build(take(text, expand)?, text, span)
+}
+
+fn take(text: &str, expand: Option<Expand<'_>>) -> Result<Fields, Problem> {
     let mut fields = Fields::default();
     for field in split(text)? {
-        fields.take(&field)?;
+        let (key, value) = field.split_once('=').unwrap_or((&field, ""));
+        let key = key.trim().to_ascii_lowercase();
+        let fixed = matches!(key.as_str(), "from" | "type");
+        match expand {
+            _ if fixed && value.contains('$') => {
+                let hint = "name a stage with `FROM … AS name`, whose FROM may use an ARG";
+                let message = format!("variables are not allowed in mount field `{key}`");
+                return Err((message, (key == "from").then(|| hint.to_owned())));
+            }
+            None if value.contains('$') => {
+                fields.hold(&key, value)?;
+            }
+            Some(expand) if !fixed && value.contains('$') => {
+                fields.take(&format!("{key}={}", expand(value)?))?;
+            }
+            _ => fields.take(&field)?,
+        }
     }
+    Ok(fields)
+}
+
+fn build(mut fields: Fields, text: &str, span: Span) -> Result<Mount, Problem> {
     let kind_name = fields.kind.take().unwrap_or_else(|| "bind".to_owned());
     let target = fields.target.take();
     let readonly = fields.readonly.take();
@@ -115,7 +158,7 @@ pub(super) fn parse(text: &str, span: Span) -> Result<Mount, Problem> {
     if needs_target && target.is_none() {
         return problem(format!("{kind_name} mount needs `target`"));
     }
-    Ok(Mount { kind, target, readonly, span })
+    Ok(Mount { kind, target, readonly, span, raw: text.to_owned() })
 }
 
 fn unknown_kind(kind: &str) -> Problem {
@@ -135,6 +178,17 @@ fn refuse(kind: &str, fields: &[(&str, bool)]) -> Result<(), Problem> {
 }
 
 impl Fields {
+    /// A field whose value is not known: enough of it that nothing required is missing.
+    fn hold(&mut self, key: &str, value: &str) -> Result<(), Problem> {
+        let held = match key {
+            "readonly" | "ro" | "readwrite" | "rw" | "required" => "true",
+            "sharing" => "shared",
+            "size" | "mode" | "uid" | "gid" => "0",
+            _ => value,
+        };
+        self.take(&format!("{key}={held}"))
+    }
+
     fn take(&mut self, field: &str) -> Result<(), Problem> {
         let (key, value) = match field.split_once('=') {
             Some((key, value)) => (key.trim().to_ascii_lowercase(), Some(value.to_owned())),
@@ -258,6 +312,7 @@ mod tests {
                 target: Some("/src".into()),
                 readonly: Some(false),
                 span: Span::default(),
+                raw: "target=/src,source=.,from=base,rw".into(),
             }
         );
         let cache = mount("type=cache,sharing=locked,mode=0755,uid=7,dst=/c,id=x").unwrap();
@@ -274,6 +329,32 @@ mod tests {
         assert!(matches!(mount("type=ssh").unwrap().kind, MountKind::Ssh { id: None, .. }));
         let quoted = mount(r#"type=bind,"source=a,b",target=/x"#).unwrap();
         assert!(matches!(quoted.kind, MountKind::Bind { source: Some(s), .. } if s == "a,b"));
+    }
+
+    #[test]
+    fn values_may_hold_variables() {
+        let given = mount("type=cache,id=$ID,target=/c/$ID,mode=$MODE,sharing=${S:-locked},ro=$RO");
+        let given = given.unwrap();
+        let lookup = |name: &str| match name {
+            "ID" => Some("x".to_owned()),
+            "MODE" => Some("700".to_owned()),
+            "RO" => Some("false".to_owned()),
+            _ => None,
+        };
+        let mount_ = given.expanded('\\', &lookup).unwrap();
+        assert_eq!((mount_.target.as_deref(), mount_.readonly), (Some("/c/x"), Some(false)));
+        let MountKind::Cache { id, sharing, mode, .. } = mount_.kind else { panic!() };
+        assert_eq!((id.as_deref(), sharing, mode), (Some("x"), CacheSharing::Locked, Some(0o700)));
+        let bad = mount("type=cache,target=/c,uid=$ID").unwrap();
+        assert_eq!(
+            bad.expanded('\\', &lookup).unwrap_err(),
+            "mount field `uid` is `x`, not a number"
+        );
+        assert_eq!(
+            mount("target=/x,from=$ID").unwrap_err(),
+            "variables are not allowed in mount field `from`"
+        );
+        assert_eq!(mount("type=bind,nope=$ID").unwrap_err(), "unknown mount field `nope`");
     }
 
     #[test]

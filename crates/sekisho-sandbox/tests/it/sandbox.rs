@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sekisho_sandbox::{
-    Bind, Control, Exit, Isolation, Launcher, Network, Outcome, SandboxError, Spec, Step, Stream,
-    User, remove_tree,
+    Bind, Control, Exit, Isolation, Launcher, Layers, MemoryFile, Mount, Network, Outcome,
+    SandboxError, SecretBytes, Spec, Step, Stream, User, remove_tree,
 };
 use tempfile::TempDir;
 
@@ -47,7 +47,8 @@ impl World {
             user: User::default(),
             hostname: "builder".into(),
             network: Network::Host,
-            binds: Vec::new(),
+            mounts: Vec::new(),
+            secret_env: Vec::new(),
             timeout: Some(Duration::from_mins(1)),
         }
     }
@@ -225,11 +226,12 @@ fn binds_are_shown_and_leave_no_trace() {
         fs::write(shared.join("a"), "from outside").unwrap();
         let mut spec =
             world.spec("cat /run/in/a; (echo x > /run/in/b) 2>/dev/null || echo refused");
-        spec.binds =
-            vec![Bind { source: shared.clone(), target: "/run/in".into(), read_only: true }];
+        let mut bind = Bind { source: shared.clone(), target: "/run/in".into(), read_only: true };
+        spec.mounts = vec![Mount::Bind(bind.clone())];
         assert_eq!(stdout(&spec), "from outsiderefused\n");
         assert!(!world.upper("run").exists());
-        spec.binds[0].target = "/../escape".into();
+        bind.target = "/../escape".into();
+        spec.mounts = vec![Mount::Bind(bind)];
         let (result, ..) = run(&spec);
         assert!(matches!(result, Err(SandboxError::Setup { step: Step::Bind, .. })), "{result:?}");
     }
@@ -244,10 +246,61 @@ fn links_of_the_image_do_not_lead_mounts_outside() {
         fs::create_dir(&outside).unwrap();
         std::os::unix::fs::symlink(&outside, root.join("run")).unwrap();
         let mut spec = world.spec("true");
-        spec.binds = vec![Bind { source: outside, target: "/run/x".into(), read_only: false }];
+        let bind = Bind { source: outside, target: "/run/x".into(), read_only: false };
+        spec.mounts = vec![Mount::Bind(bind)];
         let (result, ..) = run(&spec);
         let error = result.unwrap_err();
         assert!(matches!(error, SandboxError::Setup { step: Step::Bind, .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn memory_layers_and_secrets() {
+    for kind in kinds() {
+        let world = World::new(kind);
+        let dir = world.dir.path();
+        for (folder, file) in [("low/d", "one"), ("high/d", "two")] {
+            fs::create_dir_all(dir.join(folder)).unwrap();
+            fs::write(dir.join(folder).join(file), file).unwrap();
+        }
+        for folder in ["spare/upper", "spare/work"] {
+            fs::create_dir_all(dir.join(folder)).unwrap();
+        }
+        let layers = |writable, target: &str| {
+            Mount::Layers(Layers {
+                lower: vec![dir.join("high"), dir.join("low")],
+                writable,
+                source: "d".into(),
+                is_folder: true,
+                target: target.into(),
+            })
+        };
+        let content = SecretBytes(b"hush".to_vec());
+        let secret = MemoryFile {
+            target: "/run/secrets/s".into(),
+            content: content.clone(),
+            mode: 0o400,
+            uid: 0,
+            gid: 0,
+        };
+        let mut spec = world.spec(
+            "cat /ro/one /ro/two /run/secrets/s; echo $S; (echo x > /ro/x) 2>/dev/null || echo no; \
+             echo x > /rw/one; cat /rw/one; echo t > /t/sub/f; stat -c %a /run/secrets/s",
+        );
+        spec.mounts = vec![
+            layers(None, "/ro"),
+            layers(Some(dir.join("spare")), "/rw"),
+            Mount::Tmpfs { target: "/t".into(), size_bytes: Some(1 << 20) },
+            Mount::Tmpfs { target: "/t/sub".into(), size_bytes: None },
+            Mount::File(secret),
+        ];
+        spec.secret_env = vec![("S".into(), content)];
+        assert!(!format!("{spec:?}").contains("hush"));
+        assert_eq!(stdout(&spec), "onetwohushhush\nno\nx\n400\n");
+        assert_eq!(fs::read(dir.join("low/d/one")).unwrap(), b"one");
+        for name in ["ro", "rw", "t", "run"] {
+            assert!(!world.upper(name).exists(), "{name}");
+        }
     }
 }
 

@@ -46,7 +46,7 @@ fn ordinary_user_gets_the_same() {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains("13 passed"), "{text}");
+    assert!(text.contains("14 passed"), "{text}");
 }
 
 /// Run by [`switched_off_user_namespaces_are_named`] where there are none.
@@ -96,11 +96,11 @@ fn child_of_killed_caller() {
     let mut spec = world.spec("(sleep 4242 &) ; echo > /ready/go; sleep 4242");
     spec.args.push(stamp.to_str().unwrap().to_owned());
     spec.timeout = None;
-    spec.binds = vec![sekisho_sandbox::Bind {
+    spec.mounts = vec![sekisho_sandbox::Mount::Bind(sekisho_sandbox::Bind {
         source: stamp.into(),
         target: "/ready".into(),
         read_only: false,
-    }];
+    })];
     let result = crate::sandbox::run(&spec);
     panic!("nobody killed us: {result:?}");
 }

@@ -1,5 +1,6 @@
 //! `sekisho build`.
 
+mod inputs;
 mod job;
 mod progress;
 
@@ -45,6 +46,12 @@ pub(crate) struct BuildArgs {
     /// Value of an ARG
     #[arg(long = "build-arg", value_name = "NAME=VALUE", value_parser = name_value)]
     build_args: Vec<(String, String)>,
+    /// A secret for `RUN --mount=type=secret`: `id=ID[,src=FILE|,env=NAME]`
+    #[arg(long = "secret", value_name = "SPEC", value_parser = inputs::secret)]
+    secrets: Vec<inputs::SecretSpec>,
+    /// An ssh agent for `RUN --mount=type=ssh`: `ID[=SOCKET]`, the one of `SSH_AUTH_SOCK` without
+    #[arg(long = "ssh", value_name = "SPEC", value_parser = inputs::ssh)]
+    ssh: Vec<inputs::SshSpec>,
     /// A label of the image
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = name_value)]
     labels: Vec<(String, String)>,
@@ -165,6 +172,8 @@ fn options(args: &BuildArgs, data: &DataDir) -> anyhow::Result<BuildOptions> {
     options.dockerfile.clone_from(&args.file);
     options.target = Some(args.target.clone()).filter(|target| !target.is_empty());
     options.build_args = args.build_args.iter().cloned().collect();
+    options.secrets = inputs::secrets(&args.secrets)?;
+    options.ssh = inputs::sockets(&args.ssh)?;
     options.labels = args.labels.iter().cloned().collect();
     options.destinations = if args.push { args.tags.clone() } else { vec![] };
     options.no_cache = args.no_cache;

@@ -1,0 +1,148 @@
+//! What `sekisho build` is given besides the context: secrets, ssh agents.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::PathBuf;
+
+use sekisho_builder::Secret;
+
+use crate::exit::hinted;
+
+/// `--secret id=ID[,src=FILE|,env=NAME]`: where a secret is, never the secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SecretSpec {
+    id: String,
+    source: Source,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    File(PathBuf),
+    Env(String),
+    /// The variable of the id's name, or else the file.
+    Either(String),
+}
+
+/// `--ssh ID[=SOCKET]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SshSpec {
+    id: String,
+    socket: Option<PathBuf>,
+}
+
+/// Reads one `--secret`.
+pub(super) fn secret(text: &str) -> Result<SecretSpec, String> {
+    let (mut id, mut file, mut env, mut kind) = (None, None, None, None);
+    for field in text.split(',') {
+        let (key, value) =
+            field.split_once('=').ok_or("write it as id=ID,src=FILE or id=ID,env=NAME")?;
+        let slot = match key.trim() {
+            "id" => &mut id,
+            "src" | "source" => &mut file,
+            "env" => &mut env,
+            "type" => &mut kind,
+            other => {
+                return Err(format!(
+                    "unknown field `{other}`: known are `id`, `src`, `env`, `type`"
+                ));
+            }
+        };
+        *slot = Some(value.to_owned());
+    }
+    let id = id.filter(|id| !id.is_empty()).ok_or("`id` is missing")?;
+    let source = match (kind.as_deref(), file, env) {
+        (_, Some(_), Some(_)) => return Err("it is either `src` or `env`".to_owned()),
+        (None, None, None) => Source::Either(id.clone()),
+        (None | Some("env"), None, Some(name)) => Source::Env(name),
+        (Some("env"), file, None) => Source::Env(file.unwrap_or_else(|| id.clone())),
+        (None | Some("file"), Some(file), None) => Source::File(file.into()),
+        (Some("file"), None, None) => Source::File(id.clone().into()),
+        (Some(kind), ..) => {
+            return Err(format!("`type={kind}` does not fit: it is `file` or `env`"));
+        }
+    };
+    Ok(SecretSpec { id, source })
+}
+
+/// Reads one `--ssh`.
+pub(super) fn ssh(text: &str) -> Result<SshSpec, String> {
+    let (id, socket) = match text.split_once('=') {
+        Some((id, socket)) => (id, Some(PathBuf::from(socket))),
+        None => (text, None),
+    };
+    match id.is_empty() {
+        true => Err("write it as ID or ID=SOCKET".to_owned()),
+        false => Ok(SshSpec { id: id.to_owned(), socket }),
+    }
+}
+
+/// Looks up what the options name.
+#[expect(clippy::disallowed_methods, reason = "`--secret env=` names a variable of ours")]
+pub(super) fn secrets(specs: &[SecretSpec]) -> anyhow::Result<BTreeMap<String, Secret>> {
+    let variable = |name: &str| std::env::var(name).ok().map(|value| Secret::Value(value.into()));
+    let mut secrets = BTreeMap::new();
+    for SecretSpec { id, source } in specs {
+        let secret = match source {
+            Source::File(path) => Secret::File(path.clone()),
+            Source::Env(name) => variable(name).ok_or_else(|| {
+                let message = format!("the secret `{id}`: the variable `{name}` is not set");
+                hinted(message, "set it, or name a file with `src=`")
+            })?,
+            Source::Either(name) => {
+                variable(name).unwrap_or_else(|| Secret::File(PathBuf::from(name)))
+            }
+        };
+        if let Secret::File(path) = &secret
+            && !path.is_file()
+        {
+            let message = format!("the secret `{id}`: `{}` is no file", path.display());
+            return Err(hinted(message, "name it with `src=FILE`, or a variable with `env=NAME`"));
+        }
+        secrets.insert(id.clone(), secret);
+    }
+    Ok(secrets)
+}
+
+/// Finds the sockets that the options name.
+#[expect(clippy::disallowed_methods, reason = "where the agent is stands in a variable")]
+pub(super) fn sockets(specs: &[SshSpec]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
+    let mut sockets = BTreeMap::new();
+    for SshSpec { id, socket } in specs {
+        let socket = socket.clone().or_else(|| std::env::var_os("SSH_AUTH_SOCK").map(Into::into));
+        let Some(socket) = socket else {
+            let message = format!("the ssh agent `{id}`: `SSH_AUTH_SOCK` is not set");
+            return Err(hinted(message, "start `ssh-agent`, or name a socket with `ID=SOCKET`"));
+        };
+        if !std::fs::metadata(&socket).is_ok_and(|found| found.file_type().is_socket()) {
+            let message = format!("the ssh agent `{id}`: `{}` is no socket", socket.display());
+            return Err(hinted(message, "keys are given to an agent with `ssh-add`"));
+        }
+        sockets.insert(id.clone(), socket);
+    }
+    Ok(sockets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_named_in_every_way() {
+        let spec = |id: &str, source| Ok(SecretSpec { id: id.to_owned(), source });
+        for (text, want) in [
+            ("id=a,src=f", spec("a", Source::File("f".into()))),
+            ("type=file,id=a,source=/f", spec("a", Source::File("/f".into()))),
+            ("id=a,env=E", spec("a", Source::Env("E".into()))),
+            ("id=a,type=env", spec("a", Source::Env("a".into()))),
+            ("id=a", spec("a", Source::Either("a".into()))),
+            ("src=f", Err("`id` is missing".to_owned())),
+            ("id=a,src=f,env=E", Err("it is either `src` or `env`".to_owned())),
+            ("a", Err("write it as id=ID,src=FILE or id=ID,env=NAME".to_owned())),
+        ] {
+            assert_eq!(secret(text), want, "{text}");
+        }
+        assert_eq!(ssh("x=/s").unwrap().socket, Some("/s".into()));
+        assert_eq!(ssh("default").unwrap().socket, None);
+        assert!(ssh("=/s").is_err());
+    }
+}
