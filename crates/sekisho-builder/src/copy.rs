@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use sekisho_dockerfile::ignore::Ignore;
 use sekisho_dockerfile::key::Key;
 use sekisho_types::Digest;
 
+use crate::chmod::Chmod;
 use crate::files::{self, FileMap, ImagePath, Node, NodeKind};
 use crate::pack::show;
 use crate::pattern;
@@ -38,6 +40,24 @@ pub(crate) struct Match {
     pub(crate) root: ImagePath,
     /// Below it, in order; empty for anything but a folder.
     pub(crate) below: Vec<ImagePath>,
+    /// `--parents`: the folder that `name`, now a whole path, starts from.
+    pub(crate) pivot: Option<ImagePath>,
+}
+
+impl Match {
+    /// Leaves out what patterns fit, by paths from the source on. False: nothing is left.
+    pub(crate) fn exclude(&mut self, ignore: &Ignore) -> bool {
+        let ignored = |path: &[u8]| ignore.is_ignored(&String::from_utf8_lossy(path));
+        let root = self.root.len();
+        let relative = |path: &[u8]| {
+            let path = path.get(root..).unwrap_or_default();
+            path.strip_prefix(b"/").unwrap_or(path).to_vec()
+        };
+        // A folder is what the patterns start from; a file stands for itself.
+        let itself = self.below.is_empty() && ignored(&self.name);
+        self.below.retain(|path| !ignored(&relative(path)));
+        !itself
+    }
 }
 
 /// Where an entry's data comes from.
@@ -71,23 +91,46 @@ pub(crate) struct Destination {
     /// `--chown`; also for folders made on the way.
     pub(crate) owner: Option<(u64, u64)>,
     /// `--chmod`.
-    pub(crate) mode: Option<u32>,
+    pub(crate) chmod: Option<Chmod>,
     /// Without `--chown`: keep the owner (other stages), or give everything to root (the context).
     pub(crate) keep_owner: bool,
 }
 
 /// Finds a source, which may be a pattern.
-pub(crate) fn select(sources: &FileMap, written: &str) -> Result<Vec<Match>, CopyError> {
+///
+/// With `parents`, names are paths from `/./` on, or from the root.
+pub(crate) fn select(
+    sources: &FileMap,
+    written: &str,
+    parents: bool,
+) -> Result<Vec<Match>, CopyError> {
+    let mut matches = matches(sources, written)?;
+    if parents {
+        let pivot = written.split_once("/./").map_or("/", |(pivot, _)| pivot);
+        let depth = files::absolute("/", pivot).split('/').filter(|part| !part.is_empty()).count();
+        for (one, path) in &mut matches {
+            let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+            let (pivot, name) = parts.split_at(depth.min(parts.len().saturating_sub(1)));
+            one.pivot = Some(pivot.join(&b'/'));
+            one.name = name.join(&b'/');
+        }
+    }
+    Ok(matches.into_iter().map(|(one, _)| one).collect())
+}
+
+/// Each with its path as written or matched.
+fn matches(sources: &FileMap, written: &str) -> Result<Vec<(Match, ImagePath)>, CopyError> {
     let clean = files::absolute("/", written);
     let clean = &clean[1..];
     if !pattern::is_pattern(clean) {
-        return Ok(vec![found(sources, clean.as_bytes(), written)?]);
+        let one = found(sources, clean.as_bytes(), written)?;
+        return Ok(vec![(one, clean.as_bytes().to_vec())]);
     }
     let bad = || CopyError::Pattern(written.to_owned());
     let mut matches = Vec::new();
     for (path, _) in sources.iter() {
         if pattern::matches(clean, path).ok_or_else(bad)? {
-            matches.push(found(sources, path, written)?);
+            matches.push((found(sources, path, written)?, path.clone()));
         }
     }
     Ok(matches)
@@ -100,7 +143,7 @@ pub(crate) fn found(sources: &FileMap, path: &[u8], written: &str) -> Result<Mat
         true => sources.below(&root).map(|(path, _)| path.clone()).collect(),
         false => Vec::new(),
     };
-    Ok(Match { name: files::file_name(path).to_vec(), root, below })
+    Ok(Match { name: files::file_name(path).to_vec(), root, below, pivot: None })
 }
 
 /// What the matches hold: paths, modes, links, data; owners only where they are kept; no times.
@@ -114,7 +157,8 @@ pub(crate) fn content_key<E>(
 ) -> Result<Digest, E> {
     let mut key = Key::new("sekisho.copy-content.v1");
     for one in matches {
-        key = key.bytes("match", &one.name);
+        key =
+            key.bytes("match", &one.name).bytes("pivot", one.pivot.as_deref().unwrap_or_default());
         for path in std::iter::once(&one.root).chain(&one.below) {
             let Some(node) = sources.get(path) else { continue };
             let relative = path.get(one.root.len()..).unwrap_or_default();
@@ -191,11 +235,26 @@ impl<'a> Placer<'a> {
     ) -> Result<(), CopyError> {
         let (target, into) = self.target(many)?;
         let Some(root) = sources.get(&one.root) else { return Ok(()) };
+        let (target, into) = match &one.pivot {
+            Some(pivot) => {
+                for way in files::ancestors(&one.name) {
+                    let to = files::join(&target, way);
+                    match sources.get(&files::join(pivot, way)) {
+                        Some(node) if node.is_directory() && !self.exists(&to) => {
+                            self.put(to, self.change(node), Data::None)?;
+                        }
+                        _ => self.folder(&to)?,
+                    }
+                }
+                (files::join(&target, &one.name), false)
+            }
+            None => (target, into),
+        };
         if !root.is_directory() {
             let target = if into { files::join(&target, &one.name) } else { target };
             return self.put_source(sources, &one.root, target);
         }
-        if self.destination.is_folder {
+        if self.destination.is_folder && one.pivot.is_none() {
             self.folder(&target)?;
         } else if !self.exists(&target) {
             self.put(target.clone(), self.change(root), Data::None)?;
@@ -248,10 +307,10 @@ impl<'a> Placer<'a> {
             (None, true) => (node.uid, node.gid),
             (None, false) => (0, 0),
         };
-        if let (Some(mode), false) =
-            (self.destination.mode, matches!(node.kind, NodeKind::Symlink { .. }))
+        if let (Some(chmod), false) =
+            (&self.destination.chmod, matches!(node.kind, NodeKind::Symlink { .. }))
         {
-            node.mode = mode;
+            node.mode = chmod.apply(node.mode, node.is_directory());
         }
         node
     }

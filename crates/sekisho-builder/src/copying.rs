@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
+use sekisho_dockerfile::ignore::Ignore;
 use sekisho_dockerfile::key::Key;
 use sekisho_dockerfile::{Diagnostic, Dockerfile, Instruction, Source, Span, Spanned};
 use sekisho_types::Digest;
@@ -23,8 +24,8 @@ use crate::steps::machine;
 use crate::users;
 
 /// Changes when the same key could give another layer than before.
-const COPY_DOMAIN: &str = "sekisho.copy.v1";
-const COPY_FROM_DOMAIN: &str = "sekisho.copy-from.v1";
+const COPY_DOMAIN: &str = "sekisho.copy.v2";
+const COPY_FROM_DOMAIN: &str = "sekisho.copy-from.v2";
 
 /// A source that was found.
 enum Picked {
@@ -56,7 +57,9 @@ impl Engine {
                 .text("destination", &step.destination)
                 .flag("folder", step.is_folder)
                 .optional("chown", step.chown.as_deref())
-                .number("mode", step.mode.map_or(u64::MAX, u64::from))
+                .optional("chmod", step.chmod.as_ref().map(|(text, _)| text.as_str()))
+                .flag("parents", step.parents)
+                .list("exclude", &step.exclude)
                 .flag("link", step.link)
                 .flag("unpack", step.unpack)
         };
@@ -114,6 +117,7 @@ impl Engine {
         sources: &FileMap,
         from: Option<&[Layer]>,
     ) -> Result<Vec<Picked>, BuildError> {
+        let ignore = Ignore::from_patterns(&step.exclude).context("bad patterns")?;
         let mut picked = Vec::new();
         for (index, source) in step.sources.iter().enumerate() {
             match source {
@@ -121,10 +125,12 @@ impl Engine {
                     picked.push(Picked::Inline { name: name.clone(), content: content.clone() });
                 }
                 CopySource::Path(path) => {
-                    let found = copy::select(sources, path).map_err(|error| {
+                    let found = copy::select(sources, path, step.parents).map_err(|error| {
                         self.source_error(&error, path, index, instruction, from.is_some())
                     })?;
-                    picked.extend(found.into_iter().map(Picked::Match));
+                    picked.extend(found.into_iter().filter_map(|mut found| {
+                        found.exclude(&ignore).then_some(Picked::Match(found))
+                    }));
                 }
             }
         }
@@ -238,7 +244,7 @@ impl Engine {
             path: step.destination.clone(),
             is_folder: step.is_folder,
             owner,
-            mode: step.mode,
+            chmod: step.chmod.clone().map(|(_, chmod)| chmod),
             keep_owner: from.is_some(),
         };
         let failed = |file: &Dockerfile, error: &CopyError| {

@@ -14,6 +14,7 @@ use sekisho_dockerfile::{
 };
 use sekisho_oci::{Empty, Healthcheck, RunConfig};
 
+use crate::chmod::Chmod;
 use crate::files;
 
 /// What programs are looked for in, when the image does not say.
@@ -69,7 +70,12 @@ pub(crate) struct CopyStep {
     pub(crate) is_folder: bool,
     pub(crate) from_elsewhere: bool,
     pub(crate) chown: Option<String>,
-    pub(crate) mode: Option<u32>,
+    /// `--chmod`, expanded and as it means.
+    pub(crate) chmod: Option<(String, Chmod)>,
+    /// `--parents`: the folders on the way to a source come along.
+    pub(crate) parents: bool,
+    /// `--exclude`, in patterns of `.dockerignore`.
+    pub(crate) exclude: Vec<String>,
     /// `--link`: links of the image are not followed at the destination.
     pub(crate) link: bool,
     /// ADD: local archives are unpacked.

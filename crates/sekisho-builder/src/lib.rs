@@ -21,6 +21,7 @@
 mod agent;
 mod archive;
 mod cache_mount;
+mod chmod;
 mod context;
 mod copy;
 mod copying;

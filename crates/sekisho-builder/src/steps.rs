@@ -246,7 +246,7 @@ impl Engine {
             path: path.to_owned(),
             is_folder: true,
             owner: Some((person.user.uid.into(), person.user.gid.into())),
-            mode: None,
+            chmod: None,
             keep_owner: false,
         };
         let mut placer = Placer::new(&view, &destination);

@@ -82,7 +82,7 @@ pub(crate) enum Command {
     /// Show the log of a run
     Logs(logs::LogsArgs),
     /// Build an image from a Dockerfile, without a daemon and without privilege
-    Build(build::BuildArgs),
+    Build(Box<build::BuildArgs>),
     /// The program that takes one job
     Runner(runner::RunnerArgs),
 }

@@ -26,7 +26,7 @@ fn destination(path: &str) -> Destination {
         path: files::absolute("/", path),
         is_folder: path.ends_with('/'),
         owner: None,
-        mode: None,
+        chmod: None,
         keep_owner: false,
     }
 }
@@ -42,7 +42,7 @@ fn copy(
     let mut placer = Placer::new(view, &destination);
     let mut all = Vec::new();
     for one in written {
-        all.extend(select(sources, one)?);
+        all.extend(select(sources, one, false)?);
     }
     for one in &all {
         placer.place(sources, one, all.len() > 1)?;
@@ -108,7 +108,7 @@ fn mistakes_are_named() {
     fails(&["a"], "/file/", CopyError::NotAFolder("/file".into()));
     fails(&["a"], "/file/deep/f", CopyError::NotAFolder("/file".into()));
     fails(&["dir"], "/app", CopyError::IsAFolder("/app/x".into()));
-    assert!(select(&sources, "zzz*").unwrap().is_empty());
+    assert!(select(&sources, "zzz*", false).unwrap().is_empty());
 }
 
 #[test]
@@ -117,9 +117,9 @@ fn owner_and_mode_are_changed_on_the_way() {
     let empty = map(&[]);
     let mut to = destination("/a/b");
     to.owner = Some((7, 8));
-    to.mode = Some(0o500);
+    to.chmod = Some(Chmod::Octal(0o500));
     let mut placer = Placer::new(&empty, &to);
-    placer.place(&sources, &select(&sources, "dir").unwrap()[0], false).unwrap();
+    placer.place(&sources, &select(&sources, "dir", false).unwrap()[0], false).unwrap();
     let pending = placer.finish(false);
     for (path, mode) in [("a", 0o755), ("a/b", 0o500), ("a/b/x", 0o500), ("a/b/l", 0o777)] {
         let node = &pending[path.as_bytes()].node;
@@ -135,7 +135,7 @@ fn hard_links_stay_links() {
     let empty = map(&[]);
     let to = destination("/t");
     let mut placer = Placer::new(&empty, &to);
-    placer.place(&sources, &select(&sources, "d").unwrap()[0], false).unwrap();
+    placer.place(&sources, &select(&sources, "d", false).unwrap()[0], false).unwrap();
     let pending = placer.finish(true);
     assert_eq!(pending[&b"t/a"[..]].data, Data::Source(b"d/b".to_vec()));
     assert_eq!(pending[&b"t/b"[..]].node.kind, NodeKind::HardLink { target: b"t/a".to_vec() });
@@ -144,7 +144,7 @@ fn hard_links_stay_links() {
 #[test]
 fn content_key_sees_what_counts() {
     let key = |map: &FileMap, keep| {
-        let matches = select(map, ".").unwrap();
+        let matches = select(map, ".", false).unwrap();
         content_key(map, &matches, keep, |path| {
             let Some(Node { kind: NodeKind::File { digest: Some(digest), .. }, .. }) =
                 map.get(path)

@@ -1,6 +1,7 @@
 //! RUN, COPY and ADD: what is run, and what goes where.
 
 use sekisho_dockerfile::expand::expand;
+use sekisho_dockerfile::ignore::Ignore;
 use sekisho_dockerfile::scope::PROXY_ARGS;
 use sekisho_dockerfile::{
     Add, Command, Copy, Diagnostic, Heredoc, Mount, MountKind, Network, Run, Script, Security,
@@ -8,6 +9,7 @@ use sekisho_dockerfile::{
 };
 
 use super::{Action, CopySource, CopyStep, DEFAULT_PATH, Decided, Decider, RunStep};
+use crate::chmod::Chmod;
 use crate::files;
 
 /// Where secrets are, unless the Dockerfile says otherwise.
@@ -112,23 +114,16 @@ impl Decider<'_> {
     }
 
     pub(super) fn copy(&self, copy: &Copy) -> Result<Decided, Diagnostic> {
-        if copy.parents {
-            return self.unsupported("`COPY --parents`");
-        }
-        if let Some(word) = copy.exclude.first() {
-            return Err(self.error(word.span, "`COPY --exclude` is not supported yet"));
-        }
         let mut step =
             self.files(&copy.sources, &copy.destination, copy.chown.as_ref(), copy.chmod.as_ref())?;
         step.link = copy.link;
+        step.parents = copy.parents;
+        step.exclude = self.patterns(&copy.exclude)?;
         step.from_elsewhere = copy.from.is_some();
         Ok(self.copied("COPY", step))
     }
 
     pub(super) fn add(&self, add: &Add) -> Result<Decided, Diagnostic> {
-        if let Some(word) = add.exclude.first() {
-            return Err(self.error(word.span, "`ADD --exclude` is not supported yet"));
-        }
         if let Some(word) = &add.checksum {
             return Err(self.error(word.span, "`ADD --checksum` is not supported yet"));
         }
@@ -143,8 +138,20 @@ impl Decider<'_> {
             }
         }
         step.link = add.link;
+        step.exclude = self.patterns(&add.exclude)?;
         step.unpack = add.unpack.unwrap_or(true);
         Ok(self.copied("ADD", step))
+    }
+
+    fn patterns(&self, words: &[Word]) -> Result<Vec<String>, Diagnostic> {
+        let mut patterns = Vec::new();
+        for word in words {
+            let pattern = self.expand(word)?;
+            Ignore::from_patterns(std::slice::from_ref(&pattern))
+                .map_err(|error| self.error(word.span, error.to_string()))?;
+            patterns.push(pattern);
+        }
+        Ok(patterns)
     }
 
     fn copied(&self, name: &str, step: CopyStep) -> Decided {
@@ -171,15 +178,18 @@ impl Decider<'_> {
             is_folder: written.ends_with('/') || written == "." || written.ends_with("/."),
             from_elsewhere: false,
             chown: chown.map(|word| self.expand(word)).transpose()?,
-            mode: None,
+            chmod: None,
+            parents: false,
+            exclude: Vec::new(),
             link: false,
             unpack: false,
         };
         if let Some(word) = chmod {
             let text = self.expand(word)?;
-            let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o7777);
-            let message = format!("`--chmod={text}` is not supported yet: write octal digits");
-            step.mode = Some(mode.ok_or_else(|| self.error(word.span, message))?);
+            let message =
+                format!("`--chmod={text}` is neither octal digits nor like `u=rwX,go=rX`");
+            let chmod = Chmod::parse(&text).ok_or_else(|| self.error(word.span, message))?;
+            step.chmod = Some((text, chmod));
         }
         for source in sources {
             step.sources.push(match source {

@@ -131,7 +131,10 @@ fn copies_know_their_destination() {
     assert_eq!(decided.created_by, "COPY x ./y /app/sub/");
     let Action::Copy(step) = decided.action else { panic!("a COPY") };
     assert_eq!((step.destination.as_str(), step.is_folder), ("/app/sub", true));
-    assert_eq!((step.chown.as_deref(), step.mode), (Some("a:b"), Some(0o755)));
+    assert_eq!(
+        (step.chown.as_deref(), step.chmod.map(|(_, chmod)| chmod)),
+        (Some("a:b"), Some(crate::chmod::Chmod::Octal(0o755)))
+    );
     let Action::Copy(step) = last("WORKDIR /app\nADD a.tar .").action else { panic!("an ADD") };
     assert_eq!((step.destination.as_str(), step.is_folder, step.unpack), ("/app", true, true));
 }
@@ -149,8 +152,10 @@ fn what_is_not_supported_is_refused_where_it_stands() {
             "ADD git@example.com:x.git /",
             "2:5: ADD from a URL or git repository is not supported yet",
         ),
-        ("COPY --parents a /", "2:1: `COPY --parents` is not supported yet"),
-        ("COPY --chmod=u+x a /", "2:6: `--chmod=u+x` is not supported yet: write octal digits"),
+        (
+            "COPY --chmod=u+q a /",
+            "2:6: `--chmod=u+q` is neither octal digits nor like `u=rwX,go=rX`",
+        ),
         ("COPY a b /c", "2:10: with more than one source the destination must end with `/`"),
         ("EXPOSE 99999", "2:8: `99999` is no port: write `80`, `80/udp` or `80-90`"),
     ] {

@@ -269,3 +269,70 @@ async fn oci_layouts_hold_the_whole_image() {
     assert_eq!(names.len(), 5);
     assert_eq!(names[3..], ["index.json", "oci-layout"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parents_come_along_from_the_pivot_on() {
+    let world = World::new().await;
+    for path in ["x/a.txt", "x/d/b.txt", "y/d/b.txt", "y/d/c.md"] {
+        world.file(path, path);
+    }
+    fs::set_permissions(world.context().join("x/d"), fs::Permissions::from_mode(0o750)).unwrap();
+    for (line, want) in [
+        (
+            "COPY --parents ./x/a.txt y/d/*.txt /p/",
+            &[
+                "p d755 0:0 ",
+                "p/x d755 0:0 ",
+                "p/x/a.txt f644 0:0 x/a.txt",
+                "p/y d755 0:0 ",
+                "p/y/d d755 0:0 ",
+                "p/y/d/b.txt f644 0:0 y/d/b.txt",
+            ][..],
+        ),
+        (
+            "COPY --parents --chown=7:8 x/./d /p/",
+            &["p d755 7:8 ", "p/d d750 7:8 ", "p/d/b.txt f644 7:8 x/d/b.txt"],
+        ),
+        (
+            "COPY --parents --exclude=**/*.md ./*/./d/ /p/",
+            &["p d755 0:0 ", "p/d d750 0:0 ", "p/d/b.txt f644 0:0 y/d/b.txt"],
+        ),
+    ] {
+        for folder in ["x", "y", "y/d"] {
+            let mode = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(world.context().join(folder), mode).unwrap();
+        }
+        let result = world.build(&format!("FROM scratch\n{line}")).await;
+        assert_eq!(world.last_layer(&result), want, "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn patterns_leave_files_out() {
+    let world = World::new().await;
+    for path in ["s/a.txt", "s/b.md", "s/d/c.txt", "s/d/keep.txt", "one.txt", "one.md"] {
+        world.file(path, path);
+    }
+    let text = "FROM scratch\nARG X=md\n\
+                COPY --exclude=*.$X --exclude=d/*.txt --exclude=!d/keep.txt s /t/\n\
+                COPY --exclude=*.md one.* /u/\nADD --exclude=d s /v/";
+    let result = world.build(text).await;
+    let files: Vec<_> = world.files(&result).into_keys().collect();
+    assert_eq!(files, ["t/a.txt", "t/d/keep.txt", "u/one.txt", "v/a.txt", "v/b.md"]);
+    // What is left out does not matter.
+    world.file("s/b.md", "changed");
+    assert_eq!(crate::world::cached(&world.build(text).await), "cccc-");
+    let error = world.fail("FROM scratch\nCOPY --exclude=[ s /t/").await;
+    assert!(error.to_string().starts_with("Dockerfile:2:6: "), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn modes_are_changed_by_symbols() {
+    let world = World::new().await;
+    world.file("s/run", "r");
+    world.file("s/data", "d");
+    fs::set_permissions(world.context().join("s/run"), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(world.context().join("s"), fs::Permissions::from_mode(0o700)).unwrap();
+    let result = world.build("FROM scratch\nCOPY --chmod=u=rwX,go=rX s /t").await;
+    assert_eq!(world.last_layer(&result), ["t d755 0:0 ", "t/data f644 0:0 d", "t/run f755 0:0 r"]);
+}

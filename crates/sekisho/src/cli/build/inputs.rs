@@ -104,7 +104,6 @@ pub(super) fn secrets(specs: &[SecretSpec]) -> anyhow::Result<BTreeMap<String, S
 }
 
 /// Finds the sockets that the options name.
-#[expect(clippy::disallowed_methods, reason = "where the agent is stands in a variable")]
 pub(super) fn sockets(specs: &[SshSpec]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
     let mut sockets = BTreeMap::new();
     for SshSpec { id, socket } in specs {
