@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use secrecy::SecretString;
+use url::{Host, Url};
 
 /// Where the programs of an ordinary system are: the hub needs `git` and what it calls.
 pub const DEFAULT_SEARCH_PATH: &str =
@@ -52,6 +53,26 @@ impl Config {
     }
 }
 
+impl Config {
+    /// What jobs are told as `github.server_url`.
+    ///
+    /// GitHub's packages use artifacts v4 and caches v2 only with a server whose name is
+    /// `github.com`, ends in `.ghe.com` or ends in `.localhost`. They do not connect to it; git does,
+    /// and finds every such name on this machine. All other URLs keep the address.
+    pub(crate) fn server_url(&self) -> String {
+        let parsed = Url::parse(&self.base_url).ok();
+        let loopback = parsed.as_ref().and_then(Url::host).is_some_and(|host| match host {
+            Host::Ipv4(ip) => ip.is_loopback(),
+            Host::Ipv6(ip) => ip.is_loopback(),
+            Host::Domain(name) => name == "localhost",
+        });
+        match parsed.filter(|url| loopback && url.scheme() == "http").and_then(|url| url.port()) {
+            Some(port) => format!("http://hub.localhost:{port}"),
+            None => self.base_url.clone(),
+        }
+    }
+}
+
 /// How `sub` of an ID token names the repository.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SubjectForm {
@@ -76,4 +97,22 @@ pub struct BuiltinRepository {
     pub refs: Vec<String>,
     /// Path and content of each file; all are ordinary files, not executable.
     pub files: Vec<(String, Vec<u8>)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_the_server() {
+        let check = |base: &str, want: &str| {
+            let config = Config::new("x", base, String::new().into());
+            assert_eq!(config.server_url(), want);
+        };
+        check("http://127.0.0.1:8080", "http://hub.localhost:8080");
+        check("http://[::1]:8080", "http://hub.localhost:8080");
+        check("http://localhost:8080", "http://hub.localhost:8080");
+        check("http://hub.example:8080", "http://hub.example:8080");
+        check("https://127.0.0.1:8080", "https://127.0.0.1:8080");
+    }
 }

@@ -98,7 +98,7 @@ pub(crate) fn github_context(
         "triggering_actor": facts.actor,
         "api_url": format!("{base}/api/v3"),
         "graphql_url": format!("{base}/api/graphql"),
-        "server_url": base,
+        "server_url": config.server_url(),
         "base_ref": "",
         "head_ref": "",
         "ref": facts.git_ref,

@@ -274,7 +274,9 @@ async fn check_message(world: &World, runner: &Runner, id: u64) {
         sekisho_github::lenient::from_value(job.clone()).unwrap();
     let github = |name: &str| message.context_data["github"].0.get(name).to_text();
     assert_eq!(github("run_id"), id.to_string());
-    assert_eq!(github("server_url"), world.url);
+    // The name by which GitHub's packages know a server that has artifacts and caches.
+    assert_eq!(github("server_url"), world.url.replace("127.0.0.1", "hub.localhost"));
+    assert_eq!(github("api_url"), format!("{}/api/v3", world.url));
     assert_eq!(github("ref_name"), "main");
     assert_eq!(github("workflow_ref"), format!("acme/app/{FILE}@refs/heads/main"));
     let event = message.context_data["github"].0.get("event");

@@ -43,7 +43,7 @@ async fn githubs_own_packages_work_unchanged() {
     assert_eq!(variable.value.expose(), "true");
     let scratch = world.dir.path().join("toolkit");
     std::fs::create_dir_all(scratch.join("temp")).unwrap();
-    let port = world.url.rsplit(':').next().unwrap();
+    let server = message.context_data["github"].0.get("server_url").to_text();
     let run = tokio::process::Command::new("node")
         .arg(SCRIPT)
         .args([Path::new(&modules), &scratch])
@@ -54,7 +54,7 @@ async fn githubs_own_packages_work_unchanged() {
         .env("GITHUB_ACTIONS", "true")
         .env("GITHUB_WORKSPACE", &scratch)
         .env("RUNNER_TEMP", scratch.join("temp"))
-        .env("GITHUB_SERVER_URL", format!("http://hub.localhost:{port}"))
+        .env("GITHUB_SERVER_URL", &*server)
         .env("ACTIONS_RUNTIME_TOKEN", job.runner.job_token())
         .env("ACTIONS_RESULTS_URL", endpoint.data("ResultsServiceUrl").unwrap())
         .env("ACTIONS_CACHE_URL", endpoint.data("CacheServerUrl").unwrap())
