@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use sekisho_dockerfile::expand::{ExpandError, expand, expand_words};
 use sekisho_dockerfile::scope::Scope;
 use sekisho_dockerfile::{
-    Command, Diagnostic, Dockerfile, HealthcheckTest, Instruction, Mount, Pair, Span, Spanned, Word,
+    Command, Diagnostic, Dockerfile, HealthcheckTest, Instruction, Mount, Pair, Source, Span,
+    Spanned, Word,
 };
 use sekisho_oci::{Empty, Healthcheck, RunConfig};
 
@@ -152,7 +153,7 @@ impl Decider<'_> {
             Instruction::Copy(copy) => return self.copy(copy),
             Instruction::Add(add) => return self.add(add),
             Instruction::Workdir(word) => return self.workdir(word),
-            Instruction::Onbuild(_) => return self.unsupported("ONBUILD"),
+            Instruction::Onbuild(inner) => self.onbuild(inner)?,
             Instruction::Arg(args) => {
                 for arg in args {
                     let escape = self.file.escape;
@@ -192,11 +193,7 @@ impl Decider<'_> {
                 self.state.config.user.clone_from(&user);
                 format!("USER {user}")
             }
-            Instruction::Stopsignal(word) => {
-                let signal = self.expand(word)?;
-                self.state.config.stop_signal = Some(signal.clone());
-                format!("STOPSIGNAL {signal}")
-            }
+            Instruction::Stopsignal(word) => self.stopsignal(word)?,
             Instruction::Volume(words) => {
                 let mut names = Vec::new();
                 for word in words {
@@ -217,6 +214,37 @@ impl Decider<'_> {
             }
         };
         Ok(Decided { action: Action::Metadata, created_by })
+    }
+
+    fn onbuild(&mut self, inner: &Spanned<Instruction>) -> Result<String, Diagnostic> {
+        let command = match &inner.node {
+            Instruction::Run(run) => Some(&run.command),
+            Instruction::Cmd(command) | Instruction::Entrypoint(command) => Some(command),
+            _ => None,
+        };
+        let sources = match &inner.node {
+            Instruction::Copy(copy) => copy.sources.as_slice(),
+            Instruction::Add(add) => add.sources.as_slice(),
+            _ => &[],
+        };
+        let documents =
+            matches!(command, Some(Command::Shell { heredocs, .. }) if !heredocs.is_empty());
+        if documents || sources.iter().any(|source| matches!(source, Source::Heredoc(_))) {
+            // The config keeps one line each.
+            return self.unsupported("a here-document in ONBUILD");
+        }
+        self.state.config.on_build.push(inner.text.clone());
+        Ok(format!("ONBUILD {}", inner.text))
+    }
+
+    fn stopsignal(&mut self, word: &Word) -> Result<String, Diagnostic> {
+        let signal = self.expand(word)?;
+        if !is_signal(&signal) {
+            let message = format!("`{signal}` is no signal: write `SIGTERM`, `TERM` or `15`");
+            return Err(self.error(word.span, message));
+        }
+        self.state.config.stop_signal = Some(signal.clone());
+        Ok(format!("STOPSIGNAL {signal}"))
     }
 
     fn env(&mut self, pairs: &[Pair]) -> Result<String, Diagnostic> {
@@ -331,6 +359,29 @@ impl Decider<'_> {
 
 fn json(args: &[String]) -> String {
     serde_json::to_string(args).unwrap_or_default()
+}
+
+/// `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`; which numbers there are is up to the kernel.
+fn is_signal(text: &str) -> bool {
+    const NAMES: [&str; 34] = [
+        "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT",
+        "KILL", "PIPE", "POLL", "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM",
+        "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ",
+    ];
+    if let Ok(number) = text.parse::<u8>() {
+        return (1..=64).contains(&number);
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let real_time = name.strip_prefix("RTMIN").or_else(|| name.strip_prefix("RTMAX"));
+    match real_time {
+        Some("") => true,
+        Some(offset) => offset
+            .strip_prefix(['+', '-'])
+            .and_then(|offset| offset.parse::<u8>().ok())
+            .is_some_and(|offset| (1..=30).contains(&offset)),
+        None => NAMES.contains(&name),
+    }
 }
 
 /// `80` → `80/tcp`; `80-82/udp` → three.

@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use sekisho_dockerfile::graph::{self, Origin};
 use sekisho_dockerfile::scope::{self, Scope};
-use sekisho_dockerfile::{
-    Dockerfile, Instruction, MAX_DOCKERFILE_BYTES, MountKind, Span, Spanned, Stage,
-};
+use sekisho_dockerfile::{Dockerfile, MAX_DOCKERFILE_BYTES, Span, Stage};
 use sekisho_oci::{History, ImageConfig, Manifest, Platform, RunConfig, parse_manifest};
 use sekisho_sandbox::{Control, Isolation};
 use sekisho_types::ImageReference;
@@ -17,12 +15,13 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
-use crate::decide::{self, Action, DEFAULT_PATH, State};
+use crate::decide::{DEFAULT_PATH, State};
 use crate::image::{self, Documents, Layer, Parts};
 use crate::layers::Layers;
 use crate::options::{BuildOptions, BuildResult, StepResult};
 use crate::progress::{Event, Progress};
 use crate::remote::{CallError, Remote};
+use crate::stages::Plan;
 use crate::store::Store;
 use crate::{BuildError, output, push};
 
@@ -126,17 +125,10 @@ impl Engine {
         let stages: Vec<Stage> = self.file.stages.clone();
         let steps = graph.order.iter().map(|index| stages[*index].instructions.len() + 1).sum();
         self.progress.event(Event::Planned { steps });
+        let plan = Plan { stages, nodes: graph.nodes, globals };
         let mut finished: BTreeMap<usize, Progressed> = BTreeMap::new();
         for index in &graph.order {
-            let stage = &stages[*index];
-            let node = &graph.nodes[*index];
-            let mut now = self.from(stage, node, &finished, &globals)?;
-            for (position, instruction) in stage.instructions.iter().enumerate() {
-                let froms = node.froms.iter().filter(|from| from.instruction == position);
-                let froms: Vec<_> = froms.collect();
-                self.step(stage, instruction, &froms, &mut now, &finished)?;
-            }
-            finished.insert(*index, now);
+            self.stage(&plan, *index, &mut finished)?;
         }
         let target = finished.remove(&graph.target).context("the target was not built")?;
         self.finish(target)
@@ -154,7 +146,7 @@ impl Engine {
         }
     }
 
-    fn begin(&mut self, stage: &Stage, text: &str, line: u32) -> Instant {
+    pub(crate) fn begin(&mut self, stage: &Stage, text: &str, line: u32) -> Instant {
         self.number += 1;
         let name = stage.name.clone().unwrap_or_else(|| stage.index.to_string());
         self.progress.event(Event::StepStarted {
@@ -166,7 +158,7 @@ impl Engine {
         now()
     }
 
-    fn end(&mut self, begun: Instant, text: &str, line: u32, done: &Done) {
+    pub(crate) fn end(&mut self, begun: Instant, text: &str, line: u32, done: &Done) {
         let duration = begun.elapsed();
         let layer = done.layer.as_ref().map(Layer::info);
         let (number, cached) = (self.number, done.cached);
@@ -183,7 +175,7 @@ impl Engine {
         });
     }
 
-    fn from(
+    pub(crate) fn from(
         &mut self,
         stage: &Stage,
         node: &graph::Node,
@@ -220,10 +212,6 @@ impl Engine {
             Origin::Image(text) => {
                 let (config, chain, known) = self.image(text, stage.span, &platform)?;
                 cached = known;
-                if let Some(trigger) = config.config.on_build.first() {
-                    let message = format!("`{text}` has ONBUILD `{trigger}`: not supported yet");
-                    return Err(self.file.diagnostic(stage.base.span, message).into());
-                }
                 let scope = Scope::new(globals, &self.options.build_args, &config.config.env);
                 let state =
                     State { config: config.config, author: config.author, scope, own_cmd: false };
@@ -235,7 +223,7 @@ impl Engine {
     }
 
     /// Config and layers of an image, and whether its manifest was here already.
-    fn image(
+    pub(crate) fn image(
         &mut self,
         text: &str,
         span: Span,
@@ -288,65 +276,6 @@ impl Engine {
         // Last, so that a manifest in the store means that all of this was read once.
         self.layers.store.put_blob(&self.layers.session, &resolved.manifest)?;
         Ok((config, chain, known))
-    }
-
-    fn step(
-        &mut self,
-        stage: &Stage,
-        instruction: &Spanned<Instruction>,
-        froms: &[&graph::From],
-        now: &mut Progressed,
-        finished: &BTreeMap<usize, Progressed>,
-    ) -> Result<(), BuildError> {
-        self.check()?;
-        let line = instruction.span.line;
-        let begun = self.begin(stage, &instruction.text, line);
-        let decided = decide::decide(&self.file, &mut now.state, instruction)?;
-        let done = match &decided.action {
-            Action::Metadata => Done { layer: None, cached: true },
-            Action::Run(step) => {
-                let mut froms = froms.iter();
-                let mut origins = Vec::new();
-                for mount in &step.mounts {
-                    let takes = matches!(
-                        &mount.kind,
-                        MountKind::Bind { from: Some(_), .. }
-                            | MountKind::Cache { from: Some(_), .. }
-                    );
-                    let from = if takes { froms.next() } else { None };
-                    let chain = from.map(|from| self.chain(from, now, finished));
-                    origins.push(chain.transpose()?);
-                }
-                self.run_step(step, &origins, instruction.span, now)?
-            }
-            Action::Workdir(path) => self.workdir_step(path, instruction.span, now)?,
-            Action::Copy(step) => {
-                let from = froms.first().map(|from| self.chain(from, now, finished)).transpose()?;
-                self.copy_step(step, instruction, from.as_deref(), now)?
-            }
-        };
-        let history =
-            image::history(self.options.created, decided.created_by, done.layer.is_some());
-        now.history.push(history);
-        now.chain.extend(done.layer.clone());
-        self.end(begun, &instruction.text, line, &done);
-        Ok(())
-    }
-
-    /// The layers that a `--from` means.
-    fn chain(
-        &mut self,
-        from: &graph::From,
-        now: &Progressed,
-        finished: &BTreeMap<usize, Progressed>,
-    ) -> Result<Vec<Layer>, BuildError> {
-        Ok(match &from.origin {
-            Origin::Scratch => Vec::new(),
-            Origin::Stage(index) => {
-                finished.get(index).context("a stage was not built")?.chain.clone()
-            }
-            Origin::Image(text) => self.image(text, from.span, &now.platform)?.1,
-        })
     }
 
     fn finish(&mut self, mut target: Progressed) -> Result<BuildResult, BuildError> {

@@ -41,6 +41,7 @@ mod progress;
 mod push;
 mod remote;
 mod run;
+mod stages;
 mod steps;
 mod store;
 mod tree;

@@ -156,6 +156,15 @@ fn froms(
     Ok(froms)
 }
 
+/// What a `--from` means in an instruction that is not of the file itself: an ONBUILD's.
+///
+/// # Errors
+/// As [`order`] says for a `--from` of the file.
+pub fn from_outside(file: &Dockerfile, name: &str, span: Span) -> Result<Origin, Diagnostic> {
+    let named = file.stages.iter().filter_map(|stage| Some((stage.name.as_deref()?, stage.index)));
+    origin(file, name, span, &named.collect())
+}
+
 fn origin(
     file: &Dockerfile,
     name: &str,

@@ -142,7 +142,9 @@ fn copies_know_their_destination() {
 #[test]
 fn what_is_not_supported_is_refused_where_it_stands() {
     for (text, want) in [
-        ("ONBUILD RUN x", "2:1: ONBUILD is not supported yet"),
+        ("ONBUILD RUN <<E\nx\nE", "2:1: a here-document in ONBUILD is not supported yet"),
+        ("STOPSIGNAL SIGNOPE", "2:12: `SIGNOPE` is no signal: write `SIGTERM`, `TERM` or `15`"),
+        ("STOPSIGNAL 65", "2:12: `65` is no signal: write `SIGTERM`, `TERM` or `15`"),
         ("RUN --security=insecure x", "2:1: `RUN --security=insecure` is not supported yet"),
         (
             "ADD https://example.com/x /",

@@ -9,6 +9,8 @@ mod failure;
 #[cfg(test)]
 mod mount;
 #[cfg(test)]
+mod onbuild;
+#[cfg(test)]
 mod registry;
 #[cfg(test)]
 mod rootfs;
