@@ -34,6 +34,11 @@ pub const MAX_MEMBER_TEXT: usize = 32 * 1024;
 /// One member less its line end, so that a line never spans two members.
 pub const MAX_LINE: usize = MAX_MEMBER_TEXT - 1;
 
+/// How much text one log holds at most, in bytes; lines beyond are counted, not kept.
+///
+/// 1 GiB: some ten million lines. A step that prints for ever must not fill the disk of all.
+pub const MAX_LOG_TEXT: u64 = 1024 * 1024 * 1024;
+
 /// Why a log could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {

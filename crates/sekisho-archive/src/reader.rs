@@ -18,6 +18,8 @@ pub struct Reader {
     file: File,
     /// Where the next member begins, in bytes.
     offset: u64,
+    /// How many lines from there on are not wanted.
+    skip: u64,
 }
 
 impl Reader {
@@ -32,55 +34,68 @@ impl Reader {
             path: path.to_owned(),
             source,
         })?;
-        Ok(Self { path: path.to_owned(), file, offset: 0 })
+        Ok(Self { path: path.to_owned(), file, offset: 0, skip: 0 })
     }
 
-    /// The text of the next member, whole lines with their line ends; `None` at the end for now.
+    /// Goes to line number `first`, from 0. Members before it are skipped by their headers, not
+    /// inflated. A line that is not there yet is waited for: what is before it is not returned.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Reader::next_text`].
+    pub fn seek_line(&mut self, first: u64) -> Result<(), ArchiveError> {
+        let number = self.seek(|header| header.first_line <= first)?;
+        self.skip = first - number;
+        Ok(())
+    }
+
+    /// Goes to the last `count` lines.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Reader::next_text`].
+    pub fn seek_tail(&mut self, count: u64) -> Result<(), ArchiveError> {
+        let last_member = self.seek(|_| true)?;
+        self.skip = 0;
+        let in_last = self.next_text()?.map_or(0, |text| text.lines().count() as u64);
+        self.seek_line((last_member + in_last).saturating_sub(count))
+    }
+
+    /// The next lines, whole, with their line ends, at most one member of them; `None` at the end
+    /// for now.
     ///
     /// # Errors
     ///
     /// [`ArchiveError::Io`], and [`ArchiveError::Damaged`] for a member that is there but wrong.
     pub fn next_text(&mut self) -> Result<Option<String>, ArchiveError> {
-        let Some(header) = self.header_at(self.offset)? else { return Ok(None) };
-        let Some(bytes) = self.bytes_at(self.offset, header.len)? else { return Ok(None) };
-        let text = member::decode(&bytes).map_err(|what| self.damaged(what))?;
-        self.offset += header.len as u64;
-        Ok(Some(String::from_utf8_lossy(&text).into_owned()))
-    }
-
-    /// Every line from number `first` on, from 0, as far as the log goes now.
-    ///
-    /// Members before it are skipped by their headers, not inflated.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Reader::next_text`].
-    pub fn lines_from(&mut self, first: u64) -> Result<Vec<String>, ArchiveError> {
-        let mut number = self.seek(|header| header.first_line <= first)?;
-        let mut lines = Vec::new();
-        while let Some(text) = self.next_text()? {
-            for line in text.lines() {
-                if number >= first {
-                    lines.push(line.to_owned());
-                }
-                number += 1;
+        loop {
+            let Some(header) = self.header_at(self.offset)? else { return Ok(None) };
+            let Some(bytes) = self.bytes_at(self.offset, header.len)? else { return Ok(None) };
+            let text = member::decode(&bytes).map_err(|what| self.damaged(what))?;
+            self.offset += header.len as u64;
+            let mut text = String::from_utf8_lossy(&text).into_owned();
+            while self.skip > 0 && !text.is_empty() {
+                let line = text.find('\n').map_or(text.len(), |end| end + 1);
+                text.drain(..line);
+                self.skip -= 1;
+            }
+            if !text.is_empty() {
+                return Ok(Some(text));
             }
         }
-        Ok(lines)
     }
 
-    /// The last `count` lines.
+    /// Every line from here on, as far as the log goes now: for logs that are known to be short.
     ///
     /// # Errors
     ///
     /// As for [`Reader::next_text`].
-    pub fn tail(&mut self, count: u64) -> Result<Vec<String>, ArchiveError> {
-        let last_member = self.seek(|_| true)?;
-        let in_last = match self.next_text()? {
-            Some(text) => text.lines().count() as u64,
-            None => 0,
-        };
-        self.lines_from((last_member + in_last).saturating_sub(count))
+    pub fn rest(&mut self) -> Result<Vec<String>, ArchiveError> {
+        let mut lines = Vec::new();
+        while let Some(text) = self.next_text()? {
+            lines.extend(text.lines().map(str::to_owned));
+        }
+        Ok(lines)
     }
 
     /// Goes to the last member whose header, and those of all before it, `wanted`; returns the

@@ -71,9 +71,23 @@ fn a_line_longer_than_a_member_is_cut_not_lost() {
     let mut writer = Writer::create(&path).unwrap();
     writer.line(text.as_bytes()).unwrap();
     writer.finish().unwrap();
-    let lines = Reader::open(&path).unwrap().lines_from(0).unwrap();
+    let lines = Reader::open(&path).unwrap().rest().unwrap();
     assert_eq!(lines.len(), text.len().div_ceil(MAX_LINE));
     assert_eq!(lines.concat(), text);
+}
+
+#[test]
+fn a_full_log_says_how_much_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("full.log.gz");
+    let mut writer = Writer::create_with_room(&path, 8).unwrap();
+    for line in ["one", "two", "three", "x"] {
+        writer.line(line.as_bytes()).unwrap();
+    }
+    assert_eq!(writer.lines(), 2);
+    writer.finish().unwrap();
+    let lines = Reader::open(&path).unwrap().rest().unwrap();
+    assert_eq!(lines, ["one", "two", "… 2 more lines were not kept: the log is full"]);
 }
 
 #[test]
@@ -83,7 +97,7 @@ fn damage_in_the_middle_is_named() {
     let middle = bytes.len() / 2 - 2;
     bytes[middle] ^= 0xff;
     fs_err::write(&path, &bytes).unwrap();
-    let error = Reader::open(&path).unwrap().lines_from(0).unwrap_err();
+    let error = Reader::open(&path).unwrap().rest().unwrap_err();
     assert!(matches!(error, ArchiveError::Damaged { offset: 0, .. }), "{error}");
 }
 
@@ -101,14 +115,16 @@ proptest! {
         let (_folder, path) = log(&borrowed, flush_every);
         let mut reader = Reader::open(&path).unwrap();
         let skip = usize::try_from(first).unwrap().min(lines.len());
-        prop_assert_eq!(reader.lines_from(first).unwrap(), &lines[skip..]);
-        let tail = reader.tail(first).unwrap();
+        reader.seek_line(first).unwrap();
+        prop_assert_eq!(reader.rest().unwrap(), &lines[skip..]);
+        reader.seek_tail(first).unwrap();
+        let tail = reader.rest().unwrap();
         prop_assert_eq!(&tail[..], &lines[lines.len() - skip..]);
 
         // A killed writer: the file ends at any byte, and what is read is a prefix.
         let bytes = fs_err::read(&path).unwrap();
         fs_err::write(&path, &bytes[..cut.index(bytes.len() + 1)]).unwrap();
-        let kept = Reader::open(&path).unwrap().lines_from(0).unwrap();
+        let kept = Reader::open(&path).unwrap().rest().unwrap();
         prop_assert_eq!(&lines[..kept.len()], &kept[..]);
     }
 
@@ -117,6 +133,9 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         fs_err::write(&path, bytes).unwrap();
-        let _ = Reader::open(&path).unwrap().tail(3);
+        let mut reader = Reader::open(&path).unwrap();
+        if reader.seek_tail(3).is_ok() {
+            let _ = reader.rest();
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fs_err::{File, OpenOptions};
 
-use crate::{ArchiveError, MAX_LINE, MAX_MEMBER_TEXT, member};
+use crate::{ArchiveError, MAX_LINE, MAX_LOG_TEXT, MAX_MEMBER_TEXT, member};
 
 /// Writes one log, from one place.
 ///
@@ -18,6 +18,10 @@ pub struct Writer {
     text: Vec<u8>,
     first_line: u64,
     lines: u64,
+    /// How much more text is kept, in bytes.
+    room: u64,
+    /// Lines that were not kept.
+    dropped: u64,
 }
 
 impl Writer {
@@ -27,6 +31,10 @@ impl Writer {
     ///
     /// [`ArchiveError::Io`].
     pub fn create(path: &Path) -> Result<Self, ArchiveError> {
+        Self::create_with_room(path, MAX_LOG_TEXT)
+    }
+
+    pub(crate) fn create_with_room(path: &Path, room: u64) -> Result<Self, ArchiveError> {
         let made = || {
             if let Some(folder) = path.parent() {
                 fs_err::create_dir_all(folder)?;
@@ -38,16 +46,18 @@ impl Writer {
             path: path.to_owned(),
             source,
         })?;
-        Ok(Self { path: path.to_owned(), file, text: Vec::new(), first_line: 0, lines: 0 })
+        let (path, text) = (path.to_owned(), Vec::new());
+        Ok(Self { path, file, text, first_line: 0, lines: 0, room, dropped: 0 })
     }
 
-    /// How many lines were written.
+    /// How many lines were kept.
     pub fn lines(&self) -> u64 {
         self.lines
     }
 
     /// Appends one line, without its line end. What exceeds [`MAX_LINE`] becomes a line of its own;
-    /// a line end inside becomes a space, for it would shift every later line number.
+    /// a line end inside becomes a space, for it would shift every later line number. Beyond
+    /// [`MAX_LOG_TEXT`] lines are only counted; the log's last line says how many.
     ///
     /// # Errors
     ///
@@ -60,6 +70,16 @@ impl Writer {
     }
 
     fn piece(&mut self, piece: &[u8]) -> Result<(), ArchiveError> {
+        let size = piece.len() as u64 + 1;
+        if self.dropped > 0 || size > self.room {
+            self.dropped += 1;
+            return Ok(());
+        }
+        self.room -= size;
+        self.keep(piece)
+    }
+
+    fn keep(&mut self, piece: &[u8]) -> Result<(), ArchiveError> {
         if self.text.len() + piece.len() + 1 > MAX_MEMBER_TEXT {
             self.flush()?;
         }
@@ -93,6 +113,10 @@ impl Writer {
     ///
     /// [`ArchiveError::Io`].
     pub fn finish(mut self) -> Result<(), ArchiveError> {
+        if self.dropped > 0 {
+            let note = format!("… {} more lines were not kept: the log is full", self.dropped);
+            self.keep(note.as_bytes())?;
+        }
         self.flush()?;
         self.file.sync_all().map_err(|source| self.failed(source))
     }

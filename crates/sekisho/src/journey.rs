@@ -180,6 +180,16 @@ fn plain(text: &str) -> String {
     out
 }
 
+/// A step without a name is called by its script, which may be long.
+fn short(name: &str) -> String {
+    const MAX: usize = 30;
+    let line = name.lines().next().unwrap_or_default();
+    match line.char_indices().nth(MAX) {
+        Some((position, _)) => format!("{}…", &line[..position]),
+        None => line.to_owned(),
+    }
+}
+
 /// How long each phase of a run took, in milliseconds.
 pub(crate) fn phases(run: &Run) -> Vec<(String, i64)> {
     let between = |from: Option<Timestamp>, to: Option<Timestamp>| {
@@ -192,7 +202,7 @@ pub(crate) fn phases(run: &Run) -> Vec<(String, i64)> {
             between(job.queued_at, job.started_at).map(|ms| ("wait for a runner".into(), ms)),
         );
         let took = |step: &Step| {
-            between(step.started_at, step.completed_at).map(|ms| (step.name.clone(), ms))
+            between(step.started_at, step.completed_at).map(|ms| (short(&step.name), ms))
         };
         phases.extend(job.steps.iter().filter_map(took));
     }

@@ -81,6 +81,11 @@ impl Printer {
         let _ = writeln!(std::io::stdout().lock(), "{line}");
     }
 
+    /// Lines of the answer, with their ends; `false` when nobody reads any more.
+    pub(crate) fn answer_text(self, text: &str) -> bool {
+        std::io::stdout().lock().write_all(text.as_bytes()).is_ok()
+    }
+
     /// The whole answer, as one JSON document.
     pub(crate) fn answer_json<T: Serialize>(self, answer: &T) -> anyhow::Result<()> {
         self.answer(&serde_json::to_string_pretty(answer)?);

@@ -174,7 +174,7 @@ impl World {
 
     fn log(&self, name: &str) -> Vec<String> {
         let path = self.folder.path().join(format!("archive/{name}.log.gz"));
-        Reader::open(&path).unwrap().lines_from(0).unwrap()
+        Reader::open(&path).unwrap().rest().unwrap()
     }
 
     async fn stopped(self) -> tempfile::TempDir {
@@ -251,7 +251,7 @@ async fn stopping_ends_a_runner_that_works() {
     let hub = Arc::clone(&world.hub);
     let folder = world.stopped().await;
     assert_eq!(hub.said.lock().unwrap().last().unwrap(), "gone 23: exit status: 3");
-    assert_eq!(Reader::open(&path).unwrap().lines_from(0).unwrap(), ["up", "ending"]);
+    assert_eq!(Reader::open(&path).unwrap().rest().unwrap(), ["up", "ending"]);
     assert_eq!(entries(&folder.path().join("runners")), 0);
 }
 

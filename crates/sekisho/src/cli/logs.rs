@@ -2,7 +2,7 @@
 
 use clap::Args;
 use sekisho_archive::Reader;
-use sekisho_github::hub_api::{Job, Run};
+use sekisho_github::hub_api::Run;
 use serde::Serialize;
 
 use crate::exit::{Exit, hinted};
@@ -46,27 +46,36 @@ struct JobLog {
 /// Reads the archive; no plane needs to be up.
 pub(crate) fn run(args: &LogsArgs, data: &DataDir, printer: Printer) -> anyhow::Result<Exit> {
     let run = find(args.run, data)?;
-    let mut jobs = Vec::new();
+    let mut logs = Vec::new();
     for job in &run.jobs {
         let wanted = args.job.as_ref().is_none_or(|part| job.name.contains(part.as_str()));
         if let Some(runner) = job.runner_name.as_ref().filter(|_| wanted) {
-            jobs.push(read(args, data, job, runner)?);
+            logs.push((job.name.clone(), runner.clone(), open(args, data, runner)?));
         }
     }
-    if jobs.is_empty() {
+    if logs.is_empty() {
         printer.note(&format!("run {} has no log: no runner took a job of it", args.run));
         return Ok(Exit::Nothing);
     }
     if printer.is_json() {
+        let mut jobs = Vec::new();
+        for (job, runner, mut log) in logs {
+            jobs.push(JobLog { job, runner, lines: log.rest()? });
+        }
         printer.answer_json(&Answer { schema_version: 1, run: run.id, jobs })?;
         return Ok(Exit::Done);
     }
-    let several = jobs.len() > 1;
-    for job in jobs {
+    let several = logs.len() > 1;
+    for (job, _, mut log) in logs {
         if several {
-            printer.note(&format!("── {}", job.job));
+            printer.note(&format!("── {job}"));
         }
-        job.lines.iter().for_each(|line| printer.answer(line));
+        // A block at a time: a log may be larger than the memory.
+        while let Some(text) = log.next_text()? {
+            if !printer.answer_text(&text) {
+                return Ok(Exit::Done);
+            }
+        }
     }
     Ok(Exit::Done)
 }
@@ -79,11 +88,12 @@ fn find(id: u64, data: &DataDir) -> anyhow::Result<Run> {
     })
 }
 
-fn read(args: &LogsArgs, data: &DataDir, job: &Job, runner: &str) -> anyhow::Result<JobLog> {
+/// A job's log, at the first line that was asked for.
+fn open(args: &LogsArgs, data: &DataDir, runner: &str) -> anyhow::Result<Reader> {
     let mut log = Reader::open(&data.archive().join(format!("{runner}.log.gz")))?;
-    let lines = match args.tail {
-        Some(count) => log.tail(count)?,
-        None => log.lines_from(args.from)?,
-    };
-    Ok(JobLog { job: job.name.clone(), runner: runner.to_owned(), lines })
+    match args.tail {
+        Some(count) => log.seek_tail(count)?,
+        None => log.seek_line(args.from)?,
+    }
+    Ok(log)
 }
