@@ -383,6 +383,10 @@ fn load<T: DeserializeOwned>(folder: &Path) -> io::Result<Vec<T>> {
     for entry in fs_err::read_dir(folder)? {
         let path = entry?.path();
         if path.extension().is_none_or(|ending| ending != "json") {
+            // What a killed process was writing; nothing else is ours to remove.
+            if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".new-")) {
+                fs_err::remove_file(path)?;
+            }
             continue;
         }
         match read_json(&path) {
@@ -392,3 +396,6 @@ fn load<T: DeserializeOwned>(folder: &Path) -> io::Result<Vec<T>> {
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,7 @@ fn who_reads_and_writes_what() {
         let access = access(git_ref, base, "main");
         assert_eq!(write_scope(&access), Some(git_ref));
         assert_eq!(read_scopes(&access), reads);
+        assert_eq!(access.iter().filter(|access| access.permission & WRITE != 0).count(), 1);
     };
     check("refs/heads/main", "", &["refs/heads/main"]);
     check("refs/heads/topic", "", &["refs/heads/topic", "refs/heads/main"]);
