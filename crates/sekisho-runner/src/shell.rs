@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shell {
     pub(crate) program: String,
+    /// Taken where `program` is not there.
+    pub(crate) fallback: Option<&'static str>,
     pub(crate) args: Vec<String>,
     pub(crate) extension: &'static str,
 }
@@ -27,6 +29,7 @@ impl Shell {
     pub(crate) fn parse(text: Option<&str>, has_bash: bool) -> Result<Self, ShellError> {
         let built_in = |program: &str, args: &[&str], extension| Self {
             program: program.to_owned(),
+            fallback: None,
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             extension,
         };
@@ -39,7 +42,11 @@ impl Shell {
                 return Ok(built_in("bash", &args, ".sh"));
             }
             "sh" => return Ok(built_in("sh", &["-e", "{0}"], ".sh")),
-            "python" => return Ok(built_in("python", &["{0}"], ".py")),
+            "python" => {
+                // Debian has no `python` unless it is asked for.
+                let python = built_in("python", &["{0}"], ".py");
+                return Ok(Self { fallback: Some("python3"), ..python });
+            }
             name @ ("pwsh" | "powershell" | "cmd") => {
                 return Err(ShellError::Unsupported { name: name.to_owned() });
             }
@@ -53,7 +60,7 @@ impl Shell {
         let Some(program) = program else {
             return Err(ShellError::NoPlaceholder { text: text.to_owned() });
         };
-        Ok(Self { program, args: words.collect(), extension: "" })
+        Ok(Self { program, fallback: None, args: words.collect(), extension: "" })
     }
 
     /// The arguments with the script's path in them.
@@ -133,6 +140,13 @@ mod tests {
         check(Some("sh"), true, "sh -e {0}", ".sh");
         check(Some("python"), true, "python {0}", ".py");
         check(Some("bash -x {0}"), true, "bash -x {0}", "");
+    }
+
+    #[test]
+    fn only_python_has_another_name() {
+        let fallback = |name| Shell::parse(Some(name), true).unwrap().fallback;
+        assert_eq!(fallback("python"), Some("python3"));
+        assert_eq!((fallback("bash"), fallback("python {0}")), (None, None));
     }
 
     #[test]

@@ -33,7 +33,9 @@ impl Job {
             anyhow::bail!("Required property is missing: shell");
         }
         let shell = Shell::parse(name.as_deref(), find("bash").is_some())?;
-        let program = find(&shell.program)
+        let program = std::iter::once(shell.program.as_str())
+            .chain(shell.fallback)
+            .find_map(find)
             .with_context(|| format!("shell `{}` is not on the PATH", shell.program))?;
         let file = self.write_script(&script, shell.extension)?;
         self.show_header(&script, &shell.describe(&program), place);
