@@ -61,6 +61,7 @@ fn what_is_found() {
     check(&["main"], &["go-"], Some(3));
     check(&["main"], &["go-1-"], Some(2));
     check(&["main"], &["rust"], None);
+    check(&["main"], &["o-1"], None);
     check(&["main"], &["rust", "np", "go-"], Some(5));
     check(&["main"], &["rust", "go-1", "go-"], Some(2));
     // The nearer scope wins, even over an exact match further away.
