@@ -7,6 +7,7 @@
     reason = "helpers of tests may fail the test, and one that is skipped says so"
 )]
 
+mod clients;
 mod conformance;
 mod deletes;
 mod identity;

@@ -11,16 +11,21 @@ use serde_json::{Value, json};
 
 use crate::support::World;
 
-fn is_here() -> bool {
-    let here = Command::new("skopeo").arg("--version").output().is_ok();
+/// Whether a client is installed.
+pub(crate) fn is_installed(client: &str, version: &str) -> bool {
+    let here = Command::new(client).arg(version).output().is_ok();
     if !here {
-        eprintln!("skipped: needs skopeo");
+        eprintln!("skipped: needs {client}");
     }
     here
 }
 
+fn is_here() -> bool {
+    is_installed("skopeo", "--version")
+}
+
 /// An OCI layout with one image of one layer, which holds the lines as a file.
-fn layout(dir: &Path, lines: &str) -> PathBuf {
+pub(crate) fn layout(dir: &Path, lines: &str) -> PathBuf {
     let root = dir.join("layout");
     let blobs = root.join("blobs/sha256");
     fs_err::create_dir_all(&blobs).unwrap();
@@ -66,7 +71,7 @@ async fn skopeo(args: Vec<String>, authfile: Option<PathBuf>) -> Output {
     tokio::task::spawn_blocking(run).await.unwrap()
 }
 
-fn authfile(world: &World, name: &str, entry: Value) -> PathBuf {
+pub(crate) fn authfile(world: &World, name: &str, entry: Value) -> PathBuf {
     let path = world.dir.path().join(name);
     let mut auths = json!({"auths": {}});
     auths["auths"][world.host()] = entry;
@@ -74,7 +79,7 @@ fn authfile(world: &World, name: &str, entry: Value) -> PathBuf {
     path
 }
 
-fn basic(user: &str, password: &str) -> String {
+pub(crate) fn basic(user: &str, password: &str) -> String {
     BASE64_STANDARD.encode(format!("{user}:{password}"))
 }
 
