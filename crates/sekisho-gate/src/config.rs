@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use secrecy::SecretString;
-use sekisho_policy::PolicyError;
+use sekisho_policy::{Exceptions, PolicyError};
 use url::Url;
 
 use crate::inspector::Inspector;
@@ -33,6 +33,8 @@ pub struct Config {
     pub inspector: Arc<dyn Inspector>,
     /// Cedar text; `None` for the default set.
     pub policies: Option<String>,
+    /// Findings that somebody answers for.
+    pub exceptions: Exceptions,
     /// Where the time comes from.
     pub clock: Clock,
 }

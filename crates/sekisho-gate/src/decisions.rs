@@ -48,6 +48,9 @@ pub struct Decision {
     pub summary: Summary,
     /// Of the policies.
     pub policy: Digest,
+    /// Of the file of exceptions; `None` when there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exceptions: Option<Digest>,
     /// The inspector's version.
     pub inspector: String,
     /// How many advisories it was judged by.
@@ -90,6 +93,7 @@ pub(crate) struct Draft {
     pub(crate) packages: usize,
     pub(crate) summary: Summary,
     pub(crate) policy: Digest,
+    pub(crate) exceptions: Option<Digest>,
     pub(crate) inspector: String,
     pub(crate) advisories: usize,
     pub(crate) newest_advisory: Option<Timestamp>,
@@ -213,6 +217,7 @@ fn decision(draft: Draft, number: u64, previous: Option<Digest>) -> Decision {
         packages: draft.packages,
         summary: draft.summary,
         policy: draft.policy,
+        exceptions: draft.exceptions,
         inspector: draft.inspector,
         advisories: draft.advisories,
         newest_advisory: draft.newest_advisory,
@@ -232,7 +237,8 @@ fn same(last: &Decision, draft: &Draft) -> bool {
         && (&last.repository, &last.tag, &last.digest)
             == (&draft.repository, &draft.tag, &draft.digest)
         && last.verdict == recorded(draft.verdict.clone())
-        && (&last.policy, &last.inspector) == (&draft.policy, &draft.inspector)
+        && (&last.policy, &last.exceptions) == (&draft.policy, &draft.exceptions)
+        && last.inspector == draft.inspector
         && (last.advisories, last.newest_advisory) == (draft.advisories, draft.newest_advisory)
 }
 
@@ -252,6 +258,7 @@ mod tests {
             packages: 0,
             summary: Summary::default(),
             policy: Digest::sha256(b"policy"),
+            exceptions: None,
             inspector: "1".into(),
             advisories: 0,
             newest_advisory: None,

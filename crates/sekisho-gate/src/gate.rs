@@ -125,7 +125,7 @@ impl Gate {
         };
         let log = Log::open(&dir.join("decisions")).map_err(io("decisions"))?;
         let inner = Arc::new(Inner {
-            policies,
+            policies: policies.with_exceptions(config.exceptions),
             issuers: Issuers::new(config.issuers)?,
             sessions: Sessions::open(&dir.join("keys"), &base_url)?,
             exchanged: Exchanged::open(&dir.join("exchanged")).map_err(io("exchanged tokens"))?,

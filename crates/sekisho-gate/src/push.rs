@@ -111,6 +111,7 @@ fn run(gate: &Inner, put: &Put) -> ApiResult<Done> {
         newest_advisory,
         summary,
         policy: gate.policies.hash().clone(),
+        exceptions: gate.policies.exceptions().hash().cloned(),
         inspector: gate.analyses.inspector().version(),
     };
     let decision = gate.log.append(draft).or_fail("writing down a decision")?;

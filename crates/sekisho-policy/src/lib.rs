@@ -12,10 +12,14 @@
 //! with its line when it is loaded.
 
 mod entities;
+mod exceptions;
 mod facts;
 mod policies;
 mod verdict;
 
+pub use exceptions::{
+    Exception, Exceptions, ExceptionsError, MAX_DAYS, MAX_EXCEPTIONS, MAX_EXCEPTIONS_BYTES,
+};
 pub use facts::{Content, Identity, Target};
 pub use policies::{MAX_POLICY_BYTES, Place, Policies, PolicyError};
 pub use verdict::{Decision, Mode, Reason, Verdict};

@@ -13,6 +13,7 @@ use sekisho_advisory::Finding;
 use sekisho_types::Digest;
 
 use crate::entities::{self, EntityError, FindingClass};
+use crate::exceptions::Exceptions;
 use crate::facts::{Content, Identity, Target};
 use crate::verdict::{Mode, Reason, Verdict};
 
@@ -93,6 +94,7 @@ pub struct Policies {
     enforced: PolicySet,
     warning: PolicySet,
     rules: BTreeMap<String, Rule>,
+    exceptions: Exceptions,
     hash: Digest,
 }
 
@@ -126,6 +128,7 @@ impl Policies {
             enforced: PolicySet::new(),
             warning: PolicySet::new(),
             rules: BTreeMap::new(),
+            exceptions: Exceptions::default(),
             hash,
         };
         let mut seen = Vec::new();
@@ -166,6 +169,17 @@ impl Policies {
             Mode::Warn => &mut self.warning,
         };
         set.add(named).map_err(duplicate)
+    }
+
+    /// The same policies, with findings that somebody answers for.
+    #[must_use]
+    pub fn with_exceptions(self, exceptions: Exceptions) -> Self {
+        Self { exceptions, ..self }
+    }
+
+    /// The exceptions.
+    pub fn exceptions(&self) -> &Exceptions {
+        &self.exceptions
     }
 
     /// Names schema and policies: equal hashes, equal verdicts on equal facts.
@@ -212,18 +226,37 @@ impl Policies {
 
         let mut answers: HashMap<FindingClass, Vec<String>> = HashMap::new();
         let mut carried: BTreeMap<String, Vec<Finding>> = BTreeMap::new();
+        let mut waived: BTreeMap<String, Vec<Finding>> = BTreeMap::new();
         for finding in &content.findings {
+            let exception = self.exceptions.covering(&target.repository, finding, now);
+            if let Some(exception) = exception {
+                waived.entry(exception.message()).or_default().push(finding.clone());
+            }
             let class = FindingClass::of(finding, now);
             let matched = answers
                 .entry(class)
                 .or_insert_with_key(|class| self.ask(identity, "carry", class.entity()));
-            for id in matched {
+            // Only a rule can be waived: what could not be asked stays refused.
+            let counts = |id: &&String| {
+                exception.is_none() || self.rules.get(*id).is_none_or(|it| it.mode == Mode::Warn)
+            };
+            for id in matched.iter().filter(counts) {
                 carried.entry(id.clone()).or_default().push(finding.clone());
             }
         }
         for (id, mut findings) in carried {
             findings.sort_by(worst_first);
             reasons.push(Reason { findings, ..self.reason(&id, vec![]) });
+        }
+        for (message, mut findings) in waived {
+            findings.sort_by(worst_first);
+            let about = Reason { message, findings, ..self.reason(WAIVED, vec![]) };
+            reasons.push(Reason {
+                mode: Mode::Warn,
+                fix: "mend it before the exception ends".to_owned(),
+                docs: "docs/policies.md#exceptions".to_owned(),
+                ..about
+            });
         }
         Verdict::of(reasons)
     }
@@ -318,6 +351,9 @@ fn worst_first(a: &Finding, b: &Finding) -> std::cmp::Ordering {
 /// No rule matched, but nothing permits either.
 const NO_PERMIT: &str = "no-permit";
 
+/// What the findings with an exception are shown under.
+const WAIVED: &str = "waived";
+
 /// A rule failed while it was evaluated, or the facts could not be told.
 const UNANSWERED: &str = "policy-error";
 
@@ -346,9 +382,14 @@ fn annotation(policy: &Policy, id: &str, name: &'static str) -> Result<String, P
 /// An error of Cedar's, with the place that its first label names.
 fn invalid(text: &str, error: &dyn Diagnostic) -> PolicyError {
     let offset = error.labels().and_then(|mut labels| labels.next()).map(|label| label.offset());
-    let place = offset.and_then(|offset| text.get(..offset)).map(|before| Place {
+    let place = offset.and_then(|offset| place_of(text, offset));
+    PolicyError::Invalid { place, message: error.to_string() }
+}
+
+/// The place of a byte in a text.
+pub(crate) fn place_of(text: &str, offset: usize) -> Option<Place> {
+    text.get(..offset).map(|before| Place {
         line: before.matches('\n').count() + 1,
         column: before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1,
-    });
-    PolicyError::Invalid { place, message: error.to_string() }
+    })
 }

@@ -15,6 +15,7 @@ use anyhow::Context as _;
 use secrecy::SecretString;
 use sekisho_gate::{Clock, Gate, Issuer};
 use sekisho_hub::{BuiltinRepository, Hub};
+use sekisho_policy::Exceptions;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -206,9 +207,22 @@ fn open_gate(data: &DataDir, url: &Url, admin_token: &SecretString) -> anyhow::R
         local_owner: Some(LOCAL_OWNER.to_owned()),
         inspector: Arc::new(inspector::Scanner::new(advisories)),
         policies: None,
+        exceptions: exceptions(data)?,
         clock: Clock::default(),
     };
     Gate::open(config).context("opening the gate")
+}
+
+/// `gate/exceptions.toml` of the data folder, where there is one.
+fn exceptions(data: &DataDir) -> anyhow::Result<Exceptions> {
+    let path = data.gate().join("exceptions.toml");
+    match fs_err::read_to_string(&path) {
+        Ok(text) => {
+            Exceptions::load(&path, &text).context("reading the exceptions of the gate's rules")
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Exceptions::default()),
+        Err(error) => Err(error).context("reading the exceptions of the gate's rules"),
+    }
 }
 
 async fn listen(port: Port) -> anyhow::Result<TcpListener> {

@@ -1,8 +1,10 @@
 //! What is let through, what is not, and what is written down about it.
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use sekisho_oci::{Descriptor, ImageIndex, ImageManifest, media_type};
+use sekisho_policy::Exceptions;
 use sekisho_types::Digest;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -248,4 +250,32 @@ async fn policies_of_ones_own_decide() {
     let world = World::on(dir, Some(text.to_owned())).await;
     let token = &world.session(json!({"event_name": "pull_request"})).await;
     assert_eq!(world.push("else/where:v1", token, &[SEVERE]).await.status(), 201);
+}
+
+#[tokio::test]
+async fn an_exception_lets_one_finding_pass_and_is_on_record() {
+    // The day of these tests is 2027-01-15.
+    let text = "[[exception]]\nadvisory = \"CVE-2021-23337\"\npackage = \"lodash\"\n\
+        repository = \"acme/app\"\nowner = \"web\"\nreason = \"not called\"\napprover = \"ann\"\n\
+        approved = \"2027-01-10\"\nends = \"2027-01-20\"\n";
+    let exceptions = Exceptions::load(Path::new("exceptions.toml"), text).unwrap();
+    let world = World::with(tempfile::tempdir().unwrap(), None, exceptions).await;
+    let token = &world.session(json!({})).await;
+    let response = world.push("acme/app:v1", token, &[SEVERE]).await;
+    assert_eq!(response.status(), 201);
+    let warning = header(&response, "warning");
+    for word in ["waived: critical", "CVE-2021-23337", "until 2027-01-20", "web", "ann"] {
+        assert!(warning.contains(word), "{word}: {warning}");
+    }
+    let response = world.push("acme/app/other:v1", token, &[SEVERE]).await;
+    check_error(response, 403, "DENIED").await;
+    let decisions = world.decisions("?run_id=12").await;
+    assert_eq!(decisions[0]["exceptions"], Digest::sha256(text.as_bytes()).to_string());
+    assert_eq!(decisions[0]["summary"]["findings"], json!({"critical": 1}));
+
+    // On the day after the last one it is as if it were not there.
+    world.pass(6 * 86_400);
+    let token = &world.session(json!({})).await;
+    let response = world.push("acme/app:v2", token, &[SEVERE]).await;
+    check_error(response, 403, "DENIED").await;
 }

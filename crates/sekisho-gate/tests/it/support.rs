@@ -19,6 +19,7 @@ use secrecy::SecretString;
 use sekisho_advisory::{Finding, NotAssessed, Package, Reason};
 use sekisho_gate::{Clock, Config, Gate, Inspection, Inspector, Issuer};
 use sekisho_oci::{Descriptor, ImageManifest, media_type};
+use sekisho_policy::Exceptions;
 use sekisho_types::Digest;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -171,6 +172,15 @@ impl World {
 
     /// A gate on folders that another one may have used, perhaps with policies of its own.
     pub(crate) async fn on(dir: tempfile::TempDir, policies: Option<String>) -> Self {
+        Self::with(dir, policies, Exceptions::default()).await
+    }
+
+    /// As [`World::on`], with findings that somebody answers for.
+    pub(crate) async fn with(
+        dir: tempfile::TempDir,
+        policies: Option<String>,
+        exceptions: Exceptions,
+    ) -> Self {
         let (issuer_listener, issuer) = listener().await;
         let (gate_listener, url) = listener().await;
         let clock = Arc::new(AtomicI64::new(NOW));
@@ -187,6 +197,7 @@ impl World {
             local_owner: Some("local".into()),
             inspector: lines.clone(),
             policies,
+            exceptions,
             clock: Clock::new(move || at(now.load(Ordering::SeqCst))),
         })
         .unwrap();
