@@ -328,6 +328,9 @@ pub enum EventKind {
         /// The runner's id of the step.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         step_id: Option<String>,
+        /// Which line of the step the first one is, as the runner counts: a jump says what is lost.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        start_line: Option<u64>,
         /// Without line ends.
         lines: Vec<String>,
     },
@@ -414,7 +417,12 @@ mod tests {
             r#"{"n":3,"at":"2026-01-02T03:04:05.25Z","type":"run","status":"in_progress"}"#,
         );
         check(
-            &event(EventKind::Log { job_id: 7, step_id: None, lines: vec!["a".into()] }),
+            &event(EventKind::Log {
+                job_id: 7,
+                step_id: None,
+                start_line: None,
+                lines: vec!["a".into()],
+            }),
             r#"{"n":3,"at":"2026-01-02T03:04:05.25Z","type":"log","job_id":7,"lines":["a"]}"#,
         );
         check(

@@ -167,9 +167,10 @@ impl Hub {
 /// # Errors
 /// When the folder cannot be read; one that does not exist holds no runs.
 pub fn read_runs(dir: &Path) -> io::Result<Vec<Run>> {
-    if !dir.join("runs").is_dir() {
-        return Ok(Vec::new());
-    }
+    match fs_err::metadata(dir.join("runs")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        found => found?,
+    };
     let store = Store::open(dir)?;
     Ok(store.run_ids()?.into_iter().rev().filter_map(|id| store.load_run(id)).collect())
 }

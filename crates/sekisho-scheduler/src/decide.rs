@@ -80,6 +80,8 @@ pub struct Observed {
     pub capacity: usize,
     /// The plane stops: nothing is started any more, and what runs is told to end.
     pub draining: bool,
+    /// Whether who works is not waited for either.
+    pub hurried: bool,
     /// In the order in which they were queued.
     pub queue: Vec<Job>,
     /// All runners of the hub.
@@ -160,7 +162,7 @@ fn for_process(seen: &Observed, process: &Process) -> Option<Action> {
         return Some(Action::Forget { name, registration, reason: reason.clone() });
     }
     match process.stopping {
-        Some(since) if seen.now.duration_since(since) >= STOP_DEADLINE => {
+        Some(since) if seen.hurried || seen.now.duration_since(since) >= STOP_DEADLINE => {
             Some(Action::Kill { name })
         }
         Some(_) => None,

@@ -100,10 +100,11 @@ impl Hub {
 
     pub(crate) async fn cancel(&self, run: u64) -> anyhow::Result<()> {
         let path = format!("/_hub/v1/runs/{run}/cancel");
-        self.send(self.request(Method::POST, &path)?, &())
-            .await
-            .with_context(|| format!("cancelling run {run}"))?;
-        Ok(())
+        match self.send(self.request(Method::POST, &path)?, &()).await {
+            // It is over already.
+            Err(error) if error.status() == Some(StatusCode::CONFLICT) => Ok(()),
+            answer => answer.map(drop).with_context(|| format!("cancelling run {run}")),
+        }
     }
 
     async fn send(

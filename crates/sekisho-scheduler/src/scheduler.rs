@@ -75,25 +75,28 @@ impl Scheduler {
         })
     }
 
-    /// Runs until `stop`, then tells every runner to end and returns when the last one has.
+    /// Runs until `stop`, then tells every runner to end and returns when the last one has; from
+    /// `kill` on, which means something only after `stop`, they are killed.
     ///
     /// Not cancel safe: dropped in the middle it kills its children but leaves their registrations.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken, kill: CancellationToken) {
         let (exits, mut exited) = mpsc::channel::<Exit>(64);
         let (queues, mut queue) = mpsc::channel::<Queue>(1);
         let mut tasks = JoinSet::new();
         tasks.spawn(watch(self.hub.clone(), queues));
         let mut tick = tokio::time::interval(TICK);
-        let mut told = false;
+        let (mut told, mut hurried) = (false, false);
         loop {
-            // Each arm is cancel safe: two channels, an interval, a token.
+            // Each arm is cancel safe: two channels, an interval, tokens.
             tokio::select! {
                 Some(seen) = queue.recv() => self.queue = seen,
                 Some((name, reason)) = exited.recv() => self.note_exit(&name, reason),
                 _ = tick.tick() => {}
                 () = stop.cancelled(), if !told => told = true,
+                () = kill.cancelled(), if !hurried => hurried = true,
             }
-            if let Err(error) = self.reconcile(stop.is_cancelled(), &exits).await {
+            let draining = stop.is_cancelled();
+            if let Err(error) = self.reconcile(draining, kill.is_cancelled(), &exits).await {
                 tracing::error!("the scheduler failed: {error:#}");
             }
             if stop.is_cancelled() && self.processes.is_empty() {
@@ -108,12 +111,13 @@ impl Scheduler {
     async fn reconcile(
         &mut self,
         draining: bool,
+        hurried: bool,
         exits: &mpsc::Sender<Exit>,
     ) -> anyhow::Result<()> {
-        let mut plan = decide::decide(&self.observe(draining));
+        let mut plan = decide::decide(&self.observe(draining, hurried));
         if plan.iter().any(|action| matches!(action, Action::Start { .. })) {
             self.queue = self.hub.queue_now().await?;
-            plan = decide::decide(&self.observe(draining));
+            plan = decide::decide(&self.observe(draining, hurried));
         }
         for action in plan {
             self.act(&action, exits).await.with_context(|| format!("trying {action:?}"))?;
@@ -133,7 +137,7 @@ impl Scheduler {
         }
     }
 
-    fn observe(&mut self, draining: bool) -> Observed {
+    fn observe(&mut self, draining: bool, hurried: bool) -> Observed {
         let now = Self::now();
         let queue = &self.queue;
         self.first_seen.retain(|id, _| queue.runners.iter().any(|runner| runner.id == *id));
@@ -149,6 +153,7 @@ impl Scheduler {
             now,
             capacity: self.config.capacity,
             draining,
+            hurried,
             registrations: registrations.collect(),
             queue: queue
                 .jobs

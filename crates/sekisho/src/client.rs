@@ -8,9 +8,10 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use secrecy::ExposeSecret as _;
 use sekisho_github::hub_api::{Dispatch, Event, Pushed, Run, Runs};
 use serde::de::DeserializeOwned;
-use tokio_util::codec::{FramedRead, LinesCodec};
+use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 use tokio_util::io::StreamReader;
 
+use crate::exit::hinted;
 use crate::plane::Address;
 
 /// How long an answer may take; a stream of events has no end of its own.
@@ -95,7 +96,11 @@ impl Client {
         let bytes = answer.context("following a run")?.bytes_stream();
         let reader = StreamReader::new(bytes.map_err(std::io::Error::other));
         let lines = FramedRead::new(reader, LinesCodec::new_with_max_length(MAX_EVENT));
-        Ok(lines.map_err(anyhow::Error::from).and_then(|line| async move {
+        let lost = move |error: LinesCodecError| {
+            let hint = "another program's plane ended; `sekisho runs` says what became of the run";
+            hinted(format!("the plane was lost while run {id} went on: {error}"), hint)
+        };
+        Ok(lines.map_err(lost).and_then(|line| async move {
             serde_json::from_str(&line).context("reading an event of a run")
         }))
     }

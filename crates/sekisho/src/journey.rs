@@ -36,6 +36,10 @@ pub(crate) struct Journey {
     steps: BTreeMap<String, String>,
     /// The step that the last line was of.
     current: Option<String>,
+    /// Names of jobs by their id; told with a step where there are several.
+    names: BTreeMap<u64, String>,
+    /// Per step, the number of the line that comes next.
+    next_lines: BTreeMap<String, u64>,
 }
 
 impl Journey {
@@ -44,6 +48,7 @@ impl Journey {
         match &event.kind {
             EventKind::Run { .. } => vec![],
             EventKind::Job { job_id, name, status, conclusion, runner_name } => {
+                self.names.insert(*job_id, name.clone());
                 let now = (*status, runner_name.clone());
                 if self.jobs.insert(*job_id, now.clone()).as_ref() == Some(&now) {
                     return vec![];
@@ -54,9 +59,11 @@ impl Journey {
                 self.steps.insert(step_id.clone(), name.clone());
                 vec![]
             }
-            EventKind::Log { step_id, lines, .. } => {
-                let heading = self.heading(step_id.as_deref());
-                heading.into_iter().chain(lines.iter().filter_map(|line| log(line))).collect()
+            EventKind::Log { job_id, step_id, start_line, lines } => {
+                let gap = self.gap(step_id.as_deref(), *start_line, lines.len());
+                let heading = self.heading(*job_id, step_id.as_deref());
+                let lines = lines.iter().filter_map(|line| log(line));
+                heading.into_iter().chain(gap).chain(lines).collect()
             }
             EventKind::Annotation { annotation, .. } => {
                 let style = match annotation.level {
@@ -75,10 +82,21 @@ impl Journey {
         }
     }
 
+    /// What the live feed lost before these lines; the archive has it.
+    fn gap(&mut self, step_id: Option<&str>, start: Option<u64>, count: usize) -> Option<Line> {
+        let (id, start) = step_id.zip(start)?;
+        let next = start.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        let lost = start.checked_sub(self.next_lines.insert(id.to_owned(), next)?)?;
+        let text = format!("… {lost} lines are not shown here; `sekisho logs` has them");
+        (lost > 0).then_some(Line { style: Style::Dim, station: "", text })
+    }
+
     /// The line above a step's first line.
-    fn heading(&mut self, step_id: Option<&str>) -> Option<Line> {
+    fn heading(&mut self, job_id: u64, step_id: Option<&str>) -> Option<Line> {
         let id = step_id.filter(|id| self.current.as_deref() != Some(id))?;
-        let text = self.steps.get(id)?.clone();
+        let name = self.steps.get(id)?;
+        let job = self.names.get(&job_id).filter(|_| self.names.len() > 1);
+        let text = job.map_or_else(|| name.clone(), |job| format!("`{job}`: {name}"));
         self.current = Some(id.to_owned());
         Some(Line { style: Style::Bold, station: "step", text })
     }
@@ -135,6 +153,8 @@ fn log(line: &str) -> Option<Line> {
         (Style::Bad, text.to_owned())
     } else if let Some(text) = line.strip_prefix("##[warning]") {
         (Style::Warn, text.to_owned())
+    } else if let Some(text) = line.strip_prefix("##[notice]") {
+        (Style::Plain, text.to_owned())
     } else {
         (Style::Plain, line.to_owned())
     };

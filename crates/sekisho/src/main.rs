@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: &Cli, printer: Printer) -> anyhow::Result<ExitCode> {
-    log_to_stderr(cli.global.verbose)?;
+    log_to_stderr(cli.global.verbose, printer.has_colour())?;
     // Fails only when one is installed already, and nobody else installs one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -62,7 +62,7 @@ async fn dispatch(cli: &Cli, printer: Printer) -> anyhow::Result<ExitCode> {
 }
 
 /// Logs of the services; the journey of a run is told by the printer.
-fn log_to_stderr(verbose: u8) -> anyhow::Result<()> {
+fn log_to_stderr(verbose: u8, colour: bool) -> anyhow::Result<()> {
     let filter = match verbose {
         0 => "warn",
         1 => "warn,sekisho=info,sekisho_hub=info,sekisho_gate=info,sekisho_scheduler=info",
@@ -70,6 +70,7 @@ fn log_to_stderr(verbose: u8) -> anyhow::Result<()> {
     };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(colour)
         .with_env_filter(EnvFilter::try_new(filter).context("reading the log filter")?)
         .compact()
         .try_init()

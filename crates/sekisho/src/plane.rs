@@ -23,6 +23,7 @@ use url::Url;
 
 use crate::exit::hinted;
 use crate::settings::DataDir;
+use crate::signals::Signals;
 
 pub(crate) use files::Address;
 
@@ -67,6 +68,7 @@ pub(crate) struct Plane {
     pub(crate) address: Address,
     data: DataDir,
     stop_scheduler: CancellationToken,
+    kill_runners: CancellationToken,
     scheduler: JoinHandle<()>,
     stop_server: CancellationToken,
     server: JoinHandle<std::io::Result<()>>,
@@ -142,11 +144,22 @@ impl Plane {
         let scheduler = tokio::task::spawn_blocking(|| sekisho_scheduler::Scheduler::new(config))
             .await
             .context("starting the scheduler")??;
-        let scheduler = tokio::spawn(scheduler.run(stop_scheduler.clone()));
+        let kill_runners = CancellationToken::new();
+        let scheduler = tokio::spawn(scheduler.run(stop_scheduler.clone(), kill_runners.clone()));
 
         let address = Address { url, pid: std::process::id(), admin_token };
         address.write(&data)?;
-        Ok(Self { address, data, stop_scheduler, scheduler, stop_server, server, hub, _lock: lock })
+        Ok(Self {
+            address,
+            data,
+            stop_scheduler,
+            kill_runners,
+            scheduler,
+            stop_server,
+            server,
+            hub,
+            _lock: lock,
+        })
     }
 
     /// Tells nobody any more where it is: no new client comes, who is here stays.
@@ -154,11 +167,26 @@ impl Plane {
         Address::remove(&self.data)
     }
 
-    /// Ends every runner, then the services, then itself.
-    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+    /// Ends every runner, then the services, then itself. Runners get no time to end their jobs
+    /// when it is to be `at_once`, or as soon as Ctrl-C says so.
+    pub(crate) async fn stop(mut self, at_once: bool) -> anyhow::Result<()> {
         self.retire()?;
         self.stop_scheduler.cancel();
-        self.scheduler.await.context("the scheduler panicked")?;
+        let mut signals = Signals::listen()?;
+        let asked = async {
+            if !at_once {
+                signals.next().await;
+            }
+        };
+        let ended = tokio::select! {
+            biased;
+            () = asked => {
+                self.kill_runners.cancel();
+                (&mut self.scheduler).await
+            }
+            ended = &mut self.scheduler => ended,
+        };
+        ended.context("the scheduler panicked")?;
         self.hub.shutdown().await;
         self.stop_server.cancel();
         match tokio::time::timeout(CLOSE_DEADLINE, self.server).await {

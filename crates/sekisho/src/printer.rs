@@ -4,6 +4,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
+use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::cli::{Color, GlobalArgs, Output};
@@ -75,21 +76,30 @@ impl Printer {
         }
     }
 
+    /// Whether there is colour.
+    pub(crate) fn has_colour(self) -> bool {
+        self.colour
+    }
+
     /// A line of the answer.
-    pub(crate) fn answer(self, line: &str) {
-        // Who closes the pipe has read enough.
-        let _ = writeln!(std::io::stdout().lock(), "{line}");
+    pub(crate) fn answer(self, line: &str) -> anyhow::Result<()> {
+        self.answer_text(&format!("{line}\n")).map(drop)
     }
 
     /// Lines of the answer, with their ends; `false` when nobody reads any more.
-    pub(crate) fn answer_text(self, text: &str) -> bool {
-        std::io::stdout().lock().write_all(text.as_bytes()).is_ok()
+    pub(crate) fn answer_text(self, text: &str) -> anyhow::Result<bool> {
+        let mut stdout = std::io::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Ok(()) => Ok(true),
+            // Who closes the pipe has read enough.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(error).context("writing the answer"),
+        }
     }
 
     /// The whole answer, as one JSON document.
     pub(crate) fn answer_json<T: Serialize>(self, answer: &T) -> anyhow::Result<()> {
-        self.answer(&serde_json::to_string_pretty(answer)?);
-        Ok(())
+        self.answer(&serde_json::to_string_pretty(answer)?)
     }
 
     /// A line about what is going on; not with `--quiet`.

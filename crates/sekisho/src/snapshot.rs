@@ -1,7 +1,7 @@
 //! A folder as a git commit, without touching the folder.
 //!
 //! A clean git repository is pushed at its own commit. Anything else, a plain folder, a folder
-//! inside a repository, a repository with changes, becomes a commit of what is there now, made in a
+//! inside a repository, a repository with changes, a shallow clone, becomes a commit of what is there now, made in a
 //! temporary object store: equal files give an equal commit, so a second run finds its cache.
 
 use std::path::{Path, PathBuf};
@@ -75,7 +75,7 @@ impl Snapshot {
 struct OwnRepository {
     objects: PathBuf,
     branch: Option<String>,
-    /// The commit checked out and its tree; `None` before the first commit.
+    /// The commit checked out and its tree; `None` before the first commit, and in a shallow clone.
     head: Option<(String, String)>,
 }
 
@@ -96,10 +96,12 @@ impl OwnRepository {
             .context("git does not say where the repository's objects are")?;
         let head = ask(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])?;
         let tree = ask(&["rev-parse", "--verify", "--quiet", "HEAD^{tree}"])?;
+        // The parents of a shallow clone's commit are not there, so nobody can be given it.
+        let shallow = ask(&["rev-parse", "--is-shallow-repository"])?.as_deref() == Some("true");
         Ok(Some(Self {
             objects: objects.into(),
             branch: ask(&["symbolic-ref", "--quiet", "--short", "HEAD"])?,
-            head: head.zip(tree),
+            head: head.zip(tree).filter(|_| !shallow),
         }))
     }
 }
@@ -219,6 +221,28 @@ mod tests {
         fs_err::create_dir(&inner).unwrap();
         fs_err::write(inner.join("b"), "").unwrap();
         assert_eq!(files(&take(&inner).unwrap()), "b");
+    }
+
+    #[test]
+    fn a_shallow_clone_is_pushed_as_what_is_in_it() {
+        let origin = tempfile::tempdir().unwrap();
+        git(origin.path(), &["init", "--quiet", "--initial-branch", "topic"]);
+        for text in ["1", "2"] {
+            fs_err::write(origin.path().join("a"), text).unwrap();
+            git(origin.path(), &["add", "a"]);
+            git(origin.path(), &["commit", "--quiet", "-m", text]);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("file://{}", origin.path().display());
+        git(folder.path(), &["clone", "--quiet", "--depth", "1", &url, "clone"]);
+        let snapshot = take(&folder.path().join("clone")).unwrap();
+        assert_eq!(snapshot.described, "snapshot of the folder");
+        assert_eq!(snapshot.git_ref, "refs/heads/topic");
+        let target = tempfile::tempdir().unwrap();
+        git(target.path(), &["init", "--quiet", "--bare"]);
+        let url = format!("file://{}", target.path().display());
+        snapshot.push(&url, "refs/sekisho/1").unwrap();
+        assert_eq!(git(target.path(), &["rev-parse", "refs/sekisho/1"]), snapshot.sha);
     }
 
     #[test]

@@ -48,7 +48,8 @@ async fn listen(shared: &Shared, at: JobRef, mut socket: WebSocket) {
             continue;
         };
         let lines: Vec<String> = frame.value.into_iter().take(MAX_LINES).map(cut).collect();
-        shared.change(|state, _| state.log(at, Some(frame.step_id.to_string()), lines));
+        let step_id = Some(frame.step_id.to_string());
+        shared.change(|state, _| state.log(at, step_id, frame.start_line, lines));
     }
 }
 

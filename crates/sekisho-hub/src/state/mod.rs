@@ -264,9 +264,15 @@ impl State {
     }
 
     /// Lines of a job's live log came in.
-    pub(crate) fn log(&mut self, at: JobRef, step_id: Option<String>, lines: Vec<String>) {
+    pub(crate) fn log(
+        &mut self,
+        at: JobRef,
+        step_id: Option<String>,
+        start_line: Option<u64>,
+        lines: Vec<String>,
+    ) {
         if matches!(self.phase(at), Some(Phase::Running(_))) && !lines.is_empty() {
-            self.emit(at.run, EventKind::Log { job_id: at.job, step_id, lines });
+            self.emit(at.run, EventKind::Log { job_id: at.job, step_id, start_line, lines });
         }
     }
 

@@ -32,6 +32,7 @@ fn seen() -> Observed {
         now: at(1),
         capacity: 2,
         draining: false,
+        hurried: false,
         queue: vec![],
         registrations: vec![],
         processes: vec![],
@@ -108,6 +109,8 @@ fn who_does_not_stop_is_killed() {
     let stopping = Process { stopping: Some(at(0)), ..process("local-1-1", "cpu") };
     let world = Observed { now: at(29), processes: vec![stopping], ..seen() };
     check(&world, &[]);
+    let hurried = Observed { draining: true, hurried: true, ..world.clone() };
+    check(&hurried, &[Action::Kill { name: "local-1-1".into() }]);
     let late = Observed { now: at(30), ..world };
     check(&late, &[Action::Kill { name: "local-1-1".into() }]);
 }

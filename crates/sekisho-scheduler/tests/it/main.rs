@@ -156,7 +156,7 @@ impl World {
         })
         .unwrap();
         let stop = CancellationToken::new();
-        let scheduler = tokio::spawn(scheduler.run(stop.clone()));
+        let scheduler = tokio::spawn(scheduler.run(stop.clone(), CancellationToken::new()));
         Self { hub, folder, stop, scheduler }
     }
 

@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::exit::{Exit, hinted};
 use crate::printer::{Printer, Style};
 use crate::settings::{self, DataDir};
-use crate::signals;
+use crate::signals::Signals;
 
 /// Build an image from a Dockerfile, without a daemon and without privilege
 #[derive(Args, Debug)]
@@ -106,12 +106,12 @@ pub(crate) async fn run(
         }
     }
     let cancel = options.cancel.clone();
+    let mut signals = Signals::listen()?;
     let progress = Arc::new(progress::Shown::new(printer));
     let mut build = std::pin::pin!(sekisho_builder::build(options, progress));
     let built = tokio::select! {
         built = &mut build => built,
-        signal = signals::terminated() => {
-            signal?;
+        () = signals.next() => {
             cancel.cancel();
             // The sandbox is ended and its folders are removed before this returns.
             build.await
@@ -123,7 +123,7 @@ pub(crate) async fn run(
             if printer.is_json() {
                 printer.answer_json(&Answer { schema_version: 1, result: &result })?;
             } else {
-                printer.answer(&result.manifest_digest.to_string());
+                printer.answer(&result.manifest_digest.to_string())?;
             }
             Ok(Exit::Done)
         }

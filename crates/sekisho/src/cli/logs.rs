@@ -54,7 +54,11 @@ pub(crate) fn run(args: &LogsArgs, data: &DataDir, printer: Printer) -> anyhow::
         }
     }
     if logs.is_empty() {
-        printer.note(&format!("run {} has no log: no runner took a job of it", args.run));
+        let why = match &args.job {
+            Some(part) => format!("no runner took a job of it whose name has `{part}`"),
+            None => "no runner took a job of it".to_owned(),
+        };
+        printer.note(&format!("run {} has no log: {why}", args.run));
         return Ok(Exit::Nothing);
     }
     if printer.is_json() {
@@ -72,7 +76,7 @@ pub(crate) fn run(args: &LogsArgs, data: &DataDir, printer: Printer) -> anyhow::
         }
         // A block at a time: a log may be larger than the memory.
         while let Some(text) = log.next_text()? {
-            if !printer.answer_text(&text) {
+            if !printer.answer_text(&text)? {
                 return Ok(Exit::Done);
             }
         }

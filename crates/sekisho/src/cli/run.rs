@@ -3,6 +3,7 @@
 mod report;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -10,6 +11,7 @@ use clap::Args;
 use futures_util::StreamExt as _;
 use sekisho_github::hub_api::{Conclusion, Dispatch, Run, Status};
 use sekisho_types::RepositoryName;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -19,7 +21,7 @@ use crate::journey::{Journey, Line};
 use crate::plane::{self, Found, Plane, Port};
 use crate::printer::{Printer, Style};
 use crate::settings::DataDir;
-use crate::signals;
+use crate::signals::Signals;
 use crate::snapshot::{self, Snapshot};
 
 /// How often it is looked whether others still use a plane that wants to stop.
@@ -80,7 +82,7 @@ pub(crate) async fn run(args: &RunArgs, data: &DataDir, printer: Printer) -> any
     };
     let went = went.await;
     let transient = own.is_some();
-    let stopped = stop(own, &client, printer).await;
+    let stopped = stop(own, &client, went.as_ref().ok().and_then(Option::as_ref), printer).await;
     let journey = went?;
     stopped?;
     let Some(journey) = journey else { return Ok(Exit::Nothing) };
@@ -93,6 +95,8 @@ struct Went {
     runs: Vec<Run>,
     decisions: Vec<sekisho_gate::Decision>,
     interrupted: bool,
+    /// Asked twice: what still runs is ended with the plane.
+    at_once: bool,
     pushed: Duration,
 }
 
@@ -176,20 +180,22 @@ async fn follow(
 ) -> anyhow::Result<Option<Went>> {
     let Some(Started { runs: ids, pushed }) = started else { return Ok(None) };
     let mut followers = JoinSet::new();
+    // One for all: only so is it known whose line was the last.
+    let journey = Arc::new(Mutex::new(Journey::default()));
     for id in ids.iter().copied() {
-        followers.spawn(tell_run(client.clone(), id, printer));
+        followers.spawn(tell_run(client.clone(), id, journey.clone(), printer));
     }
-    let mut interrupted = false;
+    let mut signals = Signals::listen()?;
+    let (mut interrupted, mut at_once) = (false, false);
     loop {
         tokio::select! {
             ended = followers.join_next() => match ended {
                 None => break,
                 Some(ended) => ended.context("following a run")??,
             },
-            signal = signals::terminated() => {
-                signal?;
+            () = signals.next() => {
                 if interrupted {
-                    // Asked twice: what still runs is ended with the plane.
+                    at_once = true;
                     break;
                 }
                 interrupted = true;
@@ -205,14 +211,20 @@ async fn follow(
         runs.push(client.run(id).await?);
         decisions.extend(client.decisions(id).await?);
     }
-    Ok(Some(Went { runs, decisions, interrupted, pushed }))
+    Ok(Some(Went { runs, decisions, interrupted, at_once, pushed }))
 }
 
-async fn tell_run(client: Client, id: u64, printer: Printer) -> anyhow::Result<()> {
-    let mut journey = Journey::default();
+async fn tell_run(
+    client: Client,
+    id: u64,
+    journey: Arc<Mutex<Journey>>,
+    printer: Printer,
+) -> anyhow::Result<()> {
     let mut events = std::pin::pin!(client.events(id).await?);
     while let Some(event) = events.next().await {
-        for line in journey.tell(&event?) {
+        let event = event?;
+        let mut journey = journey.lock().await;
+        for line in journey.tell(&event) {
             tell(printer, &line);
         }
     }
@@ -231,19 +243,33 @@ fn tell(printer: Printer, line: &Line) {
 }
 
 /// Stops a plane of our own, when nobody else's run is on it any more.
-async fn stop(own: Option<Plane>, client: &Client, printer: Printer) -> anyhow::Result<()> {
+async fn stop(
+    own: Option<Plane>,
+    client: &Client,
+    went: Option<&Went>,
+    printer: Printer,
+) -> anyhow::Result<()> {
     let Some(plane) = own else { return Ok(()) };
     plane.retire()?;
+    let at_once = went.is_some_and(|went| went.at_once);
+    // Only who is to be ended at once leaves runs of its own behind.
+    let is_ours = |id| at_once && went.is_some_and(|went| went.runs.iter().any(|run| run.id == id));
+    let mut signals = Signals::listen()?;
     let mut told = false;
     let drained = async {
         loop {
             let runs = client.recent_runs().await?;
-            let others = runs.iter().filter(|run| run.status != Status::Completed).count();
+            let others = runs
+                .iter()
+                .filter(|run| run.status != Status::Completed && !is_ours(run.id))
+                .count();
             if others == 0 {
                 return anyhow::Ok(());
             }
             if !told {
-                printer.note(&format!("waiting for {others} other run(s) on this plane"));
+                printer.note(&format!(
+                    "waiting for {others} other run(s) on this plane; Ctrl-C ends them"
+                ));
                 told = true;
             }
             tokio::time::sleep(DRAIN_PAUSE).await;
@@ -251,9 +277,9 @@ async fn stop(own: Option<Plane>, client: &Client, printer: Printer) -> anyhow::
     };
     tokio::select! {
         drained = drained => drained?,
-        signal = signals::terminated() => signal?,
+        () = signals.next() => {}
     }
-    plane.stop().await
+    plane.stop(at_once).await
 }
 
 /// The exit code of a push.

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &RunsArgs, data: &DataDir, printer: Printer) -> anyhow::
         return Ok(Exit::Nothing);
     }
     for run in &runs {
-        printer.answer(&line(run));
+        printer.answer(&line(run))?;
     }
     Ok(Exit::Done)
 }

@@ -6,7 +6,7 @@ use crate::exit::{Exit, hinted};
 use crate::plane::{self, Found, Port};
 use crate::printer::{Printer, Style};
 use crate::settings::DataDir;
-use crate::signals;
+use crate::signals::Signals;
 
 /// Start the plane and keep it up
 #[derive(Args, Debug)]
@@ -40,6 +40,7 @@ pub(crate) async fn run(args: &UpArgs, data: &DataDir, printer: Printer) -> anyh
             ));
         }
     };
+    let mut signals = Signals::listen()?;
     let url = plane.address.url.clone();
     if printer.is_json() {
         printer.answer_json(&serde_json::json!({
@@ -56,8 +57,8 @@ pub(crate) async fn run(args: &UpArgs, data: &DataDir, printer: Printer) -> anyh
         printer.note(&format!("  data    {}", data.root().display()));
         printer.note("  Ctrl-C stops it");
     }
-    signals::terminated().await?;
-    printer.note("stopping: runners first, then the services");
-    plane.stop().await?;
+    signals.next().await;
+    printer.note("stopping: runners first, then the services; once more to end at once");
+    plane.stop(false).await?;
     Ok(Exit::Done)
 }

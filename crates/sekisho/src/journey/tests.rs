@@ -28,7 +28,12 @@ fn step(id: &str, name: &str, status: Status) -> EventKind {
 }
 
 fn log(step_id: &str, line: &str) -> EventKind {
-    EventKind::Log { job_id: 7, step_id: Some(step_id.into()), lines: vec![line.into()] }
+    lines_from(step_id, None, &[line])
+}
+
+fn lines_from(step_id: &str, start_line: Option<u64>, lines: &[&str]) -> EventKind {
+    let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+    EventKind::Log { job_id: 7, step_id: Some(step_id.into()), start_line, lines }
 }
 
 fn told(events: &[Event]) -> Vec<String> {
@@ -97,4 +102,40 @@ fn only_a_time_in_front_is_left_away() {
 fn a_long_line_is_cut_at_a_character() {
     let line = told(&[event(0, log("a", &"ü".repeat(MAX_SHOWN + 5)))]);
     assert_eq!(line, [format!("|{} …", "ü".repeat(MAX_SHOWN))]);
+}
+
+#[test]
+fn what_the_feed_lost_is_said() {
+    let events = [
+        event(0, lines_from("a", Some(1), &["1", "2"])),
+        event(0, lines_from("a", Some(3), &["3"])),
+        event(0, lines_from("b", Some(1), &["other"])),
+        event(0, lines_from("a", Some(10), &["10"])),
+    ];
+    let gap = "|… 6 lines are not shown here; `sekisho logs` has them";
+    assert_eq!(told(&events), ["|1", "|2", "|3", "|other", gap, "|10"]);
+}
+
+#[test]
+fn where_there_are_several_jobs_a_step_says_whose_it_is() {
+    let other = EventKind::Job {
+        job_id: 8,
+        name: "other".into(),
+        status: Status::Pending,
+        conclusion: None,
+        runner_name: None,
+    };
+    let events = [
+        event(0, job(Status::Pending, None, None)),
+        event(0, step("a", "Build", Status::InProgress)),
+        event(0, log("a", "##[notice]alone")),
+        event(0, other),
+        event(0, log("b", "of the other")),
+        event(0, step("c", "Test", Status::InProgress)),
+        event(0, log("c", "together")),
+    ];
+    assert_eq!(
+        told(&events),
+        ["step|Build", "|alone", "|of the other", "step|`image / build`: Test", "|together"]
+    );
 }

@@ -149,3 +149,28 @@ fn a_kernel_without_user_namespaces_is_named() {
     }
     said.exits(1).says(&["Dockerfile:2", "user namespace", "hint:"]);
 }
+
+#[test]
+fn an_answer_that_cannot_be_written_is_no_success() {
+    let world = World::new();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = world.command(&["runs", "--output", "json"]).stdout(full).output().unwrap();
+    Said::of(output).exits(1).says(&["error: writing the answer", "No space left"]);
+}
+
+#[test]
+fn runs_that_cannot_be_read_are_not_said_to_be_none() {
+    let world = World::new();
+    fs_err::create_dir_all(world.data()).unwrap();
+    fs_err::write(world.data().join("hub"), "no folder").unwrap();
+    world.sekisho(&["runs"]).exits(1).says(&["error: ", "hub/runs"]);
+}
+
+#[test]
+fn a_job_that_is_not_there_has_no_log() {
+    let world = World::new();
+    world
+        .run_workflow("on: push\njobs:\n  a:\n    runs-on: x\n    steps: [{ run: 'true' }]\n")
+        .exits(0);
+    world.sekisho(&["logs", "1", "--job", "b"]).exits(3).says(&["whose name has `b`"]);
+}

@@ -77,7 +77,7 @@ pub(super) fn show(printer: Printer, went: &Went, context: &Context<'_>) -> anyh
             let repository = image.reference.rsplit_once(':').map_or("", |(name, _)| name);
             format!("{repository}@{}", image.digest)
         };
-        images.iter().for_each(|image| printer.answer(&by_digest(image)));
+        images.iter().try_for_each(|image| printer.answer(&by_digest(image)))?;
     }
     Ok(exit_of(went))
 }
