@@ -3,6 +3,7 @@
 //! A step may start a daemon that leaves the process group and outlives the runner. What it cannot
 //! leave behind is the environment it was started with: the runner's random marker is in it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -32,15 +33,17 @@ impl Marks {
 
     /// Kills every process with one of the marks; says how many.
     pub(crate) fn kill_all(&self) -> usize {
-        let mut killed = 0;
+        // By number: one that is still dying in the next round is not counted again.
+        let mut killed = BTreeSet::new();
         for _ in 0..MAX_ROUNDS {
             let strays: Vec<Pid> = pids().filter(|pid| self.are_on(*pid)).collect();
             if strays.is_empty() {
                 break;
             }
-            killed += strays.into_iter().filter(|pid| self.kill(*pid)).count();
+            let ended = strays.into_iter().filter(|pid| self.kill(*pid));
+            killed.extend(ended.map(Pid::as_raw_nonzero));
         }
-        killed
+        killed.len()
     }
 
     /// A zombie has neither environment nor arguments any more, so it is not waited for here.
