@@ -25,6 +25,8 @@ pub(crate) enum CopyError {
     Loop(String),
     #[error("more than one file goes to `{0}`, so it must end with `/`")]
     NotAFolderName(String),
+    #[error("the URL `{0}` names no file, so the destination must")]
+    NoName(String),
     #[error("`{0}` is no folder in the image")]
     NotAFolder(String),
     #[error("`{0}` is a folder in the image, and a file cannot take its place")]
@@ -66,6 +68,8 @@ pub(crate) enum Data {
     None,
     /// The file of that path among the sources.
     Source(ImagePath),
+    /// A file of this machine, made for this build.
+    File(std::path::PathBuf),
     /// A here-document.
     Bytes(Arc<[u8]>),
     /// A stretch of the session's spool file.
@@ -343,6 +347,18 @@ impl<'a> Placer<'a> {
         let kind = NodeKind::File { size: bytes.len() as u64, digest: None };
         let node = self.change(&Node::new(kind, 0o644));
         self.put(path, node, Data::Bytes(bytes.into()))
+    }
+
+    /// Adds a file that was fetched.
+    pub(crate) fn put_file(
+        &mut self,
+        path: ImagePath,
+        node: &Node,
+        from: std::path::PathBuf,
+        mtime: i64,
+    ) -> Result<(), CopyError> {
+        let node = Node { mtime: mtime.min(crate::LAYER_EPOCH), ..self.change(node) };
+        self.put(path, node, Data::File(from))
     }
 
     /// Adds another name of a file that was added before.

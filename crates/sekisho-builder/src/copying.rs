@@ -10,12 +10,14 @@ use sekisho_dockerfile::key::Key;
 use sekisho_dockerfile::{Diagnostic, Dockerfile, Instruction, Source, Span, Spanned};
 use sekisho_types::Digest;
 
+use crate::adding::{Fetched, place_remote};
 use crate::archive;
 use crate::context::Context;
 use crate::copy::{self, CopyError, Data, Destination, Match, Pending, Placer};
 use crate::decide::{CopySource, CopyStep};
 use crate::engine::{Done, Engine, Progressed};
 use crate::error::BuildError;
+use crate::fetch;
 use crate::files::{self, FileMap, ImagePath, Node, NodeKind};
 use crate::image::Layer;
 use crate::layers::chain_key;
@@ -31,6 +33,7 @@ const COPY_FROM_DOMAIN: &str = "sekisho.copy-from.v2";
 enum Picked {
     Match(Match),
     Inline { name: String, content: String },
+    Remote { url: String, checksum: Option<Digest>, fetched: Option<Fetched> },
 }
 
 fn place_inline(
@@ -68,6 +71,7 @@ impl Engine {
             let sources = step.sources.iter().map(|source| match source {
                 CopySource::Path(path) => format!("path {path}"),
                 CopySource::Inline { name, content } => format!("inline {name} {content}"),
+                CopySource::Remote { url, .. } => format!("url {url}"),
             });
             base(Key::new(COPY_FROM_DOMAIN))
                 .digest("from", &chain_key(chain))
@@ -123,6 +127,15 @@ impl Engine {
             match source {
                 CopySource::Inline { name, content } => {
                     picked.push(Picked::Inline { name: name.clone(), content: content.clone() });
+                }
+                CopySource::Remote { url, checksum } => {
+                    // With a checksum it is known what it is; whether it is needed is not yet.
+                    let fetched = match checksum {
+                        Some(_) => None,
+                        None => Some(self.fetch(url, None, instruction)?),
+                    };
+                    let (url, checksum) = (url.clone(), checksum.clone());
+                    picked.push(Picked::Remote { url, checksum, fetched });
                 }
                 CopySource::Path(path) => {
                     let found = copy::select(sources, path, step.parents).map_err(|error| {
@@ -184,6 +197,12 @@ impl Engine {
         for one in picked {
             key = match one {
                 Picked::Inline { name, content } => key.text("name", name).text("text", content),
+                Picked::Remote { url, checksum, fetched } => {
+                    let fetched = fetched.as_ref().map(|fetched| &fetched.digest);
+                    let digest = checksum.as_ref().or(fetched).context("a file was not fetched")?;
+                    let name = fetch::parse(url).ok().and_then(|url| fetch::file_name(&url));
+                    key.optional("url", name.as_deref()).digest("fetched", digest)
+                }
                 Picked::Match(found) => {
                     key.digest("match", &self.match_digest(sources, found, from.is_some())?)
                 }
@@ -262,6 +281,13 @@ impl Engine {
             self.check()?;
             let placed = match one {
                 Picked::Inline { name, content } => place_inline(&mut placer, name, content, many),
+                Picked::Remote { url, checksum, fetched } => {
+                    let fetched = match fetched {
+                        Some(fetched) => fetched.clone(),
+                        None => self.fetch(url, checksum.as_ref(), instruction)?,
+                    };
+                    place_remote(&mut placer, url, fetched, many)
+                }
                 Picked::Match(found) => {
                     if let Some(file) = self.archive(step, found, &known, from)? {
                         let spool = match &mut spool {
@@ -321,6 +347,9 @@ impl Engine {
             self.check()?;
             let mut reader: Box<dyn Read> = match data {
                 Data::None => Box::new(io::empty()),
+                Data::File(path) => {
+                    Box::new(std::fs::File::open(path).context("cannot read back a file")?)
+                }
                 Data::Bytes(bytes) => Box::new(io::Cursor::new(bytes.clone())),
                 Data::Spool { offset } => {
                     let spool = spool.as_ref().context("an archive's data is missing")?;

@@ -4,6 +4,7 @@
 //! it is carried out or taken from the cache, the engine finds out by its key.
 
 mod commands;
+mod values;
 
 use std::collections::BTreeMap;
 
@@ -14,9 +15,11 @@ use sekisho_dockerfile::{
     Spanned, Word,
 };
 use sekisho_oci::{Empty, Healthcheck, RunConfig};
+use sekisho_types::Digest;
 
 use crate::chmod::Chmod;
 use crate::files;
+use values::{is_signal, port_range};
 
 /// What programs are looked for in, when the image does not say.
 pub(crate) const DEFAULT_PATH: &str =
@@ -90,6 +93,8 @@ pub(crate) enum CopySource {
     Path(String),
     /// A file of this name and content.
     Inline { name: String, content: String },
+    /// ADD: a file of another machine.
+    Remote { url: String, checksum: Option<Digest> },
 }
 
 impl CopySource {
@@ -98,6 +103,7 @@ impl CopySource {
         match self {
             Self::Path(path) => path,
             Self::Inline { name, .. } => name,
+            Self::Remote { url, .. } => url,
         }
     }
 }
@@ -359,48 +365,6 @@ impl Decider<'_> {
 
 fn json(args: &[String]) -> String {
     serde_json::to_string(args).unwrap_or_default()
-}
-
-/// `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`; which numbers there are is up to the kernel.
-fn is_signal(text: &str) -> bool {
-    const NAMES: [&str; 34] = [
-        "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT",
-        "KILL", "PIPE", "POLL", "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM",
-        "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ",
-    ];
-    if let Ok(number) = text.parse::<u8>() {
-        return (1..=64).contains(&number);
-    }
-    let upper = text.to_ascii_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let real_time = name.strip_prefix("RTMIN").or_else(|| name.strip_prefix("RTMAX"));
-    match real_time {
-        Some("") => true,
-        Some(offset) => offset
-            .strip_prefix(['+', '-'])
-            .and_then(|offset| offset.parse::<u8>().ok())
-            .is_some_and(|offset| (1..=30).contains(&offset)),
-        None => NAMES.contains(&name),
-    }
-}
-
-/// `80` → `80/tcp`; `80-82/udp` → three.
-fn port_range(text: &str) -> Option<Vec<String>> {
-    let (range, protocol) = match text.split_once('/') {
-        Some((range, protocol)) => (range, protocol.to_ascii_lowercase()),
-        None => (text, "tcp".to_owned()),
-    };
-    if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
-        return None;
-    }
-    let number = |text: &str| {
-        text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u16>().ok()).flatten()
-    };
-    let (low, high) = match range.split_once('-') {
-        Some((low, high)) => (number(low)?, number(high)?),
-        None => (number(range)?, number(range)?),
-    };
-    (low <= high).then(|| (low..=high).map(|port| format!("{port}/{protocol}")).collect())
 }
 
 #[cfg(test)]

@@ -37,6 +37,8 @@ pub(crate) struct Engine {
     /// Listed when the first COPY needs it.
     pub(crate) context: Option<Context>,
     pub(crate) number: usize,
+    /// The stage is one of [`BuildOptions::no_cache_filter`].
+    pub(crate) fresh: bool,
     steps: Vec<StepResult>,
     /// Remarks that were made, so that each is made once.
     remarks: Vec<String>,
@@ -83,6 +85,7 @@ pub(crate) fn run(
         file,
         context: None,
         number: 0,
+        fresh: false,
         steps: Vec::new(),
         remarks: Vec::new(),
     };

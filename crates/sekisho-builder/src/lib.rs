@@ -18,6 +18,7 @@
 //!   RUN, or a push, needs them.
 //! - The cache folder is shared without locks; see `store`.
 
+mod adding;
 mod agent;
 mod archive;
 mod cache_mount;
@@ -28,6 +29,7 @@ mod copying;
 mod decide;
 mod engine;
 mod error;
+mod fetch;
 mod files;
 mod image;
 mod layers;

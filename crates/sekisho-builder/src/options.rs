@@ -43,6 +43,8 @@ pub struct BuildOptions {
     pub platform: Platform,
     /// Runs every step, and still records the results.
     pub no_cache: bool,
+    /// The same for some stages, by name or number.
+    pub no_cache_filter: Vec<String>,
     /// What RUN may reach. Default: the host's network.
     pub network: Network,
     /// Longest time for one RUN. Default: none.
@@ -72,6 +74,7 @@ impl BuildOptions {
             created: 0,
             platform: Platform::host(),
             no_cache: false,
+            no_cache_filter: Vec::new(),
             network: Network::Host,
             run_timeout: None,
             launcher: Launcher::default(),

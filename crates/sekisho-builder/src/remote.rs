@@ -67,6 +67,17 @@ impl Remote {
         Self { handle, cancel, client: Client::new(keyring), progress }
     }
 
+    /// Waits for something that is not of a registry; `None` when the build was cancelled.
+    pub(crate) fn run<T>(&self, call: impl Future<Output = T>) -> Option<T> {
+        self.handle.block_on(async {
+            tokio::select! {
+                // What was fetched by half is a file of the session.
+                () = self.cancel.cancelled() => None,
+                result = call => Some(result),
+            }
+        })
+    }
+
     fn wait<T>(
         &self,
         call: impl Future<Output = Result<T, RegistryError>>,

@@ -34,10 +34,19 @@ impl Engine {
         }
         let stage = plan.stages.get(index).context("there is no such stage")?;
         let node = plan.nodes.get(index).context("there is no such stage")?;
+        let names = [stage.name.clone(), Some(index.to_string())];
+        let filter = &self.options.no_cache_filter;
+        let fresh = names
+            .iter()
+            .flatten()
+            .any(|name| filter.iter().any(|one| one.eq_ignore_ascii_case(name)));
+        self.fresh = fresh;
         let mut now = self.from(stage, node, finished, &plan.globals)?;
         let triggers = std::mem::take(&mut now.state.config.on_build);
         if !triggers.is_empty() {
             self.triggers(plan, stage, &triggers, &mut now, finished)?;
+            // Another stage may have been built for them.
+            self.fresh = fresh;
         }
         for (position, instruction) in stage.instructions.iter().enumerate() {
             let froms = node.froms.iter().filter(|from| from.instruction == position);

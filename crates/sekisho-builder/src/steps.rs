@@ -35,7 +35,7 @@ struct Record {
 impl Engine {
     /// The result of an earlier build, if its layer is still there.
     pub(crate) fn cached(&self, key: &Digest) -> Option<Done> {
-        if self.options.no_cache {
+        if self.options.no_cache || self.fresh {
             return None;
         }
         let store = &self.layers.store;

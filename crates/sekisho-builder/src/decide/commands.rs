@@ -8,9 +8,11 @@ use sekisho_dockerfile::{
     Source, Word,
 };
 
+use sekisho_types::Digest;
+
 use super::{Action, CopySource, CopyStep, DEFAULT_PATH, Decided, Decider, RunStep};
 use crate::chmod::Chmod;
-use crate::files;
+use crate::{fetch, files};
 
 /// Where secrets are, unless the Dockerfile says otherwise.
 const SECRETS: &str = "/run/secrets";
@@ -124,23 +126,55 @@ impl Decider<'_> {
     }
 
     pub(super) fn add(&self, add: &Add) -> Result<Decided, Diagnostic> {
-        if let Some(word) = &add.checksum {
-            return Err(self.error(word.span, "`ADD --checksum` is not supported yet"));
-        }
         let mut step =
             self.files(&add.sources, &add.destination, add.chown.as_ref(), add.chmod.as_ref())?;
-        for (source, written) in step.sources.iter().zip(&add.sources) {
-            let (CopySource::Path(path), Source::Path(word)) = (source, written) else { continue };
-            if is_remote(path) {
-                let message = "ADD from a URL or git repository is not supported yet";
-                let hint = "fetch it with RUN, or put it into the build context";
-                return Err(self.error(word.span, message).with_hint(hint));
+        for (source, written) in step.sources.iter_mut().zip(&add.sources) {
+            let (CopySource::Path(path), Source::Path(word)) = (&*source, written) else {
+                continue;
+            };
+            if let Some(remote) = self.remote(add, path, word)? {
+                *source = remote;
             }
+        }
+        let remote = |source: &CopySource| matches!(source, CopySource::Remote { .. });
+        if let (Some(word), false) = (&add.checksum, step.sources.iter().any(remote)) {
+            return Err(self.error(word.span, "`--checksum` is only for files from a URL"));
         }
         step.link = add.link;
         step.exclude = self.patterns(&add.exclude)?;
         step.unpack = add.unpack.unwrap_or(true);
         Ok(self.copied("ADD", step))
+    }
+
+    /// What a source of ADD is when it is not a path.
+    fn remote(&self, add: &Add, path: &str, word: &Word) -> Result<Option<CopySource>, Diagnostic> {
+        if !is_remote(path) {
+            return Ok(None);
+        }
+        let web = path.starts_with("http://") || path.starts_with("https://");
+        let plain = path.split(['#', '?']).next().unwrap_or_default();
+        if !web || plain.ends_with(".git") {
+            let message = "ADD from a git repository is not supported yet";
+            let hint = "fetch it with RUN, or put it into the build context";
+            return Err(self.error(word.span, message).with_hint(hint));
+        }
+        if add.unpack == Some(true) {
+            return self.unsupported("`ADD --unpack` of a URL");
+        }
+        fetch::parse(path).map_err(|problem| {
+            self.error(word.span, format!("cannot fetch from this URL: {problem}"))
+        })?;
+        let checksum = match &add.checksum {
+            None => None,
+            Some(word) => {
+                let text = self.expand(word)?;
+                let digest = text.parse::<Digest>();
+                let digest = digest.ok().filter(|digest| digest.algorithm().as_str() == "sha256");
+                let message = format!("`--checksum={text}` is not `sha256:` and 64 digits");
+                Some(digest.ok_or_else(|| self.error(word.span, message))?)
+            }
+        };
+        Ok(Some(CopySource::Remote { url: path.to_owned(), checksum }))
     }
 
     fn patterns(&self, words: &[Word]) -> Result<Vec<String>, Diagnostic> {

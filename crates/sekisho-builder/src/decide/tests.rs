@@ -146,14 +146,17 @@ fn what_is_not_supported_is_refused_where_it_stands() {
         ("STOPSIGNAL SIGNOPE", "2:12: `SIGNOPE` is no signal: write `SIGTERM`, `TERM` or `15`"),
         ("STOPSIGNAL 65", "2:12: `65` is no signal: write `SIGTERM`, `TERM` or `15`"),
         ("RUN --security=insecure x", "2:1: `RUN --security=insecure` is not supported yet"),
+        ("ADD https://h/x.git#main:d /", "2:5: ADD from a git repository is not supported yet"),
         (
-            "ADD https://example.com/x /",
-            "2:5: ADD from a URL or git repository is not supported yet",
+            "ADD https://me:pw@h/x /",
+            "2:5: cannot fetch from this URL: a name or password in a URL would stand in the image's history",
         ),
         (
-            "ADD git@example.com:x.git /",
-            "2:5: ADD from a URL or git repository is not supported yet",
+            "ADD --checksum=md5:x https://h/x /",
+            "2:5: `--checksum=md5:x` is not `sha256:` and 64 digits",
         ),
+        ("ADD --checksum=sha256:x a /", "2:5: `--checksum` is only for files from a URL"),
+        ("ADD git@example.com:x.git /", "2:5: ADD from a git repository is not supported yet"),
         (
             "COPY --chmod=u+q a /",
             "2:6: `--chmod=u+q` is neither octal digits nor like `u=rwX,go=rX`",

@@ -200,3 +200,19 @@ async fn half_written_things_are_never_used() {
     assert_eq!(fs::metadata(blob).unwrap().len(), last.size_bytes);
     world.assert_clean();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn some_stages_may_be_run_again() {
+    let world = World::with_base().await;
+    let text =
+        "FROM BASE AS One\nRUN echo 1 > /1\nFROM BASE\nCOPY --from=one /1 /\nRUN echo 2 > /2";
+    let first = world.build(text).await;
+    for (filter, want) in [("one", "c-ccc"), ("1", "ccc--"), ("ONE,1", "c-c--"), ("other", "ccccc")]
+    {
+        let mut options = world.options();
+        options.no_cache_filter = filter.split(',').map(str::to_owned).collect();
+        let again = world.try_build(options).await.unwrap();
+        assert_eq!(cached(&again), want, "{filter}");
+        assert_eq!(again.manifest_digest, first.manifest_digest);
+    }
+}

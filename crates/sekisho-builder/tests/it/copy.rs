@@ -336,3 +336,60 @@ async fn modes_are_changed_by_symbols() {
     let result = world.build("FROM scratch\nCOPY --chmod=u=rwX,go=rX s /t").await;
     assert_eq!(world.last_layer(&result), ["t d755 0:0 ", "t/data f644 0:0 d", "t/run f755 0:0 r"]);
 }
+
+/// Answers one request after the other with what is given, and says what was asked.
+fn server(answers: Vec<String>) -> (String, std::thread::JoinHandle<Vec<String>>) {
+    use std::io::{BufRead as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = format!("http://{}", listener.local_addr().unwrap());
+    let thread = std::thread::spawn(move || {
+        let mut asked = Vec::new();
+        for answer in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            let lines = std::io::BufReader::new(stream.try_clone().unwrap()).lines();
+            let head: Vec<_> =
+                lines.map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
+            asked.push(head.join("\n"));
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+        asked
+    });
+    (host, thread)
+}
+
+fn answer(body: &str) -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\
+         Last-Modified: Thu, 01 Jan 1970 00:01:40 GMT\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_fetched_and_checked() {
+    let world = World::new().await;
+    let moved = "HTTP/1.1 302 Found\r\nConnection: close\r\nLocation: /other?x\r\n\r\n".to_owned();
+    let gone = "HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n".to_owned();
+    let (host, asked) =
+        server(vec![moved, answer("one"), answer("two"), answer("one"), answer("bad"), gone]);
+    let one = sekisho_types::Digest::sha256(b"one");
+    let text = format!("FROM scratch\nADD --chown=7:8 {host}/d/file.tar /in/");
+    let result = world.build(&text).await;
+    assert_eq!(world.last_layer(&result), ["in d755 7:8 ", "in/file.tar f600 7:8 one"]);
+    // It is asked again, and is another file now.
+    let result = world.build(&text).await;
+    assert_eq!(world.last_layer(&result), ["in d755 7:8 ", "in/file.tar f600 7:8 two"]);
+    let pinned = format!("FROM scratch\nADD --chmod=644 --checksum={one} {host}/x /y");
+    let result = world.build(&pinned).await;
+    assert_eq!(world.last_layer(&result), ["y f644 0:0 one"]);
+    // With a checksum nobody need be asked.
+    assert_eq!(crate::world::cached(&world.build(&pinned).await), "cc");
+    let error = world.fail(&pinned.replace("/y", "/z")).await.to_string();
+    assert!(error.contains(&format!("not {one}")), "{error}");
+    let error = world.fail(&format!("FROM scratch\nADD {host}/absent /z")).await.to_string();
+    assert!(error.contains("the server says 404 Not Found"), "{error}");
+    let asked = asked.join().unwrap();
+    assert!(asked[1].starts_with("GET /other?x HTTP/1.1"), "{}", asked[1]);
+    assert!(asked.iter().all(|head| !head.to_lowercase().contains("authorization")));
+    world.assert_clean();
+}

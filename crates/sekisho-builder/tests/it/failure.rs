@@ -21,7 +21,11 @@ async fn mistakes_name_file_line_and_column() {
             "Dockerfile:2:14: `zz` is not there in the build context",
         ),
         ("FROM scratch\nCOPY nope* /d/", "Dockerfile:2:6: no file matches `nope*`"),
-        ("FROM scratch\nADD https://example.com/a /", "Dockerfile:2:5: ADD from a URL or git"),
+        ("FROM scratch\nADD git@example.com:a.git /", "Dockerfile:2:5: ADD from a git repository"),
+        (
+            "FROM scratch\nADD --chown=1 http://169.254.169.254/latest/token /",
+            "Dockerfile:2:15: cannot fetch `http://169.254.169.254/latest/token`: 169.254.169.254 is not",
+        ),
         (
             "FROM scratch\nRUN --mount=target=/c,source=nope x",
             "Dockerfile:2:5: `nope` is not there in the build context",

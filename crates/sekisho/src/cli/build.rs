@@ -58,6 +58,9 @@ pub(crate) struct BuildArgs {
     /// Run every step, also those whose result is there
     #[arg(long)]
     no_cache: bool,
+    /// Run every step of these stages
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    no_cache_filter: Vec<String>,
     /// End a RUN that takes longer
     #[arg(long, value_name = "SECONDS")]
     run_timeout: Option<u64>,
@@ -177,6 +180,7 @@ fn options(args: &BuildArgs, data: &DataDir) -> anyhow::Result<BuildOptions> {
     options.labels = args.labels.iter().cloned().collect();
     options.destinations = if args.push { args.tags.clone() } else { vec![] };
     options.no_cache = args.no_cache;
+    options.no_cache_filter.clone_from(&args.no_cache_filter);
     options.run_timeout = args.run_timeout.map(Duration::from_secs);
     options.created = args.created;
     options.output = match (&args.oci_layout, &args.oci_archive) {

@@ -1,0 +1,81 @@
+//! ADD of a file from another machine: fetched, checked, placed.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, anyhow};
+use sekisho_dockerfile::{Instruction, Source, Span, Spanned};
+use sekisho_types::Digest;
+
+use crate::copy::{CopyError, Placer};
+use crate::engine::Engine;
+use crate::error::BuildError;
+use crate::files::{self, Node, NodeKind};
+use crate::{fetch, pack};
+
+/// A file from another machine.
+#[derive(Clone)]
+pub(crate) struct Fetched {
+    path: PathBuf,
+    size: u64,
+    pub(crate) digest: Digest,
+    mtime: i64,
+}
+
+/// Where a URL stands; variables may have made it out of another text.
+fn url_span(instruction: &Spanned<Instruction>, url: &str) -> Span {
+    let Instruction::Add(add) = &instruction.node else { return instruction.span };
+    let words = || {
+        add.sources.iter().filter_map(|source| match source {
+            Source::Path(word) => Some(word),
+            Source::Heredoc(_) => None,
+        })
+    };
+    let word = words().find(|word| word.raw == url).or_else(|| words().next());
+    word.map_or(instruction.span, |word| word.span)
+}
+
+pub(crate) fn place_remote(
+    placer: &mut Placer<'_>,
+    url: &str,
+    fetched: Fetched,
+    many: bool,
+) -> Result<(), CopyError> {
+    let (target, into) = placer.target(many)?;
+    let name = fetch::parse(url).ok().and_then(|url| fetch::file_name(&url));
+    let target = match (into, name) {
+        (false, _) => target,
+        (true, Some(name)) => files::join(&target, name.as_bytes()),
+        (true, None) => return Err(CopyError::NoName(url.to_owned())),
+    };
+    let Fetched { path, size, digest, mtime } = fetched;
+    // As BuildKit: nobody but the owner reads it, unless `--chmod` says so.
+    let node = Node::new(NodeKind::File { size, digest: Some(digest) }, 0o600);
+    placer.put_file(target, &node, path, mtime)
+}
+
+impl Engine {
+    /// Fetches a file, and makes sure that it is the one that was meant.
+    pub(crate) fn fetch(
+        &self,
+        url: &str,
+        checksum: Option<&Digest>,
+        instruction: &Spanned<Instruction>,
+    ) -> Result<Fetched, BuildError> {
+        let failed = |error: &anyhow::Error| -> BuildError {
+            let span = url_span(instruction, url);
+            self.file.diagnostic(span, format!("cannot fetch `{url}`: {error:#}")).into()
+        };
+        let path = self.layers.session.path("fetched");
+        let parsed = fetch::parse(url).map_err(|error| failed(&anyhow!(error)))?;
+        let call = fetch::fetch(&parsed, &path);
+        let modified = self.layers.remote.run(call).ok_or(BuildError::Cancelled)?;
+        let modified = modified.map_err(|error| failed(&error))?;
+        let mut file = std::fs::File::open(&path).context("cannot read back a file")?;
+        let (digest, size) = pack::hash(&mut file).context("cannot read back a file")?;
+        if let Some(wanted) = checksum.filter(|wanted| **wanted != digest) {
+            return Err(failed(&anyhow!("its checksum is {digest}, not {wanted}")));
+        }
+        let mtime = modified.unwrap_or(crate::LAYER_EPOCH);
+        Ok(Fetched { path, size, digest, mtime })
+    }
+}
