@@ -46,6 +46,9 @@ pub struct Decision {
     pub packages: usize,
     /// What else was found.
     pub summary: Summary,
+    /// What it was made of, for [`crate::explain`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<Digest>,
     /// Of the policies.
     pub policy: Digest,
     /// Of the file of exceptions; `None` when there was none.
@@ -84,6 +87,7 @@ pub struct Decisions {
 /// A decision before it has its place in the log.
 pub(crate) struct Draft {
     pub(crate) at: Timestamp,
+    pub(crate) facts: Digest,
     pub(crate) identity: Identity,
     pub(crate) repository: RepositoryName,
     pub(crate) tag: Option<Tag>,
@@ -197,6 +201,19 @@ impl Log {
     }
 }
 
+/// One decision of a folder, which a gate may have open. Blocks.
+pub(crate) fn read_decision(dir: &Path, id: &str) -> io::Result<Option<Decision>> {
+    let Ok(wanted) = id.parse::<u64>() else { return Ok(None) };
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if number_of(&entry.file_name().to_string_lossy()) == Some(wanted) {
+            let decision = serde_json::from_slice(&fs::read(entry.path())?);
+            return decision.map(Some).map_err(io::Error::other);
+        }
+    }
+    Ok(None)
+}
+
 fn number_of(name: &str) -> Option<u64> {
     let (number, _) = name.strip_suffix(".json")?.split_once('-')?;
     number.parse().ok()
@@ -216,6 +233,7 @@ fn decision(draft: Draft, number: u64, previous: Option<Digest>) -> Decision {
         verdict,
         packages: draft.packages,
         summary: draft.summary,
+        facts: Some(draft.facts),
         policy: draft.policy,
         exceptions: draft.exceptions,
         inspector: draft.inspector,
@@ -224,7 +242,8 @@ fn decision(draft: Draft, number: u64, previous: Option<Digest>) -> Decision {
     }
 }
 
-fn recorded(mut verdict: Verdict) -> Verdict {
+/// The answer as it is written down.
+pub(crate) fn recorded(mut verdict: Verdict) -> Verdict {
     for reason in &mut verdict.reasons {
         reason.findings.truncate(MAX_RECORDED_FINDINGS);
     }
@@ -249,6 +268,7 @@ mod tests {
     fn draft(run: &str, tag: &str) -> Draft {
         Draft {
             at: Timestamp::UNIX_EPOCH,
+            facts: Digest::sha256(b"facts"),
             identity: Identity { run_id: run.into(), ..Identity::default() },
             repository: "a".parse().unwrap(),
             tag: Some(tag.parse().unwrap()),

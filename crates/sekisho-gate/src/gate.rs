@@ -18,6 +18,7 @@ use crate::auth::{exchange, token};
 use crate::collect::{Collected, collect};
 use crate::config::{Clock, Config, OpenError};
 use crate::decisions::Log;
+use crate::evidence::Evidence;
 use crate::lease::{GRACE, Leases};
 use crate::push::flight::Flights;
 use crate::staging::Staging;
@@ -51,6 +52,7 @@ pub(crate) struct Inner {
     pub(crate) uploads: Uploads,
     pub(crate) analyses: Analyses,
     pub(crate) log: Log,
+    pub(crate) evidence: Evidence,
     pub(crate) upstream: Arc<dyn Upstream>,
     pub(crate) flights: Flights,
     pub(crate) leases: Leases,
@@ -133,6 +135,7 @@ impl Gate {
             uploads: Uploads::open(&dir.join("uploads")).map_err(io("uploads"))?,
             analyses: Analyses::new(&dir.join("analysis"), config.inspector),
             log,
+            evidence: Evidence::open(&dir.join("evidence")).map_err(io("evidence"))?,
             upstream,
             flights: Flights::default(),
             leases: Leases::default(),

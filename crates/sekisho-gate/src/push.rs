@@ -98,8 +98,10 @@ fn run(gate: &Inner, put: &Put) -> ApiResult<Done> {
         now,
     };
     let verdict = decide(&gate.policies, &facts);
+    let kept = gate.evidence.keep(&gate.policies, &facts).or_fail("keeping evidence")?;
     let draft = Draft {
         at: now,
+        facts: kept,
         identity: facts.identity,
         repository: put.repository.clone(),
         tag: put.tag.clone(),

@@ -91,6 +91,7 @@ pub struct ExceptionsError {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exceptions {
     all: Vec<Exception>,
+    text: Option<String>,
     hash: Option<Digest>,
 }
 
@@ -152,7 +153,12 @@ impl Exceptions {
             }
             all.push(exception);
         }
-        Ok(Self { all, hash: Some(Digest::sha256(text.as_bytes())) })
+        Ok(Self { all, text: Some(text.to_owned()), hash: Some(Digest::sha256(text.as_bytes())) })
+    }
+
+    /// What was loaded; `None` when nothing was.
+    pub fn text(&self) -> Option<&str> {
+        self.text.as_deref()
     }
 
     /// Names the text; `None` when there is none.

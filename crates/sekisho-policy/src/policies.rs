@@ -95,6 +95,7 @@ pub struct Policies {
     warning: PolicySet,
     rules: BTreeMap<String, Rule>,
     exceptions: Exceptions,
+    text: String,
     hash: Digest,
 }
 
@@ -129,6 +130,7 @@ impl Policies {
             warning: PolicySet::new(),
             rules: BTreeMap::new(),
             exceptions: Exceptions::default(),
+            text: text.to_owned(),
             hash,
         };
         let mut seen = Vec::new();
@@ -175,6 +177,11 @@ impl Policies {
     #[must_use]
     pub fn with_exceptions(self, exceptions: Exceptions) -> Self {
         Self { exceptions, ..self }
+    }
+
+    /// What was loaded.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// The exceptions.

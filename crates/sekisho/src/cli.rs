@@ -2,6 +2,7 @@
 
 pub(crate) mod build;
 pub(crate) mod logs;
+pub(crate) mod policy;
 pub(crate) mod run;
 pub(crate) mod runner;
 pub(crate) mod runs;
@@ -83,6 +84,8 @@ pub(crate) enum Command {
     Logs(logs::LogsArgs),
     /// Build an image from a Dockerfile, without a daemon and without privilege
     Build(Box<build::BuildArgs>),
+    /// Check the gate's rules, and explain what it decided
+    Policy(policy::PolicyArgs),
     /// The program that takes one job
     Runner(runner::RunnerArgs),
 }

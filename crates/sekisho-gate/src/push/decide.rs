@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 use sekisho_policy::{Content, Identity, Policies, Target, Verdict};
+use serde::{Deserialize, Serialize};
 
 /// Everything that a decision may look at.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Facts {
     pub(crate) identity: Identity,
     pub(crate) target: Target,

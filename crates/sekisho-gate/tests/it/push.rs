@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use sekisho_oci::{Descriptor, ImageIndex, ImageManifest, media_type};
-use sekisho_policy::Exceptions;
+use sekisho_policy::{Decision as Answer, Exceptions};
 use sekisho_types::Digest;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -272,6 +272,13 @@ async fn an_exception_lets_one_finding_pass_and_is_on_record() {
     let decisions = world.decisions("?run_id=12").await;
     assert_eq!(decisions[0]["exceptions"], Digest::sha256(text.as_bytes()).to_string());
     assert_eq!(decisions[0]["summary"]["findings"], json!({"critical": 1}));
+
+    // Long after, and with the gate shut, the same is found again.
+    for (id, want) in [("1", Answer::Warn), ("2", Answer::Deny)] {
+        let explained = sekisho_gate::explain(&world.dir.path().join("gate"), id).unwrap().unwrap();
+        assert_eq!((explained.verdict.decision, explained.reproduced), (want, true), "{id}");
+    }
+    assert_eq!(sekisho_gate::explain(&world.dir.path().join("gate"), "99").unwrap(), None);
 
     // On the day after the last one it is as if it were not there.
     world.pass(6 * 86_400);

@@ -6,4 +6,5 @@ mod bad_input;
 mod examples;
 mod interrupted;
 mod plane;
+mod policy;
 mod support;

@@ -1,0 +1,144 @@
+//! `sekisho policy`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use sekisho_policy::{Exceptions, Policies, PolicyError, Verdict};
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::printer::{Printer, Style};
+use crate::settings::DataDir;
+
+/// Check the gate's rules, and explain what it decided
+#[derive(Args, Debug)]
+pub(crate) struct PolicyArgs {
+    #[command(subcommand)]
+    command: PolicyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Read rules (Cedar) and exceptions (.toml) as the gate would
+    #[command(after_help = "Example:\n  sekisho policy check rules.cedar exceptions.toml")]
+    Check {
+        /// What to read
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Make a decision again from what it was made of, and show the answer
+    #[command(after_help = "Works whether or not a plane is up.\n\nExample:\n  \
+                            sekisho policy explain 000000000042")]
+    Explain {
+        /// Number of the decision, as the gate's refusals and records have it
+        decision: String,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Checked {
+    schema_version: u32,
+    /// `file:line:column: message`.
+    errors: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Explanation<'a> {
+    schema_version: u32,
+    decision: &'a sekisho_gate::Decision,
+    verdict: &'a Verdict,
+    reproduced: bool,
+}
+
+pub(crate) fn run(
+    args: &PolicyArgs,
+    data: impl FnOnce() -> anyhow::Result<DataDir>,
+    printer: Printer,
+) -> anyhow::Result<Exit> {
+    match &args.command {
+        PolicyCommand::Check { files } => check(files, printer),
+        PolicyCommand::Explain { decision } => explain(decision, &data()?, printer),
+    }
+}
+
+fn check(files: &[PathBuf], printer: Printer) -> anyhow::Result<Exit> {
+    let mut errors = Vec::new();
+    for file in files {
+        let text = fs_err::read_to_string(file)?;
+        errors.extend(fault(file, &text));
+    }
+    if printer.is_json() {
+        printer.answer_json(&Checked { schema_version: 1, errors: errors.clone() })?;
+    } else {
+        errors.iter().for_each(|error| printer.answer(error));
+    }
+    if errors.is_empty() {
+        printer.note("no faults");
+        return Ok(Exit::Done);
+    }
+    Ok(Exit::Failed)
+}
+
+/// What keeps the gate from loading a file.
+fn fault(file: &Path, text: &str) -> Option<String> {
+    if file.extension().is_some_and(|extension| extension == "toml") {
+        return Exceptions::load(file, text).err().map(|error| error.to_string());
+    }
+    match Policies::load(text) {
+        Ok(_) => None,
+        // Begins with line and column.
+        Err(error @ PolicyError::Invalid { place: Some(_), .. }) => {
+            Some(format!("{}:{error}", file.display()))
+        }
+        Err(error) => Some(format!("{}: {error}", file.display())),
+    }
+}
+
+fn explain(id: &str, data: &DataDir, printer: Printer) -> anyhow::Result<Exit> {
+    let explained = sekisho_gate::explain(&data.gate(), id)
+        .with_context(|| format!("making decision `{id}` again"))?;
+    let Some(explained) = explained else {
+        printer.note(&format!("there is no decision `{id}` in `{}`", data.root().display()));
+        return Ok(Exit::Nothing);
+    };
+    let sekisho_gate::Explained { decision, verdict, reproduced } = &explained;
+    if printer.is_json() {
+        let (decision, reproduced) = (decision, *reproduced);
+        printer.answer_json(&Explanation { schema_version: 1, decision, verdict, reproduced })?;
+    } else {
+        let tag = decision.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
+        printer.answer(&format!(
+            "{}  {}  {}{tag}  {}",
+            decision.id,
+            verdict.decision.as_str(),
+            decision.repository,
+            decision.digest
+        ));
+        let sentences = verdict.refusals().into_iter().chain(verdict.warnings());
+        sentences.for_each(|sentence| printer.answer(&format!("  {sentence}")));
+    }
+    if !reproduced {
+        printer.always(&printer.paint(Style::Bad, "the record says something else"));
+        return Ok(Exit::Failed);
+    }
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_told_with_their_place() {
+        let check = |file: &str, text: &str| fault(Path::new(file), text).unwrap_or_default();
+        assert_eq!(check("a.cedar", "@id(\"p\") permit (principal, action, resource);"), "");
+        assert!(check("a.cedar", "\npermit (").starts_with("a.cedar:2:"));
+        let unnamed = "permit (principal, action, resource);";
+        assert_eq!(check("a.cedar", unnamed), "a.cedar: the policy `policy0` has no `@id`");
+        assert!(check("b.toml", "x = 1").starts_with("b.toml:1:1: unknown field `x`"));
+        assert_eq!(check("b.toml", ""), "");
+    }
+}
