@@ -73,7 +73,7 @@ fn check(files: &[PathBuf], printer: Printer) -> anyhow::Result<Exit> {
     if printer.is_json() {
         printer.answer_json(&Checked { schema_version: 1, errors: errors.clone() })?;
     } else {
-        errors.iter().for_each(|error| printer.answer(error));
+        errors.iter().try_for_each(|error| printer.answer(error))?;
     }
     if errors.is_empty() {
         printer.note("no faults");
@@ -116,9 +116,10 @@ fn explain(id: &str, data: &DataDir, printer: Printer) -> anyhow::Result<Exit> {
             verdict.decision.as_str(),
             decision.repository,
             decision.digest
-        ));
-        let sentences = verdict.refusals().into_iter().chain(verdict.warnings());
-        sentences.for_each(|sentence| printer.answer(&format!("  {sentence}")));
+        ))?;
+        for sentence in verdict.refusals().into_iter().chain(verdict.warnings()) {
+            printer.answer(&format!("  {sentence}"))?;
+        }
     }
     if !reproduced {
         printer.always(&printer.paint(Style::Bad, "the record says something else"));
