@@ -37,7 +37,15 @@ fn ordinary_user_gets_the_same() {
     fs::create_dir(&tmp).unwrap();
     chown(&tmp, Some(UID), Some(UID)).unwrap();
     let output = Command::new(&tests)
-        .args(["run::", "cache::what", "copy::", "failure::hostile", "mount::", "--test-threads=2"])
+        .args([
+            "run::",
+            "cache::what",
+            "copy::",
+            "failure::hostile",
+            "mount::",
+            "onbuild::",
+            "--test-threads=2",
+        ])
         .env("SEKISHO_TEST_HELPER", &helper)
         .env("TMPDIR", &tmp)
         .current_dir(&tmp)
