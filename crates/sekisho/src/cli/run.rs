@@ -93,6 +93,8 @@ pub(crate) async fn run(args: &RunArgs, data: &DataDir, printer: Printer) -> any
 /// What a push came to.
 struct Went {
     runs: Vec<Run>,
+    /// Other workflows of the push could not be run.
+    broken: bool,
     decisions: Vec<sekisho_gate::Decision>,
     interrupted: bool,
     /// Asked twice: what still runs is ended with the plane.
@@ -103,6 +105,8 @@ struct Went {
 /// What is under way.
 struct Started {
     runs: Vec<u64>,
+    /// Other workflows of the push could not be run.
+    broken: bool,
     pushed: Duration,
 }
 
@@ -161,7 +165,8 @@ async fn push(
     for error in &pushed.errors {
         printer.always(&format!("{} {error}", printer.paint(Style::Bad, "error:")));
     }
-    if !pushed.errors.is_empty() {
+    // Workflows are apart from each other: one that is broken does not stop the others.
+    if !pushed.errors.is_empty() && pushed.runs.is_empty() {
         let message = "there are workflows that cannot be run";
         return Err(hinted(message, "mend what is named above, and run again"));
     }
@@ -170,7 +175,8 @@ async fn push(
         printer.always(&format!("  {} {EXAMPLE}", printer.paint(Style::Bold, "hint:")));
         return Ok(None);
     }
-    Ok(Some(Started { runs: pushed.runs, pushed: began.elapsed() }))
+    let broken = !pushed.errors.is_empty();
+    Ok(Some(Started { runs: pushed.runs, broken, pushed: began.elapsed() }))
 }
 
 async fn follow(
@@ -178,7 +184,7 @@ async fn follow(
     started: Option<Started>,
     printer: Printer,
 ) -> anyhow::Result<Option<Went>> {
-    let Some(Started { runs: ids, pushed }) = started else { return Ok(None) };
+    let Some(Started { runs: ids, broken, pushed }) = started else { return Ok(None) };
     let mut followers = JoinSet::new();
     // One for all: only so is it known whose line was the last.
     let journey = Arc::new(Mutex::new(Journey::default()));
@@ -211,7 +217,7 @@ async fn follow(
         runs.push(client.run(id).await?);
         decisions.extend(client.decisions(id).await?);
     }
-    Ok(Some(Went { runs, decisions, interrupted, at_once, pushed }))
+    Ok(Some(Went { runs, broken, decisions, interrupted, at_once, pushed }))
 }
 
 async fn tell_run(
@@ -286,7 +292,7 @@ async fn stop(
 fn exit_of(went: &Went) -> Exit {
     let succeeded =
         |run: &Run| matches!(run.conclusion, Some(Conclusion::Success | Conclusion::Skipped));
-    if went.runs.iter().all(succeeded) {
+    if went.runs.iter().all(succeeded) && !went.broken {
         Exit::Done
     } else if went.interrupted {
         Exit::Interrupted

@@ -1,12 +1,20 @@
 //! `sekisho up`.
 
-use clap::Args;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
+use clap::Args;
+use sekisho_github::hub_api::{Conclusion, Status};
+
+use crate::client::Client;
 use crate::exit::{Exit, hinted};
 use crate::plane::{self, Found, Port};
 use crate::printer::{Printer, Style};
 use crate::settings::DataDir;
 use crate::signals::Signals;
+
+/// How often it is looked for runs that started or ended.
+const NEWS_PAUSE: Duration = Duration::from_millis(500);
 
 /// Start the plane and keep it up
 #[derive(Args, Debug)]
@@ -57,8 +65,37 @@ pub(crate) async fn run(args: &UpArgs, data: &DataDir, printer: Printer) -> anyh
         printer.note(&format!("  data    {}", data.root().display()));
         printer.note("  Ctrl-C stops it");
     }
-    signals.next().await;
+    let client = Client::new(plane.address.clone())?;
+    tokio::select! {
+        () = tell_runs(&client, printer) => {}
+        () = signals.next() => {}
+    }
     printer.note("stopping: runners first, then the services; once more to end at once");
     plane.stop(false).await?;
     Ok(Exit::Done)
+}
+
+/// A line when a run starts and one when it ends, for ever. A plane that does not answer for a
+/// moment is asked again: it is this process.
+async fn tell_runs(client: &Client, printer: Printer) {
+    let mut told: BTreeMap<u64, Status> = BTreeMap::new();
+    let mut first = true;
+    loop {
+        for run in client.recent_runs().await.unwrap_or_default().iter().rev() {
+            let before = told.insert(run.id, run.status);
+            let news = match (before, run.status) {
+                _ if first => None,
+                (Some(before), now) if before == now => None,
+                (None, Status::Pending | Status::Queued | Status::InProgress) => Some("started"),
+                (_, Status::Completed) => run.conclusion.map(Conclusion::as_str),
+                _ => None,
+            };
+            if let Some(news) = news {
+                let (id, repository) = (run.id, &run.repository);
+                printer.note(&format!("run {id}  {repository} {}: {news}", run.git_ref));
+            }
+        }
+        first = false;
+        tokio::time::sleep(NEWS_PAUSE).await;
+    }
 }

@@ -12,6 +12,18 @@ fn a_workflow_with_a_syntax_error_is_named_with_its_place() {
 }
 
 #[test]
+fn one_broken_workflow_does_not_stop_the_others() {
+    let world = World::new();
+    let good = "on: push\njobs:\n  a:\n    runs-on: default\n    steps: [{ run: 'echo fine' }]\n";
+    let folder = world.project(
+        "app",
+        &[(".github/workflows/bad.yml", "on: push\n"), (".github/workflows/good.yml", good)],
+    );
+    let said = world.sekisho(&["run", folder.to_str().unwrap()]).exits(1);
+    said.says(&[".github/workflows/bad.yml:1:1: ", "fine", "`a` succeeded"]);
+}
+
+#[test]
 fn unknown_needs_and_keys_are_named_with_their_place() {
     let world = World::new();
     let step = "    runs-on: default\n    steps: [{ run: 'true' }]\n";
