@@ -16,11 +16,11 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
+use sekisho_sandbox::remove_tree;
 use sekisho_workflow::token;
 use uuid::Uuid;
 
 use crate::console::{Commands, Console};
-use crate::dirs::remove_tree;
 use crate::exec::{self, Ended, Invocation};
 use crate::job::Job;
 use crate::job::step::{WorkEnd, Workplace};

@@ -8,11 +8,11 @@
 //! {root}/{work}/_temp/_runner_file_commands/
 //! ```
 
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use fs_err as fs;
+use sekisho_sandbox::remove_tree;
 
 /// Where everything of a job is. All paths are absolute.
 #[derive(Clone, Debug)]
@@ -79,31 +79,12 @@ fn create(folder: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)
 }
 
-/// Removes a tree, folders without write permission included; nothing there is well, too.
-pub(crate) fn remove_tree(path: &Path) -> std::io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            make_writable(path)?;
-            fs::remove_dir_all(path)
-        }
-        other => other,
-    }
-}
-
-fn make_writable(folder: &Path) -> std::io::Result<()> {
-    fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            make_writable(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use fs_err as fs;
+
     use super::*;
 
     #[test]

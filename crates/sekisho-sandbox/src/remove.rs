@@ -13,6 +13,10 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, unlinkat};
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     match remove_below(CWD, path) {
         Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        // Where the folder was there may be a link by now: it is what goes.
+        Err(rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) if path.is_symlink() => {
+            Ok(unlinkat(CWD, path, AtFlags::empty())?)
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -58,4 +62,20 @@ fn remove_below(parent: impl std::os::fd::AsFd, name: &Path) -> rustix::io::Resu
 fn as_path(name: &std::ffi::CStr) -> &Path {
     use std::os::unix::ffi::OsStrExt as _;
     Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_in_the_folders_place_goes_and_what_it_names_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (kept, link) = (folder.path().join("kept"), folder.path().join("link"));
+        std::fs::create_dir(&kept).unwrap();
+        std::os::unix::fs::symlink(&kept, &link).unwrap();
+        remove_tree(&link).unwrap();
+        assert!(!link.is_symlink() && kept.is_dir());
+        remove_tree(&link).unwrap();
+    }
 }

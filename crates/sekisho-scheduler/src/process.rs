@@ -14,6 +14,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use secrecy::{ExposeSecret as _, SecretString};
 use sekisho_archive::Writer;
+use sekisho_sandbox::remove_tree;
 use tokio::process::Command;
 
 use crate::scheduler::Config;
@@ -51,7 +52,7 @@ pub(crate) fn start(
     jit: &SecretString,
 ) -> anyhow::Result<(Child, tokio::process::Child)> {
     let folder = config.runners_dir.join(name);
-    stray::remove_tree(&folder).with_context(|| format!("removing the old folder of `{name}`"))?;
+    remove_tree(&folder).with_context(|| format!("removing the old folder of `{name}`"))?;
     let tracking = uuid::Uuid::new_v4().to_string();
     for part in ["bin", "home", "tmp"] {
         fs_err::create_dir_all(folder.join(part)).context("making a runner's folder")?;
@@ -110,7 +111,7 @@ impl Child {
             tracing::warn!(strays, "a runner left processes running; they were killed");
         }
         self.pump.finish().context("completing a runner's log")?;
-        stray::remove_tree(&self.folder).context("removing a runner's folder")
+        remove_tree(&self.folder).context("removing a runner's folder")
     }
 }
 
@@ -121,7 +122,7 @@ pub(crate) fn clean_up_after_crash(runners_dir: &Path) -> anyhow::Result<()> {
         if let Ok(tracking) = fs_err::read_to_string(folder.join(TRACKING_FILE)) {
             Marks::new(&tracking, &folder.join(PROGRAM)).kill_all();
         }
-        stray::remove_tree(&folder).context("removing the folder of a runner before us")?;
+        remove_tree(&folder).context("removing the folder of a runner before us")?;
     }
     Ok(())
 }

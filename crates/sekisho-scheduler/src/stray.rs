@@ -4,7 +4,6 @@
 //! leave behind is the environment it was started with: the runner's random marker is in it.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -68,35 +67,12 @@ fn pids() -> impl Iterator<Item = Pid> {
     entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
 }
 
-/// Removes a folder whatever modes a job left in it: a read-only folder, as Go's module cache is,
-/// keeps an ordinary user from emptying it.
-pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs_err::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            make_writable(path)?;
-            fs_err::remove_dir_all(path)
-        }
-        other => other,
-    }
-}
-
-fn make_writable(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs_err::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
-    for entry in fs_err::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            make_writable(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::process::{Command, Stdio};
+
+    use sekisho_sandbox::remove_tree;
 
     use super::*;
 
