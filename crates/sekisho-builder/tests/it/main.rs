@@ -13,6 +13,7 @@ mod onbuild;
 #[cfg(test)]
 mod registry;
 #[cfg(test)]
+#[path = "../../../sekisho-sandbox/tests/it/rootfs.rs"]
 mod rootfs;
 #[cfg(test)]
 mod run;
