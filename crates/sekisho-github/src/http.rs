@@ -1,0 +1,137 @@
+//! The one way to make an HTTP client and to read an answer: every call has a deadline and a limit.
+
+use std::time::Duration;
+
+use reqwest::header::HeaderMap;
+use reqwest::{Certificate, Proxy, RequestBuilder};
+use secrecy::{ExposeSecret as _, SecretString};
+use url::{Host, Url};
+
+/// Until a connection stands.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How to reach GitHub.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// `User-Agent`: GitHub refuses requests without.
+    pub user_agent: String,
+    /// A proxy, `http://[user:password@]host:port`. Never used for this machine's own addresses.
+    /// Without one, the environment's `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` count.
+    pub proxy: Option<SecretString>,
+    /// PEM text of authorities that are trusted beside the system's: those of a private GHES.
+    pub certificates: Option<String>,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        let user_agent = concat!("sekisho/", env!("CARGO_PKG_VERSION")).to_owned();
+        Self { user_agent, proxy: None, certificates: None }
+    }
+}
+
+/// Why there is no answer. No variant holds a URL: signed ones are credentials.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The proxy's address cannot be used.
+    #[error("the proxy's address cannot be used")]
+    Proxy(#[source] reqwest::Error),
+    /// The certificates cannot be read.
+    #[error("the private certificates are not PEM")]
+    Certificates(#[source] reqwest::Error),
+    /// The client could not be made.
+    #[error("the HTTP client cannot be made")]
+    Build(#[source] reqwest::Error),
+    /// The network failed.
+    #[error("the request failed")]
+    Transport(#[source] reqwest::Error),
+    /// No whole answer in time.
+    #[error("there was no whole answer within {0:?}")]
+    Deadline(Duration),
+    /// The answer is too long.
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+impl ClientOptions {
+    /// A client for these addresses. It follows no redirect: where one is expected, it is followed
+    /// by hand, without the credential.
+    ///
+    /// Where all are plain HTTP (one machine), the system's certificates are not read: that is most
+    /// of the time it takes to make a client.
+    ///
+    /// # Errors
+    /// `Proxy`, `Certificates` or `Build`.
+    pub fn client(&self, urls: &[&Url]) -> Result<reqwest::Client, HttpError> {
+        // The whole tree has one provider; the binary may have installed it already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = reqwest::Client::builder()
+            .user_agent(&self.user_agent)
+            .connect_timeout(CONNECT_DEADLINE)
+            .redirect(reqwest::redirect::Policy::none());
+        if urls.iter().all(|url| is_loopback(url)) {
+            builder = builder.no_proxy();
+        } else if let Some(proxy) = &self.proxy {
+            let proxy = Proxy::all(proxy.expose_secret()).map_err(HttpError::Proxy)?;
+            let local = reqwest::NoProxy::from_string("localhost,127.0.0.0/8,::1");
+            builder = builder.proxy(proxy.no_proxy(local));
+        }
+        if urls.iter().all(|url| url.scheme() == "http") {
+            builder = builder.tls_certs_only([]);
+        } else if let Some(pem) = &self.certificates {
+            let certificates = Certificate::from_pem_bundle(pem.as_bytes());
+            builder = builder.tls_certs_merge(certificates.map_err(HttpError::Certificates)?);
+        }
+        builder.build().map_err(HttpError::Build)
+    }
+}
+
+/// Whether the address can only be this machine.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// Sends, and reads the whole answer of at most `max_body` bytes, all within `deadline`.
+///
+/// Cancel-safe: dropping it closes the request.
+///
+/// # Errors
+/// `Transport`, `Deadline` or `TooLong`.
+pub async fn send(
+    request: RequestBuilder,
+    deadline: Duration,
+    max_body: usize,
+) -> Result<Answer, HttpError> {
+    let transport = |source: reqwest::Error| HttpError::Transport(source.without_url());
+    let exchange = async {
+        let mut response = request.send().await.map_err(transport)?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(transport)? {
+            if body.len() + chunk.len() > max_body {
+                return Err(HttpError::TooLong(max_body));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status, headers, body })
+    };
+    match tokio::time::timeout(deadline, exchange).await {
+        Ok(result) => result,
+        Err(_) => Err(HttpError::Deadline(deadline)),
+    }
+}
