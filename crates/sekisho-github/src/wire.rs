@@ -16,4 +16,5 @@ pub mod oidc;
 pub mod proto;
 pub mod results;
 pub mod run_service;
+pub mod scale_set;
 pub mod session;
