@@ -118,7 +118,7 @@ impl Caller {
         };
         let target = Target::of(repository, identity, gate.local_owner.as_deref());
         let verdict = ask(gate, identity, &target, permission);
-        if verdict.decision == Decision::Deny {
+        if !verdict.decision.passes() {
             tracing::info!(
                 repository = repository.as_str(),
                 by = identity.repository,
@@ -196,7 +196,7 @@ pub(crate) fn permissions(
         (Permission::Push | Permission::Delete, None) => false,
         (Permission::Push | Permission::Delete, Some(identity)) => {
             let target = Target::of(repository, identity, gate.local_owner.as_deref());
-            ask(gate, identity, &target, *permission).decision != Decision::Deny
+            ask(gate, identity, &target, *permission).decision.passes()
         }
     };
     asked.iter().copied().filter(granted).collect()

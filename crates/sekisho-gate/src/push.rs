@@ -7,7 +7,7 @@ pub(crate) mod promote;
 pub(crate) mod view;
 
 use bytes::Bytes;
-use sekisho_policy::{Decision as Answer, Identity, Mode, Target, Verdict};
+use sekisho_policy::{Identity, Target, Verdict};
 use sekisho_types::{Algorithm, Digest, RepositoryName, Tag};
 use serde_json::{Value, json};
 
@@ -118,7 +118,7 @@ fn run(gate: &Inner, put: &Put) -> ApiResult<Done> {
     };
     let decision = gate.log.append(draft).or_fail("writing down a decision")?;
     log(&decision);
-    if verdict.decision == Answer::Deny {
+    if !verdict.decision.passes() {
         return Err(refusal(&verdict, Some(&decision)));
     }
     let observed = promote::observe(&*gate.upstream, &put.repository, blobs, &record, &put.tag)
@@ -145,7 +145,7 @@ fn log(decision: &Decision) {
 
 /// 403 `DENIED`: the one answer that every client shows in full and none tries again.
 pub(crate) fn refusal(verdict: &Verdict, decision: Option<&Decision>) -> ApiError {
-    let refusing = verdict.reasons.iter().filter(|reason| reason.mode == Mode::Enforce);
+    let refusing = verdict.reasons.iter().filter(|reason| reason.mode.holds_back());
     let entry = |reason: &sekisho_policy::Reason| {
         let worst = reason.findings.first().map(|finding| {
             json!({

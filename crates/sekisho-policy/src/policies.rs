@@ -53,24 +53,60 @@ pub enum PolicyError {
         message: String,
     },
     /// A rule without one of the annotations that explain it.
-    #[error("the policy `{policy}` has no `@{annotation}`")]
+    #[error("{}the policy `{policy}` has no `@{annotation}`", at(*place))]
     Annotation {
+        /// Where the policy begins.
+        place: Option<Place>,
         /// Its `@id`, or its position.
         policy: String,
         /// `id`, `mode`, `message`, `fix` or `docs`.
         annotation: &'static str,
     },
-    /// A `@mode` that is neither `enforce` nor `warn`.
-    #[error("the policy `{policy}` has the mode `{mode}`; use `enforce` or `warn`")]
+    /// An annotation that nobody reads: a misspelt one, most often.
+    #[error("{}the policy `{policy}` has `@{annotation}`, which means nothing here", at(*place))]
+    UnknownAnnotation {
+        /// Where the policy begins.
+        place: Option<Place>,
+        /// Its `@id`, or its position.
+        policy: String,
+        /// What it says.
+        annotation: String,
+    },
+    /// A `@mode` that is none.
+    #[error(
+        "{}the policy `{policy}` has the mode `{mode}`; use `enforce`, `quarantine`, `warn` or `audit`",
+        at(*place)
+    )]
     Mode {
+        /// Where the policy begins.
+        place: Option<Place>,
         /// Its `@id`.
         policy: String,
         /// What it says.
         mode: String,
     },
     /// Two policies with one `@id`.
-    #[error("there are two policies `{0}`")]
-    Duplicate(String),
+    #[error("{}there are two policies `{policy}`", at(*place))]
+    Duplicate {
+        /// Where the second one begins.
+        place: Option<Place>,
+        /// Their `@id`.
+        policy: String,
+    },
+}
+
+impl PolicyError {
+    /// Where in the text, as far as it is known.
+    pub fn place(&self) -> Option<Place> {
+        match self {
+            Self::TooLarge(_) => None,
+            Self::Invalid { place, .. }
+            | Self::Annotation { place, .. }
+            | Self::UnknownAnnotation { place, .. }
+            | Self::Mode { place, .. }
+            | Self::Duplicate { place, .. } => *place,
+        }
+    }
 }
 
 fn at(place: Option<Place>) -> String {
@@ -90,9 +126,10 @@ struct Rule {
 #[derive(Debug)]
 pub struct Policies {
     schema: Schema,
-    /// Rules of each mode, each with all permits.
+    /// Every permit, with the rules that enforce.
     enforced: PolicySet,
-    warning: PolicySet,
+    /// Every permit, with the other rules.
+    softer: PolicySet,
     rules: BTreeMap<String, Rule>,
     exceptions: Exceptions,
     text: String,
@@ -127,48 +164,58 @@ impl Policies {
         let mut this = Self {
             schema,
             enforced: PolicySet::new(),
-            warning: PolicySet::new(),
+            softer: PolicySet::new(),
             rules: BTreeMap::new(),
             exceptions: Exceptions::default(),
             text: text.to_owned(),
             hash,
         };
+        let places = places_of_policies(text);
         let mut seen = Vec::new();
         for policy in parsed.policies() {
-            let id = annotation(policy, policy.id().as_ref(), "id")?;
+            // Cedar numbers them as they stand in the text.
+            let number = policy.id().to_string();
+            let number = number.strip_prefix("policy").and_then(|number| number.parse().ok());
+            let place = number.and_then(|number: usize| places.get(number).copied());
+            let id = annotation(policy, place, policy.id().as_ref(), "id")?;
             if seen.contains(&id) {
-                return Err(PolicyError::Duplicate(id));
+                return Err(PolicyError::Duplicate { place, policy: id });
             }
-            this.add(policy, &id)?;
+            this.add(policy, place, &id)?;
             seen.push(id);
         }
         Ok(this)
     }
 
-    fn add(&mut self, policy: &Policy, id: &str) -> Result<(), PolicyError> {
+    fn add(&mut self, policy: &Policy, place: Option<Place>, id: &str) -> Result<(), PolicyError> {
         let named = policy.new_id(PolicyId::new(id));
-        let duplicate = |_| PolicyError::Duplicate(id.to_owned());
+        let duplicate = |_| PolicyError::Duplicate { place, policy: id.to_owned() };
+        let known = ["id", "mode", "message", "fix", "docs"];
+        if let Some((name, _)) = policy.annotations().find(|(name, _)| !known.contains(name)) {
+            let (policy, annotation) = (id.to_owned(), name.to_owned());
+            return Err(PolicyError::UnknownAnnotation { place, policy, annotation });
+        }
         if policy.effect() == Effect::Permit {
             self.enforced.add(named.clone()).map_err(duplicate)?;
-            return self.warning.add(named).map_err(duplicate);
+            return self.softer.add(named).map_err(duplicate);
         }
-        let mode = match annotation(policy, id, "mode")?.as_str() {
-            "enforce" => Mode::Enforce,
-            "warn" => Mode::Warn,
-            mode => {
-                return Err(PolicyError::Mode { policy: id.to_owned(), mode: mode.to_owned() });
-            }
-        };
+        let said = annotation(policy, place, id, "mode")?;
+        let mode = Mode::ALL.into_iter().find(|mode| mode.as_str() == said);
+        let mode = mode.ok_or_else(|| PolicyError::Mode {
+            place,
+            policy: id.to_owned(),
+            mode: said.clone(),
+        })?;
         let rule = Rule {
             mode,
-            message: annotation(policy, id, "message")?,
-            fix: annotation(policy, id, "fix")?,
-            docs: annotation(policy, id, "docs")?,
+            message: annotation(policy, place, id, "message")?,
+            fix: annotation(policy, place, id, "fix")?,
+            docs: annotation(policy, place, id, "docs")?,
         };
         self.rules.insert(id.to_owned(), rule);
         let set = match mode {
             Mode::Enforce => &mut self.enforced,
-            Mode::Warn => &mut self.warning,
+            Mode::Quarantine | Mode::Warn | Mode::Audit => &mut self.softer,
         };
         set.add(named).map_err(duplicate)
     }
@@ -245,7 +292,7 @@ impl Policies {
                 .or_insert_with_key(|class| self.ask(identity, "carry", class.entity()));
             // Only a rule can be waived: what could not be asked stays refused.
             let counts = |id: &&String| {
-                exception.is_none() || self.rules.get(*id).is_none_or(|it| it.mode == Mode::Warn)
+                exception.is_none() || self.rules.get(*id).is_none_or(|it| !it.mode.holds_back())
             };
             for id in matched.iter().filter(counts) {
                 carried.entry(id.clone()).or_default().push(finding.clone());
@@ -268,7 +315,7 @@ impl Policies {
         Verdict::of(reasons)
     }
 
-    /// The ids of the rules that match, of both modes.
+    /// The ids of the rules that match, of every mode.
     fn ask(
         &self,
         identity: &Identity,
@@ -298,7 +345,7 @@ impl Policies {
                 .map_err(|_| EntityError)?;
 
         let enforced = Authorizer::new().is_authorized(&request, &self.enforced, &entities);
-        let warning = Authorizer::new().is_authorized(&request, &self.warning, &entities);
+        let softer = Authorizer::new().is_authorized(&request, &self.softer, &entities);
         let mut ids = Vec::new();
         if enforced.decision() == CedarDecision::Deny {
             ids.extend(enforced.diagnostics().reason().map(ToString::to_string));
@@ -307,13 +354,12 @@ impl Policies {
             }
         }
         // Cedar passes over a rule that it cannot evaluate; a gate must not, whatever its mode.
-        let mut errors =
-            [&enforced, &warning].into_iter().map(|a| a.diagnostics().errors().count());
+        let mut errors = [&enforced, &softer].into_iter().map(|a| a.diagnostics().errors().count());
         if errors.any(|count| count > 0) {
             ids.push(UNANSWERED.to_owned());
         }
-        if warning.decision() == CedarDecision::Deny {
-            ids.extend(warning.diagnostics().reason().map(ToString::to_string));
+        if softer.decision() == CedarDecision::Deny {
+            ids.extend(softer.diagnostics().reason().map(ToString::to_string));
         }
         ids.sort_unstable();
         Ok(ids)
@@ -380,10 +426,18 @@ fn about(rule: &str, content: &Content) -> Vec<String> {
     }
 }
 
-fn annotation(policy: &Policy, id: &str, name: &'static str) -> Result<String, PolicyError> {
+fn annotation(
+    policy: &Policy,
+    place: Option<Place>,
+    id: &str,
+    name: &'static str,
+) -> Result<String, PolicyError> {
     let text = policy.annotation(name).filter(|text| !text.is_empty());
-    text.map(str::to_owned)
-        .ok_or_else(|| PolicyError::Annotation { policy: id.to_owned(), annotation: name })
+    text.map(str::to_owned).ok_or_else(|| PolicyError::Annotation {
+        place,
+        policy: id.to_owned(),
+        annotation: name,
+    })
 }
 
 /// An error of Cedar's, with the place that its first label names.
@@ -399,4 +453,37 @@ pub(crate) fn place_of(text: &str, offset: usize) -> Option<Place> {
         line: before.matches('\n').count() + 1,
         column: before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1,
     })
+}
+
+/// Where each policy of a text that parses begins. A policy ends with a semicolon, which else stands
+/// in strings and comments alone.
+fn places_of_policies(text: &str) -> Vec<Place> {
+    let mut places = Vec::new();
+    let mut chars = text.char_indices().peekable();
+    let mut inside = false;
+    while let Some((offset, c)) = chars.next() {
+        match c {
+            '/' if chars.peek().is_some_and(|(_, next)| *next == '/') => {
+                while chars.next_if(|(_, c)| *c != '\n').is_some() {}
+                continue;
+            }
+            ';' => inside = false,
+            c if c.is_whitespace() => {}
+            _ if !inside => {
+                inside = true;
+                places.extend(place_of(text, offset));
+            }
+            _ => {}
+        }
+        if c == '"' {
+            while let Some((_, c)) = chars.next() {
+                match c {
+                    '\\' => drop(chars.next()),
+                    '"' => break,
+                    _ => {}
+                }
+            }
+        }
+    }
+    places
 }

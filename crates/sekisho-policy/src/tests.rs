@@ -282,6 +282,41 @@ fn a_rule_that_cannot_be_evaluated_denies() {
     }
 }
 
+#[test]
+fn a_mode_does_what_it_says() {
+    let identity = identity();
+    for (mode, want) in [
+        ("enforce", Decision::Deny),
+        ("quarantine", Decision::Quarantine),
+        ("warn", Decision::Warn),
+        ("audit", Decision::Allow),
+    ] {
+        let text = format!(
+            "@id(\"p\") permit (principal, action, resource);\n{}\n\
+             forbid (principal, action == Action::\"ship\", resource);",
+            HEAD.replace("enforce", mode)
+        );
+        let policies = Policies::load(&text).unwrap();
+        let ask = |policies: &Policies| {
+            policies.may_ship(&identity, &target("acme/app", &identity), &content(), NOW)
+        };
+        let verdict = ask(&policies);
+        assert_eq!((verdict.decision, rules(&verdict)), (want, vec!["a"]));
+        assert_eq!(verdict.decision.passes(), want <= Decision::Warn);
+        let said = |wanted: &str| if wanted == mode { vec!["a: m; f".to_owned()] } else { vec![] };
+        let refusals = [said("enforce"), said("quarantine")].concat();
+        assert_eq!(verdict.refusals(), refusals);
+        assert_eq!(verdict.warnings(), said("warn"));
+        assert_eq!(verdict.audits(), said("audit"));
+        // A rule that lets pass permits nothing.
+        let alone = text.split_once('\n').unwrap().1;
+        let verdict = ask(&Policies::load(alone).unwrap());
+        assert_eq!(verdict.decision, Decision::Deny, "{mode}");
+        let denied = if mode == "enforce" { "a" } else { "no-permit" };
+        assert_eq!(rules(&verdict)[0], denied);
+    }
+}
+
 const HEAD: &str = r#"@id("a") @mode("enforce") @message("m") @fix("f") @docs("d") "#;
 
 #[track_caller]
@@ -301,17 +336,23 @@ fn a_bad_policy_is_refused_with_its_place() {
     assert!(matches!(error, PolicyError::Invalid { place: Some(Place { line: 3, .. }), .. }));
 
     let rest = "forbid (principal, action, resource);";
-    check_error(rest, "the policy `policy0` has no `@id`");
-    check_error(&format!("@id(\"a\") {rest}"), "the policy `a` has no `@mode`");
+    check_error(rest, "1:1: the policy `policy0` has no `@id`");
+    check_error(&format!("@id(\"a\") {rest}"), "1:1: the policy `a` has no `@mode`");
+    let before = "// no; policy\n@id(\"a;\\\";\") permit (principal, action, resource);\n\n  ";
+    check_error(&format!("{before}{rest}"), "4:3: the policy `policy1` has no `@id`");
+    check_error(
+        &format!("{HEAD}@mesage(\"x\") {rest}"),
+        "1:1: the policy `a` has `@mesage`, which means nothing here",
+    );
     check_error(
         &format!("{}{rest}", HEAD.replace("enforce", "maybe")),
-        "the policy `a` has the mode `maybe`; use `enforce` or `warn`",
+        "1:1: the policy `a` has the mode `maybe`; use `enforce`, `quarantine`, `warn` or `audit`",
     );
     check_error(
         &format!("{}{rest}", HEAD.replace("@fix(\"f\")", "")),
-        "the policy `a` has no `@fix`",
+        "1:1: the policy `a` has no `@fix`",
     );
-    check_error(&format!("{HEAD}{rest} {HEAD}{rest}"), "there are two policies `a`");
+    check_error(&format!("{HEAD}{rest}\n{HEAD}{rest}"), "2:1: there are two policies `a`");
     let long = " ".repeat(MAX_POLICY_BYTES + 1);
     assert_eq!(Policies::load(&long).unwrap_err(), PolicyError::TooLarge(long.len()));
 }

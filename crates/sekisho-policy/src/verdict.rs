@@ -13,6 +13,8 @@ pub enum Decision {
     Allow,
     /// It passes, and something is said.
     Warn,
+    /// It is held where only its own run sees it, until somebody decides about it.
+    Quarantine,
     /// It does not pass.
     Deny,
 }
@@ -23,7 +25,16 @@ impl Decision {
         match self {
             Self::Allow => "allow",
             Self::Warn => "warn",
+            Self::Quarantine => "quarantine",
             Self::Deny => "deny",
+        }
+    }
+
+    /// Whether the image goes on its way.
+    pub fn passes(self) -> bool {
+        match self {
+            Self::Allow | Self::Warn => true,
+            Self::Quarantine | Self::Deny => false,
         }
     }
 }
@@ -34,8 +45,42 @@ impl Decision {
 pub enum Mode {
     /// Deny.
     Enforce,
-    /// Say so.
+    /// Hold it back until somebody decides.
+    Quarantine,
+    /// Let it pass, and say so to whoever pushes.
     Warn,
+    /// Let it pass, and say so in the decision's record alone: a rule on trial.
+    Audit,
+}
+
+impl Mode {
+    /// Every mode, the strictest first.
+    pub const ALL: [Self; 4] = [Self::Enforce, Self::Quarantine, Self::Warn, Self::Audit];
+
+    /// As `@mode` has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Quarantine => "quarantine",
+            Self::Warn => "warn",
+            Self::Audit => "audit",
+        }
+    }
+
+    /// Whether a rule of this mode keeps an image back.
+    pub fn holds_back(self) -> bool {
+        self.decision() > Decision::Warn
+    }
+
+    /// What follows when a rule of this mode matches.
+    fn decision(self) -> Decision {
+        match self {
+            Self::Enforce => Decision::Deny,
+            Self::Quarantine => Decision::Quarantine,
+            Self::Warn => Decision::Warn,
+            Self::Audit => Decision::Allow,
+        }
+    }
 }
 
 /// One rule that matched.
@@ -65,7 +110,7 @@ pub struct Reason {
 pub struct Verdict {
     /// The worst that any rule says.
     pub decision: Decision,
-    /// Every rule that matched: those that deny first, then by id.
+    /// Every rule that matched: the strictest first, then by id.
     pub reasons: Vec<Reason>,
 }
 
@@ -109,11 +154,8 @@ impl Verdict {
     /// The decision that follows from the reasons.
     pub(crate) fn of(mut reasons: Vec<Reason>) -> Self {
         reasons.sort_by(|a, b| (a.mode, &a.rule).cmp(&(b.mode, &b.rule)));
-        let decision = match reasons.first().map(|reason| reason.mode) {
-            None => Decision::Allow,
-            Some(Mode::Warn) => Decision::Warn,
-            Some(Mode::Enforce) => Decision::Deny,
-        };
+        let worst = reasons.first().map(|reason| reason.mode.decision());
+        let decision = worst.unwrap_or(Decision::Allow);
         Self { decision, reasons }
     }
 
@@ -123,18 +165,23 @@ impl Verdict {
         Self::of([self.reasons, other.reasons].concat())
     }
 
-    /// The reasons that deny, each as a sentence.
+    /// The reasons that deny or hold back, each as a sentence.
     pub fn refusals(&self) -> Vec<String> {
-        self.sentences(Mode::Enforce)
+        self.sentences(Mode::holds_back)
     }
 
     /// The reasons that only warn, each as a sentence.
     pub fn warnings(&self) -> Vec<String> {
-        self.sentences(Mode::Warn)
+        self.sentences(|mode| mode == Mode::Warn)
     }
 
-    fn sentences(&self, mode: Mode) -> Vec<String> {
-        self.reasons.iter().filter(|reason| reason.mode == mode).map(Reason::sentence).collect()
+    /// The reasons that are for the record alone, each as a sentence.
+    pub fn audits(&self) -> Vec<String> {
+        self.sentences(|mode| mode == Mode::Audit)
+    }
+
+    fn sentences(&self, of: impl Fn(Mode) -> bool) -> Vec<String> {
+        self.reasons.iter().filter(|reason| of(reason.mode)).map(Reason::sentence).collect()
     }
 
     /// What a client is told when it is refused, on one line.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use sekisho_policy::{Exceptions, Policies, PolicyError, Verdict};
+use sekisho_policy::{Exceptions, Policies, Verdict};
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -87,14 +87,12 @@ fn fault(file: &Path, text: &str) -> Option<String> {
     if file.extension().is_some_and(|extension| extension == "toml") {
         return Exceptions::load(file, text).err().map(|error| error.to_string());
     }
-    match Policies::load(text) {
-        Ok(_) => None,
-        // Begins with line and column.
-        Err(error @ PolicyError::Invalid { place: Some(_), .. }) => {
-            Some(format!("{}:{error}", file.display()))
-        }
-        Err(error) => Some(format!("{}: {error}", file.display())),
-    }
+    let error = Policies::load(text).err()?;
+    Some(match error.place() {
+        // It begins with line and column.
+        Some(_) => format!("{}:{error}", file.display()),
+        None => format!("{}: {error}", file.display()),
+    })
 }
 
 fn explain(id: &str, data: &DataDir, printer: Printer) -> anyhow::Result<Exit> {
@@ -138,7 +136,7 @@ mod tests {
         assert_eq!(check("a.cedar", "@id(\"p\") permit (principal, action, resource);"), "");
         assert!(check("a.cedar", "\npermit (").starts_with("a.cedar:2:"));
         let unnamed = "permit (principal, action, resource);";
-        assert_eq!(check("a.cedar", unnamed), "a.cedar: the policy `policy0` has no `@id`");
+        assert_eq!(check("a.cedar", unnamed), "a.cedar:1:1: the policy `policy0` has no `@id`");
         assert!(check("b.toml", "x = 1").starts_with("b.toml:1:1: unknown field `x`"));
         assert_eq!(check("b.toml", ""), "");
     }

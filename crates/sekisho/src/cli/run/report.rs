@@ -43,7 +43,7 @@ struct Answer<'a> {
 }
 
 pub(super) fn is_denied(decision: &Decision) -> bool {
-    decision.verdict.decision == Outcome::Deny
+    !decision.verdict.decision.passes()
 }
 
 /// Says how it ended, and returns the exit code for it.
@@ -91,6 +91,7 @@ fn verdict(printer: Printer, decision: &Decision) {
     let (style, word) = match decision.verdict.decision {
         Outcome::Allow => (Style::Good, "allowed"),
         Outcome::Warn => (Style::Warn, "allowed, with warnings"),
+        Outcome::Quarantine => (Style::Bad, "HELD BACK"),
         Outcome::Deny => (Style::Bad, "REFUSED"),
     };
     let name = match &decision.tag {
@@ -106,8 +107,9 @@ fn verdict(printer: Printer, decision: &Decision) {
     tell(printer, &line(style, "gate", format!("{word}: {name}; {basis}")));
     for reason in &decision.verdict.reasons {
         let style = match reason.mode {
-            Mode::Enforce => Style::Bad,
+            Mode::Enforce | Mode::Quarantine => Style::Bad,
             Mode::Warn => Style::Warn,
+            Mode::Audit => Style::Dim,
         };
         let docs =
             if reason.docs.is_empty() { String::new() } else { format!(" ({})", reason.docs) };
