@@ -15,5 +15,6 @@ pub mod oidc;
 pub mod rest;
 pub mod retry;
 pub mod runner;
+pub mod scale_set;
 pub mod secret;
 pub mod wire;

@@ -1,0 +1,36 @@
+//! The client of runner scale sets: who starts runners for the jobs of a set speaks with it.
+//!
+//! ```text
+//!  Credential ─▶ registration token ─▶ runner-registration ─▶ Tenant (address, admin token)
+//!                                                              │ sets, JIT, runners
+//!                                                              ▼
+//!                       Listener ── poll ─▶ Delivery ── record ─▶ Recorded ── delete
+//! ```
+//!
+//! What to do next is decided apart from doing it: [`life`] for the session, [`jit`] for a name
+//! that is taken, [`wanted`] for a set that is there already.
+//!
+//! A message can be deleted only with a [`Recorded`], and that is had only by recording it: what
+//! this process was told of, and lost, is told again.
+
+pub mod jit;
+pub mod life;
+pub mod wanted;
+
+mod connection;
+mod delivery;
+mod error;
+mod listener;
+mod place;
+mod runners;
+mod sets;
+mod tenant;
+
+pub use delivery::{Delivery, Recorded};
+pub use error::{CredentialError, ScaleSetError};
+pub use listener::{Acquired, Event, Listener, ListenerOptions, POLL_DEADLINE};
+pub use place::{Place, PlaceError, Scope};
+pub use tenant::{Credential, FixedToken, Tenant, TenantOptions};
+
+/// The bytes of a trait object's future: `Credential` is used as one.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
