@@ -1,5 +1,34 @@
-//! REST types of runner registration (`…/actions/runners`), shared by the hub and whoever
-//! registers runners with it or with GitHub.
+//! GitHub's REST: the types, shared with the hub, and the client.
+//!
+//! [`GithubClient`] asks; [`Address`] says whom, [`Credential`] as who. What may still be asked is
+//! decided in [`budget`], when a token is renewed in [`token`]: both are plain functions.
+
+mod address;
+mod answers;
+mod app;
+pub mod budget;
+mod calls;
+mod client;
+mod error;
+mod group;
+pub mod link;
+mod run;
+pub mod token;
+
+pub use address::{Address, AddressError, Hosting, Repository, Scope};
+pub use app::{KeySigner, SignError, SignFuture, Signer, assertion};
+pub use calls::{RunFilter, RunJobs, WorkflowFile};
+pub use client::{API_VERSION, Clock, GithubClient};
+pub use error::RestError;
+pub use group::{
+    ContentEntry, Installation, InstallationToken, Labels, RegistrationToken, RunnerGroup,
+    RunnerGroupChange, RunnerGroups,
+};
+pub use run::{
+    Account, Dispatched, JobStep, RepositoryInfo, RunConclusion, RunStatus, WorkflowJob,
+    WorkflowJobs, WorkflowRun, WorkflowRuns,
+};
+pub use token::Credential;
 
 use serde::{Deserialize, Serialize};
 
