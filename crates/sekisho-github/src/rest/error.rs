@@ -175,7 +175,7 @@ mod tests {
             ),
             ("<html>\nx", "<html>"),
             ("[]", "no message"),
-            ("", ""),
+            ("", "no message"),
         ] {
             assert_eq!(message(body.as_bytes()), want, "{body}");
         }

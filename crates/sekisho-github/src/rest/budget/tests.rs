@@ -92,7 +92,7 @@ fn the_reserve_is_there_when_it_is_needed() {
         if now >= resets {
             (left, resets) = (100, now + 3600);
         }
-        let purpose = if below(40) == 0 { Purpose::Reserved } else { Purpose::Ordinary };
+        let purpose = if below(80) == 0 { Purpose::Reserved } else { Purpose::Ordinary };
         match budget.decide(CORE, purpose, at(now)) {
             Permit::Go => {
                 budget.begin(CORE);
