@@ -20,6 +20,10 @@ impl Policy {
     pub const QUICK: Self =
         Self { attempts: 3, base: Duration::from_millis(100), cap: Duration::from_millis(400) };
 
+    /// For what must arrive, though the service may be restarting: about a minute and a half.
+    pub const PATIENT: Self =
+        Self { attempts: 12, base: Duration::from_millis(250), cap: Duration::from_secs(15) };
+
     /// The delay before try `attempt` (the second is 1), where `jitter` is in `0.0..=1.0`.
     ///
     /// Half of it is certain and half is jitter: a crowd spreads, yet nobody tries at once.

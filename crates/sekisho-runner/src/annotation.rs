@@ -4,6 +4,7 @@ use sekisho_github::wire::run_service::{Annotation, AnnotationLevel};
 
 use crate::command::Command;
 use crate::mask::Masker;
+use crate::matcher::Found;
 
 /// Annotations of one level that a step may have; more are only in the log.
 pub(crate) const MAX_PER_LEVEL: usize = 10;
@@ -46,6 +47,31 @@ impl Annotations {
             start_column: column,
             end_column: number("endcolumn").or(column),
             ..Annotation::new(level, message)
+        });
+    }
+
+    /// Adds what a problem matcher has found, at a path that is known to be right.
+    pub(crate) fn add_found(
+        &mut self,
+        masker: &Masker,
+        level: AnnotationLevel,
+        found: &Found,
+        path: Option<&str>,
+    ) {
+        if !self.has_room(level) {
+            return;
+        }
+        let number = |text: &str| text.parse().ok().filter(|number: &i64| *number > 0);
+        let (line, column) = (number(&found.line), number(&found.column));
+        let title = (!found.code.is_empty()).then(|| shorten(masker, &found.code, MAX_FIELD_CHARS));
+        self.0.push(Annotation {
+            title,
+            path: path.map(|path| shorten(masker, path, MAX_FIELD_CHARS)),
+            start_line: line,
+            end_line: line,
+            start_column: column,
+            end_column: column,
+            ..Annotation::new(level, shorten(masker, &found.message, MAX_MESSAGE_CHARS))
         });
     }
 

@@ -22,8 +22,8 @@ use uuid::Uuid;
 
 use crate::console::{Commands, Console};
 use crate::exec::{self, Ended, Invocation};
-use crate::job::Job;
 use crate::job::step::{WorkEnd, Workplace};
+use crate::job::{Job, PostWork};
 use crate::shell;
 use crate::stop::Interrupt;
 use plan::{CheckoutPlan, Facts, Target};
@@ -170,7 +170,12 @@ impl Job {
             folder: git.folder.clone(),
             env: git.env.clone(),
         };
-        let mut console = Console { log: &mut self.log, commands };
+        let mut console = Console {
+            log: &mut self.log,
+            commands,
+            matchers: &mut self.matchers,
+            dirs: self.state.dirs(),
+        };
         exec::run(&invocation, &mut console, interrupt, self.grace).await
     }
 
@@ -247,7 +252,8 @@ impl Job {
             |(name, _): &(OsString, OsString)| !name.to_string_lossy().starts_with("GIT_CONFIG_");
         let env = git.env.iter().filter(|entry| hidden(entry)).cloned().collect();
         let (folder, program) = (plan.folder.clone(), git.program.clone());
-        self.add_post(&name, PostCheckout { folder, credentials, env, program });
+        let work = PostCheckout { folder, credentials, env, program };
+        self.add_post(format!("Post {name}"), PostWork::Checkout(work));
         Ok(())
     }
 

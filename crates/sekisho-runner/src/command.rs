@@ -26,6 +26,11 @@ impl Command {
 
     /// Reads either form; `None` when the line is not a command.
     pub(crate) fn parse(line: &str) -> Option<Self> {
+        // Almost no line is one, and there may be a million of them.
+        let bytes = line.as_bytes();
+        if memchr::memchr2(b':', b'#', bytes).is_none_or(|at| bytes.get(at + 1).is_none()) {
+            return None;
+        }
         if line.len() > MAX_COMMAND_LEN {
             return None;
         }

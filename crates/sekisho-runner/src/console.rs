@@ -1,10 +1,14 @@
 //! A step's output, line by line: workflow commands take effect, the rest goes into the log.
 
+mod problems;
+
 use sekisho_github::wire::run_service::AnnotationLevel;
 
 use crate::annotation::Annotations;
 use crate::command::{Command, is_stop_token};
+use crate::dirs::Dirs;
 use crate::log::{Line, LineBuffer, Log};
+use crate::matcher::Matchers;
 
 /// Outputs that a step may set by command; more are ignored, with an error.
 const MAX_OUTPUTS: usize = 10_000;
@@ -38,6 +42,8 @@ impl Commands {
 pub(crate) struct Console<'a> {
     pub(crate) log: &'a mut Log,
     pub(crate) commands: &'a mut Commands,
+    pub(crate) matchers: &'a mut Matchers,
+    pub(crate) dirs: &'a Dirs,
 }
 
 impl Console<'_> {
@@ -65,9 +71,9 @@ impl Console<'_> {
     }
 
     /// One line.
-    pub(crate) fn line(&mut self, line: &Line) {
+    pub(crate) fn line(&mut self, line: &Line<'_>) {
         let command = if line.continues { None } else { Command::parse(&line.text) };
-        let Some(command) = command else { return self.log.write(&line.text) };
+        let Some(command) = command else { return self.text(&line.text) };
         if let Some(token) = &self.commands.stopped {
             if command.name.eq_ignore_ascii_case(token) {
                 self.commands.stopped = None;
@@ -102,10 +108,9 @@ impl Console<'_> {
                  `GITHUB_PATH` names instead.",
                 command.name
             )),
-            "add-matcher" | "remove-matcher" => {
-                self.warn("Problem matchers are not supported by this runner.");
-            }
-            _ => self.log.write(text),
+            "add-matcher" => self.add_matchers(&command.message),
+            "remove-matcher" => self.remove_matchers(command),
+            _ => self.text(text),
         }
     }
 
@@ -175,13 +180,13 @@ impl Console<'_> {
         }
     }
 
-    fn warn(&mut self, message: &str) {
+    pub(super) fn warn(&mut self, message: &str) {
         let level = AnnotationLevel::Warning;
         self.commands.annotations.add(self.log.masker(), level, message);
         self.log.warning(message);
     }
 
-    fn fail(&mut self, message: &str) {
+    pub(super) fn fail(&mut self, message: &str) {
         let level = AnnotationLevel::Failure;
         self.commands.annotations.add(self.log.masker(), level, message);
         self.log.error(message);

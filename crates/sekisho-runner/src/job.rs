@@ -6,6 +6,7 @@
 
 mod complete;
 mod files;
+mod hook;
 mod script;
 mod setup;
 pub(crate) mod step;
@@ -21,6 +22,7 @@ use sekisho_github::wire::results::StepConclusion;
 use sekisho_github::wire::run_service::{AnnotationLevel, CompleteJob};
 use uuid::Uuid;
 
+use self::hook::Hooks;
 use crate::checkout::PostCheckout;
 use crate::clock;
 use crate::console::Commands;
@@ -28,6 +30,7 @@ use crate::dirs::Dirs;
 use crate::exec::KillGrace;
 use crate::expression::{StepFunctions, judge};
 use crate::log::{Feed, Log, Output};
+use crate::matcher::Matchers;
 use crate::plan::{self, Action, Observed, Place, Slot, Status, Verdict};
 use crate::spec::StepSpec;
 use crate::state::{RunnerFacts, Scope, State, StepView};
@@ -64,6 +67,9 @@ pub(crate) struct Job {
     main: Vec<MainStep>,
     posts: Vec<PostStep>,
     setup_failed: bool,
+    /// Of the whole job: a step's matchers hold for the steps after it.
+    pub(crate) matchers: Matchers,
+    hooks: Hooks,
 }
 
 struct MainStep {
@@ -75,10 +81,19 @@ struct MainStep {
 }
 
 /// A step that was registered by a main step, and runs at the end.
-pub(crate) struct PostStep {
+struct PostStep {
     name: String,
-    work: PostCheckout,
+    work: PostWork,
     slot: Slot,
+}
+
+/// What a post step does.
+#[derive(Clone, Debug)]
+pub(crate) enum PostWork {
+    /// Takes away what `actions/checkout` has left.
+    Checkout(PostCheckout),
+    /// Runs a step.
+    Step(Box<StepSpec>),
 }
 
 /// Runs a job to its end.
@@ -108,6 +123,7 @@ impl Job {
         if mask_error {
             log.mute();
         }
+        let hooks = Hooks::from_environment(&input.environment);
         let state = State::new(&message, input.environment, input.runner.clone(), dirs);
         Ok(Self {
             version: input.version,
@@ -122,6 +138,8 @@ impl Job {
             main: Vec::new(),
             posts: Vec::new(),
             setup_failed: mask_error,
+            matchers: Matchers::default(),
+            hooks,
             message,
         })
     }
@@ -236,10 +254,27 @@ impl Job {
             }
             Place::Post(index) => {
                 let (name, work) = (self.posts[index].name.clone(), self.posts[index].work.clone());
-                let record = self.timeline.add(Uuid::new_v4(), &name, "repository");
+                let kind = match &work {
+                    PostWork::Checkout(_) => "repository",
+                    PostWork::Step(spec) => spec.kind(),
+                };
+                let record = self.timeline.add(Uuid::new_v4(), &name, kind);
                 self.begin_record(record).await;
-                let ok = self.post_checkout(&work, &mut commands, &interrupt).await;
-                let conclusion = if ok { StepConclusion::Success } else { StepConclusion::Failure };
+                let conclusion = match work {
+                    PostWork::Checkout(work) => {
+                        match self.post_checkout(&work, &mut commands, &interrupt).await {
+                            true => StepConclusion::Success,
+                            false => StepConclusion::Failure,
+                        }
+                    }
+                    PostWork::Step(spec) => {
+                        let mut scope = std::mem::take(&mut self.scope);
+                        let outcome =
+                            self.execute(&spec, &mut scope, &interrupt, &mut commands).await;
+                        self.scope = scope;
+                        outcome.conclusion
+                    }
+                };
                 self.end_record(record, conclusion, commands).await;
                 conclusion
             }
@@ -248,8 +283,7 @@ impl Job {
     }
 
     /// Registers a post step; it runs at the end, the last registered first.
-    pub(crate) fn add_post(&mut self, name: &str, work: PostCheckout) {
-        let name = format!("Post {name}");
+    pub(crate) fn add_post(&mut self, name: String, work: PostWork) {
         self.posts.push(PostStep { name, work, slot: Slot::Pending });
     }
 

@@ -28,10 +28,12 @@ mod expression;
 mod file_command;
 mod hash_files;
 mod job;
+mod lease;
 mod listener;
 mod log;
 mod manifest;
 mod mask;
+mod matcher;
 mod orphan;
 mod plan;
 pub mod process;
@@ -89,6 +91,8 @@ pub enum RunnerOutcome {
     SessionConflict,
     /// The service wants a newer runner.
     VersionTooOld,
+    /// It had a job, and lost it: the service gave it up or to somebody else.
+    LockLost,
 }
 
 impl RunnerOutcome {
@@ -96,7 +100,7 @@ impl RunnerOutcome {
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Completed(_) | Self::NoJob => 0,
-            Self::Refused => 1,
+            Self::Refused | Self::LockLost => 1,
             Self::Unreachable => 2,
             Self::SessionConflict => 5,
             Self::VersionTooOld => 7,

@@ -1,5 +1,7 @@
 //! From the JIT configuration to a job, and back to nothing.
 
+mod beside;
+
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,22 +13,22 @@ use sekisho_github::runner::{Client, ClientError, Identity, JobClient};
 use sekisho_github::wire::error::kind;
 use sekisho_github::wire::job::AgentJobRequestMessage;
 use sekisho_github::wire::message::{
-    JobCancellation, MessageType, RunnerJobRequest, RunnerStatus, TaskAgentMessage,
+    MessageType, RunnerJobRequest, RunnerStatus, TaskAgentMessage,
 };
-use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
+use self::beside::beside;
 use crate::job::{self, JobInput};
+use crate::lease::Loss;
 use crate::state::RunnerFacts;
 use crate::{Options, RunnerOutcome, Stop};
 
-/// Between two renewals of the job's lock.
-const RENEW_EVERY: Duration = Duration::from_secs(60);
-/// A cancelled job gets at least this long.
-const MIN_CANCEL: Duration = Duration::from_secs(60);
-/// This much of a cancellation's time is kept for reporting.
-const CANCEL_MARGIN: Duration = Duration::from_secs(15);
+/// A poll that is answered with nothing sooner than this is not followed by the next at once.
+const MIN_POLL: Duration = Duration::from_secs(1);
+/// How long the result is reported for when there is no time left.
+const HURRIED_REPORT: Duration = Duration::from_secs(5);
 /// A session that another process holds is asked for again this often …
 const CONFLICT_PAUSE: Duration = Duration::from_secs(30);
 /// … and this many times.
@@ -123,12 +125,17 @@ async fn wait_for_job(
 ) -> Result<(AgentJobRequestMessage, JobClient), Idle> {
     let mut failures = 0;
     loop {
+        let asked = Instant::now();
         let polled = tokio::select! {
             polled = client.poll(session, RunnerStatus::Online) => polled,
             () = stop.cancelled() => return Err(Idle::Ended(RunnerOutcome::NoJob)),
         };
         let message = match polled {
-            Ok(None) => continue,
+            Ok(None) => {
+                failures = 0;
+                pause((asked + MIN_POLL).saturating_duration_since(Instant::now()), stop).await?;
+                continue;
+            }
             Ok(Some(message)) => message,
             Err(error) if is_session_invalid(&error) => {
                 session = open_session(client, stop).await?;
@@ -221,7 +228,7 @@ async fn run_job(
         grace: options.grace,
         stop: stop.clone(),
     };
-    let result = {
+    let (result, loss) = {
         let beside = beside(client, session, &job, job_id, &stop);
         tokio::pin!(beside);
         let running = AbortOnDropHandle::new(tokio::spawn(job::run(input)));
@@ -229,91 +236,23 @@ async fn run_job(
         // Both arms are cancel-safe in the way that matters: the job's task is only looked at,
         // and what goes on beside it is of no use once the job is over.
         tokio::select! {
-            result = &mut running => result,
-            () = &mut beside => running.await,
+            result = &mut running => (result, None),
+            loss = &mut beside => (running.await, Some(loss)),
         }
     };
     let report = result.context("running the job")?.context("running the job")?;
-    job.complete(&report).await.context("reporting the job's result")?;
-    Ok(RunnerOutcome::Completed(report.conclusion))
-}
-
-/// What goes on beside a job: renewing its lock, and listening for its cancellation.
-async fn beside(client: &Client, session: Uuid, job: &JobClient, job_id: Uuid, stop: &Stop) {
-    let renewing = async {
-        loop {
-            if let Err(error) = job.renew().await {
-                tracing::error!(error = %error, "the job's lock is lost: the job is cancelled");
-                stop.cancel();
-                return;
-            }
-            tokio::time::sleep(RENEW_EVERY).await;
-        }
-    };
-    let listening = async {
-        let mut session = session;
-        let mut failures = 0;
-        let mut timers = JoinSet::new();
-        loop {
-            match client.poll(session, RunnerStatus::Busy).await {
-                Ok(None) => {}
-                Ok(Some(message)) => {
-                    failures = 0;
-                    if let Some(time) = cancellation(client, &message, job_id) {
-                        stop.cancelled_within(time, &mut timers);
-                    }
-                }
-                Err(error) if is_session_invalid(&error) => match client.create_session().await {
-                    Ok(new) => session = new,
-                    Err(error) => tracing::warn!(error = %error, "there is no new session"),
-                },
-                Err(error) if error.is_transient() => {
-                    failures += 1;
-                    tokio::time::sleep(backoff(failures)).await;
-                }
-                Err(error) => {
-                    // The job goes on: its lock tells whether the service still wants it.
-                    tracing::warn!(error = %error, "cancellations are not heard any more");
-                    std::future::pending::<()>().await;
-                }
-            }
-        }
-    };
-    tokio::join!(renewing, listening);
-}
-
-/// How long the job has, if the message cancels it.
-fn cancellation(client: &Client, message: &TaskAgentMessage, job_id: Uuid) -> Option<Duration> {
-    match MessageType::parse(&message.message_type)? {
-        MessageType::JobCancellation => {
-            let body: JobCancellation = lenient::from_str(&message.body).ok()?;
-            if body.job_id != job_id {
-                return None;
-            }
-            Some(parse_span(&body.timeout).unwrap_or(MIN_CANCEL).max(MIN_CANCEL) - CANCEL_MARGIN)
-        }
-        MessageType::HostedRunnerShutdown => Some(MIN_CANCEL - CANCEL_MARGIN),
-        MessageType::ForceTokenRefresh => {
-            client.forget_token();
-            None
-        }
-        MessageType::RunnerJobRequest
-        | MessageType::RunnerRefresh
-        | MessageType::RunnerRefreshConfig => None,
+    if loss == Some(Loss::Refused) {
+        // The service has said that the job is not ours: a result would be another runner's.
+        return Ok(RunnerOutcome::LockLost);
     }
-}
-
-impl Stop {
-    /// Cancels the job politely now, and without mercy when `time` is over.
-    fn cancelled_within(&self, time: Duration, timers: &mut JoinSet<()>) {
-        if !self.is_cancelled() {
-            self.cancel();
+    let reported = stop.hurry(HURRIED_REPORT, job.complete(&report)).await;
+    match reported.context("reporting the job's result took too long")? {
+        Ok(()) => Ok(RunnerOutcome::Completed(report.conclusion)),
+        Err(error) if matches!(error.status(), Some(404 | 409)) => {
+            tracing::error!(%error, "the job is not ours any more");
+            Ok(RunnerOutcome::LockLost)
         }
-        let stop = self.clone();
-        timers.spawn(async move {
-            tokio::time::sleep(time).await;
-            stop.cancel_now();
-        });
+        Err(error) => Err(error).context("reporting the job's result"),
     }
 }
 
@@ -341,19 +280,6 @@ async fn pause(time: Duration, stop: &Stop) -> Result<(), Idle> {
     }
 }
 
-/// `hh:mm:ss`, with a day's part before a dot perhaps, and a fraction.
-fn parse_span(text: &str) -> Option<Duration> {
-    let (days, clock) = match text.split_once('.') {
-        Some((days, clock)) if clock.contains(':') => (days.parse::<u64>().ok()?, clock),
-        _ => (0, text),
-    };
-    let mut parts = clock.split(':');
-    let mut part = || parts.next()?.split('.').next()?.parse::<u64>().ok();
-    let (hours, minutes, seconds) = (part()?, part()?, part()?);
-    let total = days.checked_mul(24)?.checked_add(hours)?.checked_mul(60)?.checked_add(minutes)?;
-    Some(Duration::from_secs(total.checked_mul(60)?.checked_add(seconds)?))
-}
-
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "X64",
@@ -366,18 +292,4 @@ fn architecture() -> &'static str {
 
 fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_are_read() {
-        assert_eq!(parse_span("00:05:00"), Some(Duration::from_secs(300)));
-        assert_eq!(parse_span("1.01:00:01.5"), Some(Duration::from_secs(25 * 3600 + 1)));
-        for bad in ["", "5", "a:b:c", "1:2", "99999999999999999999:0:0"] {
-            assert_eq!(parse_span(bad), None, "{bad}");
-        }
-    }
 }

@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::mask::Masker;
+use crate::stop::Stop;
 
 pub(crate) use feed::{Feed, FeedEnd};
 pub(crate) use lines::{Line, LineBuffer};
@@ -37,8 +38,9 @@ pub(crate) struct Log {
     folder: PathBuf,
     step: Option<Spool>,
     pending: Vec<u8>,
-    /// Lines of the current step that the feed has not got yet.
-    fresh: Vec<String>,
+    /// Lines and bytes of the current step that the feed has not heard of.
+    fresh: (u64, u64),
+    stamps: clock::Stamps,
     muted: bool,
 }
 
@@ -68,7 +70,8 @@ impl Log {
             folder,
             step: None,
             pending: Vec::new(),
-            fresh: Vec::new(),
+            fresh: (0, 0),
+            stamps: clock::Stamps::default(),
             muted: false,
         }
     }
@@ -99,7 +102,11 @@ impl Log {
     /// Lines from now on belong to this step.
     pub(crate) fn begin_step(&mut self, step: Uuid) -> anyhow::Result<()> {
         let path = self.folder.join(format!("{step}.log"));
-        let file = File::create(&path).context("creating the spool file of a step's log")?;
+        let file = File::create_new(&path).context("creating the spool file of a step's log")?;
+        if let Some(feed) = &self.feed {
+            let file = File::open(&path).context("opening the spool file of a step's log")?;
+            feed.begin(step, file.into_parts().0);
+        }
         self.step =
             Some(Spool { step, path, file: BufWriter::with_capacity(PENDING_LEN, file), lines: 0 });
         Ok(())
@@ -109,6 +116,9 @@ impl Log {
     pub(crate) async fn end_step(&mut self) -> anyhow::Result<Option<StepLog>> {
         self.flush().await;
         let Some(mut spool) = self.step.take() else { return Ok(None) };
+        if let Some(feed) = &self.feed {
+            feed.end();
+        }
         spool.file.flush().context("writing a step's log")?;
         if spool.lines == 0 {
             return Ok(None);
@@ -118,11 +128,34 @@ impl Log {
 
     /// Writes text, which may have several lines.
     pub(crate) fn write(&mut self, text: &str) {
+        if !self.muted && !self.masker.finds(text) {
+            return self.write_masked(text);
+        }
         let masked = self.mask(text);
-        let stamp = clock::stamp(clock::now());
-        for line in masked.split('\n') {
-            let line = line.strip_suffix('\r').unwrap_or(line);
-            self.write_masked(&stamp, line);
+        self.write_masked(&masked);
+    }
+
+    fn write_masked(&mut self, text: &str) {
+        let stamp = self.stamps.stamp(clock::now());
+        let begin = self.pending.len();
+        let mut lines = 0;
+        for line in text.split('\n') {
+            self.pending.extend_from_slice(&stamp);
+            self.pending.push(b' ');
+            self.pending.extend_from_slice(line.strip_suffix('\r').unwrap_or(line).as_bytes());
+            self.pending.push(b'\n');
+            lines += 1;
+        }
+        if let Some(spool) = &mut self.step {
+            let whole = &self.pending[begin..];
+            // A full disk shows when the step ends; the output has the line all the same.
+            if let Err(error) = spool.file.write_all(whole) {
+                tracing::warn!(%error, "a line is missing from a step's log file");
+                return;
+            }
+            spool.lines += lines;
+            self.fresh.0 += lines.unsigned_abs();
+            self.fresh.1 += whole.len() as u64;
         }
     }
 
@@ -136,29 +169,6 @@ impl Log {
         self.write(&format!("##[warning]{text}"));
     }
 
-    fn write_masked(&mut self, stamp: &str, line: &str) {
-        let mut whole = String::with_capacity(stamp.len() + line.len() + 2);
-        whole.push_str(stamp);
-        whole.push(' ');
-        whole.push_str(line);
-        whole.push('\n');
-        self.pending.extend_from_slice(whole.as_bytes());
-        if let Some(spool) = &mut self.step {
-            // A full disk shows when the step ends; the output has the line all the same.
-            if let Err(error) = spool.file.write_all(whole.as_bytes()) {
-                tracing::warn!(%error, "a line is missing from a step's log file");
-            }
-            spool.lines += 1;
-            if self.feed.is_some() {
-                whole.pop();
-                self.fresh.push(whole);
-                if self.fresh.len() >= sekisho_github::wire::feed::MAX_LINES {
-                    self.feed();
-                }
-            }
-        }
-    }
-
     /// Whether enough waits that [`Self::flush`] should be called before more is written.
     pub(crate) fn is_full(&self) -> bool {
         self.pending.len() >= PENDING_LEN
@@ -168,27 +178,25 @@ impl Log {
     pub(crate) async fn flush(&mut self) {
         self.feed();
         if !self.pending.is_empty() {
-            self.output.write(std::mem::take(&mut self.pending)).await;
+            let room = Vec::with_capacity(self.pending.len());
+            self.output.write(std::mem::replace(&mut self.pending, room)).await;
         }
     }
 
     fn feed(&mut self) {
-        if self.fresh.is_empty() {
-            return;
-        }
-        let lines = std::mem::take(&mut self.fresh);
-        if let (Some(feed), Some(spool)) = (&mut self.feed, &self.step) {
-            let after = u64::try_from(spool.lines).unwrap_or(0);
-            let start = after + 1 - lines.len() as u64;
-            feed.send(spool.step, start, lines);
+        let (Some(feed), Some(spool)) = (&self.feed, &mut self.step) else { return };
+        let (lines, bytes) = std::mem::take(&mut self.fresh);
+        // What did not get into the file must not be read from it.
+        if lines > 0 && spool.file.flush().is_ok() {
+            feed.wrote(lines, bytes);
         }
     }
 
     /// Ends all three places; what the feed lost is in the answer.
-    pub(crate) async fn close(mut self) -> Option<FeedEnd> {
+    pub(crate) async fn close(mut self, stop: &Stop) -> Option<FeedEnd> {
         self.flush().await;
         let end = match self.feed.take() {
-            Some(feed) => Some(feed.close().await),
+            Some(feed) => Some(feed.close(stop).await),
             None => None,
         };
         self.output.close().await;

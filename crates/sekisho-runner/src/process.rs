@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::{DumpableBehavior, Pid, Signal, getsid};
@@ -14,13 +15,17 @@ use crate::{KillGrace, Options, RunnerOutcome, Stop, run as run_one};
 pub const JITCONFIG: &str = "ACTIONS_RUNNER_INPUT_JITCONFIG";
 /// Variables that are the runner's and not for steps to see.
 const INPUT_PREFIX: &str = "ACTIONS_RUNNER_INPUT_";
+/// How long a job has to end after a signal, if nothing else is said: with the time that reporting
+/// takes, less than the 30 s after which Kubernetes kills a pod.
+pub const STOP_GRACE: Duration = Duration::from_secs(20);
 /// Set by a scheduler that wants its runners to end when it does.
 pub const TRACKING: &str = "SEKISHO_RUNNER_TRACKING";
 
 /// Runs this process as a runner, in `root`.
 ///
 /// The JIT configuration is `jit`, or else the variable [`JITCONFIG`]. SIGTERM and SIGINT cancel
-/// the job, a second one leaves it no time. Other processes of the same user can read neither
+/// the job, which has `grace` to end; a second one leaves it no time. Either way the log's end and the
+/// result are sent before this returns. Other processes of the same user can read neither
 /// memory nor first environment of this one from here on (root can). If [`TRACKING`] is set, the
 /// death of the parent is a SIGTERM.
 ///
@@ -30,6 +35,7 @@ pub async fn run(
     jit: Option<SecretString>,
     root: PathBuf,
     version: String,
+    grace: Duration,
 ) -> anyhow::Result<RunnerOutcome> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .context("closing the process to others")?;
@@ -41,7 +47,7 @@ pub async fn run(
         format!("no JIT configuration: pass `--jitconfig` or set `{JITCONFIG}`")
     })?;
     let stop = Stop::new();
-    stop_on_signals(stop.clone())?;
+    stop_on_signals(stop.clone(), grace)?;
     let output = Box::new(std::io::stdout());
     let grace = KillGrace::default();
     run_one(jit, Options { root, version, environment, output, stop, grace }).await
@@ -85,7 +91,7 @@ fn is_own_parent(parent: Pid) -> bool {
 }
 
 /// The first signal cancels the job, the second leaves it no time.
-fn stop_on_signals(stop: Stop) -> anyhow::Result<()> {
+fn stop_on_signals(stop: Stop, grace: Duration) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     // It ends with the process: there is nothing to wait for.
@@ -95,7 +101,11 @@ fn stop_on_signals(stop: Stop) -> anyhow::Result<()> {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            stop.cancel();
+            if stop.is_cancelled() {
+                stop.cancel_now();
+            } else {
+                stop.cancel_within(grace);
+            }
         }
     });
     Ok(())

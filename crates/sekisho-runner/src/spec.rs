@@ -1,5 +1,7 @@
 //! Steps in one shape, whether they come with the job or from a composite action.
 
+use std::path::PathBuf;
+
 use sekisho_github::wire::context::Token;
 use sekisho_github::wire::job::{ReferenceType, Step};
 use sekisho_workflow::token::TokenKind;
@@ -13,6 +15,8 @@ pub(crate) enum Work {
     Checkout,
     /// `uses: ./path`.
     Local { path: String },
+    /// A script of the runner's owner, and the variable that names it.
+    Hook { path: PathBuf, variable: String },
 }
 
 /// A step.
@@ -94,10 +98,26 @@ impl StepSpec {
         })
     }
 
+    /// A step of the runner's own, which runs in every case.
+    pub(crate) fn own(name: &str, work: Work) -> Self {
+        Self {
+            context_name: String::new(),
+            display: None,
+            default_name: name.to_owned(),
+            condition: "always()".to_owned(),
+            work,
+            inputs: Token::default(),
+            environment: None,
+            continue_on_error: None,
+            timeout: None,
+            in_action: false,
+        }
+    }
+
     /// `run` or the action's kind, for the service.
     pub(crate) fn kind(&self) -> &'static str {
         match self.work {
-            Work::Script => "run",
+            Work::Script | Work::Hook { .. } => "run",
             Work::Checkout | Work::Local { .. } => "repository",
         }
     }

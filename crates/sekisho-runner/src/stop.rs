@@ -37,6 +37,34 @@ impl Stop {
         self.out_of_time.cancel();
     }
 
+    /// Cancels the job politely now, and without mercy when `time` is over.
+    pub fn cancel_within(&self, time: Duration) {
+        self.cancelled.cancel();
+        let stop = self.clone();
+        // It ends with the job's time, however that ends, or with the process.
+        tokio::spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(time) => stop.cancel_now(),
+                () = stop.out_of_time() => {}
+            }
+        });
+    }
+
+    /// Does something at the job's end: to its end, or for `rest` more once there is no time left.
+    pub(crate) async fn hurry<T>(
+        &self,
+        rest: Duration,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = async {
+                self.out_of_time().await;
+                tokio::time::sleep(rest).await;
+            } => None,
+        }
+    }
+
     /// Whether the job is cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.is_cancelled()

@@ -9,11 +9,14 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::log::StepLog;
+use crate::stop::Stop;
 
 /// Uploads that may wait; a step that ends while so many wait is held up.
 const QUEUE_LEN: usize = 64;
 /// How long the job's end waits for uploads.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(300);
+/// The same when there is no time left.
+const HURRIED_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Something to upload, already masked.
 #[derive(Debug)]
@@ -42,16 +45,17 @@ impl Uploads {
     }
 
     /// Waits for all of them; says how many failed.
-    pub(crate) async fn close(self) -> u32 {
+    pub(crate) async fn close(self, stop: &Stop) -> u32 {
         drop(self.queue);
         let abort = self.task.abort_handle();
-        match tokio::time::timeout(CLOSE_DEADLINE, self.task).await {
-            Ok(Ok(failed)) => failed,
-            Ok(Err(error)) => {
+        let done = tokio::time::timeout(CLOSE_DEADLINE, self.task);
+        match stop.hurry(HURRIED_DEADLINE, done).await {
+            Some(Ok(Ok(failed))) => failed,
+            Some(Ok(Err(error))) => {
                 tracing::warn!(%error, "the uploading task failed");
                 1
             }
-            Err(_) => {
+            None | Some(Err(_)) => {
                 tracing::warn!("the uploads were not done in time");
                 abort.abort();
                 1

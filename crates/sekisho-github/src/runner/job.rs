@@ -1,6 +1,7 @@
 //! The calls of one job: renew, complete, step states, logs, summaries.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -27,12 +28,12 @@ use crate::wire::run_service::{CompleteJob, RenewJob, RenewJobResponse};
 const BLOCK_LEN: usize = 2 * 1024 * 1024;
 /// Until a block is uploaded.
 const UPLOAD_DEADLINE: Duration = Duration::from_secs(120);
-/// Completing is tried five times, five seconds apart.
+/// Completing goes on for as long as a lock may be held, some ten minutes: a result that is lost is a
+/// job that has to run again.
 const COMPLETE: Policy =
-    Policy { attempts: 5, base: Duration::from_secs(5), cap: Duration::from_secs(5) };
-/// Renewing is tried until the lock must be near its end.
-const RENEW: Policy =
-    Policy { attempts: 5, base: Duration::from_secs(1), cap: Duration::from_secs(15) };
+    Policy { attempts: 60, base: Duration::from_secs(1), cap: Duration::from_secs(15) };
+/// An answer that is not transient is believed after this many.
+const COMPLETE_REFUSALS: u32 = 5;
 
 /// Speaks for one job, with the job's token.
 #[derive(Clone)]
@@ -79,7 +80,7 @@ impl JobClient {
         })
     }
 
-    /// Prolongs the job's lock. Retried; a failure after that means that the job is lost.
+    /// Prolongs the job's lock. One try: when to try again is the caller's to decide.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -87,17 +88,24 @@ impl JobClient {
         const OPERATION: &str = "renewing the job";
         let body = RenewJob { plan_id: self.plan_id, job_id: self.job_id };
         let url = http::join(&self.run, "renewjob");
-        retry(RENEW, ClientError::is_transient, |_| self.post(OPERATION, &url, &body)).await
+        self.post(OPERATION, &url, &body).await
     }
 
-    /// Reports the job's result. Retried five times, except after 401 and 404.
+    /// Reports the job's result. Retried for some ten minutes while the service is away, five times
+    /// after other errors, and not at all after 401 and 404.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn complete(&self, body: &CompleteJob) -> Result<(), ClientError> {
         const OPERATION: &str = "completing the job";
         let url = http::join(&self.run, "completejob");
-        let again = |error: &ClientError| !matches!(error.status(), Some(401 | 404));
+        let refusals = AtomicU32::new(0);
+        let again = |error: &ClientError| {
+            let refused = !error.is_transient();
+            let refusals = refusals.fetch_add(refused.into(), Ordering::Relaxed);
+            let is_final = matches!(error.status(), Some(401 | 404));
+            !refused || (refusals + 1 < COMPLETE_REFUSALS && !is_final)
+        };
         let send = |_| async {
             let request = self.http.post(url.clone()).bearer_auth(self.token.expose()).json(body);
             let answer = http::send(OPERATION, request, CALL_DEADLINE, MAX_ANSWER).await?;
@@ -206,7 +214,7 @@ impl JobClient {
             let request = self.http.put(url.clone()).header("x-ms-blob-type", "BlockBlob");
             self.put(request.header(CONTENT_TYPE, "text/plain").body(markdown.clone()))
         };
-        retry(Policy::QUICK, ClientError::is_transient, put).await?;
+        retry(Policy::PATIENT, ClientError::is_transient, put).await?;
         let body = SummaryMetadata {
             workflow_run_backend_id: self.plan_id,
             workflow_job_run_backend_id: self.job_id,
@@ -230,7 +238,7 @@ impl JobClient {
             let request = self.http.put(create.clone()).header("x-ms-blob-type", "AppendBlob");
             self.put(request.header(CONTENT_LENGTH, 0).header(CONTENT_TYPE, "text/plain"))
         };
-        retry(Policy::QUICK, ClientError::is_transient, put).await?;
+        retry(Policy::PATIENT, ClientError::is_transient, put).await?;
         let mut offset = 0_usize;
         let mut next = read_block(file).await?;
         loop {
@@ -260,7 +268,7 @@ impl JobClient {
                     }
                 }
             };
-            retry(Policy::QUICK, ClientError::is_transient, put).await?;
+            retry(Policy::PATIENT, ClientError::is_transient, put).await?;
             if last {
                 return Ok(());
             }
@@ -298,7 +306,8 @@ impl JobClient {
         let results = self.results.as_ref();
         let results = results.ok_or(ClientError::Message { what: "results service" })?;
         let url = http::join(results, &format!("{RECEIVER}{method}"));
-        retry(Policy::QUICK, ClientError::is_transient, |_| self.post(operation, &url, body)).await
+        retry(Policy::PATIENT, ClientError::is_transient, |_| self.post(operation, &url, body))
+            .await
     }
 
     async fn post<T: DeserializeOwned>(

@@ -19,6 +19,8 @@ use crate::wire::oauth::{
 
 /// A token is renewed this long before it ends.
 const MARGIN: Duration = Duration::from_secs(60);
+/// No token is believed to last longer.
+const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// How long an assertion is good for, in seconds.
 const ASSERTION_LIFETIME_SECS: i64 = 300;
 /// An assertion begins this long ago, in seconds: clocks differ.
@@ -71,6 +73,7 @@ impl TokenSource {
         }
         let answer = retry(Policy::QUICK, ClientError::is_transient, |_| self.exchange()).await?;
         let lifetime = Duration::from_secs(u64::try_from(answer.expires_in).unwrap_or(0));
+        let lifetime = lifetime.min(MAX_LIFETIME);
         let until = Instant::now() + lifetime.saturating_sub(MARGIN);
         let token = answer.access_token;
         *self.cached.lock().unwrap_or_else(PoisonError::into_inner) =

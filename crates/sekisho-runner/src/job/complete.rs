@@ -45,8 +45,8 @@ impl Job {
         ok: bool,
         outputs: BTreeMap<String, OutputValue>,
     ) -> CompleteJob {
-        let (message, feed_end) = (self.message, self.log.close().await);
-        let failed_uploads = self.uploads.close().await;
+        let (message, feed_end) = (self.message, self.log.close(&self.stop).await);
+        let failed_uploads = self.uploads.close(&self.stop).await;
         let step_results = self.timeline.close().await;
         let mut annotations = Vec::new();
         if failed_uploads > 0 {

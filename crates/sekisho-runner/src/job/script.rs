@@ -40,7 +40,12 @@ impl Job {
         let file = self.write_script(&script, shell.extension)?;
         self.show_header(&script, &shell.describe(&program), place);
         let invocation = Invocation { program, args: shell.args(&file), folder, env: as_list(env) };
-        let mut console = Console { log: &mut self.log, commands };
+        let mut console = Console {
+            log: &mut self.log,
+            commands,
+            matchers: &mut self.matchers,
+            dirs: self.state.dirs(),
+        };
         let ended = exec::run(&invocation, &mut console, place.interrupt, self.grace).await;
         // The folder is emptied at the job's end anyway.
         let _ = fs_err::remove_file(&file);

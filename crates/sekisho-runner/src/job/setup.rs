@@ -7,7 +7,7 @@ use sekisho_github::wire::results::StepConclusion;
 use sekisho_workflow::token;
 use uuid::Uuid;
 
-use super::{Job, MainStep};
+use super::{Job, MainStep, PostWork};
 use crate::console::Commands;
 use crate::expression::StepFunctions;
 use crate::mask::Masker;
@@ -79,6 +79,14 @@ impl Job {
             return Err(format!("The job has more than {MAX_STEPS} steps."));
         }
         let mut problems = Vec::new();
+        if let Some(spec) = self.hooks.started.clone() {
+            let record = self.timeline.add(Uuid::new_v4(), &spec.default_name, spec.kind());
+            self.main.push(MainStep { spec, record, slot: Slot::Pending, error: None });
+        }
+        if let Some(spec) = self.hooks.completed.clone() {
+            // The first that is registered is the last that runs.
+            self.add_post(spec.default_name.clone(), PostWork::Step(Box::new(spec)));
+        }
         for step in self.message.steps.iter().filter(|step| step.enabled) {
             match StepSpec::from_wire(step) {
                 Ok(spec) => {

@@ -134,6 +134,7 @@ impl Job {
         let result = match &spec.work {
             Work::Script => self.run_script(&place, commands).await,
             Work::Checkout => self.checkout(&mut place, commands).await,
+            Work::Hook { path, variable } => self.run_hook(path, variable, &place, commands).await,
             Work::Local { path } => Box::pin(self.composite(path, &mut place, commands)).await,
         };
         let end = result.unwrap_or_else(|error| {

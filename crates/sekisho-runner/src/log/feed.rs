@@ -1,14 +1,25 @@
-//! The live feed: a websocket that may lose lines, and must never hold up the job.
+//! The live feed: a websocket that follows the spool files of the steps.
+//!
+//! ```text
+//! step ─▶ spool file on disk ─▶ feed, at the pace of whoever reads it ─▶ websocket
+//! ```
+//!
+//! What the service does not take yet stays on disk, so a slow or absent service costs no line and no
+//! memory, and never holds up the job. Only what is left some seconds after the job's end is lost, and
+//! counted. A file that was uploaded and removed meanwhile is still read: it is open.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use sekisho_github::retry::{Policy, jitter};
 use sekisho_github::secret::WireSecret;
 use sekisho_github::wire::feed::{FeedFrame, MAX_LINE_CHARS, MAX_LINES};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -18,22 +29,28 @@ use tokio_tungstenite::tungstenite::{Message, handshake::client::Request};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use uuid::Uuid;
 
-/// Frames that may wait: with 100 lines of 1,024 characters each, some 25 MB at the very most.
-const QUEUE_LEN: usize = 256;
+use crate::stop::Stop;
+
+/// Bytes read from a spool file at once; more where one line is longer.
+const CHUNK_LEN: usize = 64 * 1024;
 /// Frames that are not full are sent at most this often.
 const PACE: Duration = Duration::from_millis(50);
 /// Until a connection stands, and until a frame is sent.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Connections that are tried; then the feed stays silent.
-const MAX_CONNECTIONS: u32 = 3;
+/// What is left at the job's end may take this long …
+const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
+/// … or this long, when there is no time left.
+const HURRIED_DEADLINE: Duration = Duration::from_secs(1);
+/// Between two connections that fail.
+const RECONNECT: Policy =
+    Policy { attempts: u32::MAX, base: Duration::from_millis(200), cap: Duration::from_secs(15) };
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// The sending end.
+/// The end that the log holds.
 pub(crate) struct Feed {
-    frames: mpsc::Sender<FeedFrame>,
-    dropped: Arc<AtomicU64>,
-    task: JoinHandle<u64>,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
 }
 
 /// What became of the feed.
@@ -41,6 +58,36 @@ pub(crate) struct Feed {
 pub(crate) struct FeedEnd {
     /// Lines that were not sent.
     pub(crate) dropped: u64,
+}
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    news: Notify,
+    /// Lines that were written, and that were sent.
+    written: AtomicU64,
+    sent: AtomicU64,
+}
+
+#[derive(Default)]
+struct Queue {
+    steps: VecDeque<Tail>,
+    ended: bool,
+}
+
+/// A spool file as far as it goes: whole lines up to `bytes`.
+#[derive(Clone)]
+struct Tail {
+    step: Uuid,
+    file: Arc<std::fs::File>,
+    bytes: u64,
+    done: bool,
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Feed {
@@ -54,121 +101,226 @@ impl Feed {
         let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose())).ok()?;
         bearer.set_sensitive(true);
         request.headers_mut().insert(AUTHORIZATION, bearer);
-        let (frames, queue) = mpsc::channel(QUEUE_LEN);
-        let task = tokio::spawn(run(request, queue));
-        Some(Self { frames, dropped: Arc::new(AtomicU64::new(0)), task })
+        let shared = Arc::new(Shared::default());
+        let line = Line { request, socket: None, failures: 0 };
+        let task = tokio::spawn(run(Arc::clone(&shared), line));
+        Some(Self { shared, task })
     }
 
-    /// Queues lines; never waits.
-    pub(crate) fn send(&mut self, step_id: Uuid, start_line: u64, mut lines: Vec<String>) {
-        for line in &mut lines {
-            if let Some((at, _)) = line.char_indices().nth(MAX_LINE_CHARS) {
-                line.truncate(at);
-            }
-        }
-        let count = lines.len();
-        let frame = FeedFrame { count, value: lines, step_id, start_line: Some(start_line) };
-        if self.frames.try_send(frame).is_err() {
-            self.dropped.fetch_add(count as u64, Ordering::Relaxed);
-        }
+    /// A step begins; `file` is its spool file.
+    pub(crate) fn begin(&self, step: Uuid, file: std::fs::File) {
+        let tail = Tail { step, file: Arc::new(file), bytes: 0, done: false };
+        self.shared.queue().steps.push_back(tail);
     }
 
-    /// Sends what waits, for a while, and says how much was lost.
-    pub(crate) async fn close(self) -> FeedEnd {
-        drop(self.frames);
+    /// So many lines more, so many bytes, are in the file.
+    pub(crate) fn wrote(&self, lines: u64, bytes: u64) {
+        self.shared.written.fetch_add(lines, Ordering::Relaxed);
+        if let Some(tail) = self.shared.queue().steps.back_mut() {
+            tail.bytes += bytes;
+        }
+        self.shared.news.notify_one();
+    }
+
+    /// The step is over.
+    pub(crate) fn end(&self) {
+        if let Some(tail) = self.shared.queue().steps.back_mut() {
+            tail.done = true;
+        }
+        self.shared.news.notify_one();
+    }
+
+    /// Sends what is left, for a while, and says how much was lost.
+    pub(crate) async fn close(self, stop: &Stop) -> FeedEnd {
+        self.shared.queue().ended = true;
+        self.shared.news.notify_one();
         let abort = self.task.abort_handle();
-        let lost = match tokio::time::timeout(DEADLINE, self.task).await {
-            Ok(Ok(lost)) => lost,
+        let rest = tokio::time::timeout(CLOSE_DEADLINE, self.task);
+        match stop.hurry(HURRIED_DEADLINE, rest).await {
+            Some(Ok(Ok(()))) => {}
+            Some(Ok(Err(error))) => tracing::warn!(%error, "the live feed's task failed"),
+            None | Some(Err(_)) => abort.abort(),
+        }
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        FeedEnd { dropped: count(&self.shared.written).saturating_sub(count(&self.shared.sent)) }
+    }
+}
+
+/// Follows one file after the other until the queue ends.
+async fn run(shared: Arc<Shared>, mut line: Line) {
+    let (mut offset, mut number) = (0_u64, 1_u64);
+    let mut earliest = Instant::now();
+    loop {
+        let (tail, ended) = {
+            let queue = shared.queue();
+            (queue.steps.front().cloned(), queue.ended)
+        };
+        let Some(tail) = tail else {
+            if ended {
+                break;
+            }
+            shared.news.notified().await;
+            continue;
+        };
+        if offset >= tail.bytes {
+            if tail.done {
+                shared.queue().steps.pop_front();
+                (offset, number) = (0, 1);
+            } else if ended {
+                break;
+            } else {
+                shared.news.notified().await;
+                tokio::time::sleep_until(earliest).await;
+            }
+            continue;
+        }
+        let Some(chunk) = read(&tail, offset).await else { break };
+        offset += chunk.len() as u64;
+        for frame in frames(&chunk, tail.step, number) {
+            number += frame.count as u64;
+            line.send(&frame).await;
+            shared.sent.fetch_add(frame.count as u64, Ordering::Relaxed);
+        }
+        earliest = Instant::now() + PACE;
+    }
+    line.close().await;
+}
+
+/// Whole lines from `offset` on; at least one, however long it is.
+async fn read(tail: &Tail, offset: u64) -> Option<Vec<u8>> {
+    let left = usize::try_from(tail.bytes - offset).ok()?;
+    let mut length = CHUNK_LEN;
+    loop {
+        let (file, wanted) = (Arc::clone(&tail.file), length.min(left));
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut bytes = vec![0; wanted];
+            file.read_exact_at(&mut bytes, offset).map(|()| bytes)
+        });
+        let mut bytes = match reading.await {
+            Ok(Ok(bytes)) => bytes,
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the live feed's task failed");
-                0
+                tracing::warn!(%error, "the live feed cannot read a step's log");
+                return None;
             }
-            Err(_) => {
-                abort.abort();
-                0
-            }
+            Err(_) => return None,
         };
-        FeedEnd { dropped: self.dropped.load(Ordering::Relaxed) + lost }
+        match memchr::memrchr(b'\n', &bytes) {
+            Some(end) => {
+                bytes.truncate(end + 1);
+                return Some(bytes);
+            }
+            None if wanted == left => return Some(bytes),
+            None => length = length.saturating_mul(2),
+        }
     }
 }
 
-/// Sends frames until the queue ends; says how many lines were lost on the way.
-async fn run(request: Request, mut queue: mpsc::Receiver<FeedFrame>) -> u64 {
-    let mut connections = 0;
-    let mut socket: Option<Socket> = None;
-    let mut lost = 0;
-    let (mut next, mut earliest) = (None, Instant::now());
-    loop {
-        let mut frame = match next.take() {
-            Some(frame) => frame,
-            None => match queue.recv().await {
-                Some(frame) => frame,
-                None => break,
-            },
-        };
-        next = gather(&mut frame, &mut queue, earliest).await;
-        if !send(&request, &mut socket, &mut connections, &frame).await {
-            lost += frame.count as u64;
-        }
-        let more_waits = next.is_some() || frame.count >= MAX_LINES;
-        earliest = if more_waits { Instant::now() } else { Instant::now() + PACE };
-    }
-    if let Some(mut socket) = socket {
-        let _ = tokio::time::timeout(DEADLINE, socket.close(None)).await;
-    }
-    lost
+/// The lines of a chunk in frames; lines that are too long for the feed are cut.
+fn frames(chunk: &[u8], step_id: Uuid, number: u64) -> impl Iterator<Item = FeedFrame> {
+    let text = String::from_utf8_lossy(chunk);
+    let lines: Vec<String> = text.lines().map(|line| shorten(line).to_owned()).collect();
+    let mut start = number;
+    let mut lines = lines.into_iter();
+    std::iter::from_fn(move || {
+        let value: Vec<String> = lines.by_ref().take(MAX_LINES).collect();
+        let count = value.len();
+        let frame = FeedFrame { count, value, step_id, start_line: Some(start) };
+        start += count as u64;
+        (count > 0).then_some(frame)
+    })
 }
 
-/// Until `earliest`, appends frames that go on where `frame` ends; the first one that does not is
-/// returned. Ends at once when the frame is full or the queue has ended.
-async fn gather(
-    frame: &mut FeedFrame,
-    queue: &mut mpsc::Receiver<FeedFrame>,
-    earliest: Instant,
-) -> Option<FeedFrame> {
-    while frame.count < MAX_LINES {
-        // Cancel-safe: a frame is either received or still in the queue. What waits there is
-        // taken even if `earliest` is over.
-        let Ok(Some(more)) = tokio::time::timeout_at(earliest, queue.recv()).await else {
-            return None;
-        };
-        let follows = frame.start_line.map(|start| start + frame.count as u64);
-        let fits = frame.count + more.count <= MAX_LINES;
-        if !fits || more.step_id != frame.step_id || more.start_line != follows {
-            return Some(more);
-        }
-        frame.count += more.count;
-        frame.value.extend(more.value);
+fn shorten(line: &str) -> &str {
+    // Bytes are counted first: almost every line is short.
+    if line.len() <= MAX_LINE_CHARS {
+        return line;
     }
-    None
+    line.char_indices().nth(MAX_LINE_CHARS).map_or(line, |(at, _)| &line[..at])
 }
 
-async fn send(
-    request: &Request,
-    socket: &mut Option<Socket>,
-    connections: &mut u32,
-    frame: &FeedFrame,
-) -> bool {
-    let Ok(text) = serde_json::to_string(frame) else { return false };
-    loop {
-        if let Some(open) = socket {
-            // What the service says is read, or its pings would fill the connection.
-            while let Some(Some(Ok(_))) = futures_util::FutureExt::now_or_never(open.next()) {}
-            let sent = tokio::time::timeout(DEADLINE, open.send(Message::text(text.clone()))).await;
-            if matches!(sent, Ok(Ok(()))) {
-                return true;
+/// The connection, made anew whenever it breaks.
+struct Line {
+    request: Request,
+    socket: Option<Socket>,
+    failures: u32,
+}
+
+impl Line {
+    /// Sends, for as long as it takes.
+    async fn send(&mut self, frame: &FeedFrame) {
+        // Strings and numbers always serialize.
+        let Ok(text) = serde_json::to_string(frame) else { return };
+        let text = tokio_tungstenite::tungstenite::Utf8Bytes::from(text);
+        loop {
+            if let Some(open) = &mut self.socket {
+                // What the service says is read, or its pings would fill the connection.
+                while let Some(Some(Ok(_))) = open.next().now_or_never() {}
+                let sent = open.send(Message::Text(text.clone()));
+                if matches!(tokio::time::timeout(DEADLINE, sent).await, Ok(Ok(()))) {
+                    self.failures = 0;
+                    return;
+                }
+                self.socket = None;
             }
-            *socket = None;
+            self.connect().await;
         }
-        if *connections >= MAX_CONNECTIONS {
-            return false;
-        }
-        *connections += 1;
-        let connecting = tokio_tungstenite::connect_async(request.clone());
+    }
+
+    async fn connect(&mut self) {
+        let connecting = tokio_tungstenite::connect_async(self.request.clone());
         match tokio::time::timeout(DEADLINE, connecting).await {
-            Ok(Ok((open, _))) => *socket = Some(open),
+            Ok(Ok((open, _))) => {
+                self.socket = Some(open);
+                return;
+            }
             Ok(Err(error)) => tracing::debug!(%error, "the live feed cannot connect"),
             Err(_) => tracing::debug!("the live feed cannot connect in time"),
         }
+        self.failures = self.failures.saturating_add(1);
+        tokio::time::sleep(RECONNECT.delay(self.failures, jitter())).await;
+    }
+
+    async fn close(self) {
+        if let Some(mut socket) = self.socket {
+            let _ = tokio::time::timeout(DEADLINE, socket.close(None)).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tail(text: &[u8]) -> Tail {
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, text).unwrap();
+        Tail { step: Uuid::nil(), file: Arc::new(file), bytes: text.len() as u64, done: true }
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_in_whole_lines_whatever_their_length() {
+        let mut text = Vec::new();
+        for length in [10, CHUNK_LEN - 1, 3 * CHUNK_LEN, 0, 5 * CHUNK_LEN] {
+            text.extend(vec![b'x'; length]);
+            text.push(b'\n');
+        }
+        let tail = tail(&text);
+        let mut got = Vec::new();
+        while (got.len() as u64) < tail.bytes {
+            let chunk = read(&tail, got.len() as u64).await.unwrap();
+            assert_eq!(chunk.last(), Some(&b'\n'));
+            got.extend(chunk);
+        }
+        assert!(got == text);
+    }
+
+    #[test]
+    fn frames_are_full_numbered_and_cut() {
+        let long = "ü".repeat(MAX_LINE_CHARS + 1);
+        let text = format!("{}{long}\n", "a\n".repeat(MAX_LINES + 1));
+        let frames: Vec<FeedFrame> = frames(text.as_bytes(), Uuid::nil(), 7).collect();
+        let shape: Vec<_> = frames.iter().map(|f| (f.count, f.start_line)).collect();
+        assert_eq!(shape, [(MAX_LINES, Some(7)), (2, Some(7 + MAX_LINES as u64))]);
+        assert_eq!(frames[1].value[1].chars().count(), MAX_LINE_CHARS);
     }
 }

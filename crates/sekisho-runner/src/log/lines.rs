@@ -1,5 +1,6 @@
 //! Bytes of a pipe to lines, with bounded memory.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Longest line that is kept whole, in bytes. A longer one is written as several lines; none of it
@@ -8,9 +9,9 @@ pub(crate) const MAX_LINE_LEN: usize = 128 * 1024;
 
 /// A line of a step's output.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Line {
+pub(crate) struct Line<'b> {
     /// Without its end; what is not UTF-8 is replaced.
-    pub(crate) text: String,
+    pub(crate) text: Cow<'b, str>,
     /// It goes on the line before, which was too long: it is no workflow command.
     pub(crate) continues: bool,
 }
@@ -41,41 +42,42 @@ impl LineBuffer {
         &mut self,
         longest: usize,
         secrets: impl Fn(&[u8]) -> Vec<Range<usize>>,
-    ) -> Option<Line> {
-        let end = self.bytes[self.scanned..].iter().position(|byte| *byte == b'\n');
+    ) -> Option<Line<'_>> {
+        let (start, continues) = (self.start, self.continues);
+        let end = memchr::memchr(b'\n', &self.bytes[self.scanned..]);
         if let Some(end) = end.map(|end| self.scanned + end) {
-            if end - self.start <= MAX_LINE_LEN {
-                let text = &self.bytes[self.start..end];
-                let line = self.line(text.strip_suffix(b"\r").unwrap_or(text));
+            if end - start <= MAX_LINE_LEN {
                 (self.start, self.scanned, self.continues) = (end + 1, end + 1, false);
-                return Some(line);
+                return Some(Line::new(&self.bytes[start..end], continues));
             }
         } else {
             self.scanned = self.bytes.len();
         }
-        let rest = &self.bytes[self.start..];
+        let rest = &self.bytes[start..];
         // A secret that begins before the cut must be whole in `rest`, to be found.
         if rest.len() < MAX_LINE_LEN + longest {
             return None;
         }
         let cut = cut(rest, &secrets(rest));
-        let line = self.line(&rest[..cut]);
         self.start += cut;
         self.scanned = self.scanned.max(self.start);
         self.continues = true;
-        Some(line)
+        Some(Line { text: String::from_utf8_lossy(&self.bytes[start..start + cut]), continues })
     }
 
     /// What is left when the pipe has ended: a line without an end.
-    pub(crate) fn last_line(&mut self) -> Option<Line> {
-        let rest = &self.bytes[self.start..];
-        let line = (!rest.is_empty()).then(|| self.line(rest.strip_suffix(b"\r").unwrap_or(rest)));
-        *self = Self::default();
-        line
+    pub(crate) fn last_line(&mut self) -> Option<Line<'static>> {
+        let old = std::mem::take(self);
+        let line = Line::new(old.bytes.get(old.start..)?, old.continues);
+        let text = Cow::Owned(line.text.into_owned());
+        (old.start < old.bytes.len()).then_some(Line { text, continues: line.continues })
     }
+}
 
-    fn line(&self, bytes: &[u8]) -> Line {
-        Line { text: String::from_utf8_lossy(bytes).into_owned(), continues: self.continues }
+impl<'b> Line<'b> {
+    fn new(bytes: &'b [u8], continues: bool) -> Self {
+        let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+        Self { text: String::from_utf8_lossy(bytes), continues }
     }
 }
 
@@ -99,7 +101,11 @@ mod tests {
     use super::*;
 
     fn lines(buffer: &mut LineBuffer) -> Vec<String> {
-        std::iter::from_fn(|| buffer.next_line(0, |_| Vec::new())).map(|line| line.text).collect()
+        let mut lines = Vec::new();
+        while let Some(line) = buffer.next_line(0, |_| Vec::new()) {
+            lines.push(line.text.into_owned());
+        }
+        lines
     }
 
     #[test]
@@ -109,7 +115,7 @@ mod tests {
         assert_eq!(lines(&mut buffer), ["a", "b", ""]);
         buffer.push(b"d");
         assert_eq!(lines(&mut buffer), [""; 0]);
-        let last = Line { text: "c\u{fffd}d".to_owned(), continues: false };
+        let last = Line { text: "c\u{fffd}d".into(), continues: false };
         assert_eq!(buffer.last_line(), Some(last));
         assert_eq!(buffer.last_line(), None);
     }
@@ -126,7 +132,7 @@ mod tests {
         let second = buffer.next_line(10, |_| Vec::new()).unwrap();
         assert_eq!((second.text.len(), second.continues), (16, true));
         buffer.push(b"next\n");
-        let next = Line { text: "next".to_owned(), continues: false };
+        let next = Line { text: "next".into(), continues: false };
         assert_eq!(buffer.next_line(10, |_| Vec::new()), Some(next));
     }
 
@@ -155,7 +161,7 @@ mod tests {
                 got.extend(lines(&mut buffer));
                 rest = after;
             }
-            got.extend(buffer.last_line().map(|line| line.text));
+            got.extend(buffer.last_line().map(|line| line.text.into_owned()));
             let want: Vec<&str> = text.lines().collect();
             prop_assert_eq!(got, want);
         }

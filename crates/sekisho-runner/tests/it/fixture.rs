@@ -10,6 +10,7 @@ use sekisho_github::jit::{CredentialData, Credentials, JitConfig, RsaParameters,
 use sekisho_runner::{KillGrace, Options, RunnerOutcome, Stop};
 use serde_json::{Value, json};
 
+use crate::cable::Cable;
 use crate::server::{JOB_TOKEN, Server, Told};
 
 /// A job's parts.
@@ -209,6 +210,14 @@ impl Fixture {
             output: Captured::default(),
             stop: Stop::new(),
         }
+    }
+
+    /// Everything goes over a cable that can be cut.
+    pub(crate) async fn with_cable() -> (Self, Cable) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let cable = Cable::to(listener.local_addr().unwrap()).await;
+        let server = Server::start_on(listener, cable.url());
+        (Self { server, ..Self::new().await }, cable)
     }
 
     pub(crate) fn set_job(&self, job: &Job) {

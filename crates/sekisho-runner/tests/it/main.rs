@@ -8,12 +8,16 @@
     reason = "helpers of tests may fail the test, and one that is skipped says so"
 )]
 
+mod cable;
 mod cancel;
 mod checkout;
 mod composite;
 mod fixture;
 mod git;
+mod hooks;
+mod lease;
 mod masks;
+mod matchers;
 mod process;
 mod server;
 mod steps;

@@ -5,13 +5,19 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use std::time::Duration;
+
 use secrecy::ExposeSecret as _;
+use sekisho_runner::process;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, ChildStdout};
 
 use crate::fixture::{Fixture, Job, blob, run, run_if};
 
 const ROOT: &str = "SEKISHO_TEST_RUNNER_ROOT";
+/// Milliseconds.
+const GRACE: &str = "SEKISHO_TEST_RUNNER_GRACE";
 
 /// Not a test of its own: the runner of the tests below.
 #[test]
@@ -19,14 +25,22 @@ fn as_runner() {
     let Some((_, root)) = std::env::vars_os().find(|(name, _)| name == ROOT) else { return };
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let running = sekisho_runner::process::run(None, PathBuf::from(root), "0.0.0".to_owned());
+    let grace = std::env::vars().find(|(name, _)| name == GRACE);
+    let grace =
+        grace.map_or(process::STOP_GRACE, |(_, ms)| Duration::from_millis(ms.parse().unwrap()));
+    let running = process::run(None, PathBuf::from(root), "0.0.0".to_owned(), grace);
     let outcome = runtime.block_on(running).unwrap();
     assert_eq!(outcome.exit_code(), 0);
 }
 
 fn spawn(fixture: &Fixture) -> tokio::process::Child {
+    command(fixture).spawn().unwrap()
+}
+
+fn command(fixture: &Fixture) -> tokio::process::Command {
     let path = std::env::vars_os().find(|(name, _)| name == "PATH").unwrap().1;
-    tokio::process::Command::new(std::env::current_exe().unwrap())
+    let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--exact", "process::as_runner", "--nocapture", "--test-threads=1"])
         .env_clear()
         .env("PATH", path)
@@ -36,9 +50,22 @@ fn spawn(fixture: &Fixture) -> tokio::process::Child {
         .env("ACTIONS_RUNNER_INPUT_JITCONFIG", blob(&fixture.server.url).expose_secret())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
+        .kill_on_drop(true);
+    command
+}
+
+/// Reads the output until it has `text`.
+async fn read_until(stdout: &mut BufReader<ChildStdout>, text: &str) -> String {
+    let mut all = String::new();
+    while !all.contains(text) {
+        assert!(stdout.read_line(&mut all).await.unwrap() > 0, "no `{text}` in:\n{all}");
+    }
+    all
+}
+
+fn terminate(child: &Child) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
 }
 
 #[tokio::test]
@@ -70,12 +97,8 @@ async fn sigterm_cancels_the_job_and_its_end_is_reported() {
     ]));
     let mut child = spawn(&fixture);
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    let mut text = String::new();
-    while !text.contains("Z started\n") {
-        assert!(stdout.read_line(&mut text).await.unwrap() > 0, "{text}");
-    }
-    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let mut text = read_until(&mut stdout, "Z started\n").await;
+    terminate(&child);
     stdout.read_to_string(&mut text).await.unwrap();
     assert!(child.wait().await.unwrap().success(), "{text}");
     for line in ["got INT", "cleaned up", "##[error]The operation was canceled."] {
@@ -85,4 +108,68 @@ async fn sigterm_cancels_the_job_and_its_end_is_reported() {
     assert_eq!(told.complete.as_ref().unwrap()["conclusion"], json!("canceled"));
     let log = &told.blobs[&format!("log-{}", crate::fixture::id("long"))];
     assert!(String::from_utf8_lossy(log).contains("got INT"));
+}
+
+/// The result, the last lines and the state of every step got out, though the job was killed.
+fn assert_reported(fixture: &Fixture, step: &str, last: &str) {
+    let told = fixture.server.told.lock().unwrap();
+    assert_eq!(told.complete.as_ref().unwrap()["conclusion"], json!("canceled"));
+    let log = &told.blobs[&format!("log-{}", crate::fixture::id(step))];
+    assert!(String::from_utf8_lossy(log).contains(last), "{}", String::from_utf8_lossy(log));
+    let states = told.updates.last().unwrap()["steps"].as_array().unwrap();
+    assert!(states.iter().all(|step| step["status"] == json!(6)), "{states:?}");
+    assert_eq!(told.calls.last().map(String::as_str), Some("delete session"));
+}
+
+#[tokio::test]
+async fn a_second_sigterm_kills_what_runs_and_the_result_is_reported_all_the_same() {
+    let fixture = Fixture::new().await;
+    let stubborn = "trap 'echo got INT' INT; trap '' TERM; echo started; \
+                    while true; do sleep 0.1; done";
+    fixture.set_job(&Job::new([
+        run("stubborn", stubborn),
+        run_if("always", "always()", "echo must not start"),
+    ]));
+    let mut child = spawn(&fixture);
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    read_until(&mut stdout, "Z started\n").await;
+    terminate(&child);
+    read_until(&mut stdout, "Z got INT\n").await;
+    terminate(&child);
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).await.unwrap();
+    assert!(child.wait().await.unwrap().success(), "{rest}");
+    assert!(!rest.contains("Z must not start\n"), "{rest}");
+    assert_reported(&fixture, "stubborn", "got INT");
+}
+
+#[tokio::test]
+async fn what_runs_after_sigterm_has_its_grace_and_no_more() {
+    let fixture = Fixture::new().await;
+    fixture.set_job(&Job::new([
+        run("long", "echo started; sleep 300"),
+        run_if("always", "always()", "echo cleaning; sleep 300"),
+        run_if("later", "always()", "echo must not start"),
+    ]));
+    let mut child = command(&fixture).env(GRACE, "3000").spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    read_until(&mut stdout, "Z started\n").await;
+    terminate(&child);
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).await.unwrap();
+    assert!(child.wait().await.unwrap().success(), "{rest}");
+    assert!(!rest.contains("Z must not start\n"), "{rest}");
+    assert_reported(&fixture, "always", "cleaning");
+}
+
+#[tokio::test]
+async fn a_signal_while_it_waits_for_a_job_ends_it_at_once() {
+    let fixture = Fixture::new().await;
+    fixture.server.keep_waiting();
+    let mut child = spawn(&fixture);
+    fixture.server.until("waiting").await;
+    terminate(&child);
+    assert!(child.wait().await.unwrap().success());
+    let told = fixture.server.told.lock().unwrap();
+    assert_eq!(told.calls.last().map(String::as_str), Some("delete session"));
 }

@@ -43,6 +43,8 @@ pub(crate) struct Server {
     pub(crate) changed: Notify,
     /// Errors to answer with instead, by call: status and body; each once.
     pub(crate) errors: Mutex<BTreeMap<&'static str, (u16, Value)>>,
+    /// There is no job for a runner that waits.
+    pub(crate) idle: std::sync::atomic::AtomicBool,
     /// Folder with bare repositories.
     pub(crate) repositories: Mutex<Option<std::path::PathBuf>>,
 }
@@ -52,13 +54,20 @@ type Shared = State<Arc<Server>>;
 impl Server {
     pub(crate) async fn start() -> Arc<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        Self::start_on(listener, url)
+    }
+
+    /// With a URL by which it is reached.
+    pub(crate) fn start_on(listener: TcpListener, url: String) -> Arc<Self> {
         let server = Arc::new(Self {
-            url: format!("http://{}", listener.local_addr().unwrap()),
+            url,
             told: Mutex::default(),
             job: Mutex::new(Value::Null),
             messages: Mutex::default(),
             changed: Notify::new(),
             errors: Mutex::default(),
+            idle: false.into(),
             repositories: Mutex::default(),
         });
         let router = Router::new()
@@ -86,6 +95,20 @@ impl Server {
         change(&mut told);
         drop(told);
         self.changed.notify_waiters();
+    }
+
+    pub(crate) fn keep_waiting(&self) {
+        self.idle.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+
+    /// Waits until a call was made.
+    pub(crate) async fn until(&self, call: &str) {
+        let wait = async {
+            while !self.told.lock().unwrap().calls.iter().any(|c| c == call) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), wait).await.expect(call);
     }
 
     pub(crate) fn send(&self, kind: &str, body: &Value) {
@@ -150,7 +173,10 @@ async fn message(
     expect_bearer(&headers, ACCESS)?;
     assert_eq!(query["sessionId"], "11111111-1111-1111-1111-111111111111");
     assert_eq!(query["disableUpdate"], "true");
-    if query["status"] == "Online" {
+    let is_idle = server.idle.load(std::sync::atomic::Ordering::SeqCst);
+    if query["status"] == "Online" && is_idle {
+        server.tell("waiting", |_| {});
+    } else if query["status"] == "Online" {
         server.tell("poll", |_| {});
         let body = json!({"id": "m", "runner_request_id": "r-1", "should_acknowledge": true,
             "run_service_url": format!("{}/run/", server.url)});

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use secrecy::SecretString;
@@ -33,6 +34,10 @@ struct RunnerRunArgs {
     /// Folder for the job's files
     #[arg(long, value_name = "DIR", default_value = ".")]
     root: PathBuf,
+    /// How long the job has to end after SIGTERM, before what still runs is killed
+    #[arg(long, value_name = "SECONDS", env = "RUNNER_GRACEFUL_STOP_TIMEOUT",
+          default_value_t = sekisho_runner::process::STOP_GRACE.as_secs())]
+    stop_grace: u64,
 }
 
 /// The version that is said to the service: GitHub refuses runners that are older than its newest by
@@ -43,7 +48,8 @@ const RUNNER_VERSION: &str = "2.336.0";
 pub(crate) async fn run(args: &RunnerArgs) -> anyhow::Result<ExitCode> {
     let RunnerCommand::Run(args) = &args.command;
     let version = RUNNER_VERSION.to_owned();
-    let outcome =
-        sekisho_runner::process::run(args.jitconfig.clone(), args.root.clone(), version).await?;
+    let grace = Duration::from_secs(args.stop_grace);
+    let (jit, root) = (args.jitconfig.clone(), args.root.clone());
+    let outcome = sekisho_runner::process::run(jit, root, version, grace).await?;
     Ok(outcome.exit_code().into())
 }
