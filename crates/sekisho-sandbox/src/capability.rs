@@ -59,6 +59,26 @@ pub(crate) fn keep_across_exec() -> io::Result<()> {
     Ok(())
 }
 
+/// Keeps what answering held calls needs: to look into processes of the sandbox and at all its files.
+pub(crate) fn keep_for_serving() -> io::Result<()> {
+    let kept = CapabilitySet::SYS_PTRACE
+        .union(CapabilitySet::DAC_OVERRIDE)
+        .union(CapabilitySet::DAC_READ_SEARCH)
+        .union(CapabilitySet::CHOWN)
+        .union(CapabilitySet::FOWNER)
+        .union(CapabilitySet::SYS_RESOURCE);
+    let now = thread::capabilities(None)?;
+    thread::clear_ambient_capability_set()?;
+    thread::set_capabilities(
+        None,
+        CapabilitySets {
+            effective: now.permitted.intersection(kept),
+            permitted: now.permitted.intersection(kept),
+            inheritable: CapabilitySet::empty(),
+        },
+    )
+}
+
 /// Gives up every capability, now and after exec.
 pub(crate) fn drop_all() -> io::Result<()> {
     let none = CapabilitySet::empty();

@@ -42,6 +42,8 @@ pub enum Step {
     HostName,
     /// Dropping capabilities, users and groups.
     Drop,
+    /// Installing the system call filters.
+    Filter,
 }
 
 impl fmt::Display for Step {
@@ -62,6 +64,7 @@ impl fmt::Display for Step {
             Self::Pivot => "change the root",
             Self::HostName => "set the host name",
             Self::Drop => "drop privileges",
+            Self::Filter => "filter system calls",
         })
     }
 }
@@ -117,6 +120,16 @@ pub enum SandboxError {
     /// [`Control::kill`](crate::Control::kill) was called.
     #[error("the command was cancelled")]
     Cancelled,
+    /// The disk came close to being full.
+    #[error(
+        "the command was killed, for only {} MiB are free at `{}`", .free_bytes >> 20, .path.display()
+    )]
+    DiskFull {
+        /// The folder that the command wrote to.
+        path: PathBuf,
+        /// What was left.
+        free_bytes: u64,
+    },
     /// [`Spec::timeout`](crate::Spec::timeout) passed.
     #[error("the command ran longer than {} s and was killed", .after.as_secs())]
     TimedOut {
@@ -138,6 +151,9 @@ impl Hint for SandboxError {
             )),
             Self::Exec { source, .. } if errno(source) == Some(Errno::NOEXEC) => {
                 Some("give the script a `#!` line, or build for this machine's architecture".into())
+            }
+            Self::DiskFull { .. } => {
+                Some("free some space, or put the cache folder on a larger disk".to_owned())
             }
             _ => None,
         }

@@ -18,6 +18,9 @@ use crate::wire::{self, Report, Request};
 /// How much of the command's output is passed on at once, at most.
 const CHUNK_BYTES: usize = 16 << 10;
 
+/// How often the free space of the disk is looked at.
+const DISK_INTERVAL: Duration = Duration::from_millis(500);
+
 /// Which of its outputs a command wrote to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
@@ -141,6 +144,9 @@ impl Launcher {
             End::Report(report) => report.into_outcome(&request.spec),
             End::Silence => Err(SandboxError::Vanished),
             End::Cancelled => Err(SandboxError::Cancelled),
+            End::DiskFull(free_bytes) => {
+                Err(SandboxError::DiskFull { path: request.spec.writable.clone(), free_bytes })
+            }
             End::TimedOut(after) => Err(SandboxError::TimedOut { after }),
         }
     }
@@ -151,6 +157,7 @@ enum End {
     Silence,
     Cancelled,
     TimedOut(Duration),
+    DiskFull(u64),
 }
 
 fn check(spec: &Spec) -> Result<(), SandboxError> {
@@ -196,6 +203,8 @@ fn probe_spec(isolation: Isolation, base: PathBuf) -> Spec {
         mounts: Vec::new(),
         secret_env: Vec::new(),
         timeout: None,
+        max_processes: crate::MAX_PROCESSES,
+        min_free_bytes: 0,
     }
 }
 
@@ -218,9 +227,17 @@ fn talk(
     ];
     let mut answer = Vec::new();
     let mut talking = true;
+    let mut looked = Instant::now();
     while talking || pipes.iter().any(|(pipe, _)| pipe.is_some()) {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let ready = wait(control, talking.then_some(socket), &pipes, left).map_err(start)?;
+        let next = Some(left.map_or(DISK_INTERVAL, |left| left.min(DISK_INTERVAL)));
+        let ready = wait(control, talking.then_some(socket), &pipes, next).map_err(start)?;
+        if looked.elapsed() >= DISK_INTERVAL {
+            looked = Instant::now();
+            if let Some(free_bytes) = nearly_full(&request.spec) {
+                return Ok(End::DiskFull(free_bytes));
+            }
+        }
         match (ready.cancelled, timeout) {
             (true, _) => return Ok(End::Cancelled),
             (false, Some(after)) if left == Some(Duration::ZERO) => {
@@ -241,6 +258,13 @@ fn talk(
         Ok(report) => End::Report(report),
         Err(_) => End::Silence,
     })
+}
+
+/// What is free, when that is too little.
+fn nearly_full(spec: &Spec) -> Option<u64> {
+    let stat = rustix::fs::statvfs(&spec.writable).ok()?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    (free < spec.min_free_bytes).then_some(free)
 }
 
 struct Ready {

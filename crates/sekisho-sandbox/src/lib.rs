@@ -19,17 +19,23 @@
 //! The stages are the same program started again (`/proc/self/exe`), for unsharing a user namespace
 //! needs a process with one thread. So the binary's `main` begins with [`main_if_sandbox`].
 //!
+//! With one id ([`Isolation::SingleId`]) `chown`, `setuid` and their relatives are answered by pid 1; see
+//! `emulate`. System calls that no build needs are refused; see `filter`.
+//!
 //! What a command cannot do: reach a path of the host, see a process of the host, load a library
 //! into our processes, write to our executable (it is only visible through a read-only mount),
 //! gain a privilege by exec, open a device other than the few in `/dev`, write to `/proc/sys`.
 //! What it can: use the host's network, unless the spec says [`Network::None`].
 
 mod capability;
+mod emulate;
 mod error;
+mod filter;
 mod init;
 mod isolation;
 mod launcher;
 mod mounts;
+mod owner;
 mod remove;
 mod spec;
 mod supervisor;
@@ -39,8 +45,12 @@ mod wire;
 pub use error::{SandboxError, Step};
 pub use isolation::{Isolation, Probe, Refusal};
 pub use launcher::{Control, Launcher, Stream};
+pub use owner::{OWNER_ATTRIBUTE, Owner};
 pub use remove::remove_tree;
-pub use spec::{Bind, Exit, Layers, MemoryFile, Mount, Network, Outcome, SecretBytes, Spec, User};
+pub use spec::{
+    Bind, Exit, Layers, MAX_PROCESSES, MIN_FREE_BYTES, MemoryFile, Mount, Network, Outcome,
+    SecretBytes, Spec, User,
+};
 
 /// First argument of the supervisor stage.
 pub(crate) const SUPERVISOR_ARG: &str = "__sandbox";

@@ -59,7 +59,7 @@ pub(crate) fn build(spec: &Spec) -> Result<Built, Failure> {
     let root = Root(rustix::fs::open(&path, flags, Mode::empty()).at(Step::Overlay)?);
     let mut remarks = Vec::new();
     devices(&root)?;
-    proc(&root, spec.isolation, &mut remarks)?;
+    proc(&root, spec.isolation, spec.max_processes, &mut remarks)?;
     empty(&root, "sys").at(Step::Sys)?;
     if spec.network == Network::Host {
         for file in RESOLVER {
@@ -213,7 +213,28 @@ fn devices(root: &Root) -> Result<(), Failure> {
         .at_path(Step::Devices, "/dev/pts")
 }
 
-fn proc(root: &Root, isolation: Isolation, remarks: &mut Vec<String>) -> Result<(), Failure> {
+/// Since Linux 6.14 the highest process number is a process namespace's own, and ends a fork bomb. Before
+/// that it is the machine's, and not ours to set.
+fn limit_processes(root: &Root, max_processes: u32, remarks: &mut Vec<String>) {
+    const SINCE: (u32, u32) = (6, 14);
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|byte: char| !byte.is_ascii_digit()).map_while(|part| part.parse().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let limited = version >= SINCE
+        && root.find("proc/sys/kernel/pid_max").is_ok_and(|file| {
+            fs::write(file.path(), max_processes.to_string()).is_ok()
+        });
+    if !limited && in_first_user_namespace() {
+        remarks.push("this kernel has no limit on the processes of a sandbox".to_owned());
+    }
+}
+
+fn proc(
+    root: &Root,
+    isolation: Isolation,
+    max_processes: u32,
+    remarks: &mut Vec<String>,
+) -> Result<(), Failure> {
     let target = root.find("proc").at(Step::Proc)?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     match mount::mount("proc", target.path(), "proc", flags, None) {
@@ -227,6 +248,7 @@ fn proc(root: &Root, isolation: Isolation, remarks: &mut Vec<String>) -> Result<
         }
         Err(error) => return Err(error).at(Step::Proc),
     }
+    limit_processes(root, max_processes, remarks);
     for name in PROC_READ_ONLY {
         let path = format!("proc/{name}");
         let Ok(target) = root.find(&path) else { continue };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Isolation;
+use crate::{Isolation, Owner};
 
 /// One command and the world it sees.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,7 +38,18 @@ pub struct Spec {
     pub secret_env: Vec<(String, SecretBytes)>,
     /// Killed after this; `None`: never.
     pub timeout: Option<Duration>,
+    /// Most processes and threads at once. It holds on Linux 6.14 and newer, and where
+    /// [`Isolation::SingleId`] is used; below 301 the kernel does not go.
+    pub max_processes: u32,
+    /// The command is killed when the disk of [`Spec::writable`] has less free than this.
+    pub min_free_bytes: u64,
 }
+
+/// What [`Spec::max_processes`] should be: more than any compiler wants, few enough for a machine.
+pub const MAX_PROCESSES: u32 = 8192;
+
+/// What [`Spec::min_free_bytes`] should be: a disk fills by less than that between two looks.
+pub const MIN_FREE_BYTES: u64 = 512 << 20;
 
 /// Numeric identity inside the sandbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -175,4 +186,7 @@ pub struct Outcome {
     pub exit: Exit,
     /// Second-best choices that had to be made, one sentence each.
     pub remarks: Vec<String>,
+    /// Owners that the command gave to links and special files, by path without the leading `/`; see
+    /// [`Owner`].
+    pub link_owners: Vec<(Vec<u8>, Owner)>,
 }

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{SandboxError, Step};
+use crate::Owner;
 use crate::spec::{Exit, Spec};
 
 /// Largest message: an environment, a few hundred paths and some secrets, a few bytes of JSON per byte.
@@ -26,14 +27,16 @@ pub(crate) enum Report {
     Setup { step: Step, path: Option<PathBuf>, errno: i32 },
     Exec { errno: i32 },
     CurrentDir { errno: i32 },
-    Ended { exit: Exit, remarks: Vec<String> },
+    Ended { exit: Exit, remarks: Vec<String>, link_owners: Vec<(Vec<u8>, Owner)> },
 }
 
 impl Report {
     pub(crate) fn into_outcome(self, spec: &Spec) -> Result<crate::Outcome, SandboxError> {
         let os = io::Error::from_raw_os_error;
         Err(match self {
-            Self::Ended { exit, remarks } => return Ok(crate::Outcome { exit, remarks }),
+            Self::Ended { exit, remarks, link_owners } => {
+                return Ok(crate::Outcome { exit, remarks, link_owners });
+            }
             Self::Setup { step, path, errno } => {
                 SandboxError::Setup { step, path, source: os(errno) }
             }
@@ -54,6 +57,12 @@ pub(crate) struct Failure {
     pub(crate) step: Step,
     pub(crate) path: Option<PathBuf>,
     pub(crate) errno: i32,
+}
+
+impl Failure {
+    pub(crate) fn new(step: Step, error: impl Into<io::Error>) -> Self {
+        Self { step, path: None, errno: raw(error.into()) }
+    }
 }
 
 impl From<Failure> for Report {

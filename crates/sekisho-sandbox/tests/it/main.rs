@@ -1,6 +1,10 @@
 //! The sandbox on the kernel that runs the tests.
 
 #[cfg(test)]
+mod emulation;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod rootfs;
 #[cfg(test)]
 mod sandbox;

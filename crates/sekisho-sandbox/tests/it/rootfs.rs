@@ -8,7 +8,7 @@ use std::process::Command;
 /// Enough for shell scripts.
 const PROGRAMS: &[&str] = &[
     "sh", "cat", "chmod", "chown", "id", "ln", "ls", "mkdir", "mknod", "mv", "rm", "sleep", "stat",
-    "touch", "hostname", "readlink",
+    "touch", "hostname", "readlink", "cp", "setpriv", "unshare", "mount", "dd",
 ];
 
 /// Copies programs and the libraries they load.

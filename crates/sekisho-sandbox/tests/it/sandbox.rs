@@ -50,6 +50,8 @@ impl World {
             mounts: Vec::new(),
             secret_env: Vec::new(),
             timeout: Some(Duration::from_mins(1)),
+            max_processes: sekisho_sandbox::MAX_PROCESSES,
+            min_free_bytes: 0,
         }
     }
 
@@ -59,7 +61,7 @@ impl World {
 }
 
 /// Both kinds as root, one as anybody else.
-fn kinds() -> Vec<Isolation> {
+pub(crate) fn kinds() -> Vec<Isolation> {
     match Isolation::choose() {
         Isolation::Privileged => vec![Isolation::Privileged, Isolation::SingleId],
         Isolation::SingleId => vec![Isolation::SingleId],
@@ -89,7 +91,7 @@ pub(crate) fn run(spec: &Spec) -> (Result<Outcome, SandboxError>, String, String
 }
 
 #[track_caller]
-fn stdout(spec: &Spec) -> String {
+pub(crate) fn stdout(spec: &Spec) -> String {
     let (result, out, err) = run(spec);
     match result {
         Ok(outcome) => assert_eq!(outcome.exit, Exit::Code(0), "{out}{err}"),
@@ -107,7 +109,7 @@ fn command_sees_its_own_world_only() {
              cat /proc/self/status > /status; pwd",
         ));
         let lines: Vec<_> = out.lines().collect();
-        assert_eq!(&lines[..3], &["2 hello", "0", "builder"], "{kind:?}");
+        assert_eq!(&lines[..3], &["3 hello", "0", "builder"], "{kind:?}");
         let rest = lines[3..].join(" ");
         let programs = if rest.contains("lib64") { "lib lib64" } else { "lib" };
         assert_eq!(

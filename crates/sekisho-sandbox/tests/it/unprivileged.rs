@@ -36,7 +36,7 @@ fn ordinary_user_gets_the_same() {
     fs::create_dir(&tmp).unwrap();
     chown(&tmp, Some(UID), Some(UID)).unwrap();
     let output = Command::new(&tests)
-        .args(["sandbox::", "--test-threads=2"])
+        .args(["sandbox::", "emulation::", "limits::", "--test-threads=2"])
         .env("SEKISHO_TEST_HELPER", &helper)
         .env("TMPDIR", &tmp)
         .current_dir(&tmp)
@@ -46,7 +46,7 @@ fn ordinary_user_gets_the_same() {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains("14 passed"), "{text}");
+    assert!(text.contains("22 passed"), "{text}");
 }
 
 /// Run by [`switched_off_user_namespaces_are_named`] where there are none.

@@ -1,0 +1,56 @@
+//! What a command may not do, and how much of what it may.
+
+use sekisho_sandbox::{Exit, Isolation, SandboxError, User};
+
+use crate::sandbox::{World, kinds, run, stdout};
+
+#[test]
+fn system_calls_of_administrators_are_refused() {
+    for kind in kinds() {
+        let world = World::new(kind);
+        let out = stdout(&world.spec(
+            "(unshare -U true 2>&1 || true); (unshare -n true 2>&1 || true); \
+             (mount -t tmpfs none /tmp 2>&1 || true); cat /proc/self/status",
+        ));
+        assert_eq!(out.matches("unshare failed: Operation not permitted").count(), 2, "{out}");
+        assert!(out.contains("permission denied") || out.contains("must be superuser"), "{out}");
+        let line = |name: &str| out.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
+        assert_eq!(line("Seccomp:"), "2", "{kind:?}");
+        let filters: u32 = line("Seccomp_filters:").parse().unwrap();
+        assert!(filters >= 3, "{filters}");
+    }
+}
+
+#[test]
+fn a_fork_bomb_comes_to_an_end() {
+    for kind in kinds() {
+        let world = World::new(kind);
+        // Each waits for the next; the one that cannot be started ends them all.
+        let mut spec = world.spec("f() { f & wait; }; f");
+        spec.max_processes = 310;
+        let (result, _, err) = run(&spec);
+        assert!(err.contains("Cannot fork") || err.contains("Resource"), "{kind:?}: {result:?} {err}");
+        assert!(matches!(result.unwrap().exit, Exit::Code(_)));
+    }
+}
+
+#[test]
+fn a_disk_that_gets_full_ends_the_command() {
+    let world = World::new(Isolation::choose());
+    let mut spec = world.spec("dd if=/dev/zero of=/big bs=4096 count=1; sleep 600");
+    spec.min_free_bytes = u64::MAX;
+    let error = run(&spec).0.unwrap_err();
+    let SandboxError::DiskFull { path, free_bytes } = &error else { panic!("{error:?}") };
+    assert_eq!(*path, spec.writable);
+    assert!(*free_bytes > 0);
+}
+
+#[test]
+fn one_users_limits_hold_for_root_and_for_others() {
+    for kind in kinds() {
+        let world = World::new(kind);
+        let mut spec = world.spec("ulimit -c; cat /proc/self/oom_score_adj");
+        spec.user = User { uid: 1234, gid: 1234, groups: Vec::new() };
+        assert_eq!(stdout(&spec), "0\n500\n");
+    }
+}
