@@ -200,7 +200,7 @@ fn make_upper(
         }
         None => owner,
     };
-    if isolation == Isolation::Privileged {
+    if isolation.has_owners() {
         chown(&upper, Some(owner.uid), Some(owner.gid))?;
     }
     fs::set_permissions(&upper, std::fs::Permissions::from_mode(owner.mode & 0o7777))

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use fs_err as fs;
-use sekisho_sandbox::Isolation;
 
 use crate::copy::Match;
 use crate::engine::Engine;
@@ -82,7 +81,7 @@ impl Engine {
     }
 
     fn settle(&self, disk: &Path, node: &Node) -> io::Result<()> {
-        if self.isolation == Isolation::Privileged {
+        if self.isolation.has_owners() {
             let id = |id: u64| u32::try_from(id).ok();
             chown(disk, id(node.uid), id(node.gid))?;
         }

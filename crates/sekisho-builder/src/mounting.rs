@@ -8,7 +8,7 @@ use fs_err as fs;
 use secrecy::ExposeSecret as _;
 use sekisho_dockerfile::key::Key;
 use sekisho_dockerfile::{CacheSharing, Mount, MountKind};
-use sekisho_sandbox::{Bind, Isolation, Layers, MemoryFile, Mount as Shown, SecretBytes};
+use sekisho_sandbox::{Bind, Layers, MemoryFile, Mount as Shown, SecretBytes};
 use sekisho_types::Digest;
 
 use crate::agent::Agent;
@@ -311,10 +311,7 @@ impl Engine {
             let hint = format!("give it with `--ssh {id}`, or `--ssh {id}=SOCKET`");
             return Err(self.file.diagnostic(mount.span, message).with_hint(hint).into());
         };
-        let owner = match self.isolation {
-            Isolation::Privileged => Some((uid.unwrap_or(0), gid.unwrap_or(0))),
-            Isolation::SingleId => None,
-        };
+        let owner = self.isolation.has_owners().then(|| (uid.unwrap_or(0), gid.unwrap_or(0)));
         // Names of sockets are limited to 108 bytes, and a session's folder may be longer.
         let folder = tempfile::Builder::new().prefix("sekisho-ssh-").tempdir();
         let folder = folder.context("cannot make a folder for a socket")?;

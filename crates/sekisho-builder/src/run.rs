@@ -69,6 +69,8 @@ pub(crate) fn run(
         mounts: job.mounts,
         secret_env: job.secret_env,
         timeout: options.run_timeout,
+        max_processes: sekisho_sandbox::MAX_PROCESSES,
+        min_free_bytes: sekisho_sandbox::MIN_FREE_BYTES,
     };
     let mut log = Log::new(job.number, progress, job.masks);
     let outcome = options.launcher.run(&spec, control, &mut |stream, bytes| log.add(stream, bytes));

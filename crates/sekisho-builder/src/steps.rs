@@ -1,10 +1,12 @@
 //! Carries out one instruction, or finds out that it need not be.
 
+use std::collections::HashMap;
+
 use anyhow::Context as _;
 use sekisho_dockerfile::Span;
 use sekisho_dockerfile::key::Key;
 use sekisho_oci::Platform;
-use sekisho_sandbox::{Isolation, Network, SandboxError, User};
+use sekisho_sandbox::{Network, Owner, SandboxError, User};
 use sekisho_types::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +14,7 @@ use crate::copy::{CopyError, Destination, Placer};
 use crate::decide::RunStep;
 use crate::engine::{Done, Engine, Progressed};
 use crate::error::{BuildError, StepFailed};
-use crate::files::{FileMap, Node};
+use crate::files::{FileMap, ImagePath, Node};
 use crate::image::Layer;
 use crate::layers::chain_key;
 use crate::mounting::{self, Origins};
@@ -89,7 +91,7 @@ impl Engine {
             .flag("network", network == Network::Host)
             .text("platform", &now.platform.to_string())
             // Without other ids than one, commands do other things.
-            .flag("single-id", self.isolation == Isolation::SingleId);
+            .text("isolation", self.isolation.name());
         let key = match &step.script {
             Some((path, content)) => key.text("script", path).text("content", content),
             None => key,
@@ -138,8 +140,9 @@ impl Engine {
             secret_env: prepared.secret_env.clone(),
             masks: &prepared.masks,
         };
+        self.remark(format!("RUN works {}", self.isolation));
         let ran = run::run(job, &self.options, &self.control, &*self.progress)?;
-        self.judge(ran, step, span)?;
+        let links = self.judge(ran, step, span)?;
         if !step.mounts.is_empty() {
             let before = self.layers.view(&now.chain)?;
             mounting::remove_stubs(&folder.join("upper"), &before, step)?;
@@ -147,13 +150,18 @@ impl Engine {
         for lease in prepared.leases {
             lease.commit(&self.layers.session).context("cannot keep a cache mount")?;
         }
-        let layer = self.take_upper(&folder, &person.user, now)?;
+        let layer = self.take_upper(&folder, &person.user, &links, now)?;
         sekisho_sandbox::remove_tree(&folder).context("cannot remove the sandbox's folder")?;
         self.remember(&key, Some(layer))
     }
 
-    /// Success, or why not.
-    fn judge(&mut self, ran: run::Ran, step: &RunStep, span: Span) -> Result<(), BuildError> {
+    /// Success, with the owners of links; or why not.
+    fn judge(
+        &mut self,
+        ran: run::Ran,
+        step: &RunStep,
+        span: Span,
+    ) -> Result<HashMap<ImagePath, Owner>, BuildError> {
         let outcome = match ran.outcome {
             Ok(outcome) => outcome,
             Err(SandboxError::Cancelled) => return Err(BuildError::Cancelled),
@@ -170,23 +178,15 @@ impl Engine {
             self.remark(remark);
         }
         if outcome.exit.success() {
-            return Ok(());
+            return Ok(outcome.link_owners.into_iter().collect());
         }
-        let denied = |line: &String| {
-            ["Invalid argument", "Operation not permitted"].iter().any(|text| line.contains(text))
-        };
-        let hint = (self.isolation == Isolation::SingleId && ran.tail.iter().any(denied)).then(|| {
-            "without root there is one user in the sandbox, so `chown`, `su` and services of other \
-             users fail; build as root, or leave owners to `COPY --chown`"
-                .to_owned()
-        });
         Err(BuildError::StepFailed(Box::new(StepFailed {
             file: self.file.file.clone(),
             line: span.line,
             command: step.command.clone(),
             exit_code: outcome.exit.code(),
             tail: ran.tail,
-            hint,
+            hint: None,
         })))
     }
 
@@ -195,13 +195,15 @@ impl Engine {
         &mut self,
         folder: &std::path::Path,
         user: &User,
+        links: &HashMap<ImagePath, Owner>,
         now: &Progressed,
     ) -> Result<Layer, BuildError> {
-        let before = match self.isolation {
-            Isolation::Privileged => std::sync::Arc::default(),
-            Isolation::SingleId => self.layers.view(&now.chain)?,
+        let before = if self.isolation.has_owners() {
+            std::sync::Arc::default()
+        } else {
+            self.layers.view(&now.chain)?
         };
-        let owners = Owners { isolation: self.isolation, user, before: &before };
+        let owners = Owners { isolation: self.isolation, user, links, before: &before };
         let upper = folder.join("upper");
         let mut packer = Packer::create(self.layers.session.path("layer")).map_err(machine)?;
         let scanned = upper::pack(&upper, &owners, &mut packer)

@@ -65,16 +65,20 @@ impl Kind {
     }
 }
 
+/// One per kind of sandbox, for the same layer lies there in another form. The form with one id has
+/// changed once: owners are attributes now.
 fn trees(isolation: Isolation) -> &'static str {
     match isolation {
         Isolation::Privileged => "trees-privileged",
-        Isolation::SingleId => "trees-single-id",
+        Isolation::IdRange => "trees-id-range",
+        Isolation::SingleId => "trees-single-id-2",
     }
 }
 
 fn mounts(isolation: Isolation) -> &'static str {
     match isolation {
         Isolation::Privileged => "mounts-privileged",
+        Isolation::IdRange => "mounts-id-range",
         Isolation::SingleId => "mounts-single-id",
     }
 }
@@ -88,6 +92,7 @@ impl Store {
             Kind::Result.folder(),
             Kind::Index.folder(),
             trees(Isolation::Privileged),
+            trees(Isolation::IdRange),
             trees(Isolation::SingleId),
             "tmp",
         ];

@@ -16,10 +16,11 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use sekisho_oci::layer::{self, Entry, EntryKind, Whiteout};
-use sekisho_sandbox::Isolation;
+use sekisho_sandbox::{Isolation, OWNER_ATTRIBUTE, Owner};
 use sekisho_types::{Digest, Sha256Writer};
 
 use crate::files::{self, ImagePath, IndexEntry, LayerIndex, Node};
+use crate::upper;
 
 /// Reads a layer for its index, and unpacks it into `tree` when given.
 ///
@@ -183,12 +184,9 @@ impl Unpacker {
     }
 
     fn opaque(&mut self, path: &[u8]) -> io::Result<()> {
-        let name = match self.isolation {
-            Isolation::Privileged => "trusted.overlay.opaque",
-            Isolation::SingleId => "user.overlay.opaque",
-        };
+        let name = format!("{}opaque", self.isolation.overlay_prefix());
         let path = proc_path(self.folder(path)?);
-        Ok(rustix::fs::setxattr(&*path, name, b"y", XattrFlags::empty())?)
+        Ok(rustix::fs::setxattr(&*path, name.as_str(), b"y", XattrFlags::empty())?)
     }
 
     fn entry(&mut self, entry: &Entry, data: &mut dyn Read) -> io::Result<()> {
@@ -220,7 +218,7 @@ impl Unpacker {
             // In the hands of a lower directory it would be a whiteout that no index knows.
             EntryKind::CharDevice { major: 0, minor: 0 } => return Ok(()),
             EntryKind::CharDevice { major, minor } | EntryKind::BlockDevice { major, minor } => {
-                if isolation == Isolation::SingleId {
+                if isolation != Isolation::Privileged {
                     // Nobody but root can make one; the index has it all the same.
                     return Ok(());
                 }
@@ -309,13 +307,32 @@ fn remove(folder: &OwnedFd, name: &[u8]) -> io::Result<()> {
     }
 }
 
+/// Before the mode, which may forbid writing attributes.
+fn keep_owner(folder: &OwnedFd, name: &[u8], entry: &Entry) -> io::Result<()> {
+    let id = |id: u64| u32::try_from(id).map_err(|_| io::Error::other("an id over 32 bits"));
+    let value = Owner { uid: id(entry.uid)?, gid: id(entry.gid)? }.to_attribute();
+    let path = proc_path(folder).join(OsStr::from_bytes(name));
+    let set = rustix::fs::lsetxattr(&path, OWNER_ATTRIBUTE, value.as_bytes(), XattrFlags::empty());
+    set.map_err(|error| match error {
+        Errno::OPNOTSUPP => io::Error::other(
+            "the cache folder's file system keeps no `user.` attributes, which hold owners when \
+             building without root: put the cache folder on ext4, xfs, btrfs or a newer tmpfs",
+        ),
+        error => error.into(),
+    })
+}
+
 /// Owner, mode, attributes, time: in this order, for changing the owner clears setuid.
 fn dress(folder: &OwnedFd, name: &[u8], entry: &Entry, isolation: Isolation) -> io::Result<()> {
     let link = matches!(entry.kind, EntryKind::Symlink { .. });
-    if isolation == Isolation::Privileged {
+    if isolation.has_owners() {
         let id = |id: u64| u32::try_from(id).map_err(|_| io::Error::other("an id over 32 bits"));
         let (uid, gid) = (Uid::from_raw(id(entry.uid)?), Gid::from_raw(id(entry.gid)?));
         rustix::fs::chownat(folder, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    let plain = matches!(entry.kind, EntryKind::File { .. } | EntryKind::Directory);
+    if plain && !isolation.has_owners() && (entry.uid, entry.gid) != (0, 0) {
+        keep_owner(folder, name, entry)?;
     }
     if !link {
         let mode = Mode::from_raw_mode(entry.mode & 0o7777);
@@ -324,9 +341,7 @@ fn dress(folder: &OwnedFd, name: &[u8], entry: &Entry, isolation: Isolation) -> 
         let path = proc_path(folder).join(OsStr::from_bytes(name));
         for (attribute, value) in &entry.xattrs {
             let Ok(attribute) = std::str::from_utf8(attribute) else { continue };
-            let ours = attribute == "security.capability"
-                || attribute.starts_with("user.") && !attribute.starts_with("user.overlay.");
-            if !ours {
+            if !upper::is_of_the_image(attribute) {
                 continue;
             }
             match rustix::fs::lsetxattr(&path, attribute, value, XattrFlags::empty()) {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use fs_err as fs;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
-use sekisho_sandbox::{Isolation, User};
+use sekisho_sandbox::{Isolation, OWNER_ATTRIBUTE, Owner, User};
 
 use crate::files::{self, FileMap, ImagePath, Node, NodeKind};
 use crate::pack::Packer;
@@ -29,6 +29,8 @@ pub(crate) struct Owners<'a> {
     pub(crate) isolation: Isolation,
     /// Who the command was.
     pub(crate) user: &'a User,
+    /// Owners of links and special files, where the disk cannot hold ownership.
+    pub(crate) links: &'a HashMap<ImagePath, Owner>,
     /// What was there before, for what the command only changed; needed where the disk cannot hold
     /// ownership.
     pub(crate) before: &'a FileMap,
@@ -118,8 +120,17 @@ impl Scan<'_> {
         };
         let mut node = self.node(node_kind, &metadata, path);
         let mut opaque = false;
-        if !kind.is_symlink() {
-            (node.xattrs, opaque) = attributes(disk)?;
+        if kind.is_file() || kind.is_dir() {
+            // Attributes of users can be read by whom the mode lets read.
+            let mut found = Found::default();
+            with_access(disk, 0o400, || {
+                found = attributes(disk).map_err(io::Error::other)?;
+                Ok(())
+            })?;
+            (node.xattrs, opaque) = (found.kept, found.opaque);
+            if let (Some(owner), false) = (found.owner, self.owners.isolation.has_owners()) {
+                (node.uid, node.gid) = (owner.uid.into(), owner.gid.into());
+            }
         }
         if kind.is_file() {
             with_access(disk, 0o400, || {
@@ -143,14 +154,29 @@ impl Scan<'_> {
         let mut node = Node::new(kind, mode);
         node.mtime = metadata.mtime().min(crate::LAYER_EPOCH);
         (node.uid, node.gid) = match self.owners.isolation {
-            Isolation::Privileged => (metadata.uid().into(), metadata.gid().into()),
-            Isolation::SingleId => match self.owners.before.get(path) {
-                // The disk has only our own id, so what the image says stays.
-                Some(before) => (before.uid, before.gid),
-                None => (self.owners.user.uid.into(), self.owners.user.gid.into()),
-            },
+            Isolation::Privileged | Isolation::IdRange => {
+                (metadata.uid().into(), metadata.gid().into())
+            }
+            // Replaced by what stands in the file's attribute, if any does.
+            Isolation::SingleId => self.presumed(metadata, path),
         };
         node
+    }
+}
+
+impl Scan<'_> {
+    /// Whose a file without an owner of its own is: links and folders that were there before stay whose
+    /// they were; what is new belongs to who made it.
+    fn presumed(&self, metadata: &std::fs::Metadata, path: &[u8]) -> (u64, u64) {
+        if let Some(owner) = self.owners.links.get(path) {
+            return (owner.uid.into(), owner.gid.into());
+        }
+        match self.owners.before.get(path) {
+            Some(before) if before.is_directory() == metadata.is_dir() && !metadata.is_file() => {
+                (before.uid, before.gid)
+            }
+            _ => (self.owners.user.uid.into(), self.owners.user.gid.into()),
+        }
     }
 }
 
@@ -172,36 +198,50 @@ fn with_access(disk: &Path, bits: u32, act: impl FnOnce() -> io::Result<()>) -> 
 /// Names and values.
 type Attributes = Vec<(String, Vec<u8>)>;
 
-/// The attributes that belong to the image, and whether the folder hides what is below it.
-fn attributes(disk: &Path) -> anyhow::Result<(Attributes, bool)> {
+/// What the attributes of a file say.
+#[derive(Default)]
+struct Found {
+    /// Those that belong to the image.
+    kept: Attributes,
+    /// The folder hides what is below it.
+    opaque: bool,
+    owner: Option<Owner>,
+}
+
+/// Whether an attribute is the image's, and not overlayfs's, the host's or ours.
+pub(crate) fn is_of_the_image(name: &str) -> bool {
+    let ours = name == OWNER_ATTRIBUTE || OVERLAY_PREFIXES.iter().any(|one| name.starts_with(one));
+    !ours && (name == CAPABILITY || name.starts_with("user."))
+}
+
+fn attributes(disk: &Path) -> anyhow::Result<Found> {
     let mut names = vec![0; MAX_XATTR_BYTES];
     let length = match rustix::fs::llistxattr(disk, &mut names[..]) {
         Ok(length) => length,
         Err(rustix::io::Errno::OPNOTSUPP) => 0,
         Err(error) => return Err(error).context("cannot list extended attributes"),
     };
-    let mut kept = Vec::new();
-    let mut opaque = false;
+    let mut found = Found::default();
     for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         let Ok(name) = std::str::from_utf8(name) else { continue };
         let overlay = OVERLAY_PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix));
-        let wanted = overlay.is_some_and(|what| what == "opaque")
-            || overlay.is_none() && (name == CAPABILITY || name.starts_with("user."));
-        if !wanted {
+        let opaque = overlay.is_some_and(|what| what == "opaque");
+        if !opaque && name != OWNER_ATTRIBUTE && !is_of_the_image(name) {
             continue;
         }
         let mut value = vec![0; MAX_XATTR_BYTES];
         let length = rustix::fs::lgetxattr(disk, name, &mut value[..])
             .with_context(|| format!("cannot read the extended attribute `{name}`"))?;
         value.truncate(length);
-        match overlay {
-            Some(_) => opaque = value == b"y",
-            None if name == CAPABILITY => kept.push((name.to_owned(), plain_capability(value))),
-            None => kept.push((name.to_owned(), value)),
+        match name {
+            _ if opaque => found.opaque = value == b"y",
+            OWNER_ATTRIBUTE => found.owner = Owner::from_attribute(&value),
+            CAPABILITY => found.kept.push((name.to_owned(), plain_capability(value))),
+            _ => found.kept.push((name.to_owned(), value)),
         }
     }
-    kept.sort();
-    Ok((kept, opaque))
+    found.kept.sort();
+    Ok(found)
 }
 
 /// File capabilities set inside a user namespace name its root (revision 3); in an image they are for
@@ -225,7 +265,7 @@ pub(crate) fn is_whiteout(metadata: &std::fs::Metadata) -> bool {
 
 /// Whether a folder hides what layers below have in it.
 pub(crate) fn is_opaque(disk: &Path) -> io::Result<bool> {
-    attributes(disk).map(|(_, opaque)| opaque).map_err(io::Error::other)
+    attributes(disk).map(|found| found.opaque).map_err(io::Error::other)
 }
 
 pub(crate) fn set_time(disk: &Path, mtime: i64) -> io::Result<()> {

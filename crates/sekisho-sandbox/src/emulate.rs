@@ -196,7 +196,8 @@ impl Emulator {
 
     fn identity_number(&self, pid: i32) -> Result<usize> {
         let (soft, _) = sys::runtime_limit(pid)?;
-        let number = IDENTITY_BASE.checked_sub(soft).and_then(|number| usize::try_from(number).ok());
+        let number =
+            IDENTITY_BASE.checked_sub(soft).and_then(|number| usize::try_from(number).ok());
         Ok(number.filter(|number| *number < self.identities.len()).unwrap_or(0))
     }
 

@@ -119,7 +119,8 @@ const NUMBER_AT: u32 = 0;
 /// # Errors
 /// On an architecture that the tables are not for.
 pub(crate) fn programs() -> Result<Vec<BpfProgram>, seccompiler::Error> {
-    let arch: TargetArch = std::env::consts::ARCH.try_into().map_err(seccompiler::Error::Backend)?;
+    let arch: TargetArch =
+        std::env::consts::ARCH.try_into().map_err(seccompiler::Error::Backend)?;
     let mut refused: BTreeMap<i64, Vec<SeccompRule>> =
         REFUSED.iter().chain(REFUSED_HERE).map(|number| (*number, Vec::new())).collect();
     refused.extend(conditional().map_err(seccompiler::Error::Backend)?);
@@ -149,9 +150,7 @@ fn conditional() -> Result<Rules, seccompiler::BackendError> {
     }
     let personality = PERSONALITIES
         .into_iter()
-        .map(|value| {
-            SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, value)
-        })
+        .map(|value| SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, value))
         .collect::<Result<Vec<_>, _>>()?;
     let dword = SeccompCmpArgLen::Dword;
     Ok(BTreeMap::from([
@@ -189,7 +188,8 @@ pub(crate) fn hold(numbers: &[i64]) -> Result<Vec<Instruction>, Errno> {
     }
     program.push(step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
     program.push(step(RETURN, 0, 0, libc::SECCOMP_RET_USER_NOTIF));
-    let copy = |step: sock_filter| Instruction { code: step.code, jt: step.jt, jf: step.jf, k: step.k };
+    let copy =
+        |step: sock_filter| Instruction { code: step.code, jt: step.jt, jf: step.jf, k: step.k };
     Ok(program.into_iter().map(copy).collect())
 }
 

@@ -12,11 +12,11 @@ use rustix::fs::Mode;
 use rustix::process::{self, DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, WaitOptions};
 use rustix::thread::{self, Gid, Uid};
 
+use crate::emulate::{self, Emulator};
 use crate::error::Step;
 use crate::spec::{Exit, Spec};
 use crate::supervisor::{EXIT_MISUSE, die_with_parent};
 use crate::wire::{self, AtStep as _, Failure, Report, Request};
-use crate::emulate::{self, Emulator};
 use crate::{Isolation, capability, filter, mounts, sys};
 
 /// How often orphans are reaped while the command runs.
@@ -70,7 +70,7 @@ fn drop_privileges(spec: &Spec, pivoted: bool) -> rustix::io::Result<()> {
     capability::bound(pivoted)?;
     thread::set_no_new_privs(true)?;
     match spec.isolation {
-        Isolation::Privileged => {
+        Isolation::Privileged | Isolation::IdRange => {
             let user = &spec.user;
             let groups: Vec<_> = user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
             thread::set_thread_groups(&groups)?;
@@ -98,7 +98,7 @@ fn limit(spec: &Spec) -> rustix::io::Result<()> {
     let core = process::getrlimit(Resource::Core);
     process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: core.maximum })?;
     // Counted within our user namespace; without one it is `pid_max` that holds.
-    if spec.isolation == Isolation::SingleId {
+    if spec.isolation != Isolation::Privileged {
         lower(Resource::Nproc, u64::from(spec.max_processes))?;
     }
     // When memory runs out, a build goes before what the machine is for.
@@ -155,7 +155,7 @@ fn start(spec: &Spec, pivoted: bool) -> Result<Started, Report> {
     let failed = |error: io::Error| Report::from(Failure::new(Step::Drop, error));
     limit(spec).map_err(|error| failed(error.into()))?;
     // Changing the user cannot be left to the thread: it would make us traceable by what has that user.
-    if spec.isolation == Isolation::Privileged {
+    if spec.isolation.has_owners() {
         drop_privileges(spec, pivoted).map_err(|error| failed(error.into()))?;
         die_with_parent()?;
     }
@@ -186,7 +186,9 @@ fn confine(emulates: bool) -> Result<Option<OwnedFd>, Report> {
     let failed = |error: io::Error| Report::from(Failure::new(Step::Filter, error));
     for program in filter::programs().map_err(|error| failed(io::Error::other(error)))? {
         seccompiler::apply_filter(&program).map_err(|error| match error {
-            seccompiler::Error::Seccomp(source) | seccompiler::Error::Prctl(source) => failed(source),
+            seccompiler::Error::Seccomp(source) | seccompiler::Error::Prctl(source) => {
+                failed(source)
+            }
             other => failed(io::Error::other(other)),
         })?;
     }
@@ -213,11 +215,7 @@ fn command(spec: &Spec) -> Result<Child, Report> {
 
 /// Reaps whatever ends until `main` has, and answers held calls. The supervisor kills us when the caller
 /// hangs up; should it be gone too, the hang-up ends us here.
-fn reap_until(
-    main: Pid,
-    socket: &UnixStream,
-    emulator: &mut Option<Emulator>,
-) -> io::Result<Exit> {
+fn reap_until(main: Pid, socket: &UnixStream, emulator: &mut Option<Emulator>) -> io::Result<Exit> {
     let pidfd = process::pidfd_open(main, PidfdFlags::empty())?;
     let mut listening = emulator.is_some();
     loop {

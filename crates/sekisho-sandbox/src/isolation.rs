@@ -10,8 +10,11 @@ use crate::error::SandboxError;
 pub enum Isolation {
     /// Mount, pid, ipc and uts namespaces, made with `CAP_SYS_ADMIN`; every uid and gid exists.
     Privileged,
+    /// The same by root of a user namespace that has a range of ids: a pod with `hostUsers: false`, or
+    /// what `newuidmap` gave us.
+    IdRange,
     /// The same inside a user namespace with exactly one uid and gid, which stand for our own outside.
-    /// Ownership cannot change: `chown` to another id fails.
+    /// Other owners are kept beside the files; see [`Owner`](crate::Owner).
     SingleId,
 }
 
@@ -22,12 +25,65 @@ impl Isolation {
     pub fn choose() -> Self {
         let admin = rustix::thread::capabilities(None)
             .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN));
-        if rustix::process::geteuid().is_root() && admin {
-            Self::Privileged
-        } else {
-            Self::SingleId
+        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        Self::decide(rustix::process::geteuid().is_root() && admin, &map)
+    }
+
+    /// By our rights and our user namespace's map, in the form of `/proc/self/uid_map`.
+    fn decide(root: bool, map: &str) -> Self {
+        let ids: u64 = map
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok())
+            .sum();
+        match (root, is_first_namespace(map)) {
+            (true, true) => Self::Privileged,
+            (true, false) if ids >= MIN_RANGE => Self::IdRange,
+            _ => Self::SingleId,
         }
     }
+
+    /// Whether the disk says whose files are in the image; otherwise an attribute does.
+    pub fn has_owners(self) -> bool {
+        match self {
+            Self::Privileged | Self::IdRange => true,
+            Self::SingleId => false,
+        }
+    }
+
+    /// What the names of overlayfs's own attributes begin with.
+    pub fn overlay_prefix(self) -> &'static str {
+        match self {
+            Self::Privileged => "trusted.overlay.",
+            Self::IdRange | Self::SingleId => "user.overlay.",
+        }
+    }
+
+    /// One word, for names of folders and for keys.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Privileged => "privileged",
+            Self::IdRange => "id-range",
+            Self::SingleId => "single-id",
+        }
+    }
+}
+
+impl std::fmt::Display for Isolation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Privileged => "as root",
+            Self::IdRange => "as root of a user namespace with a range of ids",
+            Self::SingleId => "without privilege: one user id, other owners are emulated",
+        })
+    }
+}
+
+/// Fewest ids that make a range: nobody, 65534, must be one.
+const MIN_RANGE: u64 = 65_535;
+
+/// Whether a map is that of the user namespace the machine started with.
+pub(crate) fn is_first_namespace(map: &str) -> bool {
+    map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// What was found out by trying.
@@ -46,4 +102,28 @@ pub struct Refusal {
     pub isolation: Isolation,
     /// Why not; its hint says what to change.
     pub reason: SandboxError,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_made_follows_from_rights_and_map() {
+        let first = "         0          0 4294967295\n";
+        let pod = "0 131072 65536\n";
+        let split = "0 1000 1\n1 100000 65535\n";
+        let single = "0 1000 1\n";
+        for (root, map, want) in [
+            (true, first, Isolation::Privileged),
+            (true, pod, Isolation::IdRange),
+            (true, split, Isolation::IdRange),
+            (true, single, Isolation::SingleId),
+            (false, first, Isolation::SingleId),
+            (false, pod, Isolation::SingleId),
+            (true, "", Isolation::SingleId),
+        ] {
+            assert_eq!(Isolation::decide(root, map), want, "{root} {map}");
+        }
+    }
 }

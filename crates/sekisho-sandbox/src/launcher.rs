@@ -99,7 +99,11 @@ impl Launcher {
     /// Only when folders cannot be made there; that no sandbox can be made is an answer.
     pub fn probe(&self, folder: &std::path::Path) -> io::Result<Probe> {
         let mut probe = Probe { isolation: None, refusals: Vec::new() };
-        for isolation in [Isolation::Privileged, Isolation::SingleId] {
+        let best = match Isolation::choose() {
+            Isolation::IdRange => Isolation::IdRange,
+            Isolation::Privileged | Isolation::SingleId => Isolation::Privileged,
+        };
+        for isolation in [best, Isolation::SingleId] {
             let base = folder.join(format!("probe-{}-{isolation:?}", std::process::id()));
             let request = Request { spec: probe_spec(isolation, base.clone()), probe: true };
             for name in ["upper", "work", "mnt"] {

@@ -160,7 +160,7 @@ fn overlay(at: &Path, lower: &[PathBuf], writable: Option<&Path>) -> std::io::Re
 
 fn in_first_user_namespace() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    map.split_whitespace().eq(["0", "0", "4294967295"])
+    crate::isolation::is_first_namespace(&map)
 }
 
 /// The overlay, in which no link of the image can lead outside.
@@ -218,12 +218,13 @@ fn devices(root: &Root) -> Result<(), Failure> {
 fn limit_processes(root: &Root, max_processes: u32, remarks: &mut Vec<String>) {
     const SINCE: (u32, u32) = (6, 14);
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let mut numbers = release.split(|byte: char| !byte.is_ascii_digit()).map_while(|part| part.parse().ok());
+    let mut numbers =
+        release.split(|byte: char| !byte.is_ascii_digit()).map_while(|part| part.parse().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     let limited = version >= SINCE
-        && root.find("proc/sys/kernel/pid_max").is_ok_and(|file| {
-            fs::write(file.path(), max_processes.to_string()).is_ok()
-        });
+        && root
+            .find("proc/sys/kernel/pid_max")
+            .is_ok_and(|file| fs::write(file.path(), max_processes.to_string()).is_ok());
     if !limited && in_first_user_namespace() {
         remarks.push("this kernel has no limit on the processes of a sandbox".to_owned());
     }
@@ -242,7 +243,7 @@ fn proc(
         // Where the host's own /proc is masked (a pod), the kernel refuses a whole one. A bind of the
         // masked one shows process numbers of the outside, but the user namespace keeps their contents
         // closed; without that namespace it would not.
-        Err(Errno::PERM) if isolation == Isolation::SingleId => {
+        Err(Errno::PERM) if isolation != Isolation::Privileged => {
             mount::mount_bind_recursive("/proc", target.path()).at(Step::Proc)?;
             remarks.push("/proc is the outer one, for the kernel refused a fresh one".to_owned());
         }

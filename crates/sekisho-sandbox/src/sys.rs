@@ -168,9 +168,8 @@ pub(crate) fn runtime_limit(pid: i32) -> Result<(u64, u64)> {
 pub(crate) fn set_runtime_limit(pid: i32, soft: u64, hard: u64) -> Result<()> {
     let new = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
     // SAFETY: the new limit is read, and no old one is wanted.
-    let result = unsafe {
-        libc::prlimit64(pid, libc::RLIMIT_RTTIME, &raw const new, std::ptr::null_mut())
-    };
+    let result =
+        unsafe { libc::prlimit64(pid, libc::RLIMIT_RTTIME, &raw const new, std::ptr::null_mut()) };
     if result == 0 { Ok(()) } else { Err(errno()) }
 }
 

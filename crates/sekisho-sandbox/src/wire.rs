@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{SandboxError, Step};
 use crate::Owner;
+use crate::error::{SandboxError, Step};
 use crate::spec::{Exit, Spec};
 
 /// Largest message: an environment, a few hundred paths and some secrets, a few bytes of JSON per byte.

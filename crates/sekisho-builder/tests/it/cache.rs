@@ -127,7 +127,7 @@ async fn lost_layers_are_made_again() {
     assert_eq!(cached(&second), "ccccccc-");
     assert_eq!(first.manifest_digest, second.manifest_digest);
     // Trees and indexes can always be had from the layers.
-    for folder in ["trees-privileged", "trees-single-id", "indexes"] {
+    for folder in ["trees-privileged", "trees-single-id-2", "indexes"] {
         let path = world.cache().join(folder);
         sekisho_sandbox::remove_tree(&path).unwrap();
     }

@@ -165,3 +165,38 @@ async fn cancel_and_drop_leave_nothing() {
     drop(build);
     world.assert_clean();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn owners_that_a_command_sets_are_in_the_layer_and_seen_by_the_next() {
+    let world = World::with_base().await;
+    let result = world
+        .build(
+            "FROM BASE\n\
+             RUN mkdir /d && touch /d/f /d/g /d/plain && ln -s f /d/l && chown 33:34 /d/f /d && \
+             chown -h 5:6 /d/l && chmod 0200 /d/g && chown :7 /d/g\n\
+             RUN stat -c '%n %u:%g' /d /d/f /d/g && touch /d/new && chmod 640 /d/f",
+        )
+        .await;
+    assert_eq!(world.log(), ["/d 33:34", "/d/f 33:34", "/d/g 0:7"]);
+    let layers = &result.layers[result.layers.len() - 2..];
+    assert_eq!(
+        world.layer(&layers[0].digest),
+        [
+            "d d755 33:34 ",
+            "d/f f644 33:34 ",
+            "d/g f200 0:7 ",
+            "d/l l777 5:6 f",
+            "d/plain f644 0:0 ",
+        ]
+    );
+    // What was only changed keeps its owner.
+    assert_eq!(
+        world.layer(&layers[1].digest),
+        ["d d755 33:34 ", "d/f f640 33:34 ", "d/new f644 0:0 "]
+    );
+    // The same when the trees are unpacked from layers again.
+    let mut options = world.options();
+    options.no_cache = true;
+    assert_eq!(world.try_build(options).await.unwrap().manifest_digest, result.manifest_digest);
+    world.assert_clean();
+}

@@ -82,9 +82,9 @@ impl Emulator {
     pub(super) fn decide(&mut self, held: &Held) -> Result<Answer> {
         let [first, second, third, fourth, fifth, _] = held.args;
         let here = CWD.as_raw_fd();
-        let plain = |path, follow| Name { folder: here, path: Some(path), follow, may_be_empty: false };
-        let descriptor =
-            Name { folder: int(first), path: None, follow: true, may_be_empty: true };
+        let plain =
+            |path, follow| Name { folder: here, path: Some(path), follow, may_be_empty: false };
+        let descriptor = Name { folder: int(first), path: None, follow: true, may_be_empty: true };
         match held.number {
             #[cfg(target_arch = "x86_64")]
             libc::SYS_chown => self.chown(held.pid, plain(first, true), low(second), low(third)),
@@ -102,7 +102,8 @@ impl Emulator {
             libc::SYS_fstat => self.stat(held.pid, descriptor, second),
             libc::SYS_newfstatat => self.stat(held.pid, at(first, second, low(fourth)), third),
             libc::SYS_statx => {
-                let Some(file) = self.file_with_owner(held.pid, at(first, second, low(third))) else {
+                let Some(file) = self.file_with_owner(held.pid, at(first, second, low(third)))
+                else {
                     return Ok(Answer::Continue);
                 };
                 let bytes = sys::statx_bytes(file.0.as_fd(), low(fourth))?;
@@ -292,8 +293,14 @@ mod tests {
         let uid = rustix::process::geteuid().as_raw().to_ne_bytes();
         let gid = rustix::process::getegid().as_raw().to_ne_bytes();
         let stat = sys::stat_bytes(file.as_fd()).unwrap();
-        assert_eq!((&stat[STAT_UID_AT..][..4], &stat[STAT_UID_AT + 4..][..4]), (&uid[..], &gid[..]));
+        assert_eq!(
+            (&stat[STAT_UID_AT..][..4], &stat[STAT_UID_AT + 4..][..4]),
+            (&uid[..], &gid[..])
+        );
         let statx = sys::statx_bytes(file.as_fd(), 0x7ff).unwrap();
-        assert_eq!((&statx[STATX_UID_AT..][..4], &statx[STATX_UID_AT + 4..][..4]), (&uid[..], &gid[..]));
+        assert_eq!(
+            (&statx[STATX_UID_AT..][..4], &statx[STATX_UID_AT + 4..][..4]),
+            (&uid[..], &gid[..])
+        );
     }
 }

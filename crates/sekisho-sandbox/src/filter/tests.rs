@@ -36,7 +36,8 @@ fn run(program: &[(u16, u8, u8, u32)], number: i64, args: [u64; 6]) -> u32 {
 /// What the kernel does with a call: the strictest answer of all, which is the lowest number here.
 fn verdict(number: i64, args: [u64; 6]) -> u32 {
     let answer = |program: &BpfProgram| {
-        let steps: Vec<_> = program.iter().map(|step| (step.code, step.jt, step.jf, step.k)).collect();
+        let steps: Vec<_> =
+            program.iter().map(|step| (step.code, step.jt, step.jf, step.k)).collect();
         run(&steps, number, args)
     };
     programs().unwrap().iter().map(answer).min().unwrap()

@@ -101,7 +101,7 @@ fn memory(size_bytes: Option<u64>, place: &Found) -> SysResult<()> {
 
 fn memory_file(file: &MemoryFile, isolation: Isolation, at: &Path) -> std::io::Result<()> {
     fs::write(at, &file.content.0)?;
-    if isolation == Isolation::Privileged {
+    if isolation.has_owners() {
         chown(at, Some(file.uid), Some(file.gid))?;
     }
     fs::set_permissions(at, fs::Permissions::from_mode(file.mode))

@@ -14,7 +14,8 @@ fn system_calls_of_administrators_are_refused() {
         ));
         assert_eq!(out.matches("unshare failed: Operation not permitted").count(), 2, "{out}");
         assert!(out.contains("permission denied") || out.contains("must be superuser"), "{out}");
-        let line = |name: &str| out.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
+        let line =
+            |name: &str| out.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
         assert_eq!(line("Seccomp:"), "2", "{kind:?}");
         let filters: u32 = line("Seccomp_filters:").parse().unwrap();
         assert!(filters >= 3, "{filters}");
@@ -29,7 +30,10 @@ fn a_fork_bomb_comes_to_an_end() {
         let mut spec = world.spec("f() { f & wait; }; f");
         spec.max_processes = 310;
         let (result, _, err) = run(&spec);
-        assert!(err.contains("Cannot fork") || err.contains("Resource"), "{kind:?}: {result:?} {err}");
+        assert!(
+            err.contains("Cannot fork") || err.contains("Resource"),
+            "{kind:?}: {result:?} {err}"
+        );
         assert!(matches!(result.unwrap().exit, Exit::Code(_)));
     }
 }
