@@ -29,6 +29,10 @@ pub struct Config {
     pub search_path: String,
     /// How `sub` of an ID token names the repository.
     pub subject: SubjectForm,
+    /// How jobs get to the listeners of scale sets.
+    pub assignment: Assignment,
+    /// Whether the fault switches can be used: for tests, never for work.
+    pub fault_switches: bool,
     /// Bytes of cache entries that are kept of one repository; also the most of one entry.
     pub cache_bytes_max: u64,
 }
@@ -48,6 +52,8 @@ impl Config {
             actor: "local".to_owned(),
             search_path: DEFAULT_SEARCH_PATH.to_owned(),
             subject: SubjectForm::Names,
+            assignment: Assignment::Automatic,
+            fault_switches: false,
             cache_bytes_max: CACHE_BYTES_MAX,
         }
     }
@@ -71,6 +77,16 @@ impl Config {
             None => self.base_url.clone(),
         }
     }
+}
+
+/// How jobs get to the listeners of scale sets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Assignment {
+    /// The hub assigns them, up to the listener's capacity: as github.com.
+    #[default]
+    Automatic,
+    /// The hub announces them, and the listener acquires what it wants: as GHES.
+    Explicit,
 }
 
 /// How `sub` of an ID token names the repository.

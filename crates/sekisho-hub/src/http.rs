@@ -5,11 +5,14 @@ mod blobs;
 mod broker;
 mod caches;
 mod caller;
+mod faults;
 mod feed;
 mod guard;
 mod hub_v1;
 mod oauth;
 mod oidc;
+mod queue;
+mod registration;
 mod reply;
 mod rest;
 mod rest_artifacts;
@@ -18,13 +21,14 @@ mod rest_runs;
 mod results;
 mod run_service;
 mod signed;
+mod tenant;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{any, delete, get, post, put};
+use axum::routing::{any, delete, get, patch, post, put};
 
 pub(crate) use guard::check_base_url;
 
@@ -41,6 +45,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
     let api = Router::new()
         .nest("/repos/{owner}/{name}", scope().merge(runs()))
         .nest("/orgs/{owner}", scope())
+        .nest("/enterprises/{enterprise}", scope())
         .fallback(rest::not_found)
         .layer(from_fn_with_state(Arc::clone(&shared), guard::github_admin));
     let own = Router::new()
@@ -55,7 +60,10 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .fallback(hub_v1::not_found)
         .layer(from_fn_with_state(Arc::clone(&shared), guard::own_admin))
         .layer(from_fn(reply::problems));
-    Router::new()
+    let own = if shared.config.fault_switches { own.merge(switches(&shared)) } else { own };
+    let router = Router::new()
+        .route("/api/v3/actions/runner-registration", post(registration::register))
+        .nest("/_tenant", tenant())
         .nest("/api/v3", api)
         .nest("/_hub/v1", own)
         .nest("/_broker", broker())
@@ -69,7 +77,13 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/{owner}/{name}/info/refs", get(git::info_refs))
         .route("/{owner}/{name}/git-upload-pack", post(git::upload_pack))
         .route("/{owner}/{name}/git-receive-pack", post(git::receive_pack))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(DefaultBodyLimit::max(MAX_BODY));
+    let router = if shared.config.fault_switches {
+        router.layer(from_fn_with_state(Arc::clone(&shared), faults::strike))
+    } else {
+        router
+    };
+    router
         .layer(from_fn_with_state(Arc::clone(&shared), guard::local_only))
         .layer(tower_http::catch_panic::CatchPanicLayer::new())
         .layer(from_fn(reply::request_id))
@@ -85,6 +99,8 @@ pub(crate) fn guard(shared: Arc<Shared>, router: Router) -> Router {
 fn scope() -> Router<Arc<Shared>> {
     Router::new()
         .route("/actions/runners/generate-jitconfig", post(rest::generate_jitconfig))
+        .route("/actions/runners/registration-token", post(registration::registration_token))
+        .route("/actions/runners/remove-token", post(registration::remove_token))
         .route("/actions/runners", get(rest::list_runners))
         .route("/actions/runners/{id}", get(rest::get_runner))
         .route("/actions/runners/{id}", delete(rest::delete_runner))
@@ -111,6 +127,34 @@ fn runs() -> Router<Arc<Shared>> {
         .route("/actions/cache/usage", get(rest_caches::usage))
         .route("/actions/jobs/{job}", get(rest_runs::job))
         .route("/actions/jobs/{job}/logs", get(rest_runs::job_logs))
+}
+
+/// The Actions service, as clients of scale sets see it.
+fn tenant() -> Router<Arc<Shared>> {
+    let set = "/_apis/runtime/runnerscalesets/{id}";
+    let agents = "/_apis/distributedtask/pools/0/agents";
+    Router::new()
+        .route("/_apis/runtime/runnerscalesets", get(tenant::list).post(tenant::create))
+        .route(set, get(tenant::get).patch(tenant::update).delete(tenant::delete))
+        .route(&format!("{set}/generatejitconfig"), post(tenant::generate_jitconfig))
+        .route(&format!("{set}/sessions"), post(queue::create))
+        .route(&format!("{set}/sessions/{{session}}"), patch(queue::renew).delete(queue::delete))
+        .route(&format!("{set}/acquirejobs"), post(queue::acquire))
+        .route("/_apis/runtime/runnergroups/", get(tenant::groups))
+        .route("/_apis/runtime/runnergroups", get(tenant::groups))
+        .route(agents, get(tenant::runners))
+        .route(&format!("{agents}/{{id}}"), get(tenant::runner).delete(tenant::remove_runner))
+        .route("/scalesets/message", get(queue::poll))
+        .route("/scalesets/message/{message}", delete(queue::delete_message))
+}
+
+/// The fault switches.
+fn switches(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/faults", get(faults::struck).put(faults::set).delete(faults::clear))
+        .route("/clock", post(faults::clock))
+        .layer(from_fn_with_state(Arc::clone(shared), guard::own_admin))
+        .layer(from_fn(reply::problems))
 }
 
 fn broker() -> Router<Arc<Shared>> {

@@ -4,17 +4,18 @@
 //!  git push ──▶ /OWNER/NAME/git-receive-pack ─▶ push ─▶ plan ─▶ State ◀── /_broker  /_run  /twirp
 //!                                                                 │         one runner, one job
 //!               /_hub/v1 (scheduler, CLI)  ◀──────────────────────┤
-//!               /api/v3  (registration, REST) ◀───────────────────┴──▶ files: run.json, events, logs
+//!               /api/v3, /_tenant (REST, scale sets) ◀────────────┴──▶ files: run.json, events, logs
 //! ```
 //!
 //! [`Hub::router`] is to be merged into whatever serves the plane's one loopback port; it owns
 //! `/api/v3`, `/_broker`, `/_run`, `/_oauth`, `/_results`, `/twirp`, `/_blobs`,
-//! `/_services/token`, `/devstoreaccount1`, `/_hub` and `/{owner}/{name}/…` of git. It refuses requests that a web
+//! `/_services/token`, `/_tenant`, `/devstoreaccount1`, `/_hub` and `/{owner}/{name}/…` of git. It refuses requests that a web
 //! page could have sent.
 
 mod clock;
 mod config;
 mod event;
+pub mod faults;
 mod git;
 mod http;
 mod keys;
@@ -32,15 +33,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use sekisho_github::hub_api::{Run, Status};
 
-pub use config::{BuiltinRepository, Config, DEFAULT_SEARCH_PATH, SubjectForm};
+pub use config::{Assignment, BuiltinRepository, Config, DEFAULT_SEARCH_PATH, SubjectForm};
 
 use crate::git::Git;
 use crate::keys::Keys;
 use crate::names::RepoName;
 use crate::shared::Shared;
-use crate::state::State;
+use crate::state::{ScaleSets, State};
 use crate::storage::Storage;
 use crate::store::{Saver, Store};
 
@@ -108,12 +110,14 @@ impl Hub {
         let highest = ids.last().copied().unwrap_or(0);
         let recent = ids.iter().rev().take(state::MAX_COMPLETED_IN_MEMORY);
         let runs: Vec<Run> = recent.filter_map(|id| store.load_run(*id)).collect();
-        let state = State::new(runs, highest, repositories);
-        let saver = Saver::start(store.clone()).map_err(folder)?;
+        let (saver, sets) = Saver::start(store.clone()).map_err(folder)?;
+        let mut state = State::new(runs, highest, repositories);
+        state.scale_sets = ScaleSets::new(config.assignment, sets);
         let storage = Storage::open(&dir, config.cache_bytes_max, clock::now()).map_err(folder)?;
         let keys = Keys::start(&dir).map_err(folder)?;
         let shared = Arc::new(Shared::new(config, git, store, saver, storage, keys, state));
         shared.interrupt_all();
+        shared.change(State::end_orphans);
         shared.tasks.spawn(tick(Arc::clone(&shared)));
         shared.tasks.spawn(sweep(Arc::clone(&shared)));
         Ok(Self { shared })
@@ -132,6 +136,27 @@ impl Hub {
     /// beside the hub's own at the same address. The hub's own does so by itself.
     pub fn guard(&self, router: axum::Router) -> axum::Router {
         http::guard(Arc::clone(&self.shared), router)
+    }
+
+    /// Sets what is to go wrong from now on; see [`faults`]. Nothing does unless
+    /// [`Config::fault_switches`] is set.
+    pub fn arm(&self, plan: faults::Plan) {
+        self.shared.arm(plan);
+    }
+
+    /// What went wrong as it should, in order.
+    pub fn struck(&self) -> Vec<faults::Strike> {
+        self.shared.struck()
+    }
+
+    /// Lets time pass at once for the hub: leases, sessions and tokens age by it.
+    pub fn advance(&self, by: SignedDuration) {
+        self.shared.advance(by);
+    }
+
+    /// Has the hub tell others a wrong time from now on: in tokens, and where theirs are checked.
+    pub fn skew(&self, by: SignedDuration) {
+        self.shared.clock.skew(by);
     }
 
     /// Waits until no run is under way and nobody listens as a runner.

@@ -1,17 +1,18 @@
 //! What all handlers share, and how they change it.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sekisho_github::hub_api::{Pushed, Run, Status};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::now;
+use crate::clock::Clock;
 use crate::config::Config;
+use crate::faults::{Armed, Call, Fault, Plan, Strike};
 use crate::git::Git;
 use crate::keys::Keys;
 use crate::names::RepoName;
@@ -32,10 +33,14 @@ pub(crate) struct Shared {
     pub(crate) saver: Saver,
     pub(crate) keys: Keys,
     pub(crate) tokens: Tokens,
+    pub(crate) clock: Arc<Clock>,
     pub(crate) storage: Storage,
     inner: Mutex<Inner>,
     /// Counts changes; everybody who waits for one waits here.
     changed: watch::Sender<u64>,
+    /// Counts the news of each scale set that somebody listens to.
+    news: Mutex<BTreeMap<u64, watch::Sender<u64>>>,
+    faults: Mutex<Armed>,
     /// Pushes to one repository go one after the other. Bounded by the number of repositories.
     push_locks: Mutex<BTreeMap<String, Arc<Semaphore>>>,
     pub(crate) stopping: CancellationToken,
@@ -61,6 +66,7 @@ impl Shared {
         keys: Keys,
         state: State,
     ) -> Self {
+        let clock = Arc::new(Clock::default());
         let inner = Inner { state, events: BTreeMap::new(), pushes: VecDeque::new() };
         Self {
             config,
@@ -68,10 +74,13 @@ impl Shared {
             store,
             saver,
             keys,
-            tokens: Tokens::new(),
+            tokens: Tokens::new(Arc::clone(&clock)),
+            clock,
             storage,
             inner: Mutex::new(inner),
             changed: watch::channel(0).0,
+            news: Mutex::default(),
+            faults: Mutex::default(),
             push_locks: Mutex::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -91,13 +100,16 @@ impl Shared {
     /// Changes the state, carries the effects out, and wakes who waits.
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut State, Timestamp) -> R) -> R {
         let mut inner = self.lock();
-        let at = now();
+        let at = self.clock.now();
         let before = inner.state.seq();
         let answer = change(&mut inner.state, at);
         let effects = inner.state.take_effects();
         let news = !effects.is_empty() || inner.state.seq() != before;
         self.carry_out(&mut inner, effects, at);
+        self.saver.journal(inner.state.scale_sets.take_journal());
+        let woken = inner.state.scale_sets.take_woken();
         drop(inner);
+        self.wake(woken);
         if news {
             self.changed.send_modify(|count| *count += 1);
         }
@@ -155,6 +167,55 @@ impl Shared {
         self.changed.subscribe()
     }
 
+    /// Wakes when there is news of a scale set after this call. An error: the set is gone.
+    pub(crate) fn news_of(&self, set: u64) -> watch::Receiver<u64> {
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        news.entry(set).or_insert_with(|| watch::channel(0).0).subscribe()
+    }
+
+    fn wake(&self, sets: BTreeSet<u64>) {
+        if sets.is_empty() {
+            return;
+        }
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        for set in sets {
+            let Some(count) = news.get(&set) else { continue };
+            // Who waits looks anew, and sees if the set is gone.
+            count.send_modify(|count| *count += 1);
+            if count.receiver_count() == 0 {
+                news.remove(&set);
+            }
+        }
+    }
+
+    /// What a fault switch has in store for a call, of what the caller can do. Counts.
+    pub(crate) fn strike(&self, call: Call, fits: impl Fn(&Fault) -> bool) -> Option<Fault> {
+        if !self.config.fault_switches {
+            return None;
+        }
+        let fault = self.faults.lock().unwrap_or_else(PoisonError::into_inner).strike(call, fits);
+        if let Some(fault) = &fault {
+            tracing::info!("a fault switch strikes {call:?}: {fault:?}");
+        }
+        fault
+    }
+
+    /// Sets what is to go wrong from now on.
+    pub(crate) fn arm(&self, plan: Plan) {
+        *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = Armed::new(plan);
+    }
+
+    /// What went wrong as it should.
+    pub(crate) fn struck(&self) -> Vec<Strike> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner).struck()
+    }
+
+    /// Lets time pass at once, and ends what is over then.
+    pub(crate) fn advance(&self, by: SignedDuration) {
+        self.clock.advance(by);
+        self.change(State::expire);
+    }
+
     /// A run, from memory or from disk. Blocking for one that is not in memory.
     pub(crate) fn run(&self, id: u64) -> Option<Run> {
         if let Some(view) = self.look(|state| state.runs.get(&id).map(|run| run.view.clone())) {
@@ -162,7 +223,7 @@ impl Shared {
         }
         let mut run = self.store.load_run(id)?;
         // Too old to have been looked at when the hub started.
-        if end_interrupted(&mut run, now()) {
+        if end_interrupted(&mut run, self.clock.now()) {
             self.saver.save(run.clone());
         }
         Some(run)
@@ -223,7 +284,7 @@ impl Shared {
     /// Removes artifacts and cache entries that are too old or too many, and uploads of jobs that
     /// are over. Blocking.
     pub(crate) fn sweep_storage(&self) {
-        self.storage.sweep(now(), |job| self.is_running(job));
+        self.storage.sweep(self.clock.now(), |job| self.is_running(job));
     }
 
     /// Ends every run that is not over, as if the process had been killed now.

@@ -15,6 +15,7 @@ mod jobs;
 mod repositories;
 mod runners;
 mod runs;
+mod scale_sets;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ pub(crate) use jobs::{Completion, JobError};
 pub(crate) use repositories::{Repositories, RepositoryIds};
 pub(crate) use runners::{Message, NewRunner, RegisterError, Runner, SessionError};
 pub(crate) use runs::{CancelError, NewRun, RunFacts};
+pub(crate) use scale_sets::{Definition, Entry, Order, Owner, Replay, ScaleSets, SetError};
 pub(crate) use steps::StepState;
 
 /// Ids of jobs of one run: its id times this, and up; more than one run may have.
@@ -43,6 +45,7 @@ pub(crate) struct State {
     pub(crate) runs: BTreeMap<u64, Run>,
     pub(crate) runners: BTreeMap<u64, Runner>,
     pub(crate) repositories: Repositories,
+    pub(crate) scale_sets: ScaleSets,
     next_run: u64,
     next_runner: u64,
     seq: u64,
@@ -185,12 +188,13 @@ impl State {
         self.seq
     }
 
-    /// The scheduler's observation.
+    /// The scheduler's observation. Jobs of scale sets are none of its business.
     pub(crate) fn queue(&self) -> Queue {
         let mut jobs: Vec<QueuedJob> = self
             .unfinished()
             .flat_map(|run| run.view.jobs.iter().map(move |job| (run, job)))
             .filter(|(_, job)| job.status == hub_api::Status::Queued)
+            .filter(|(_, job)| self.scale_sets.of_job(job.id).is_none())
             .map(|(run, job)| QueuedJob {
                 job_id: job.id,
                 run_id: run.view.id,
@@ -213,6 +217,20 @@ impl State {
             })
             .collect();
         Queue { seq: self.seq, jobs, runners }
+    }
+
+    /// Jobs that wait for a runner and were not offered to one, oldest first.
+    fn queued(&self) -> Vec<JobRef> {
+        let mut queued = Vec::new();
+        for run in self.unfinished() {
+            let jobs = run.live.iter().flat_map(|live| &live.jobs).zip(&run.view.jobs);
+            for (_, view) in jobs.filter(|(job, _)| job.phase == Phase::Queued) {
+                let at = JobRef { run: run.view.id, job: view.id };
+                queued.push((view.queued_at, at));
+            }
+        }
+        queued.sort_by_key(|(since, at)| (*since, at.job));
+        queued.into_iter().map(|(_, at)| at).collect()
     }
 
     fn unfinished(&self) -> impl Iterator<Item = &Run> {

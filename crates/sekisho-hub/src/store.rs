@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <dir>/repositories.json          ids and counters
+//! <dir>/scale-sets.ndjson          scale sets and their messages, a journal
 //! <dir>/runs/<id>/run.json         the run, replaced as a whole
 //! <dir>/runs/<id>/events.ndjson    what happened, one line each, appended
 //! <dir>/runs/<id>/logs/<job>/…     what the runner uploaded
@@ -10,6 +11,7 @@
 //! ```
 
 mod events;
+mod journal;
 mod logs;
 mod saver;
 
@@ -47,6 +49,10 @@ impl Store {
 
     fn run_file(&self, id: u64) -> PathBuf {
         self.run_dir(id).join("run.json")
+    }
+
+    fn journal_file(&self) -> PathBuf {
+        self.dir.join("scale-sets.ndjson")
     }
 
     fn repositories_file(&self) -> PathBuf {

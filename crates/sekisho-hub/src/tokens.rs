@@ -2,6 +2,8 @@
 //!
 //! A job does not survive the process either, so no token needs to.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use rsa::rand_core::{OsRng, RngCore as _};
@@ -10,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use crate::clock::Clock;
 use crate::state::JobRef;
 
 /// Longest token that is looked at, in bytes.
@@ -20,11 +23,20 @@ pub(crate) const RUNNER_TOKEN: SignedDuration = SignedDuration::from_hours(1);
 const JOB_TOKEN: SignedDuration = SignedDuration::from_hours(24);
 /// How long a signed URL lives.
 const BLOB_TOKEN: SignedDuration = SignedDuration::from_hours(1);
+/// How long a registration token lives.
+pub(crate) const REGISTRATION_TOKEN: SignedDuration = SignedDuration::from_hours(1);
+/// How long a tenant's admin token lives: as on GitHub, where 17 minutes were seen.
+const TENANT_TOKEN: SignedDuration = SignedDuration::from_mins(15);
+/// How long a queue token lives.
+const QUEUE_TOKEN: SignedDuration = SignedDuration::from_hours(1);
+/// How far clocks may differ, in seconds.
+const LEEWAY: i64 = 60;
 
 /// Makes and checks tokens.
 pub(crate) struct Tokens {
     signer: EncodingKey,
     verifier: DecodingKey,
+    clock: Arc<Clock>,
 }
 
 impl std::fmt::Debug for Tokens {
@@ -84,6 +96,29 @@ pub(crate) struct GithubClaims {
     pub(crate) job: u64,
 }
 
+/// A registration token: no API token, good for `RemoteAuth` alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RegistrationClaims {
+    /// Whose runners.
+    pub(crate) owner: String,
+    /// `register` or `remove`.
+    pub(crate) event: String,
+}
+
+/// The admin token of a tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TenantClaims {
+    /// Whose runners.
+    pub(crate) owner: String,
+}
+
+/// The queue token of a scale set's session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct QueueClaims {
+    pub(crate) set: u64,
+    pub(crate) session: Uuid,
+}
+
 /// A signed URL for one upload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BlobClaims {
@@ -122,18 +157,31 @@ impl Kind for GithubClaims {
     const AUDIENCE: &'static str = "sekisho-hub/github";
 }
 
+impl Kind for RegistrationClaims {
+    const AUDIENCE: &'static str = "sekisho-hub/registration";
+}
+
+impl Kind for TenantClaims {
+    const AUDIENCE: &'static str = "sekisho-hub/tenant";
+}
+
+impl Kind for QueueClaims {
+    const AUDIENCE: &'static str = "sekisho-hub/queue";
+}
+
 impl Kind for BlobClaims {
     const AUDIENCE: &'static str = "sekisho-hub/blob";
 }
 
 impl Tokens {
     /// With a fresh key.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(clock: Arc<Clock>) -> Self {
         let mut secret = [0; 32];
         OsRng.fill_bytes(&mut secret);
         Self {
             signer: EncodingKey::from_secret(&secret),
             verifier: DecodingKey::from_secret(&secret),
+            clock,
         }
     }
 
@@ -167,6 +215,40 @@ impl Tokens {
         self.sign(claims, life, now)
     }
 
+    /// A registration token.
+    pub(crate) fn registration(
+        &self,
+        claims: RegistrationClaims,
+        now: Timestamp,
+    ) -> Option<String> {
+        self.sign(claims, REGISTRATION_TOKEN, now)
+    }
+
+    /// A tenant's admin token.
+    pub(crate) fn tenant(&self, claims: TenantClaims, now: Timestamp) -> Option<String> {
+        self.sign(claims, TENANT_TOKEN, now)
+    }
+
+    /// A session's queue token.
+    pub(crate) fn queue(&self, claims: QueueClaims, now: Timestamp) -> Option<String> {
+        self.sign(claims, QUEUE_TOKEN, now)
+    }
+
+    /// Whose registration token it is.
+    pub(crate) fn read_registration(&self, token: &str) -> Option<RegistrationClaims> {
+        self.verify(token)
+    }
+
+    /// Whose tenant's admin token it is.
+    pub(crate) fn read_tenant(&self, token: &str) -> Option<TenantClaims> {
+        self.verify(token)
+    }
+
+    /// Which session's queue token it is.
+    pub(crate) fn read_queue(&self, token: &str) -> Option<QueueClaims> {
+        self.verify(token)
+    }
+
     /// Which artifact or cache entry the URL is of.
     pub(crate) fn read_storage(&self, token: &str) -> Option<StorageClaims> {
         self.verify(token)
@@ -194,6 +276,7 @@ impl Tokens {
 
     /// `None` only if the claims could not be written as JSON, which ours can.
     fn sign<T: Kind>(&self, claims: T, life: SignedDuration, now: Timestamp) -> Option<String> {
+        let now = self.clock.told(now);
         let signed = Signed {
             aud: T::AUDIENCE.to_owned(),
             exp: (now + life).as_second(),
@@ -212,9 +295,13 @@ impl Tokens {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_audience(&[T::AUDIENCE]);
         validation.set_required_spec_claims(&["exp", "nbf", "aud"]);
-        validation.validate_nbf = true;
+        // By the hub's clock, not by the system's.
+        validation.validate_exp = false;
         let signed = jsonwebtoken::decode::<Signed<T>>(token, &self.verifier, &validation);
-        signed.ok().map(|signed| signed.claims.claims)
+        let signed = signed.ok()?.claims;
+        let now = self.clock.told(self.clock.now()).as_second();
+        let good = signed.nbf - LEEWAY <= now && now < signed.exp + LEEWAY;
+        good.then_some(signed.claims)
     }
 }
 
@@ -230,13 +317,13 @@ mod tests {
 
     #[test]
     fn a_token_serves_for_one_thing_only() {
-        let tokens = Tokens::new();
+        let tokens = Tokens::new(Arc::default());
         let now = crate::clock::now();
         let token = tokens.runner(7, now).unwrap();
         assert_eq!(tokens.read_runner(&token), Some(RunnerClaims { runner: 7 }));
         assert_eq!(tokens.read_job(&token), None);
         assert_eq!(tokens.read_blob(&token), None);
-        assert_eq!(Tokens::new().read_runner(&token), None);
+        assert_eq!(Tokens::new(Arc::default()).read_runner(&token), None);
         let blob = Uuid::nil();
         let claims = StorageClaims { blob, write: true, mime_type: None, file_name: None };
         let url = tokens.storage(claims.clone(), SignedDuration::from_mins(5), now).unwrap();
@@ -247,6 +334,17 @@ mod tests {
         assert_eq!(tokens.read_storage(&url), None);
         let old = tokens.runner(7, now - SignedDuration::from_hours(2)).unwrap();
         assert_eq!(tokens.read_runner(&old), None);
+        // Time that was advanced makes tokens old; a clock that is wrong is wrong at both ends.
+        let token = tokens.tenant(TenantClaims { owner: "orgs/o".to_owned() }, now).unwrap();
+        tokens.clock.skew(SignedDuration::from_hours(5));
+        let queue = QueueClaims { set: 1, session: blob };
+        let skewed = tokens.queue(queue.clone(), tokens.clock.now()).unwrap();
+        assert_eq!(tokens.read_queue(&skewed), Some(queue));
+        assert_eq!(tokens.read_tenant(&token), None);
+        tokens.clock.skew(SignedDuration::ZERO);
+        assert!(tokens.read_tenant(&token).is_some());
+        tokens.clock.advance(SignedDuration::from_mins(20));
+        assert_eq!(tokens.read_tenant(&token), None);
         assert!(same_secret("a", "a") && !same_secret("a", "b"));
     }
 }

@@ -12,7 +12,6 @@ use uuid::Uuid;
 
 use super::caller::{Call, blocking, caller, read, signed_url};
 use super::reply::TwirpFault;
-use crate::clock::now;
 use crate::shared::Shared;
 use crate::storage::{Artifact, Caller};
 use crate::tokens::StorageClaims;
@@ -74,7 +73,13 @@ async fn create(call: Call<'_>) -> Result<Response, TwirpFault> {
     let created = blocking(call.shared, move |shared| {
         shared.sweep_storage();
         let storage = &shared.storage;
-        storage.create_artifact(&caller, request.name, mime_type, request.expires_at, now())
+        storage.create_artifact(
+            &caller,
+            request.name,
+            mime_type,
+            request.expires_at,
+            shared.clock.now(),
+        )
     });
     let claims =
         StorageClaims { blob: created.await?, write: true, mime_type: None, file_name: None };
@@ -90,7 +95,7 @@ async fn finalize(call: Call<'_>) -> Result<Response, TwirpFault> {
     let caller = call.caller;
     let finished = blocking(call.shared, move |shared| {
         let (name, hash) = (&request.name, request.hash.as_deref());
-        shared.storage.finalize_artifact(&caller, name, request.size, hash, now())
+        shared.storage.finalize_artifact(&caller, name, request.size, hash, shared.clock.now())
     });
     Ok(Json(ArtifactId { ok: true, artifact_id: finished.await? }).into_response())
 }

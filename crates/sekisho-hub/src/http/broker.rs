@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::guard::bearer;
 use super::reply::ServiceFault;
+use crate::faults::{Call, Fault};
 use crate::shared::Shared;
 use crate::state::{Message, SessionError};
 
@@ -83,6 +84,9 @@ pub(super) async fn message(
 ) -> Result<Response, ServiceFault> {
     let runner = runner(&shared, &headers)?;
     let session = query.session_id.unwrap_or_default();
+    if shared.strike(Call::RunnerPoll, |fault| matches!(fault, Fault::RunnerVanishes)).is_some() {
+        shared.change(|state, now| state.runner_gone(runner, "a fault switch took it", now));
+    }
     let deadline = Instant::now() + POLL;
     let mut changes = shared.changes();
     let mut first = true;

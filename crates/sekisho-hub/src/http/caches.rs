@@ -15,7 +15,6 @@ use uuid::Uuid;
 
 use super::caller::{Call, blocking, caller, read, signed_url};
 use super::reply::TwirpFault;
-use crate::clock::now;
 use crate::shared::Shared;
 use crate::tokens::StorageClaims;
 
@@ -92,7 +91,7 @@ async fn create(form: Form, call: Call<'_>) -> Result<wire::CreateResponse, Twir
     let caller = call.caller;
     let blob = blocking(call.shared, move |shared| {
         shared.sweep_storage();
-        shared.storage.create_cache(&caller, &request.key, &request.version, now())
+        shared.storage.create_cache(&caller, &request.key, &request.version, shared.clock.now())
     });
     let signed_upload_url = url(call.shared, blob.await?, true)?;
     Ok(wire::CreateResponse { ok: true, signed_upload_url, message: String::new() })
@@ -103,7 +102,7 @@ async fn finalize(form: Form, call: Call<'_>) -> Result<wire::FinalizeResponse, 
     let caller = call.caller;
     let id = blocking(call.shared, move |shared| {
         let (key, version, size) = (&request.key, &request.version, request.size_bytes);
-        shared.storage.finalize_cache(&caller, key, version, size, now())
+        shared.storage.finalize_cache(&caller, key, version, size, shared.clock.now())
     });
     let entry_id = i64::try_from(id.await?).map_err(|_| TwirpFault::internal())?;
     Ok(wire::FinalizeResponse { ok: true, entry_id, message: String::new() })
@@ -116,7 +115,7 @@ async fn find(form: Form, call: Call<'_>) -> Result<wire::LookupResponse, TwirpF
         let mut keys = vec![request.key.as_str()];
         // Some clients repeat the key among those to restore from.
         keys.extend(request.restore_keys.iter().map(String::as_str).filter(|k| *k != request.key));
-        shared.storage.find_cache(&caller, &keys, &request.version, now())
+        shared.storage.find_cache(&caller, &keys, &request.version, shared.clock.now())
     });
     match found.await? {
         None => Ok(wire::LookupResponse::default()),

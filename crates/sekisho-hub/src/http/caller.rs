@@ -11,7 +11,6 @@ use serde::de::DeserializeOwned;
 
 use super::guard::bearer;
 use super::reply::TwirpFault;
-use crate::clock::now;
 use crate::shared::Shared;
 use crate::state::Phase;
 use crate::storage::{BlobError, Caller, RunOf, StorageError, UPLOAD_WITHIN};
@@ -93,7 +92,7 @@ pub(super) fn signed_url(
 ) -> Option<String> {
     let (life, blob) =
         (if claims.write { UPLOAD_WITHIN } else { DOWNLOAD_WITHIN }, claims.blob.simple());
-    let (base, now) = (&shared.config.base_url, now());
+    let (base, now) = (&shared.config.base_url, shared.clock.now());
     let until = (now + life).strftime("%Y-%m-%dT%H:%M:%SZ");
     let sig = shared.tokens.storage(claims, life, now)?;
     // Two levels, as storage emulators have them: clients then find account and container. The

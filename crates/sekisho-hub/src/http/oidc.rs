@@ -18,7 +18,6 @@ use uuid::Uuid;
 
 use super::guard::bearer;
 use super::reply::GithubError;
-use crate::clock::now;
 use crate::config::{Config, SubjectForm};
 use crate::event::ref_type;
 use crate::shared::Shared;
@@ -74,7 +73,8 @@ pub(super) async fn id_token(
     if audience.as_ref().is_some_and(|audience| audience.len() > MAX_AUDIENCE) {
         return Err(GithubError(StatusCode::BAD_REQUEST, "the audience is too long".to_owned()));
     }
-    let claims = shared.look(|state| facts(state, &shared.config, at, audience, now()))?;
+    let now = shared.clock.told(shared.clock.now());
+    let claims = shared.look(|state| facts(state, &shared.config, at, audience, now))?;
     let key = shared.keys.oidc().await.ok_or_else(|| GithubError::internal(&"no signing key"))?;
     let mut header = Header::new(Algorithm::RS256);
     header.kid = Some(key.kid.clone());

@@ -18,11 +18,12 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::reply::GithubError;
+use crate::faults::{Call, Fault};
 use crate::shared::Shared;
 use crate::state::{NewRunner, RegisterError, Runner};
 
 /// The only group.
-const DEFAULT_GROUP: u64 = 1;
+pub(super) const DEFAULT_GROUP: u64 = 1;
 /// The most labels of a runner, as on GitHub.
 const MAX_LABELS: usize = 100;
 /// Longest name or label, in characters.
@@ -39,28 +40,60 @@ pub(super) async fn not_found() -> GithubError {
 
 /// `POST …/actions/runners/generate-jitconfig`
 pub(super) async fn generate_jitconfig(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
-    let request: GenerateJitConfig = lenient::from_slice(&body)
+    let mut request: GenerateJitConfig = lenient::from_slice(&body)
         .map_err(|error| GithubError::unprocessable(format!("Invalid request: {error}")))?;
     check(&request)?;
-    shared.look(|state| state.check_name(&request.name)).map_err(|e| refused(e, &request.name))?;
-    let stopping = || GithubError::internal(&"no key for a runner");
-    let key = shared.keys.take().await.ok_or_else(stopping)?;
+    if shared.strike(Call::Jit, |fault| matches!(fault, Fault::JitConflict)).is_some() {
+        return Err(refused(RegisterError::NameTaken, &request.name));
+    }
+    if shared.strike(Call::Jit, |fault| matches!(fault, Fault::LabelsDropped)).is_some() {
+        request.labels.truncate(1);
+    }
+    let name = request.name.clone();
+    let GenerateJitConfig { name: _, labels, work_folder, .. } = request;
+    let new = NewRegistration { name: name.clone(), labels, work_folder, set: None };
+    let made = register(&shared, new).await;
+    let (id, encoded_jit_config) = made.map_err(|error| match error {
+        Some(error) => refused(error, &name),
+        None => GithubError::internal(&"no key for a runner"),
+    })?;
+    let runner = shared.look(|state| state.runners.get(&id).map(shown));
+    let runner = runner.ok_or_else(GithubError::not_found)?;
+    Ok((StatusCode::CREATED, Json(JitConfig { runner, encoded_jit_config })).into_response())
+}
+
+/// A runner that is to be registered for one job.
+pub(super) struct NewRegistration {
+    pub(super) name: String,
+    pub(super) labels: Vec<String>,
+    /// `_work` if absent.
+    pub(super) work_folder: Option<String>,
+    /// The scale set whose jobs it takes.
+    pub(super) set: Option<u64>,
+}
+
+/// Registers a runner: its id, and its JIT configuration. `None`: there is no key for it.
+pub(super) async fn register(
+    shared: &Shared,
+    new: NewRegistration,
+) -> Result<(u64, String), Option<RegisterError>> {
+    shared.look(|state| state.check_name(&new.name)).map_err(Some)?;
+    let key = shared.keys.take().await.ok_or(None)?;
+    let parameters = RsaParameters::from_key(&key).map_err(|_| None)?;
     let client_id = Uuid::new_v4();
-    let new = NewRunner {
-        name: request.name.clone(),
-        labels: request.labels.clone(),
-        group: request.runner_group_id,
+    let runner = NewRunner {
+        name: new.name.clone(),
+        labels: new.labels,
+        group: DEFAULT_GROUP,
+        set: new.set,
         client_id,
         public_key: (key.n().to_bytes_be(), key.e().to_bytes_be()),
     };
-    let id =
-        shared.change(|state, _| state.register(new)).map_err(|e| refused(e, &request.name))?;
-    let key = RsaParameters::from_key(&key).map_err(|error| GithubError::internal(&error))?;
-    let runner = shared.look(|state| state.runners.get(&id).map(shown));
-    let runner = runner.ok_or_else(GithubError::not_found)?;
-    let blob = jit_config(&shared.config.base_url, &request, id, client_id, key).encode();
-    let encoded_jit_config = blob.expose_secret().to_owned();
-    Ok((StatusCode::CREATED, Json(JitConfig { runner, encoded_jit_config })).into_response())
+    let id = shared.change(|state, _| state.register(runner)).map_err(Some)?;
+    let folder = new.work_folder.unwrap_or_else(|| "_work".to_owned());
+    let base = &shared.config.base_url;
+    let blob = jit_config(base, (id, new.name), folder, client_id, parameters).encode();
+    Ok((id, blob.expose_secret().to_owned()))
 }
 
 fn check(request: &GenerateJitConfig) -> Result<(), GithubError> {
@@ -86,8 +119,8 @@ fn check(request: &GenerateJitConfig) -> Result<(), GithubError> {
 
 fn jit_config(
     base: &str,
-    request: &GenerateJitConfig,
-    id: u64,
+    (id, name): (u64, String),
+    work_folder: String,
     client_id: Uuid,
     key: RsaParameters,
 ) -> jit::JitConfig {
@@ -95,7 +128,7 @@ fn jit_config(
     jit::JitConfig {
         runner: RunnerSettings {
             agent_id: id.try_into().unwrap_or(i64::MAX),
-            agent_name: request.name.clone(),
+            agent_name: name,
             pool_id: 1,
             pool_name: "Default".to_owned(),
             disable_update: true,
@@ -103,7 +136,7 @@ fn jit_config(
             // The same as the broker's: nobody then looks for the old service.
             server_url: broker.clone(),
             git_hub_url: String::new(),
-            work_folder: request.work_folder.clone().unwrap_or_else(|| "_work".to_owned()),
+            work_folder,
             use_v2_flow: true,
             server_url_v2: broker,
             skip_session_recover: None,
@@ -154,7 +187,7 @@ fn shown(runner: &Runner) -> wire::Runner {
             RunnerStatus::Online => "online".to_owned(),
             RunnerStatus::Offline => "offline".to_owned(),
         },
-        busy: runner.job.is_some(),
+        busy: runner.is_busy(),
         labels: runner.labels.iter().map(label).collect(),
         runner_group_id: Some(runner.group),
         ephemeral: Some(true),

@@ -17,7 +17,6 @@ use uuid::Uuid;
 
 use super::guard::bearer;
 use super::reply::TwirpFault;
-use crate::clock::now;
 use crate::shared::Shared;
 use crate::state::{JobRef, StepState};
 use crate::store::LogName;
@@ -129,7 +128,7 @@ fn check(shared: &Shared, at: JobRef, plan: Uuid, guid: Uuid) -> Result<(), Twir
 fn signed_url(shared: &Shared, at: JobRef, name: LogName) -> Result<String, TwirpFault> {
     let JobRef { run, job } = at;
     let name = name.file_name();
-    let sig = shared.tokens.blob(BlobClaims { run, job, name: name.clone() }, now());
+    let sig = shared.tokens.blob(BlobClaims { run, job, name: name.clone() }, shared.clock.now());
     let sig = sig.ok_or_else(TwirpFault::internal)?;
     // The query must be there already: clients add `&comp=…` to it.
     Ok(format!("{}/_blobs/{run}/{job}/{name}?sig={sig}", shared.config.base_url))

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::guard::bearer;
 use super::reply::ServiceFault;
+use crate::faults::{Call, Fault};
 use crate::message;
 use crate::shared::Shared;
 use crate::state::{Completion, JobError, JobRef, StepState};
@@ -34,6 +35,12 @@ pub(super) async fn acquire(
         message::build(&shared.config, &shared.tokens, job, now)
             .ok_or_else(|| ServiceFault::internal(&"a job's message cannot be built"))
     });
+    let ghost = |fault: &Fault| matches!(fault, Fault::Ghost { .. });
+    if message.is_ok()
+        && let Some(Fault::Ghost { refusals }) = shared.strike(Call::AcquireJob, ghost)
+    {
+        shared.change(|state, _| state.haunt(runner, refusals));
+    }
     message.map(Json)
 }
 

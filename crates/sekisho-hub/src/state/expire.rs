@@ -132,6 +132,8 @@ impl State {
                     runner_name: job.runner_name.clone(),
                 };
                 self.emit(id, kind);
+                let at = JobRef { run: id, job: job.id };
+                self.set_job_completed(at, job.conclusion.unwrap_or(Conclusion::Cancelled), now);
             }
         }
         let kind = EventKind::Run { status: after.status, conclusion: after.conclusion };

@@ -8,7 +8,7 @@ use sekisho_workflow::plan::{self, JobState};
 use uuid::Uuid;
 
 use super::steps::StepState;
-use super::{JobRef, Phase, Running, State};
+use super::{JobRef, Phase, Runner, Running, State};
 
 /// How long a runner may take from the offer to `acquirejob`, as on GitHub.
 const ACQUIRE_WITHIN: SignedDuration = SignedDuration::from_secs(60);
@@ -42,27 +42,38 @@ pub(crate) struct Completion {
 }
 
 impl State {
-    /// Offers waiting jobs, oldest first, to runners that listen, are free and have the labels.
+    /// Offers waiting jobs, oldest first, to runners that listen, are free and may have them: those
+    /// of the job's scale set, or if it has none, those that have the labels.
     pub(super) fn offer_jobs(&mut self, now: Timestamp) {
-        for queued in self.queue().jobs {
-            let at = JobRef { run: queued.run_id, job: queued.job_id };
-            if self.phase(at) != Some(&Phase::Queued) {
-                continue;
-            }
-            let free = self.runners.values_mut().find(|runner| {
+        let free = |runner: &&Runner| runner.job.is_none() && runner.session.is_some();
+        let mut left = self.runners.values().filter(free).count();
+        if left == 0 {
+            return;
+        }
+        for at in self.queued() {
+            let Some((_, _, _, view)) = self.job(at) else { continue };
+            let labels = &view.labels;
+            let suits = |runner: &&Runner| {
                 let has =
                     |label: &String| runner.labels.iter().any(|l| l.eq_ignore_ascii_case(label));
-                runner.job.is_none() && runner.session.is_some() && queued.labels.iter().all(has)
-            });
-            let Some(runner) = free else { continue };
-            runner.job = Some(at);
+                self.may_have(runner.set, at.job)
+                    && (runner.set.is_some() || labels.iter().all(has))
+            };
+            let Some(runner) = self.runners.values().filter(free).find(suits) else { continue };
             let runner = runner.id;
+            if let Some(runner) = self.runners.get_mut(&runner) {
+                runner.job = Some(at);
+            }
             if let Some((job, _)) = self.job_mut(at) {
                 job.offers += 1;
                 let request = offer_id(job.guid, job.offers);
                 job.phase = Phase::Offered { runner, request, until: now + ACQUIRE_WITHIN };
             }
             self.touch_queue();
+            left -= 1;
+            if left == 0 {
+                return;
+            }
         }
     }
 
@@ -110,6 +121,7 @@ impl State {
         if let Some(live) = self.live_mut(at.run) {
             live.states.insert(key, JobState::Running);
         }
+        self.set_job_started(at, runner, now);
         self.touch_queue();
         self.emit_job(at);
         self.start_run(at.run, now);
@@ -152,7 +164,7 @@ impl State {
             self.annotate(at, annotation);
         }
         self.finish_job(at, done.conclusion, limited(done.outputs), now);
-        self.forget_runner(runner, now);
+        self.release_runner(runner, now);
         self.advance(at.run, now);
         Ok(())
     }
@@ -169,7 +181,7 @@ impl State {
         self.close_steps(at, now);
         let conclusion = if stopped { Conclusion::Cancelled } else { Conclusion::Failure };
         self.finish_job(at, conclusion, BTreeMap::new(), now);
-        self.forget_runner(runner, now);
+        self.release_runner(runner, now);
         self.advance(at.run, now);
     }
 
@@ -195,6 +207,7 @@ impl State {
         if let Some(live) = self.live_mut(at.run) {
             live.states.insert(key, state);
         }
+        self.set_job_completed(at, conclusion, now);
         self.touch_queue();
         self.emit_job(at);
     }

@@ -25,6 +25,9 @@ pub(crate) struct Runner {
     /// Lower case.
     pub(crate) labels: Vec<String>,
     pub(crate) group: u64,
+    /// The scale set whose jobs it takes, and no others.
+    pub(crate) set: Option<u64>,
+    haunting: Haunting,
     /// `unknown` until it has a session.
     pub(crate) os: String,
     /// Issuer of its assertions.
@@ -38,6 +41,17 @@ pub(crate) struct Runner {
     last_message: i64,
     /// When the newest message about `job` went out.
     sent: Option<(Sent, Timestamp)>,
+}
+
+/// What a fault switch has in store for a runner whose job ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Haunting {
+    /// Its registration ends too.
+    None,
+    /// Its registration stays, and is called busy at so many removals.
+    Planned(u32),
+    /// It is such a registration.
+    Ghost(u32),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +73,7 @@ pub(crate) struct NewRunner {
     pub(crate) name: String,
     pub(crate) labels: Vec<String>,
     pub(crate) group: u64,
+    pub(crate) set: Option<u64>,
     pub(crate) client_id: Uuid,
     pub(crate) public_key: (Vec<u8>, Vec<u8>),
 }
@@ -108,6 +123,13 @@ pub(crate) enum Message {
     },
 }
 
+impl Runner {
+    /// Whether it is shown as busy.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.job.is_some() || matches!(self.haunting, Haunting::Ghost(1..))
+    }
+}
+
 impl State {
     /// Whether a name is free.
     pub(crate) fn check_name(&self, name: &str) -> Result<(), RegisterError> {
@@ -130,6 +152,8 @@ impl State {
             name: new.name,
             labels: new.labels.iter().map(|label| label.to_lowercase()).collect(),
             group: new.group,
+            set: new.set,
+            haunting: Haunting::None,
             os: "unknown".to_owned(),
             client_id: new.client_id,
             public_key: new.public_key,
@@ -146,6 +170,11 @@ impl State {
 
     /// Removes a registration that has no job running.
     pub(crate) fn remove_runner(&mut self, id: u64, now: Timestamp) -> Result<(), RegisterError> {
+        let runner = self.runners.get_mut(&id).ok_or(RegisterError::NotFound)?;
+        if let Haunting::Ghost(left @ 1..) = runner.haunting {
+            runner.haunting = Haunting::Ghost(left - 1);
+            return Err(RegisterError::Busy);
+        }
         let runner = self.runners.get(&id).ok_or(RegisterError::NotFound)?;
         let phase = runner.job.and_then(|at| self.phase(at));
         if matches!(phase, Some(Phase::Running(running)) if running.runner == id) {
@@ -163,6 +192,27 @@ impl State {
         }
         self.forget_runner(id, now);
         true
+    }
+
+    /// A runner's job is over, and with it its registration; unless it is to be a ghost.
+    pub(super) fn release_runner(&mut self, id: u64, now: Timestamp) {
+        match self.runners.get_mut(&id) {
+            Some(runner) if matches!(runner.haunting, Haunting::Planned(_)) => {
+                let Haunting::Planned(refusals) = runner.haunting else { return };
+                runner.haunting = Haunting::Ghost(refusals);
+                (runner.job, runner.session) = (None, None);
+                self.touch_queue();
+            }
+            _ => self.forget_runner(id, now),
+        }
+    }
+
+    /// Has a runner's registration outlive its job: it is called busy, and `refusals` tries to
+    /// remove it fail.
+    pub(crate) fn haunt(&mut self, id: u64, refusals: u32) {
+        if let Some(runner) = self.runners.get_mut(&id) {
+            runner.haunting = Haunting::Planned(refusals);
+        }
     }
 
     /// Takes the registration away. A job that it was merely offered waits again.

@@ -182,6 +182,7 @@ impl State {
                 view.queued_at = Some(now);
                 job.phase = Phase::Queued;
                 job.ready = Some(ready);
+                self.bind(at);
                 self.touch_queue();
                 self.emit_job(at);
             }

@@ -27,20 +27,20 @@ jobs:
 ";
 
 /// A state, and a clock that only the test moves.
-struct World {
-    state: State,
-    now: Timestamp,
+pub(super) struct World {
+    pub(super) state: State,
+    pub(super) now: Timestamp,
 }
 
 impl World {
-    fn new(workflow: &str) -> Self {
+    pub(super) fn new(workflow: &str) -> Self {
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
         let mut world = Self { state: State::new(Vec::new(), 0, Repositories::default()), now };
         world.start(workflow);
         world
     }
 
-    fn start(&mut self, workflow: &str) -> u64 {
+    pub(super) fn start(&mut self, workflow: &str) -> u64 {
         let (repository, _) = self.state.repositories.register(&"acme/app".parse().unwrap());
         let path = ".github/workflows/a.yml";
         let source = WorkflowSource {
@@ -79,11 +79,21 @@ impl World {
         self.state.create_run(new, self.now)
     }
 
-    fn runner(&mut self, name: &str, labels: &[&str]) -> (u64, Uuid) {
+    pub(super) fn runner(&mut self, name: &str, labels: &[&str]) -> (u64, Uuid) {
+        self.register(name, labels, None)
+    }
+
+    /// A runner of a scale set.
+    pub(super) fn runner_of(&mut self, name: &str, set: Option<u64>) -> (u64, Uuid) {
+        self.register(name, &[], set)
+    }
+
+    fn register(&mut self, name: &str, labels: &[&str], set: Option<u64>) -> (u64, Uuid) {
         let new = NewRunner {
             name: name.to_owned(),
             labels: labels.iter().map(|label| (*label).to_owned()).collect(),
             group: 1,
+            set,
             client_id: Uuid::nil(),
             public_key: (Vec::new(), Vec::new()),
         };
@@ -93,17 +103,17 @@ impl World {
         (id, session)
     }
 
-    fn message(&mut self, runner: (u64, Uuid)) -> Option<Message> {
+    pub(super) fn message(&mut self, runner: (u64, Uuid)) -> Option<Message> {
         self.state.next_message(runner.0, runner.1, self.now).unwrap()
     }
 
     #[track_caller]
-    fn acquire(&mut self, runner: (u64, Uuid)) -> JobRef {
+    pub(super) fn acquire(&mut self, runner: (u64, Uuid)) -> JobRef {
         let Some(Message::Offer { request, .. }) = self.message(runner) else { panic!("no offer") };
         self.state.acquire(runner.0, request, self.now).unwrap()
     }
 
-    fn complete(&mut self, at: JobRef, conclusion: Conclusion) {
+    pub(super) fn complete(&mut self, at: JobRef, conclusion: Conclusion) {
         let done = Completion {
             conclusion,
             outputs: BTreeMap::new(),

@@ -1,4 +1,4 @@
-//! Writes runs on a thread of its own: nobody waits for the disk but who must.
+//! Writes runs and scale sets on a thread of its own: nobody waits for the disk but who must.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -7,9 +7,12 @@ use std::thread::JoinHandle;
 use sekisho_github::hub_api::Run;
 use tokio::sync::watch;
 
+use super::journal::Journal;
 use super::{Store, write_atomically};
+use crate::state::{Entry, Replay};
 
-/// Keeps `run.json` of every run up to date. Several changes in a row are written once.
+/// Keeps `run.json` of every run up to date, and the journal of scale sets. Several changes in a row
+/// are written once.
 #[derive(Debug)]
 pub(crate) struct Saver {
     shared: Arc<Shared>,
@@ -27,27 +30,42 @@ struct Shared {
 struct Todo {
     /// Bounded by the number of runs in memory.
     runs: BTreeMap<u64, Run>,
+    /// Of scale sets, in order.
+    journal: Vec<Entry>,
     /// Number of the newest request.
     asked: u64,
     closed: bool,
 }
 
 impl Saver {
-    /// Starts the thread.
-    pub(crate) fn start(store: Store) -> std::io::Result<Self> {
+    /// Starts the thread. Gives the scale sets that there are.
+    pub(crate) fn start(store: Store) -> std::io::Result<(Self, Replay)> {
+        let mut journal = Journal::open(store.journal_file())?;
+        let sets = journal.sets();
         let shared = Arc::new(Shared { todo: Mutex::default(), changed: Condvar::new() });
         let (done, written) = watch::channel(0);
         let work = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("hub-saver".to_owned())
-            .spawn(move || work.run(&store, &done))?;
-        Ok(Self { shared, written, thread: Mutex::new(Some(thread)) })
+            .spawn(move || work.run(&store, &mut journal, &done))?;
+        Ok((Self { shared, written, thread: Mutex::new(Some(thread)) }, sets))
     }
 
     /// Has a run written soon.
     pub(crate) fn save(&self, run: Run) {
         let mut todo = self.shared.todo.lock().unwrap_or_else(PoisonError::into_inner);
         todo.runs.insert(run.id, run);
+        todo.asked += 1;
+        self.shared.changed.notify_one();
+    }
+
+    /// Has a change of the scale sets written soon.
+    pub(crate) fn journal(&self, entries: Vec<Entry>) {
+        if entries.is_empty() {
+            return;
+        }
+        let mut todo = self.shared.todo.lock().unwrap_or_else(PoisonError::into_inner);
+        todo.journal.extend(entries);
         todo.asked += 1;
         self.shared.changed.notify_one();
     }
@@ -77,18 +95,25 @@ impl Drop for Saver {
 }
 
 impl Shared {
-    fn run(&self, store: &Store, done: &watch::Sender<u64>) {
+    fn run(&self, store: &Store, journal: &mut Journal, done: &watch::Sender<u64>) {
         loop {
-            let (runs, asked) = {
+            let (runs, entries, asked) = {
                 let todo = self.todo.lock().unwrap_or_else(PoisonError::into_inner);
-                let idle = |todo: &mut Todo| todo.runs.is_empty() && !todo.closed;
+                let nothing = |todo: &Todo| todo.runs.is_empty() && todo.journal.is_empty();
+                let idle = |todo: &mut Todo| nothing(todo) && !todo.closed;
                 let woken = self.changed.wait_while(todo, idle);
                 let mut todo = woken.unwrap_or_else(PoisonError::into_inner);
-                if todo.runs.is_empty() {
+                if nothing(&todo) {
                     return;
                 }
-                (std::mem::take(&mut todo.runs), todo.asked)
+                let entries = std::mem::take(&mut todo.journal);
+                (std::mem::take(&mut todo.runs), entries, todo.asked)
             };
+            if !entries.is_empty()
+                && let Err(error) = journal.append(entries)
+            {
+                tracing::error!("the scale sets cannot be written down: {error}");
+            }
             for (id, run) in runs {
                 let written = serde_json::to_vec_pretty(&run)
                     .map_err(std::io::Error::other)

@@ -37,7 +37,14 @@ pub(crate) fn now() -> i64 {
 impl Runner {
     /// Registered, with a token and a session.
     pub(crate) async fn new(world: &World, name: &str) -> Self {
-        let mut runner = Self::registered(world, name).await;
+        let registered = Self::registered(world, name).await;
+        Self::of(world, registered.id, registered.config).await
+    }
+
+    /// With the configuration that it was registered with: it has a token and a session.
+    pub(crate) async fn of(world: &World, id: u64, config: JitConfig) -> Self {
+        let (token, session) = (String::new(), String::new());
+        let mut runner = Self { id, config, token, session, job: Value::Null };
         let answer = runner.exchange(world, &runner.claims(), None).await;
         assert_eq!(answer.status(), 200);
         let answer: Value = answer.json().await.unwrap();

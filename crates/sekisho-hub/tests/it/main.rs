@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod client;
+mod faults;
 mod git;
 mod job;
 mod refusals;
 mod restart;
+mod scale_set;
 mod storage;
 mod toolkit;
 mod world;

@@ -1,0 +1,386 @@
+//! The tenant's side of scale sets, groups and runners; sessions and the queue are in [`super::queue`].
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use sekisho_github::wire::scale_set::{
+    BudgetError, Counted, Exception, JitConfig, JitRequest, Label, RunnerGroup, RunnerReference,
+    ScaleSet, ScaleSetRequest, exception, read,
+};
+use serde::Deserialize;
+
+use super::guard::bearer;
+use super::registration::tenant_url;
+use super::rest::{self, NewRegistration};
+use crate::faults::{Call, Fault};
+use crate::names::is_plain_path;
+use crate::shared::Shared;
+use crate::state::{Definition, Owner, RegisterError, Runner, SetError};
+
+/// The most labels of a set, as on GitHub.
+const MAX_LABELS: usize = 100;
+/// Longest name or label, in characters.
+const MAX_NAME: usize = 256;
+
+type Hub = State<Arc<Shared>>;
+type Reply<T> = Result<T, TenantFault>;
+
+/// The tenant's errors.
+#[derive(Debug)]
+pub(super) struct TenantFault {
+    status: StatusCode,
+    key: String,
+    message: String,
+}
+
+impl TenantFault {
+    pub(super) fn new(status: StatusCode, key: &str, message: impl Into<String>) -> Self {
+        Self { status, key: key.to_owned(), message: message.into() }
+    }
+
+    pub(super) fn unauthorized() -> Self {
+        let why = "the token is not the right one, or too old";
+        Self::new(StatusCode::UNAUTHORIZED, exception::UNAUTHORIZED, why)
+    }
+
+    pub(super) fn bad(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, exception::BAD_REQUEST, why)
+    }
+}
+
+impl IntoResponse for TenantFault {
+    fn into_response(self) -> Response {
+        let body = Exception::new(&self.key, self.message);
+        let mut response = (self.status, Json(body)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(http::header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}
+
+impl From<SetError> for TenantFault {
+    fn from(error: SetError) -> Self {
+        let (status, key, why) = match error {
+            SetError::NotFound => {
+                (StatusCode::NOT_FOUND, exception::SET_NOT_FOUND, "there is no such scale set")
+            }
+            SetError::NameTaken => (
+                StatusCode::CONFLICT,
+                exception::SET_EXISTS,
+                "the runner group has a scale set of this name",
+            ),
+            SetError::TooMany => {
+                (StatusCode::BAD_REQUEST, exception::BAD_REQUEST, "there are too many scale sets")
+            }
+            SetError::SessionConflict => (
+                StatusCode::CONFLICT,
+                exception::SESSION_CONFLICT,
+                "the scale set already has an active session",
+            ),
+            SetError::SessionExpired => (
+                StatusCode::BAD_REQUEST,
+                exception::SESSION_EXPIRED,
+                "the session is not there any more",
+            ),
+            SetError::NothingToAcquire => (
+                StatusCode::NOT_FOUND,
+                "VssServiceException",
+                "jobs are assigned by the service: there is nothing to acquire",
+            ),
+        };
+        Self::new(status, key, why)
+    }
+}
+
+impl From<BudgetError> for TenantFault {
+    fn from(error: BudgetError) -> Self {
+        Self::bad(format!("bad request: {error}"))
+    }
+}
+
+/// Whose tenant: the owner that the admin token is of.
+pub(super) fn owner(shared: &Shared, headers: &HeaderMap) -> Reply<Owner> {
+    let claims = bearer(headers).and_then(|token| shared.tokens.read_tenant(token));
+    claims.map(|claims| Owner::from(claims.owner.as_str())).ok_or_else(TenantFault::unauthorized)
+}
+
+/// Query of [`list`].
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SetQuery {
+    runner_group_id: Option<u64>,
+    name: Option<String>,
+}
+
+/// `GET runnerscalesets`
+pub(super) async fn list(
+    State(shared): Hub,
+    headers: HeaderMap,
+    Query(query): Query<SetQuery>,
+) -> Reply<Json<Counted<ScaleSet>>> {
+    let owner = owner(&shared, &headers)?;
+    let tenant = tenant_url(&shared);
+    let found: Vec<ScaleSet> = shared.look(|state| {
+        let wanted = |definition: &Definition| {
+            query.runner_group_id.is_none_or(|group| group == definition.group)
+                && query.name.as_ref().is_none_or(|n| n.eq_ignore_ascii_case(&definition.name))
+        };
+        let sets = state.scale_sets.of(&owner).filter(|set| wanted(&set.definition));
+        sets.filter_map(|set| state.shown_set(set.id, &tenant)).collect()
+    });
+    Ok(Json(found.into()))
+}
+
+/// `POST runnerscalesets`: 200, not 201.
+pub(super) async fn create(
+    State(shared): Hub,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Reply<Json<ScaleSet>> {
+    let owner = owner(&shared, &headers)?;
+    let mut request: ScaleSetRequest = read(&body)?;
+    check(&request)?;
+    drop_labels(&shared, &mut request);
+    let name = request.name.filter(|name| !name.is_empty());
+    let name = name.ok_or_else(|| TenantFault::bad("a scale set needs a name"))?;
+    let labels = request.labels.filter(|labels| !labels.is_empty());
+    let definition = Definition {
+        labels: labels.unwrap_or_else(|| vec![Label::new(&name)]),
+        name,
+        scope: owner,
+        group: group(request.runner_group_id.unwrap_or(1))?,
+        disable_update: request.runner_setting.unwrap_or_default().disable_update,
+        created_on: shared.clock.now(),
+    };
+    let id = shared.change(|state, _| state.create_set(definition))?;
+    // Its id is given once.
+    shared.saver.flushed().await;
+    shown(&shared, id)
+}
+
+/// `GET runnerscalesets/{id}`
+pub(super) async fn get(
+    State(shared): Hub,
+    headers: HeaderMap,
+    Path(id): Path<u64>,
+) -> Reply<Json<ScaleSet>> {
+    let owner = owner(&shared, &headers)?;
+    shared.look(|state| state.scale_sets.get(&owner, id).map(drop))?;
+    shown(&shared, id)
+}
+
+/// `PATCH runnerscalesets/{id}`
+pub(super) async fn update(
+    State(shared): Hub,
+    headers: HeaderMap,
+    Path(id): Path<u64>,
+    body: Bytes,
+) -> Reply<Json<ScaleSet>> {
+    let owner = owner(&shared, &headers)?;
+    let mut change: ScaleSetRequest = read(&body)?;
+    check(&change)?;
+    drop_labels(&shared, &mut change);
+    if let Some(id) = change.runner_group_id.filter(|id| *id != 0) {
+        group(id)?;
+    } else {
+        change.runner_group_id = None;
+    }
+    shared.change(|state, _| state.update_set(&owner, id, change))?;
+    shared.saver.flushed().await;
+    shown(&shared, id)
+}
+
+/// `DELETE runnerscalesets/{id}`
+pub(super) async fn delete(
+    State(shared): Hub,
+    headers: HeaderMap,
+    Path(id): Path<u64>,
+) -> Reply<StatusCode> {
+    let owner = owner(&shared, &headers)?;
+    shared.change(|state, now| state.delete_set(&owner, id, now))?;
+    shared.saver.flushed().await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn shown(shared: &Shared, id: u64) -> Reply<Json<ScaleSet>> {
+    let tenant = tenant_url(shared);
+    let set = shared.look(|state| state.shown_set(id, &tenant));
+    set.map(Json).ok_or_else(|| SetError::NotFound.into())
+}
+
+fn check(request: &ScaleSetRequest) -> Reply<()> {
+    let plain =
+        |text: &str| text.chars().count() <= MAX_NAME && !text.chars().any(char::is_control);
+    let names = request.name.iter().map(String::as_str);
+    let labels = request.labels.iter().flatten().map(|label| label.name.as_str());
+    let count = request.labels.as_ref().map_or(0, Vec::len);
+    if count > MAX_LABELS || !names.chain(labels).all(plain) {
+        return Err(TenantFault::bad(format!(
+            "names and labels have at most {MAX_NAME} characters, and a set {MAX_LABELS} labels"
+        )));
+    }
+    Ok(())
+}
+
+/// The only group there is.
+fn group(id: i64) -> Reply<u64> {
+    match u64::try_from(id) {
+        Ok(id @ rest::DEFAULT_GROUP) => Ok(id),
+        _ => Err(TenantFault::bad(format!("there is no runner group {id}"))),
+    }
+}
+
+fn drop_labels(shared: &Shared, request: &mut ScaleSetRequest) {
+    let Some(labels) = request.labels.as_mut().filter(|labels| labels.len() > 1) else { return };
+    let drops = |fault: &Fault| matches!(fault, Fault::LabelsDropped);
+    if shared.strike(Call::ScaleSet, drops).is_some() {
+        labels.truncate(1);
+    }
+}
+
+/// Query of [`groups`].
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct GroupQuery {
+    group_name: Option<String>,
+}
+
+/// `GET runnergroups/`
+pub(super) async fn groups(
+    State(shared): Hub,
+    headers: HeaderMap,
+    Query(query): Query<GroupQuery>,
+) -> Reply<Json<Counted<RunnerGroup>>> {
+    owner(&shared, &headers)?;
+    let size = shared.look(|state| state.runners.len());
+    let default = RunnerGroup {
+        id: 1,
+        name: "Default".to_owned(),
+        size: i64::try_from(size).unwrap_or(i64::MAX),
+        is_default_group: true,
+    };
+    let wanted = query.group_name.is_none_or(|name| name.eq_ignore_ascii_case(&default.name));
+    Ok(Json(if wanted { vec![default] } else { Vec::new() }.into()))
+}
+
+/// `POST runnerscalesets/{id}/generatejitconfig`
+pub(super) async fn generate_jitconfig(
+    State(shared): Hub,
+    headers: HeaderMap,
+    Path(id): Path<u64>,
+    body: Bytes,
+) -> Reply<Json<JitConfig>> {
+    let owner = owner(&shared, &headers)?;
+    let request: JitRequest = read(&body)?;
+    let labels = shared.look(|state| {
+        let set = state.scale_sets.get(&owner, id)?;
+        let names = set.definition.labels.iter().map(|label| label.name.clone());
+        Ok::<Vec<String>, SetError>(names.collect())
+    })?;
+    let length = request.name.chars().count();
+    let plain = !request.name.chars().any(|c| c.is_control() || c == '/');
+    if !(1..=MAX_NAME).contains(&length) || !plain {
+        return Err(TenantFault::bad("the runner's name is not one"));
+    }
+    let work_folder = Some(request.work_folder).filter(|folder| !folder.is_empty());
+    if work_folder.as_deref().is_some_and(|folder| !is_plain_path(folder)) {
+        return Err(TenantFault::bad("the work folder is not a relative path"));
+    }
+    if shared.strike(Call::Jit, |fault| matches!(fault, Fault::JitConflict)).is_some() {
+        return Err(refused(RegisterError::NameTaken, &request.name));
+    }
+    let name = request.name.clone();
+    let new = NewRegistration { name: request.name, labels, work_folder, set: Some(id) };
+    let made = rest::register(&shared, new).await;
+    let (runner, blob) = made.map_err(|error| match error {
+        Some(error) => refused(error, &name),
+        None => {
+            TenantFault::new(StatusCode::INTERNAL_SERVER_ERROR, "VssServiceException", "no key")
+        }
+    })?;
+    let runner = RunnerReference {
+        id: i64::try_from(runner).unwrap_or(i64::MAX),
+        name,
+        runner_scale_set_id: i64::try_from(id).unwrap_or(i64::MAX),
+    };
+    Ok(Json(JitConfig { runner, encoded: blob.into() }))
+}
+
+fn refused(error: RegisterError, name: &str) -> TenantFault {
+    match error {
+        RegisterError::NameTaken => {
+            let why = format!("a runner with the name {name} exists already");
+            TenantFault::new(StatusCode::CONFLICT, "TaskAgentExistsException", why)
+        }
+        RegisterError::TooMany => TenantFault::bad("too many runners are registered"),
+        RegisterError::NotFound => {
+            let why = format!("there is no runner {name}");
+            TenantFault::new(StatusCode::NOT_FOUND, "TaskAgentNotFoundException", why)
+        }
+        RegisterError::Busy => {
+            let why = format!("the runner {name} is running a job, and cannot be removed");
+            let key = format!("TaskAgent{}", exception::JOB_STILL_RUNNING);
+            TenantFault::new(StatusCode::BAD_REQUEST, &key, why)
+        }
+    }
+}
+
+/// Query of [`runners`].
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RunnerQuery {
+    agent_name: Option<String>,
+}
+
+/// `GET agents`
+pub(super) async fn runners(
+    State(shared): Hub,
+    headers: HeaderMap,
+    Query(query): Query<RunnerQuery>,
+) -> Reply<Json<Counted<RunnerReference>>> {
+    owner(&shared, &headers)?;
+    let found: Vec<RunnerReference> = shared.look(|state| {
+        let wanted = |runner: &&Runner| {
+            query.agent_name.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(&runner.name))
+        };
+        state.runners.values().filter(wanted).map(reference).collect()
+    });
+    Ok(Json(found.into()))
+}
+
+/// `GET agents/{id}`
+pub(super) async fn runner(
+    State(shared): Hub,
+    headers: HeaderMap,
+    Path(id): Path<u64>,
+) -> Reply<Json<RunnerReference>> {
+    owner(&shared, &headers)?;
+    let found = shared.look(|state| state.runners.get(&id).map(reference));
+    found.map(Json).ok_or_else(|| refused(RegisterError::NotFound, &id.to_string()))
+}
+
+/// `DELETE agents/{id}`
+pub(super) async fn remove_runner(
+    State(shared): Hub,
+    headers: HeaderMap,
+    Path(id): Path<u64>,
+) -> Reply<StatusCode> {
+    owner(&shared, &headers)?;
+    let removed = shared.change(|state, now| state.remove_runner(id, now));
+    removed.map(|()| StatusCode::NO_CONTENT).map_err(|error| refused(error, &id.to_string()))
+}
+
+fn reference(runner: &Runner) -> RunnerReference {
+    let number = |id: u64| i64::try_from(id).unwrap_or(i64::MAX);
+    RunnerReference {
+        id: number(runner.id),
+        name: runner.name.clone(),
+        runner_scale_set_id: runner.set.map_or(0, number),
+    }
+}
