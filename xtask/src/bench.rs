@@ -7,6 +7,8 @@
 
 mod machine;
 mod memory;
+mod page;
+pub(crate) mod runner;
 mod stats;
 
 use std::path::{Path, PathBuf};
@@ -60,7 +62,7 @@ pub(crate) fn run(fresh_clone: bool) -> anyhow::Result<()> {
     ensure!(cold.1 == warm.1, "a cold and a warm run built different images");
     let size = fs_err::metadata(&bench.program)?.len();
 
-    let page = page(&Figures {
+    let page = head(&Figures {
         cold: &cold.0,
         warm: &warm.0,
         first_line: &first_line,
@@ -68,7 +70,7 @@ pub(crate) fn run(fresh_clone: bool) -> anyhow::Result<()> {
         fresh,
         binary_bytes: size,
     });
-    fs_err::write(root.join("docs/benchmarks.md"), page).context("writing docs/benchmarks.md")
+    page::write_head(&root, &page)
 }
 
 struct Bench {
@@ -238,7 +240,7 @@ struct Figures<'a> {
     binary_bytes: u64,
 }
 
-fn page(figures: &Figures<'_>) -> String {
+fn head(figures: &Figures<'_>) -> String {
     let Figures { cold, warm, first_line, memory, fresh, binary_bytes } = figures;
     let fresh = match fresh {
         Some(took) => format!("{:.1} min", took.as_secs_f64() / 60.0),

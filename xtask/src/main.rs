@@ -6,10 +6,11 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-const HELP: &str = "usage: cargo xtask bench [--fresh-clone]
+const HELP: &str = "usage: cargo xtask bench [--fresh-clone | runner]
 
   bench                 measures this checkout, and writes docs/benchmarks.md
-  bench --fresh-clone   also measures the way from a fresh clone to the first result; takes minutes";
+  bench --fresh-clone   also measures the way from a fresh clone to the first result; takes minutes
+  bench runner          measures the runner alone, and writes its section";
 
 #[expect(clippy::print_stderr, reason = "this is the chore's terminal")]
 fn main() -> ExitCode {
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
     let done = match arguments.as_slice() {
         ["bench"] => bench::run(false),
         ["bench", "--fresh-clone"] => bench::run(true),
+        ["bench", "runner"] => bench::runner::run(),
         ["--help" | "-h"] => {
             eprintln!("{HELP}");
             Ok(())

@@ -29,6 +29,11 @@ pub const MAX_BLOB_LEN: usize = 64 * 1024;
 /// Accepted sizes of the runner's RSA key, in bits.
 pub const KEY_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
 
+/// Entries of the outer object that are looked at: three are right.
+const MAX_FILES: usize = 16;
+/// Longest foreign name that an error shows, in bytes.
+const MAX_SHOWN_LEN: usize = 32;
+
 const RUNNER: &str = ".runner";
 const CREDENTIALS: &str = ".credentials";
 const RSA_PARAMS: &str = ".credentials_rsaparams";
@@ -77,7 +82,7 @@ pub struct RunnerSettings {
         default
     )]
     pub ephemeral: bool,
-    /// The old service; empty or equal to `server_url_v2` for us.
+    /// Base of the old service; not looked at where there is a broker.
     #[serde(default)]
     pub server_url: String,
     /// Empty.
@@ -86,7 +91,7 @@ pub struct RunnerSettings {
     /// One relative path, under the runner's root.
     #[serde(default = "default_work_folder")]
     pub work_folder: String,
-    /// Must be true: only the broker is spoken.
+    /// Whether `server_url_v2` is spoken, or else `server_url`.
     #[serde(
         serialize_with = "scalar::bool_as_text",
         deserialize_with = "scalar::bool_or_text",
@@ -94,6 +99,7 @@ pub struct RunnerSettings {
     )]
     pub use_v2_flow: bool,
     /// Base of the broker; ends with `/`.
+    #[serde(default)]
     pub server_url_v2: String,
     /// Known to other runners; not looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -185,9 +191,12 @@ pub enum JitError {
     /// A file that we do not know.
     #[error("the JIT configuration holds an unknown file `{name}`")]
     UnknownFile {
-        /// Its name, shortened.
+        /// Its name, or how long it is.
         name: String,
     },
+    /// A file that is there twice: which one is meant?
+    #[error("the JIT configuration holds a file twice")]
+    RepeatedFile,
     /// A file that must be there.
     #[error("the JIT configuration lacks the file `{name}`")]
     MissingFile {
@@ -256,12 +265,15 @@ impl JitConfig {
             return Err(JitError::TooLong);
         }
         let json = STANDARD.decode(blob).map_err(|_| JitError::Base64 { what: "the text" })?;
-        let mut files: BTreeMap<String, String> =
-            serde_json::from_slice(&json).map_err(|_| JitError::NotAMap)?;
-        if let Some(name) =
-            files.keys().find(|n| ![RUNNER, CREDENTIALS, RSA_PARAMS].contains(&n.as_str()))
-        {
-            return Err(JitError::UnknownFile { name: name.chars().take(64).collect() });
+        let Files(files) = serde_json::from_slice(&json).map_err(|_| JitError::NotAMap)?;
+        let known = |name: &String| [RUNNER, CREDENTIALS, RSA_PARAMS].contains(&name.as_str());
+        if let Some((name, _)) = files.iter().find(|(name, _)| !known(name)) {
+            return Err(JitError::UnknownFile { name: shown(name) });
+        }
+        let count = files.len();
+        let mut files: BTreeMap<String, String> = files.into_iter().collect();
+        if files.len() < count {
+            return Err(JitError::RepeatedFile);
         }
         let config = Self {
             runner: take(&mut files, RUNNER)?,
@@ -282,9 +294,6 @@ impl JitConfig {
 
     fn check(&self) -> Result<(), JitError> {
         let field = |field, reason| Err(JitError::Field { field, reason });
-        if !self.runner.use_v2_flow {
-            return field("UseV2Flow", "is not true: only the broker protocol is spoken");
-        }
         if !self.credentials.scheme.eq_ignore_ascii_case("OAuth") {
             return field("Scheme", "is not `OAuth`");
         }
@@ -293,8 +302,12 @@ impl JitConfig {
         if self.runner.work_folder.is_empty() || !inside {
             return field("WorkFolder", "is not a relative path without `..`");
         }
-        if !is_http(&self.runner.server_url_v2) {
+        let runner = &self.runner;
+        if runner.use_v2_flow && !is_http(&runner.server_url_v2) {
             return field("ServerUrlV2", "is not an http or https URL");
+        }
+        if !runner.use_v2_flow && !is_http(&runner.server_url) {
+            return field("ServerUrl", "is not an http or https URL, and `UseV2Flow` is not true");
         }
         if !is_http(&self.credentials.data.authorization_url) {
             return field("AuthorizationUrl", "is not an http or https URL");
@@ -319,12 +332,56 @@ fn take<T: serde::de::DeserializeOwned>(
 /// What serde says without the value it met: a misplaced key must not end up in a log.
 fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    if ["unknown field", "missing field", "duplicate field"].iter().any(|p| text.starts_with(p)) {
-        return text.chars().take(200).collect();
+    let kind = ["unknown field", "missing field", "duplicate field"];
+    let kind = kind.into_iter().find(|kind| text.starts_with(kind));
+    match (kind, error.classify()) {
+        (Some(kind), _) => {
+            let name = text.split('`').nth(1).unwrap_or_default();
+            format!("{kind} `{}`", shown(name))
+        }
+        (None, serde_json::error::Category::Data) => "a field has the wrong type".to_owned(),
+        (None, _) => "not JSON".to_owned(),
     }
-    match error.classify() {
-        serde_json::error::Category::Data => "a field has the wrong type".to_owned(),
-        _ => "not JSON".to_owned(),
+}
+
+/// A foreign name as it may be shown: one that is longer than any of ours is a value in the wrong
+/// place, perhaps a key.
+fn shown(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/ ".contains(c);
+    if name.len() <= MAX_SHOWN_LEN && name.chars().all(plain) {
+        return name.to_owned();
+    }
+    format!("a name of {} characters", name.chars().count())
+}
+
+/// The outer object, with every entry: a map would keep the last of two with one name.
+struct Files(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for Files {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> serde::de::Visitor<'de> for Entries {
+            type Value = Files;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of files")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<Files, A::Error> {
+                let mut files = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    if files.len() >= MAX_FILES {
+                        return Err(serde::de::Error::custom("too many files"));
+                    }
+                    files.push(entry);
+                }
+                Ok(Files(files))
+            }
+        }
+        deserializer.deserialize_map(Entries)
     }
 }
 

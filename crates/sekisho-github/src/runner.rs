@@ -8,15 +8,23 @@
 //!                                    └─▶ results service (steps, logs, summaries)
 //! ```
 //!
+//! The old flow is spoken where a configuration has no broker: session and queue at a tenant, which may
+//! move the runner to a broker; a job that comes from there whole has its lock, timeline and logs there.
+//!
 //! Every call has a deadline and a limit on the answer. What the reference says is retried, is
 //! retried; nothing else is.
 
 mod broker;
+mod cipher;
 mod error;
+#[cfg(test)]
+mod hostile;
 mod http;
 mod job;
+mod routes;
+mod tenant_job;
 mod token;
 
-pub use broker::{Client, Identity, POLL_DEADLINE};
+pub use broker::{Client, Identity, POLL_DEADLINE, Polled, Queue, Session};
 pub use error::ClientError;
 pub use job::{JobClient, LogKind};

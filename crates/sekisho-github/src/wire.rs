@@ -18,3 +18,4 @@ pub mod results;
 pub mod run_service;
 pub mod scale_set;
 pub mod session;
+pub mod tenant;

@@ -106,6 +106,19 @@ impl RunnerOutcome {
             Self::VersionTooOld => 7,
         }
     }
+
+    /// The same where the job's result is asked for: 100 and the result's number.
+    pub fn result_code(self) -> u8 {
+        let Self::Completed(conclusion) = self else { return self.exit_code() };
+        100 + match conclusion {
+            Conclusion::Succeeded => 0,
+            Conclusion::SucceededWithIssues => 1,
+            Conclusion::Failed => 2,
+            Conclusion::Canceled => 3,
+            Conclusion::Skipped => 4,
+            Conclusion::Abandoned => 5,
+        }
+    }
 }
 
 /// Registers a session, takes one job, runs it, reports it.

@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use secrecy::SecretString;
 use sekisho_github::jit::JitConfig;
 use sekisho_github::lenient;
-use sekisho_github::retry::jitter;
-use sekisho_github::runner::{Client, ClientError, Identity, JobClient};
+use sekisho_github::retry::{Policy, jitter, retry};
+use sekisho_github::runner::{Client, ClientError, Identity, JobClient, Session};
 use sekisho_github::wire::error::kind;
 use sekisho_github::wire::job::AgentJobRequestMessage;
 use sekisho_github::wire::message::{
@@ -65,15 +65,16 @@ pub(crate) async fn run(jit: SecretString, options: Options) -> anyhow::Result<R
         Ok(session) => session,
         Err(idle) => return end(idle),
     };
-    let job = match wait_for_job(&client, session, &options.stop).await {
+    let mut session = session;
+    let job = match wait_for_job(&client, &mut session, &options.stop).await {
         Ok(job) => job,
         Err(idle) => {
-            close_session(&client).await;
+            close_session(&client, &session).await;
             return end(idle);
         }
     };
-    let result = run_job(&client, session, &config, architecture, job, options).await;
-    close_session(&client).await;
+    let result = run_job(&client, &session, &config, architecture, job, options).await;
+    close_session(&client, &session).await;
     result
 }
 
@@ -97,7 +98,7 @@ fn end(idle: Idle) -> anyhow::Result<RunnerOutcome> {
     Ok(outcome)
 }
 
-async fn open_session(client: &Client, stop: &Stop) -> Result<Uuid, Idle> {
+async fn open_session(client: &Client, stop: &Stop) -> Result<Session, Idle> {
     let mut conflicts = 0;
     loop {
         let session = tokio::select! {
@@ -120,7 +121,7 @@ async fn open_session(client: &Client, stop: &Stop) -> Result<Uuid, Idle> {
 /// Polls until there is a job that is ours.
 async fn wait_for_job(
     client: &Client,
-    mut session: Uuid,
+    session: &mut Session,
     stop: &Stop,
 ) -> Result<(AgentJobRequestMessage, JobClient), Idle> {
     let mut failures = 0;
@@ -130,15 +131,15 @@ async fn wait_for_job(
             polled = client.poll(session, RunnerStatus::Online) => polled,
             () = stop.cancelled() => return Err(Idle::Ended(RunnerOutcome::NoJob)),
         };
-        let message = match polled {
+        let polled = match polled {
             Ok(None) => {
                 failures = 0;
                 pause((asked + MIN_POLL).saturating_duration_since(Instant::now()), stop).await?;
                 continue;
             }
-            Ok(Some(message)) => message,
+            Ok(Some(polled)) => polled,
             Err(error) if is_session_invalid(&error) => {
-                session = open_session(client, stop).await?;
+                *session = open_session(client, stop).await?;
                 continue;
             }
             Err(error) if error.is_transient() && failures < MAX_POLL_FAILURES => {
@@ -150,22 +151,54 @@ async fn wait_for_job(
             Err(error) => return Err(error.into()),
         };
         failures = 0;
-        match MessageType::parse(&message.message_type) {
-            Some(MessageType::RunnerJobRequest) => {
-                if let Some(job) = take(client, session, &message).await? {
-                    return Ok(job);
-                }
+        let job = match MessageType::parse(&polled.message.message_type) {
+            Some(MessageType::RunnerJobRequest) => take(client, session, &polled.message).await?,
+            Some(MessageType::PipelineAgentJobRequest) => {
+                take_whole(client, &polled.message).await?
             }
-            Some(MessageType::ForceTokenRefresh) => client.forget_token(),
+            Some(MessageType::ForceTokenRefresh) => {
+                client.forget_token();
+                None
+            }
             Some(MessageType::HostedRunnerShutdown) => {
                 return Err(Idle::Ended(RunnerOutcome::NoJob));
             }
             Some(
                 MessageType::JobCancellation
                 | MessageType::RunnerRefresh
-                | MessageType::RunnerRefreshConfig,
+                | MessageType::RunnerRefreshConfig
+                | MessageType::AgentRefresh
+                | MessageType::BrokerMigration,
             )
-            | None => tracing::debug!(kind = message.message_type, "a message is ignored"),
+            | None => {
+                tracing::debug!(kind = polled.message.message_type, "a message is ignored");
+                None
+            }
+        };
+        // Only now: a job that could not be taken is delivered again.
+        client.delete_message(session, &polled).await;
+        if let Some(job) = job {
+            return Ok(job);
+        }
+    }
+}
+
+/// Takes a job that comes whole, as the old flow has it; its first renewal must succeed.
+async fn take_whole(
+    client: &Client,
+    message: &TaskAgentMessage,
+) -> Result<Option<(AgentJobRequestMessage, JobClient)>, Idle> {
+    let Ok(message) = lenient::from_str::<AgentJobRequestMessage>(&message.body) else {
+        tracing::warn!("a job that cannot be read is ignored");
+        return Ok(None);
+    };
+    let job = client.job(&message).await?;
+    match retry(Policy::QUICK, ClientError::is_transient, |_| job.renew()).await {
+        Ok(_) => Ok(Some((message, job))),
+        Err(error) if error.is_transient() => Err(error.into()),
+        Err(error) => {
+            tracing::info!(%error, "the job is not ours");
+            Ok(None)
         }
     }
 }
@@ -173,7 +206,7 @@ async fn wait_for_job(
 /// Acknowledges and acquires; `None` when the job turns out not to be ours.
 async fn take(
     client: &Client,
-    session: Uuid,
+    session: &Session,
     message: &TaskAgentMessage,
 ) -> Result<Option<(AgentJobRequestMessage, JobClient)>, Idle> {
     let Ok(request) = lenient::from_str::<RunnerJobRequest>(&message.body) else {
@@ -191,7 +224,7 @@ async fn take(
     }
     match client.acquire(&request).await {
         Ok(message) => {
-            let job = client.job(&message)?;
+            let job = client.job(&message).await?;
             Ok(Some((message, job)))
         }
         Err(error) if matches!(error.status(), Some(404 | 409 | 422)) => {
@@ -204,7 +237,7 @@ async fn take(
 
 async fn run_job(
     client: &Client,
-    session: Uuid,
+    session: &Session,
     config: &JitConfig,
     architecture: &'static str,
     (message, job): (AgentJobRequestMessage, JobClient),
@@ -229,7 +262,7 @@ async fn run_job(
         stop: stop.clone(),
     };
     let (result, loss) = {
-        let beside = beside(client, session, &job, job_id, &stop);
+        let beside = beside(client, session.clone(), &job, job_id, &stop);
         tokio::pin!(beside);
         let running = AbortOnDropHandle::new(tokio::spawn(job::run(input)));
         tokio::pin!(running);
@@ -256,8 +289,8 @@ async fn run_job(
     }
 }
 
-async fn close_session(client: &Client) {
-    if let Err(error) = client.delete_session().await {
+async fn close_session(client: &Client, session: &Session) {
+    if let Err(error) = client.delete_session(session).await {
         tracing::debug!(error = %error, "the session could not be closed");
     }
 }

@@ -11,6 +11,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{KillGrace, Options, RunnerOutcome, Stop, run as run_one};
 
+/// The version that is said to the service: GitHub refuses runners that are older than its newest by
+/// more than 30 days, so this is the release of the official runner whose wire is spoken.
+pub const VERSION: &str = "2.336.0";
+/// If this is set, the exit code tells the job's result.
+pub const RETURN_RESULT: &str = "ACTIONS_RUNNER_RETURN_JOB_RESULT_FOR_HOSTED";
 /// The variable that carries the JIT configuration.
 pub const JITCONFIG: &str = "ACTIONS_RUNNER_INPUT_JITCONFIG";
 /// Variables that are the runner's and not for steps to see.
@@ -51,6 +56,12 @@ pub async fn run(
     let output = Box::new(std::io::stdout());
     let grace = KillGrace::default();
     run_one(jit, Options { root, version, environment, output, stop, grace }).await
+}
+
+/// The exit code of this process, as its environment asks for it: see [`RETURN_RESULT`].
+pub fn exit_code(outcome: RunnerOutcome) -> u8 {
+    let asked = std::env::vars_os().any(|(name, value)| name == RETURN_RESULT && !value.is_empty());
+    if asked { outcome.result_code() } else { outcome.exit_code() }
 }
 
 /// The environment for steps, and the JIT configuration that was in it.

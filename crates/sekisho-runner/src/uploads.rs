@@ -67,7 +67,11 @@ impl Uploads {
 async fn run(client: JobClient, mut queue: mpsc::Receiver<Upload>) -> u32 {
     let mut failed = 0;
     while let Some(upload) = queue.recv().await {
-        if !client.has_results() {
+        let is_taken = match &upload {
+            Upload::Log(_) => client.takes_logs(),
+            Upload::Summary { .. } => client.takes_summaries(),
+        };
+        if !is_taken {
             continue;
         }
         if let Err(error) = upload_one(&client, &upload).await {

@@ -34,6 +34,12 @@ impl Series {
         format!("{least} / **{median}** / {most} ms")
     }
 
+    /// Without a unit.
+    pub(super) fn plain(&self) -> String {
+        let [least, median, most] = self.spread();
+        format!("{least} / **{median}** / {most}")
+    }
+
     pub(super) fn mebibytes(&self) -> String {
         let [least, median, most] = self.spread().map(|bytes| bytes.div_ceil(1024 * 1024));
         format!("{least} / **{median}** / {most} MiB")

@@ -159,10 +159,136 @@ fn debug_shows_no_key() {
     }
 }
 
+#[test]
+fn a_file_that_is_there_twice_is_refused() {
+    let blob = config().encode();
+    let json = String::from_utf8(STANDARD.decode(blob.expose_secret()).unwrap()).unwrap();
+    let twice = json.replacen('{', r#"{".runner":"e30=","#, 1);
+    check_error(&STANDARD.encode(twice).into(), "a file twice");
+}
+
+/// What a hostile or broken blob may do to one of the files.
+#[derive(Clone, Debug)]
+enum Damage {
+    Truncate(usize),
+    Replace(usize, Value),
+    Remove(usize),
+    Extra(String, Value),
+    /// A value in the place of a name.
+    Swap(usize),
+    Case(usize),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let value = || {
+        prop_oneof![
+            Just(Value::Null),
+            Just(json!(true)),
+            Just(json!(-1)),
+            Just(json!(1e300)),
+            Just(json!([])),
+            Just(json!({"a": {"b": ["c"]}})),
+            ".{0,12}".prop_map(Value::String),
+        ]
+    };
+    prop_oneof![
+        (0..400_usize).prop_map(Damage::Truncate),
+        (0..20_usize, value()).prop_map(|(at, value)| Damage::Replace(at, value)),
+        (0..20_usize).prop_map(Damage::Remove),
+        (".{0,20}", value()).prop_map(|(name, value)| Damage::Extra(name, value)),
+        (0..20_usize).prop_map(Damage::Swap),
+        (0..20_usize).prop_map(Damage::Case),
+    ]
+}
+
+/// The damaged text of a file.
+fn damaged(file: &Value, damage: &Damage) -> String {
+    let mut map = file.as_object().unwrap().clone();
+    let name = |map: &serde_json::Map<String, Value>, at: usize| {
+        map.keys().nth(at % map.len()).unwrap().clone()
+    };
+    match damage {
+        Damage::Truncate(at) => {
+            let text = file.to_string();
+            return text.chars().take(*at % text.len()).collect();
+        }
+        Damage::Replace(at, value) => {
+            let name = name(&map, *at);
+            map.insert(name, value.clone());
+        }
+        Damage::Remove(at) => {
+            let name = name(&map, *at);
+            map.remove(&name);
+        }
+        Damage::Extra(name, value) => {
+            map.insert(name.clone(), value.clone());
+        }
+        Damage::Swap(at) => {
+            let name = name(&map, *at);
+            let value = map.remove(&name).unwrap();
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            map.insert(text, json!(name));
+        }
+        Damage::Case(at) => {
+            let name = name(&map, *at);
+            let value = map.remove(&name).unwrap();
+            map.insert(name.to_ascii_uppercase(), value);
+        }
+    }
+    Value::Object(map).to_string()
+}
+
+/// Every text that must not be shown.
+fn secrets() -> Vec<String> {
+    let key = serde_json::to_value(config().key).unwrap();
+    let parts = ["d", "p", "q", "dp", "dq", "inverseQ"];
+    parts.iter().map(|part| key[part].as_str().unwrap().chars().take(16).collect()).collect()
+}
+
 proptest! {
     #[test]
     fn foreign_text_never_panics(text in ".{0,200}") {
         let _ = JitConfig::decode(&text.clone().into());
         let _ = JitConfig::decode(&STANDARD.encode(text).into());
+    }
+
+    #[test]
+    fn a_damaged_blob_is_refused_or_harmless_and_shows_no_secret(
+        which in 0..3_usize,
+        damage in damage(),
+        cut in proptest::option::of(0..9000_usize),
+    ) {
+        let names = [RUNNER, CREDENTIALS, RSA_PARAMS];
+        let mut blob = String::new();
+        edited(|files| {
+            let outer: BTreeMap<&str, String> = names.iter().enumerate().map(|(at, name)| {
+                let file = &files[*name];
+                let text = if at == which { damaged(file, &damage) } else { file.to_string() };
+                (*name, STANDARD.encode(text))
+            }).collect();
+            blob = STANDARD.encode(serde_json::to_vec(&outer).unwrap());
+        });
+        if let Some(cut) = cut {
+            blob.truncate(cut % blob.len());
+        }
+        let shown = match JitConfig::decode(&blob.clone().into()) {
+            Err(error) => format!("{error} {error:?}"),
+            Ok(read) => {
+                prop_assert!(is_http(&read.runner.server_url_v2) || is_http(&read.runner.server_url));
+                let inside = Path::new(&read.runner.work_folder).components();
+                prop_assert!(inside.into_iter().all(|c| matches!(c, Component::Normal(_))));
+                match read.private_key() {
+                    Err(error) => format!("{error} {error:?} {read:?}"),
+                    Ok(key) => {
+                        prop_assert!(KEY_BITS.contains(&key.n().bits()));
+                        format!("{read:?}")
+                    }
+                }
+            }
+        };
+        for secret in secrets() {
+            prop_assert!(!shown.contains(&secret), "{}", shown);
+        }
+        prop_assert!(!shown.contains(&blob) || blob.len() < 40, "{}", shown);
     }
 }

@@ -1,23 +1,32 @@
 //! Sessions and messages of the broker, and the acquiring of a job.
 
+mod tenant;
+
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::RequestBuilder;
+use rsa::RsaPrivateKey;
+use tokio::sync::OnceCell;
 use url::Url;
 use uuid::Uuid;
 
+use super::cipher::SessionKey;
 use super::error::ClientError;
 use super::http::{self, Answer, CALL_DEADLINE, MAX_ANSWER};
 use super::job::JobClient;
+use super::routes::Routes;
+use super::tenant_job::TenantJob;
 use super::token::TokenSource;
 use crate::jit::JitConfig;
 use crate::retry::{Policy, retry};
-use crate::wire::job::AgentJobRequestMessage;
+use crate::wire::job::{AgentJobRequestMessage, TENANT_MESSAGE_TYPE};
 use crate::wire::message::{
     Acknowledge, MessageQuery, RunnerJobRequest, RunnerStatus, TaskAgentMessage,
 };
 use crate::wire::run_service::AcquireJob;
 use crate::wire::session::{TaskAgentReference, TaskAgentSession};
+use crate::wire::tenant::resource;
 
 /// How long a poll is waited for; the broker answers after about 50 s.
 pub const POLL_DEADLINE: Duration = Duration::from_secs(65);
@@ -44,12 +53,45 @@ pub struct Identity {
     pub owner: String,
 }
 
-/// A registered runner, talking to its broker.
+/// Which queue a session or a message is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// A broker's.
+    Broker,
+    /// A tenant's: the old flow.
+    Tenant,
+}
+
+/// A session. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Session {
+    id: Uuid,
+    queue: Queue,
+    /// Opens the old queue's messages.
+    key: Option<Arc<SessionKey>>,
+}
+
+/// A message, and where it came from.
+#[derive(Clone, Debug)]
+pub struct Polled {
+    /// The message, opened.
+    pub message: TaskAgentMessage,
+    /// Its queue: see [`Client::delete_message`].
+    pub queue: Queue,
+}
+
+/// A registered runner, talking to its broker or tenant.
 #[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
-    tokens: TokenSource,
-    broker: Url,
+    tokens: Arc<TokenSource>,
+    /// `None` until a tenant names one.
+    broker: Mutex<Option<Url>>,
+    /// Set for the old flow.
+    tenant: Option<Url>,
+    routes: OnceCell<Arc<Routes>>,
+    private_key: RsaPrivateKey,
+    pool_id: i64,
     agent_id: i64,
     agent_name: String,
     identity: Identity,
@@ -61,25 +103,42 @@ impl Client {
     /// # Errors
     /// [`ClientError`] when the key or a URL cannot be used.
     pub fn new(config: &JitConfig, identity: Identity) -> Result<Self, ClientError> {
-        let urls = [&*config.runner.server_url_v2, &*config.credentials.data.authorization_url];
+        let runner = &config.runner;
+        let service = if runner.use_v2_flow { &runner.server_url_v2 } else { &runner.server_url };
+        let urls = [service, &*config.credentials.data.authorization_url];
         let http = http::client(&urls, &format!("sekisho-runner/{}", identity.version))?;
+        let private_key = config.private_key().map_err(|source| ClientError::Config { source })?;
+        let (broker, tenant) = match runner.use_v2_flow {
+            true => (Some(http::base_url(service, "ServerUrlV2")?), None),
+            false => (None, Some(http::base_url(service, "ServerUrl")?)),
+        };
         Ok(Self {
-            tokens: TokenSource::new(config, http.clone())?,
+            tokens: Arc::new(TokenSource::new(config, &private_key, http.clone())?),
             http,
-            broker: http::base_url(&config.runner.server_url_v2, "ServerUrlV2")?,
-            agent_id: config.runner.agent_id,
-            agent_name: config.runner.agent_name.clone(),
+            broker: Mutex::new(broker),
+            tenant,
+            routes: OnceCell::new(),
+            private_key,
+            pool_id: runner.pool_id,
+            agent_id: runner.agent_id,
+            agent_name: runner.agent_name.clone(),
             identity,
         })
     }
 
-    /// Opens the runner's session.
+    /// Opens the runner's session, at the broker or, in the old flow, at the tenant.
     ///
     /// # Errors
     /// [`ClientError`]; status 409 means that another process holds it.
-    pub async fn create_session(&self) -> Result<Uuid, ClientError> {
-        const OPERATION: &str = "creating a session";
-        let body = TaskAgentSession {
+    pub async fn create_session(&self) -> Result<Session, ClientError> {
+        match self.tenant {
+            Some(_) => self.create_tenant_session().await,
+            None => self.create_broker_session().await,
+        }
+    }
+
+    fn session_request(&self) -> TaskAgentSession {
+        TaskAgentSession {
             session_id: Uuid::nil(),
             owner_name: self.identity.owner.clone(),
             agent: TaskAgentReference {
@@ -90,8 +149,14 @@ impl Client {
             },
             use_fips_encryption: true,
             encryption_key: None,
-        };
-        let url = http::join(&self.broker, "session");
+            broker_migration_message: None,
+        }
+    }
+
+    async fn create_broker_session(&self) -> Result<Session, ClientError> {
+        const OPERATION: &str = "creating a session";
+        let body = self.session_request();
+        let url = self.broker_url("session")?;
         let build = || self.http.post(url.clone()).json(&body);
         let answer = retry(Policy::QUICK, ClientError::is_transient, |_| {
             self.authorized(OPERATION, build, CALL_DEADLINE, MAX_ANSWER)
@@ -101,15 +166,24 @@ impl Client {
             let reason = "an encrypted session, which only the old message queue has".to_owned();
             return Err(ClientError::Body { operation: OPERATION, reason });
         }
-        Ok(session.session_id)
+        Ok(Session { id: session.session_id, queue: Queue::Broker, key: None })
+    }
+
+    fn broker_url(&self, path: &str) -> Result<Url, ClientError> {
+        let broker = self.broker.lock().unwrap_or_else(PoisonError::into_inner);
+        let broker = broker.as_ref().ok_or(ClientError::Message { what: "broker" })?;
+        Ok(http::join(broker, path))
     }
 
     /// Closes the session; best effort, one try.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn delete_session(&self) -> Result<(), ClientError> {
-        let url = http::join(&self.broker, "session");
+    pub async fn delete_session(&self, session: &Session) -> Result<(), ClientError> {
+        if session.queue == Queue::Tenant {
+            return self.delete_tenant_session(session.id).await;
+        }
+        let url = self.broker_url("session")?;
         let build = || self.http.delete(url.clone());
         let deadline = ACKNOWLEDGE_DEADLINE;
         self.authorized("deleting the session", build, deadline, MAX_ANSWER).await.map(|_| ())
@@ -123,17 +197,29 @@ impl Client {
     /// [`ClientError`].
     pub async fn poll(
         &self,
-        session: Uuid,
+        session: &Session,
         status: RunnerStatus,
-    ) -> Result<Option<TaskAgentMessage>, ClientError> {
+    ) -> Result<Option<Polled>, ClientError> {
+        match session.queue {
+            Queue::Broker => self.poll_broker(session, status).await,
+            Queue::Tenant => self.poll_tenant(session, status).await,
+        }
+    }
+
+    async fn poll_broker(
+        &self,
+        session: &Session,
+        status: RunnerStatus,
+    ) -> Result<Option<Polled>, ClientError> {
         const OPERATION: &str = "polling for a message";
-        let url = http::join(&self.broker, "message");
+        let url = self.broker_url("message")?;
         let build = || self.http.get(url.clone()).query(&self.query(session, status));
-        let answer = self.authorized(OPERATION, build, POLL_DEADLINE, MAX_ANSWER).await?;
+        let answer = self.authorized(OPERATION, build, POLL_DEADLINE, MAX_JOB_MESSAGE).await?;
         if answer.status != 200 || answer.body.is_empty() {
             return Ok(None);
         }
-        answer.json(OPERATION).map(Some)
+        let message = answer.json(OPERATION)?;
+        Ok(Some(Polled { message, queue: Queue::Broker }))
     }
 
     /// Tells the broker that the job reference arrived. One try, within 5 s.
@@ -142,10 +228,10 @@ impl Client {
     /// [`ClientError`]; kind `AcknowledgeJobNotFound` means that the job is gone.
     pub async fn acknowledge(
         &self,
-        session: Uuid,
+        session: &Session,
         request: &RunnerJobRequest,
     ) -> Result<(), ClientError> {
-        let url = http::join(&self.broker, "acknowledge");
+        let url = self.broker_url("acknowledge")?;
         let body = Acknowledge { runner_request_id: request.runner_request_id.clone() };
         let query = self.query(session, RunnerStatus::Busy);
         let build = || self.http.post(url.clone()).query(&query).json(&body);
@@ -176,12 +262,30 @@ impl Client {
         answer.await?.json(OPERATION)
     }
 
-    /// The client for an acquired job, which speaks with the job's own token.
+    /// The client for a job, which speaks with the job's own token. A job of the old flow is looked up
+    /// first: where its tenant's endpoints are.
     ///
     /// # Errors
     /// [`ClientError`] when the message lacks endpoint, token or a usable URL.
-    pub fn job(&self, message: &AgentJobRequestMessage) -> Result<JobClient, ClientError> {
-        JobClient::new(self.http.clone(), message)
+    pub async fn job(&self, message: &AgentJobRequestMessage) -> Result<JobClient, ClientError> {
+        if !message.message_type.eq_ignore_ascii_case(TENANT_MESSAGE_TYPE) {
+            return JobClient::new(self.http.clone(), message, None);
+        }
+        let what = "endpoint `SystemVssConnection`";
+        let endpoint = message.system_connection().ok_or(ClientError::Message { what })?;
+        let what = "access token";
+        let token = endpoint.access_token().ok_or(ClientError::Message { what })?;
+        let base = http::base_url(&endpoint.url, "the tenant's URL")?;
+        let routes = Routes::clone(&*self.discover(&base).await?);
+        let (pool, request) = (self.pool_id.to_string(), message.request_id.to_string());
+        let values = [("poolId", pool.as_str()), ("requestId", request.as_str())];
+        let lock = match self.tenant {
+            Some(_) => self.routes().await?.url(resource::JOB_REQUESTS, &values)?,
+            None => routes.url(resource::JOB_REQUESTS, &values)?,
+        };
+        let (http, tokens) = (self.http.clone(), Arc::clone(&self.tokens));
+        let job = TenantJob::new(http, tokens, lock, routes, message, token);
+        JobClient::new(self.http.clone(), message, Some(job))
     }
 
     /// Drops the cached access token.
@@ -189,9 +293,9 @@ impl Client {
         self.tokens.forget_all();
     }
 
-    fn query(&self, session: Uuid, status: RunnerStatus) -> MessageQuery {
+    fn query(&self, session: &Session, status: RunnerStatus) -> MessageQuery {
         MessageQuery {
-            session_id: session.to_string(),
+            session_id: session.id.to_string(),
             status,
             runner_version: self.identity.version.clone(),
             os: self.identity.os.to_owned(),

@@ -1,6 +1,7 @@
 //! The calls of one job: renew, complete, step states, logs, summaries.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use uuid::Uuid;
 
 use super::error::ClientError;
 use super::http::{self, CALL_DEADLINE, MAX_ANSWER};
+use super::tenant_job::TenantJob;
 use crate::retry::{Policy, retry};
 use crate::secret::WireSecret;
 use crate::wire::job::{AgentJobRequestMessage, variable};
@@ -40,6 +42,8 @@ const COMPLETE_REFUSALS: u32 = 5;
 pub struct JobClient {
     http: reqwest::Client,
     run: Url,
+    /// Set for the old flow; then `run` is not asked.
+    tenant: Option<Arc<TenantJob>>,
     results: Option<Url>,
     token: WireSecret,
     plan_id: Uuid,
@@ -59,6 +63,7 @@ impl JobClient {
     pub(super) fn new(
         http: reqwest::Client,
         message: &AgentJobRequestMessage,
+        tenant: Option<TenantJob>,
     ) -> Result<Self, ClientError> {
         let what = "endpoint `SystemVssConnection`";
         let endpoint = message.system_connection().ok_or(ClientError::Message { what })?;
@@ -71,6 +76,7 @@ impl JobClient {
         Ok(Self {
             http,
             run: http::base_url(&endpoint.url, "the run service's URL")?,
+            tenant: tenant.map(Arc::new),
             results: results
                 .map(|url| http::base_url(url, "the results service's URL"))
                 .transpose()?,
@@ -86,6 +92,9 @@ impl JobClient {
     /// [`ClientError`].
     pub async fn renew(&self) -> Result<RenewJobResponse, ClientError> {
         const OPERATION: &str = "renewing the job";
+        if let Some(tenant) = &self.tenant {
+            return tenant.renew().await;
+        }
         let body = RenewJob { plan_id: self.plan_id, job_id: self.job_id };
         let url = http::join(&self.run, "renewjob");
         self.post(OPERATION, &url, &body).await
@@ -107,6 +116,9 @@ impl JobClient {
             !refused || (refusals + 1 < COMPLETE_REFUSALS && !is_final)
         };
         let send = |_| async {
+            if let Some(tenant) = &self.tenant {
+                return tenant.complete(body).await;
+            }
             let request = self.http.post(url.clone()).bearer_auth(self.token.expose()).json(body);
             let answer = http::send(OPERATION, request, CALL_DEADLINE, MAX_ANSWER).await?;
             answer.success(OPERATION).map(|_| ())
@@ -123,6 +135,9 @@ impl JobClient {
         steps: Vec<StepUpdate>,
         change_order: i64,
     ) -> Result<(), ClientError> {
+        if let Some(tenant) = &self.tenant {
+            tenant.update_steps(&steps).await?;
+        }
         let Some(results) = &self.results else { return Ok(()) };
         let body = WorkflowStepsUpdate {
             steps,
@@ -149,6 +164,13 @@ impl JobClient {
         uploaded_at: Timestamp,
     ) -> Result<(), ClientError> {
         const OPERATION: &str = "asking where a log goes";
+        if let Some(tenant) = &self.tenant {
+            let record = match kind {
+                LogKind::Step(step) => step,
+                LogKind::Job => self.job_id,
+            };
+            return tenant.upload_log(record, &mut file).await;
+        }
         let signed: SignedUrlResponse = match kind {
             LogKind::Step(step) => {
                 self.receive(OPERATION, method::STEP_LOGS_URL, &self.step_request(step)).await?
@@ -227,8 +249,13 @@ impl JobClient {
         Ok(())
     }
 
-    /// Whether there is a results service at all.
-    pub fn has_results(&self) -> bool {
+    /// Whether there is a place for logs.
+    pub fn takes_logs(&self) -> bool {
+        self.tenant.is_some() || self.results.is_some()
+    }
+
+    /// Whether there is a place for summaries.
+    pub fn takes_summaries(&self) -> bool {
         self.results.is_some()
     }
 
@@ -344,7 +371,7 @@ fn signed_url(text: &str, query: &str) -> Result<Url, ClientError> {
 }
 
 /// Fills a block as far as the file goes.
-async fn read_block(file: &mut File) -> Result<Vec<u8>, ClientError> {
+pub(super) async fn read_block(file: &mut File) -> Result<Vec<u8>, ClientError> {
     let mut block = Vec::new();
     let limit = u64::try_from(BLOCK_LEN).unwrap_or(u64::MAX);
     let read = file.take(limit).read_to_end(&mut block).await;

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use rsa::RsaPrivateKey;
 use rsa::pkcs1::EncodeRsaPrivateKey as _;
 use tokio::time::Instant;
 use url::Url;
@@ -43,11 +44,14 @@ struct Cached {
 }
 
 impl TokenSource {
-    pub(super) fn new(config: &JitConfig, http: reqwest::Client) -> Result<Self, ClientError> {
+    pub(super) fn new(
+        config: &JitConfig,
+        key: &RsaPrivateKey,
+        http: reqwest::Client,
+    ) -> Result<Self, ClientError> {
         let data = &config.credentials.data;
         let endpoint = Url::parse(&data.authorization_url)
             .map_err(|_| ClientError::Url { what: "AuthorizationUrl" })?;
-        let key = config.private_key().map_err(|source| ClientError::Config { source })?;
         let der = key.to_pkcs1_der().map_err(|_| ClientError::Config {
             source: JitError::Key { reason: "it cannot be written as PKCS#1" },
         })?;

@@ -12,6 +12,8 @@ use crate::secret::WireSecret;
 
 /// `messageType` that makes a runner use the run service and the results service only.
 pub const MESSAGE_TYPE: &str = "RunnerJobRequest";
+/// `messageType` that makes a runner use the tenant's old service.
+pub const TENANT_MESSAGE_TYPE: &str = "PipelineAgentJobRequest";
 /// Name of the endpoint that carries the job's token and URLs.
 pub const SYSTEM_CONNECTION: &str = "SystemVssConnection";
 
@@ -70,7 +72,7 @@ pub struct AgentJobRequestMessage {
     /// Mapping of name to expression, evaluated after the last step.
     #[serde(default)]
     pub job_outputs: Option<Token>,
-    /// Not used by the V2 flow.
+    /// The lock's id in the old flow.
     #[serde(default)]
     pub request_id: i64,
     /// Endpoints.

@@ -60,6 +60,9 @@ pub struct TaskAgentMessage {
     /// JSON text; its type depends on `message_type`.
     #[serde(default)]
     pub body: String,
+    /// Set where `body` is encrypted: base64 of the initialisation vector. The old queue only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iv: Option<String>,
 }
 
 /// The messages a broker sends.
@@ -67,6 +70,12 @@ pub struct TaskAgentMessage {
 pub enum MessageType {
     /// Body: [`RunnerJobRequest`].
     RunnerJobRequest,
+    /// Body: a whole [`super::job::AgentJobRequestMessage`].
+    PipelineAgentJobRequest,
+    /// Body: [`super::tenant::BrokerMigration`]. The old queue only.
+    BrokerMigration,
+    /// An update is offered by the old queue; ignored, for the runner lives for one job.
+    AgentRefresh,
     /// Body: [`JobCancellation`].
     JobCancellation,
     /// An update is offered; ignored, for the runner lives for one job.
@@ -80,8 +89,11 @@ pub enum MessageType {
 }
 
 impl MessageType {
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 9] = [
         (Self::RunnerJobRequest, "RunnerJobRequest"),
+        (Self::PipelineAgentJobRequest, "PipelineAgentJobRequest"),
+        (Self::BrokerMigration, "BrokerMigration"),
+        (Self::AgentRefresh, "AgentRefresh"),
         (Self::JobCancellation, "JobCancellation"),
         (Self::RunnerRefresh, "RunnerRefresh"),
         (Self::ForceTokenRefresh, "ForceTokenRefresh"),
@@ -99,6 +111,9 @@ impl MessageType {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::RunnerJobRequest => "RunnerJobRequest",
+            Self::PipelineAgentJobRequest => "PipelineAgentJobRequest",
+            Self::BrokerMigration => "BrokerMigration",
+            Self::AgentRefresh => "AgentRefresh",
             Self::JobCancellation => "JobCancellation",
             Self::RunnerRefresh => "RunnerRefresh",
             Self::ForceTokenRefresh => "ForceTokenRefresh",
@@ -155,6 +170,6 @@ mod tests {
             assert_eq!(MessageType::parse(&name.to_lowercase()), Some(kind));
             assert_eq!(kind.as_str(), name);
         }
-        assert_eq!(MessageType::parse("AgentRefresh"), None);
+        assert_eq!(MessageType::parse("Surprise"), None);
     }
 }

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::tenant::BrokerMigration;
+
 /// Body of `POST session`, and its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -21,6 +23,9 @@ pub struct TaskAgentSession {
     /// Absent from the broker: messages are plain JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption_key: Option<EncryptionKey>,
+    /// Of the old queue only: the runner is to make its session with a broker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker_migration_message: Option<BrokerMigration>,
 }
 
 /// The runner that asks for a session.
@@ -41,7 +46,7 @@ pub struct TaskAgentReference {
     pub os_description: String,
 }
 
-/// A session key; our runner refuses a session that has one, for only the old queue sends it.
+/// A session key; only the old queue sends one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EncryptionKey {

@@ -133,7 +133,7 @@ fn wire(base: &str, message: Message) -> Result<TaskAgentMessage, ServiceFault> 
         }
     };
     let body = body.map_err(|error| ServiceFault::internal(&error))?;
-    Ok(TaskAgentMessage { message_id, message_type: kind.as_str().to_owned(), body })
+    Ok(TaskAgentMessage { message_id, message_type: kind.as_str().to_owned(), body, iv: None })
 }
 
 /// `POST acknowledge`

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sekisho_github::lenient;
 use sekisho_github::retry::jitter;
-use sekisho_github::runner::{Client, ClientError, JobClient};
+use sekisho_github::runner::{Client, ClientError, JobClient, Session};
 use sekisho_github::wire::message::{JobCancellation, MessageType, RunnerStatus, TaskAgentMessage};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -22,7 +22,7 @@ const CANCEL_MARGIN: Duration = Duration::from_secs(15);
 /// Renews and listens until the lock is lost; then the job is stopped, and the reason is the answer.
 pub(super) async fn beside(
     client: &Client,
-    session: Uuid,
+    session: Session,
     job: &JobClient,
     job_id: Uuid,
     stop: &Stop,
@@ -78,23 +78,30 @@ fn answer(error: &ClientError) -> Answer {
 
 async fn listen(
     client: &Client,
-    mut session: Uuid,
+    mut session: Session,
     job_id: Uuid,
     stop: &Stop,
 ) -> std::convert::Infallible {
     let mut failures = 0;
     loop {
         let asked = Instant::now();
-        match client.poll(session, RunnerStatus::Busy).await {
+        match client.poll(&session, RunnerStatus::Busy).await {
             Ok(None) => {
                 failures = 0;
                 tokio::time::sleep_until(asked + MIN_POLL).await;
             }
-            Ok(Some(message)) => {
+            Ok(Some(polled)) => {
                 failures = 0;
-                if let Some(time) = cancellation(client, &message, job_id) {
+                let kind = MessageType::parse(&polled.message.message_type);
+                if kind == Some(MessageType::PipelineAgentJobRequest) {
+                    // Not ours, for we have one: it stays in the queue, for another runner.
+                    tokio::time::sleep_until(asked + MIN_POLL).await;
+                    continue;
+                }
+                if let Some(time) = cancellation(client, &polled.message, job_id) {
                     stop.cancel_within(time);
                 }
+                client.delete_message(&session, &polled).await;
             }
             Err(error) if is_session_invalid(&error) => match client.create_session().await {
                 Ok(new) => session = new,
@@ -133,6 +140,9 @@ fn cancellation(client: &Client, message: &TaskAgentMessage, job_id: Uuid) -> Op
             None
         }
         MessageType::RunnerJobRequest
+        | MessageType::PipelineAgentJobRequest
+        | MessageType::BrokerMigration
+        | MessageType::AgentRefresh
         | MessageType::RunnerRefresh
         | MessageType::RunnerRefreshConfig => None,
     }

@@ -58,7 +58,7 @@ impl Job {
         self
     }
 
-    fn message(&self, server: &Server) -> Value {
+    pub(crate) fn message(&self, server: &Server) -> Value {
         let mut variables = json!({
             "system.github.token": {"value": "ghs_the-token-of-the-job", "isSecret": true},
             "system.github.job": {"value": "build"},
@@ -323,8 +323,18 @@ fn key() -> &'static RsaPrivateKey {
 
 /// A JIT configuration for the server.
 pub(crate) fn blob(url: &str) -> SecretString {
-    let runner = json!({"AgentId": "23", "AgentName": "r-7f", "DisableUpdate": "True",
-        "Ephemeral": "True", "UseV2Flow": "True", "ServerUrlV2": format!("{url}/broker/")});
+    with_settings(url, json!({"UseV2Flow": "True", "ServerUrlV2": format!("{url}/broker/")}))
+}
+
+/// One for the server's old flow.
+pub(crate) fn tenant_blob(url: &str) -> SecretString {
+    with_settings(url, json!({"UseV2Flow": "False", "ServerUrl": format!("{url}/tenant/")}))
+}
+
+fn with_settings(url: &str, settings: Value) -> SecretString {
+    let mut runner = json!({"AgentId": "23", "AgentName": "r-7f", "DisableUpdate": "True",
+        "Ephemeral": "True"});
+    merge(&mut runner, &settings);
     let runner: RunnerSettings = sekisho_github::lenient::from_value(runner).unwrap();
     let data = CredentialData {
         client_id: "client-1".to_owned(),

@@ -21,5 +21,6 @@ mod matchers;
 mod process;
 mod server;
 mod steps;
+mod tenant;
 mod volume;
 mod wire;

@@ -45,6 +45,8 @@ pub(crate) struct Server {
     pub(crate) errors: Mutex<BTreeMap<&'static str, (u16, Value)>>,
     /// There is no job for a runner that waits.
     pub(crate) idle: std::sync::atomic::AtomicBool,
+    /// The old flow.
+    pub(crate) tenant: Mutex<crate::tenant::Tenant>,
     /// Folder with bare repositories.
     pub(crate) repositories: Mutex<Option<std::path::PathBuf>>,
 }
@@ -68,6 +70,7 @@ impl Server {
             changed: Notify::new(),
             errors: Mutex::default(),
             idle: false.into(),
+            tenant: Mutex::default(),
             repositories: Mutex::default(),
         });
         let router = Router::new()
@@ -81,6 +84,7 @@ impl Server {
             .route("/results/twirp/{service}/{method}", post(twirp))
             .route("/blobs/{name}", put(blob))
             .route("/feed", get(feed))
+            .nest("/tenant", crate::tenant::router())
             .route("/git/{*path}", get(crate::git::serve).post(crate::git::serve))
             .layer(DefaultBodyLimit::disable())
             .layer(axum::middleware::from_fn_with_state(Arc::clone(&server), fail))
@@ -140,7 +144,7 @@ fn bearer(headers: &HeaderMap) -> &str {
     value.strip_prefix("Bearer ").unwrap_or_default()
 }
 
-fn expect_bearer(headers: &HeaderMap, token: &str) -> Result<(), StatusCode> {
+pub(crate) fn expect_bearer(headers: &HeaderMap, token: &str) -> Result<(), StatusCode> {
     if bearer(headers) == token { Ok(()) } else { Err(StatusCode::UNAUTHORIZED) }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use secrecy::SecretString;
+use sekisho_runner::process;
 
 /// The program that takes one job
 #[derive(Args, Debug)]
@@ -36,20 +37,16 @@ struct RunnerRunArgs {
     root: PathBuf,
     /// How long the job has to end after SIGTERM, before what still runs is killed
     #[arg(long, value_name = "SECONDS", env = "RUNNER_GRACEFUL_STOP_TIMEOUT",
-          default_value_t = sekisho_runner::process::STOP_GRACE.as_secs())]
+          default_value_t = process::STOP_GRACE.as_secs())]
     stop_grace: u64,
 }
-
-/// The version that is said to the service: GitHub refuses runners that are older than its newest by
-/// more than 30 days, so this is the release of the official runner whose wire is spoken.
-const RUNNER_VERSION: &str = "2.336.0";
 
 /// Runs one job.
 pub(crate) async fn run(args: &RunnerArgs) -> anyhow::Result<ExitCode> {
     let RunnerCommand::Run(args) = &args.command;
-    let version = RUNNER_VERSION.to_owned();
+    let version = process::VERSION.to_owned();
     let grace = Duration::from_secs(args.stop_grace);
     let (jit, root) = (args.jitconfig.clone(), args.root.clone());
-    let outcome = sekisho_runner::process::run(jit, root, version, grace).await?;
-    Ok(outcome.exit_code().into())
+    let outcome = process::run(jit, root, version, grace).await?;
+    Ok(process::exit_code(outcome).into())
 }
