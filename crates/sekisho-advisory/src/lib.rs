@@ -17,9 +17,11 @@ mod ecosystem;
 mod matching;
 pub mod osv;
 mod package;
+mod threat;
 pub mod version;
 
 pub use database::{Database, DatabaseError, Ignored, MAX_RECORDS};
 pub use ecosystem::Ecosystem;
 pub use matching::{Finding, Matches, match_packages};
 pub use package::{NotAssessed, Package, Reason, Source};
+pub use threat::{MAX_THREAT_BYTES, Threat, ThreatError, Threats};

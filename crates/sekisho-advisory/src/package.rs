@@ -27,6 +27,9 @@ pub struct Package {
     /// Needed for development only, says the lock file.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dev: bool,
+    /// Its licence, where its database says so: most often an SPDX expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
 }
 
 impl Package {

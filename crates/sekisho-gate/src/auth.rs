@@ -4,18 +4,20 @@
 //! the session (or the OIDC token itself) to `/token` and gets an access token for some
 //! repositories. All of the gate's own tokens carry the identity, so nothing about them is stored.
 
-pub(crate) mod claims;
 pub(crate) mod exchange;
-pub(crate) mod issuer;
+pub(crate) mod identify;
 pub(crate) mod replay;
 pub(crate) mod session;
 pub(crate) mod token;
+pub(crate) mod worker;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use http::request::Parts;
 use http::{HeaderMap, header};
 
 use self::session::{Grant, Permission};
+use self::worker::Peer;
 use crate::error::{ApiError, ApiResult, Code};
 use crate::gate::Inner;
 use crate::staging::Scope;
@@ -62,15 +64,24 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// Understands the request's credential; a bad one is an error, none is not.
-    pub(crate) fn of(gate: &Inner, headers: &HeaderMap) -> ApiResult<Self> {
-        let token = match credential(headers).map_err(|error| challenged(gate, error, None))? {
-            Credential::None => return Ok(Self { grant: None }),
-            // A session token as a password, from clients that do not wait to be asked.
-            Credential::Basic { password } => password,
-            Credential::Bearer(token) => token,
-        };
+    pub(crate) fn of(gate: &Inner, request: &Parts) -> ApiResult<Self> {
+        let token =
+            match credential(&request.headers).map_err(|error| challenged(gate, error, None))? {
+                Credential::None => return Ok(Self { grant: None }),
+                // A session token as a password, from clients that do not wait to be asked.
+                Credential::Basic { password } => password,
+                Credential::Bearer(token) => token,
+            };
         match gate.sessions.verify(&token, gate.now()) {
-            Ok(grant) => Ok(Self { grant: Some(grant) }),
+            Ok(grant) => {
+                let peer = Peer::of(&request.extensions);
+                let fits = |identity: &Identity| worker::may_use(gate, identity, peer);
+                if grant.identity.as_ref().is_none_or(fits) {
+                    return Ok(Self { grant: Some(grant) });
+                }
+                // Not 401: a client that asks for another token gets nowhere either.
+                Err(ApiError::new(Code::Denied, identify::Refused::Elsewhere.to_string()))
+            }
             Err(error) => {
                 let error = ApiError::new(Code::Unauthorized, error.to_string());
                 Err(challenged(gate, error, None))

@@ -1,5 +1,7 @@
 //! What a gate is told when it opens.
 
+mod issuers;
+
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -7,10 +9,15 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use secrecy::SecretString;
+use sekisho_github::oidc::IssuerError;
 use sekisho_policy::{Exceptions, PolicyError};
 use url::Url;
 
+use crate::auth::worker::Workers;
 use crate::inspector::Inspector;
+
+pub(crate) use issuers::check_prefixes;
+pub use issuers::{ClaimNames, Issuer, IssuersError, MAX_ISSUERS_BYTES, Reading, load_issuers};
 
 /// What a gate is told when it opens.
 #[derive(Clone)]
@@ -27,6 +34,8 @@ pub struct Config {
     pub admin_token: SecretString,
     /// Who may say who somebody is.
     pub issuers: Vec<Issuer>,
+    /// Who runs which job where; `None` when nobody knows, and a token works from anywhere.
+    pub workers: Option<Arc<dyn Workers>>,
     /// The owner whose repositories push under their bare names, on one machine.
     pub local_owner: Option<String>,
     /// What looks into layers.
@@ -37,15 +46,6 @@ pub struct Config {
     pub exceptions: Exceptions,
     /// Where the time comes from.
     pub clock: Clock,
-}
-
-/// An issuer of OIDC tokens that is trusted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Issuer {
-    /// `iss`, compared exactly; its keys are fetched below it. `https`, or `http` on loopback.
-    pub url: String,
-    /// `aud`, compared exactly.
-    pub audience: String,
 }
 
 /// Tells the time.
@@ -92,15 +92,15 @@ pub enum OpenError {
     /// The policies are not valid.
     #[error("gate has bad policies")]
     Policy(#[source] PolicyError),
-    /// An issuer's address is neither `https` nor `http` on loopback.
-    #[error("issuer `{0}` is neither https nor http on loopback")]
-    Issuer(String),
+    /// An issuer cannot be asked.
+    #[error("gate cannot trust an issuer")]
+    Issuer(#[source] IssuerError),
+    /// Two issuers could have one name for two things.
+    #[error("{0}")]
+    Prefix(String),
     /// The signing key is damaged.
     #[error("gate's signing key `{0}` is damaged: remove it, and every session ends")]
     Key(PathBuf),
-    /// The HTTP client could not be made.
-    #[error("gate has no HTTP client")]
-    Client(#[source] reqwest::Error),
     /// The base URL cannot have paths below it.
     #[error("`{0}` is no base URL")]
     BaseUrl(Url),

@@ -11,9 +11,10 @@ use secrecy::SecretString;
 use sekisho_policy::Policies;
 
 use crate::analysis::Analyses;
-use crate::auth::issuer::Issuers;
+use crate::auth::identify::Issuers;
 use crate::auth::replay::Exchanged;
 use crate::auth::session::Sessions;
+use crate::auth::worker::Workers;
 use crate::auth::{exchange, token};
 use crate::collect::{Collected, collect};
 use crate::config::{Clock, Config, OpenError};
@@ -44,6 +45,7 @@ pub(crate) struct Inner {
     pub(crate) service: String,
     pub(crate) admin_token: SecretString,
     pub(crate) local_owner: Option<String>,
+    pub(crate) workers: Option<Arc<dyn Workers>>,
     pub(crate) policies: Policies,
     pub(crate) issuers: Issuers,
     pub(crate) sessions: Sessions,
@@ -144,6 +146,7 @@ impl Gate {
             service: config.service,
             admin_token: config.admin_token,
             local_owner: config.local_owner,
+            workers: config.workers,
             clock: config.clock,
         });
         tokio::spawn(keep_sweeping(Arc::downgrade(&inner)));

@@ -1,9 +1,11 @@
 //! What looks into images. The gate knows only this trait: scanners are another service's work.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use jiff::Timestamp;
-use sekisho_advisory::{Finding, NotAssessed, Package};
+use sekisho_advisory::{Finding, NotAssessed, Package, Threat};
+use sekisho_types::LeakedSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -19,6 +21,12 @@ pub trait Inspector: Send + Sync {
     /// blobs that turn out to be no layers. The value is small and a function of the bytes alone.
     fn layer(&self, reader: &mut dyn Read) -> anyhow::Result<Value>;
 
+    /// Looks for secrets in an image's config: environment, labels, the commands that made it.
+    fn config(&self, bytes: &[u8]) -> Vec<LeakedSecret> {
+        let _ = bytes;
+        Vec::new()
+    }
+
     /// Puts the layers of one image together, base first.
     fn image(&self, layers: &[Value]) -> anyhow::Result<Inspection>;
 }
@@ -30,6 +38,15 @@ pub struct Inspection {
     pub packages: Vec<Package>,
     /// Every advisory that applies.
     pub findings: Vec<Finding>,
+    /// What is known about attacks, by the id of a finding.
+    #[serde(default)]
+    pub threats: BTreeMap<String, Threat>,
+    /// Secrets in its layers.
+    #[serde(default)]
+    pub secrets: Vec<LeakedSecret>,
+    /// Further ones, which are not named.
+    #[serde(default)]
+    pub more_secrets: u64,
     /// What nobody could judge.
     pub not_assessed: Vec<NotAssessed>,
     /// How many advisories it was judged by.

@@ -30,15 +30,21 @@ mod inspector;
 mod lease;
 mod protocol;
 mod push;
+mod replay;
 mod route;
 mod staging;
 mod upload;
 mod upstream;
 
+pub use auth::worker::{Place, Workers};
 pub use collect::Collected;
-pub use config::{Clock, Config, Issuer, OpenError};
+pub use config::{
+    ClaimNames, Clock, Config, Issuer, IssuersError, MAX_ISSUERS_BYTES, OpenError, Reading,
+    load_issuers,
+};
 pub use decisions::{Decision, Decisions, Summary};
 pub use evidence::{Explained, explain};
 pub use gate::Gate;
 pub use inspector::{Inspection, Inspector};
+pub use replay::judge;
 pub use upstream::{DiskUpstream, Upstream};

@@ -37,7 +37,7 @@ pub(crate) async fn serve(State(gate): State<Gate>, request: Request) -> Respons
 
 async fn handle(gate: Gate, request: Request) -> ApiResult {
     let (parts, body) = request.into_parts();
-    let caller = Caller::of(&gate.inner, &parts.headers)?;
+    let caller = Caller::of(&gate.inner, &parts)?;
     let path = parts.uri.path().strip_prefix(PREFIX).unwrap_or_default();
     if path.is_empty() {
         return ping(&gate, &caller);

@@ -1,6 +1,7 @@
 //! A manifest is put: observe, decide, act.
 
 pub(crate) mod decide;
+mod facts;
 pub(crate) mod flight;
 pub(crate) mod observe;
 pub(crate) mod promote;

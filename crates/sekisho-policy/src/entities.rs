@@ -4,15 +4,16 @@ use std::collections::{HashMap, HashSet};
 
 use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 use jiff::Timestamp;
-use sekisho_advisory::{Finding, Reason};
+use sekisho_advisory::{Finding, Reason, Threat};
 
-use crate::facts::{Content, Identity, Target};
+use crate::facts::{Base, Content, Identity, Target};
 
 /// What an attribute may hold.
 enum Attribute<'a> {
     Text(&'a str),
     Number(usize),
     Flag(bool),
+    Texts(Vec<&'a str>),
 }
 
 /// The attributes that the schema gives to `Finding`; equal ones are judged once.
@@ -22,17 +23,23 @@ pub(crate) struct FindingClass {
     has_fix: bool,
     ecosystem: String,
     age_days: usize,
+    fix_age_days: usize,
     development: bool,
+    threat: Threat,
 }
 
 impl FindingClass {
-    pub(crate) fn of(finding: &Finding, now: Timestamp) -> Self {
+    pub(crate) fn of(finding: &Finding, threat: Threat, now: Timestamp) -> Self {
+        let age_days = finding.published.map_or(0, |then| days(then, now));
         Self {
             severity: finding.severity.as_str(),
             has_fix: finding.fixed.is_some(),
             ecosystem: finding.ecosystem.to_string(),
-            age_days: finding.published.map_or(0, |then| days(then, now)),
+            age_days,
+            // An advisory that names a fix is published with it, or before it.
+            fix_age_days: if finding.fixed.is_some() { age_days } else { 0 },
             development: finding.dev,
+            threat,
         }
     }
 
@@ -45,7 +52,10 @@ impl FindingClass {
                 ("has_fix", Attribute::Flag(self.has_fix)),
                 ("ecosystem", Attribute::Text(&self.ecosystem)),
                 ("age_days", Attribute::Number(self.age_days)),
+                ("fix_age_days", Attribute::Number(self.fix_age_days)),
                 ("development", Attribute::Flag(self.development)),
+                ("known_exploited", Attribute::Flag(self.threat.exploited)),
+                ("epss_ppm", Attribute::Number(self.threat.epss_ppm as usize)),
             ],
         )
     }
@@ -65,11 +75,14 @@ pub(crate) fn workflow(identity: &Identity) -> Result<Entity, EntityError> {
             ("repository_owner_id", Attribute::Text(&identity.repository_owner_id)),
             ("git_ref", Attribute::Text(&identity.git_ref)),
             ("ref_type", Attribute::Text(&identity.ref_type)),
+            ("ref_protected", Attribute::Flag(identity.ref_protected)),
+            ("repository_visibility", Attribute::Text(&identity.repository_visibility)),
             ("event_name", Attribute::Text(&identity.event_name)),
             ("environment", Attribute::Text(&identity.environment)),
             ("runner_environment", Attribute::Text(&identity.runner_environment)),
             ("job_workflow", Attribute::Text(file)),
             ("job_workflow_git_ref", Attribute::Text(file_ref)),
+            ("job_workflow_sha", Attribute::Text(&identity.job_workflow_sha)),
         ],
     )
 }
@@ -91,13 +104,39 @@ pub(crate) fn image(
     now: Timestamp,
 ) -> Result<Entity, EntityError> {
     let unreadable = content.not_assessed.iter().filter(|it| is_unreadable(it.reason)).count();
-    entity(
+    let none = Base::default();
+    let base = content.base.as_ref().unwrap_or(&none);
+    let samples = content.secrets.iter().filter(|secret| secret.sample).count();
+    let secrets = content.secrets.len() - samples;
+    let labels = content
+        .labels
+        .iter()
+        .map(|(name, value)| (name.clone(), RestrictedExpression::new_string(value.clone())));
+    let command = content.command.join(" ");
+    entity_with_tags(
         "Image",
         &target.repository,
         [
             ("name", Attribute::Text(&target.repository)),
             ("user", Attribute::Text(&content.user)),
             ("runs_as_root", Attribute::Flag(is_root(&content.user))),
+            (
+                "exposed_ports",
+                Attribute::Texts(content.exposed_ports.iter().map(String::as_str).collect()),
+            ),
+            ("command", Attribute::Text(&command)),
+            ("layers", Attribute::Number(content.layers)),
+            ("size_bytes", Attribute::Number(number(content.size_bytes))),
+            ("base_name", Attribute::Text(&base.name)),
+            ("base_digest", Attribute::Text(&base.digest)),
+            ("base_known", Attribute::Flag(base.known)),
+            ("has_base_age", Attribute::Flag(base.created.is_some())),
+            ("base_age_days", Attribute::Number(base.created.map_or(0, |then| days(then, now)))),
+            ("licences", Attribute::Texts(content.licences.keys().map(String::as_str).collect())),
+            ("secrets", Attribute::Number(secrets.saturating_add(number(content.more_secrets)))),
+            ("sample_secrets", Attribute::Number(samples)),
+            ("sbom", Attribute::Flag(content.sbom)),
+            ("provenance", Attribute::Flag(content.provenance)),
             ("packages", Attribute::Number(content.packages)),
             ("unreadable", Attribute::Number(unreadable)),
             ("unjudged", Attribute::Number(content.not_assessed.len() - unreadable)),
@@ -109,7 +148,13 @@ pub(crate) fn image(
                 ),
             ),
         ],
+        labels,
     )
+}
+
+/// A number that Cedar can hold.
+fn number(of: u64) -> usize {
+    usize::try_from(of).unwrap_or(usize::MAX).min(usize::MAX >> 1)
 }
 
 /// Content that is there and was not looked at, as against content that no data speaks of.
@@ -145,6 +190,15 @@ fn entity<'a>(
     id: &str,
     attributes: impl IntoIterator<Item = (&'static str, Attribute<'a>)>,
 ) -> Result<Entity, EntityError> {
+    entity_with_tags(kind, id, attributes, [])
+}
+
+fn entity_with_tags<'a>(
+    kind: &str,
+    id: &str,
+    attributes: impl IntoIterator<Item = (&'static str, Attribute<'a>)>,
+    tags: impl IntoIterator<Item = (String, RestrictedExpression)>,
+) -> Result<Entity, EntityError> {
     let kind: EntityTypeName = kind.parse().map_err(|_| EntityError)?;
     let uid = EntityUid::from_type_name_and_id(kind, EntityId::new(id));
     let attributes: HashMap<String, RestrictedExpression> = attributes
@@ -153,6 +207,9 @@ fn entity<'a>(
             let value = match value {
                 Attribute::Text(text) => RestrictedExpression::new_string(text.to_owned()),
                 Attribute::Flag(flag) => RestrictedExpression::new_bool(flag),
+                Attribute::Texts(texts) => RestrictedExpression::new_set(
+                    texts.into_iter().map(|text| RestrictedExpression::new_string(text.to_owned())),
+                ),
                 Attribute::Number(number) => {
                     RestrictedExpression::new_long(i64::try_from(number).map_err(|_| EntityError)?)
                 }
@@ -160,5 +217,5 @@ fn entity<'a>(
             Ok((name.to_owned(), value))
         })
         .collect::<Result<_, EntityError>>()?;
-    Entity::new(uid, attributes, HashSet::new()).map_err(|_| EntityError)
+    Entity::new_with_tags(uid, attributes, HashSet::new(), tags).map_err(|_| EntityError)
 }

@@ -13,9 +13,13 @@
 //! justification = "vulnerable_code_not_in_execute_path"   # optional, of VEX
 //! ```
 //!
+//! A secret is named by its fingerprint, `advisory = "secret:0123456789abcdef01234567"`, and the file
+//! that has it, in the place of the package.
+//!
 //! A finding with an exception does not count for rules that enforce; it is shown all the same. Before
 //! `approved` and after `ends`, in UTC, an exception is as if it were not there.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -23,10 +27,11 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Unit};
 use sekisho_advisory::Finding;
-use sekisho_types::Digest;
+use sekisho_types::{Digest, LeakedSecret};
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::facts::{Content, Target};
 use crate::policies::{Place, place_of};
 
 /// The longest exception, in days: a quarter, then somebody looks again.
@@ -37,6 +42,9 @@ pub const MAX_EXCEPTIONS_BYTES: usize = 1024 * 1024;
 
 /// Most exceptions in one file: beyond it nobody knows what is excepted.
 pub const MAX_EXCEPTIONS: usize = 1000;
+
+/// What stands before the fingerprint of a secret.
+const SECRET: &str = "secret:";
 
 /// Longest field, in bytes.
 const MAX_FIELD_BYTES: usize = 500;
@@ -91,6 +99,8 @@ pub struct ExceptionsError {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exceptions {
     all: Vec<Exception>,
+    /// Where in the text each one's last day stands.
+    ends: Vec<Range<usize>>,
     text: Option<String>,
     hash: Option<Digest>,
 }
@@ -142,9 +152,12 @@ impl Exceptions {
             return Err(fail((0..0, format!("there are more than {MAX_EXCEPTIONS} exceptions"))));
         }
         let mut all: Vec<Exception> = Vec::new();
+        let mut ends = Vec::new();
         for spanned in raw.exception {
             let span = spanned.span();
-            let exception = validate(spanned.into_inner()).map_err(fail)?;
+            let raw = spanned.into_inner();
+            ends.push(raw.ends.span());
+            let exception = validate(raw).map_err(fail)?;
             let key =
                 |it: &Exception| (it.advisory.clone(), it.package.clone(), it.repository.clone());
             if all.iter().any(|known| key(known) == key(&exception)) {
@@ -153,7 +166,12 @@ impl Exceptions {
             }
             all.push(exception);
         }
-        Ok(Self { all, text: Some(text.to_owned()), hash: Some(Digest::sha256(text.as_bytes())) })
+        Ok(Self {
+            all,
+            ends,
+            text: Some(text.to_owned()),
+            hash: Some(Digest::sha256(text.as_bytes())),
+        })
     }
 
     /// What was loaded; `None` when nothing was.
@@ -166,6 +184,53 @@ impl Exceptions {
         self.hash.as_ref()
     }
 
+    /// Every exception, in the order of the file.
+    pub fn all(&self) -> &[Exception] {
+        &self.all
+    }
+
+    /// The text in which one of [`Self::all`] ends on another day, and all else is as it was; `None`
+    /// when there is no such one.
+    pub fn with_end(&self, position: usize, day: Date) -> Option<String> {
+        let (text, place) = (self.text.as_deref()?, self.ends.get(position)?);
+        Some(format!("{}\"{day}\"{}", text.get(..place.start)?, text.get(place.end..)?))
+    }
+
+    /// The content without the secrets that somebody answers for, and those by what is said of them.
+    pub(crate) fn split_secrets(
+        &self,
+        target: &Target,
+        content: &Content,
+        now: Timestamp,
+    ) -> (Content, BTreeMap<String, Vec<String>>) {
+        let mut waived: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut left = content.clone();
+        left.secrets.retain(|secret| {
+            let Some(exception) = self.covering_secret(&target.repository, secret, now) else {
+                return true;
+            };
+            waived.entry(exception.message()).or_default().push(secret.to_string());
+            false
+        });
+        (left, waived)
+    }
+
+    fn covering_secret(
+        &self,
+        repository: &str,
+        secret: &LeakedSecret,
+        now: Timestamp,
+    ) -> Option<&Exception> {
+        let today = now.to_zoned(TimeZone::UTC).date();
+        self.all.iter().find(|it| {
+            it.is_in_force(today)
+                && it.package == secret.path
+                && it.advisory.strip_prefix(SECRET).is_some_and(|print| print == secret.fingerprint)
+                && !secret.fingerprint.is_empty()
+                && covers(&it.repository, repository)
+        })
+    }
+
     /// The exception that covers a finding in a repository at a time.
     pub(crate) fn covering(
         &self,
@@ -175,7 +240,7 @@ impl Exceptions {
     ) -> Option<&Exception> {
         let today = now.to_zoned(TimeZone::UTC).date();
         self.all.iter().find(|it| {
-            (it.approved..=it.ends).contains(&today)
+            it.is_in_force(today)
                 && it.package == finding.package
                 && (it.advisory == finding.id || finding.aliases.contains(&it.advisory))
                 && covers(&it.repository, repository)
@@ -184,6 +249,11 @@ impl Exceptions {
 }
 
 impl Exception {
+    /// Whether it does something on that day, in UTC.
+    pub fn is_in_force(&self, day: Date) -> bool {
+        (self.approved..=self.ends).contains(&day)
+    }
+
     /// What is said of a finding that it covers.
     pub(crate) fn message(&self) -> String {
         let justification = self.justification.as_deref().map(|it| format!(" ({it})"));

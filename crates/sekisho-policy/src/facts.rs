@@ -1,8 +1,10 @@
 //! What the policies may know, each a small value built by whoever observed it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
-use sekisho_advisory::{Finding, NotAssessed};
-use sekisho_types::RepositoryName;
+use sekisho_advisory::{Finding, NotAssessed, Threat};
+use sekisho_types::{LeakedSecret, RepositoryName};
 use serde::{Deserialize, Serialize};
 
 /// Who pushes: a job, by the verified claims of its OIDC token.
@@ -26,6 +28,10 @@ pub struct Identity {
     pub git_ref: String,
     /// `branch` or `tag`.
     pub ref_type: String,
+    /// `ref_protected`: rules guard the branch or tag.
+    pub ref_protected: bool,
+    /// `public`, `private` or `internal`.
+    pub repository_visibility: String,
     /// The commit.
     pub sha: String,
     /// `push`, `pull_request`, …
@@ -36,6 +42,8 @@ pub struct Identity {
     pub runner_environment: String,
     /// `owner/repository/path@ref` of the file that defines the job.
     pub job_workflow_ref: String,
+    /// The commit of that file.
+    pub job_workflow_sha: String,
     /// `owner/repository/path@ref` of the file that was started.
     pub workflow_ref: String,
     /// Who started it.
@@ -44,6 +52,8 @@ pub struct Identity {
     pub run_id: String,
     /// Its attempt, from 1.
     pub run_attempt: String,
+    /// The job, where the issuer says so.
+    pub check_run_id: String,
 }
 
 /// Where a push goes.
@@ -81,6 +91,30 @@ impl Target {
 pub struct Content {
     /// `USER` of the config; empty when there is none.
     pub user: String,
+    /// `EXPOSE`: `80/tcp`.
+    pub exposed_ports: BTreeSet<String>,
+    /// `LABEL`.
+    pub labels: BTreeMap<String, String>,
+    /// `ENTRYPOINT` and `CMD`: what is run.
+    pub command: Vec<String>,
+    /// What it was built on, where anybody says so.
+    pub base: Option<Base>,
+    /// How many layers.
+    pub layers: usize,
+    /// Of all layers, as pushed.
+    pub size_bytes: u64,
+    /// Licences of its packages, each with some of the packages that have it.
+    pub licences: BTreeMap<String, BTreeSet<String>>,
+    /// Secrets in its layers and its config.
+    pub secrets: Vec<LeakedSecret>,
+    /// Further ones, which are not named.
+    pub more_secrets: u64,
+    /// A list of its parts was pushed with it, or before.
+    pub sbom: bool,
+    /// A statement about how it was built was pushed with it, or before.
+    pub provenance: bool,
+    /// What is known about attacks, by the id of a finding; those of which nothing is known are not here.
+    pub threats: BTreeMap<String, Threat>,
     /// How many packages were found.
     pub packages: usize,
     /// What applies to them.
@@ -89,4 +123,18 @@ pub struct Content {
     pub not_assessed: Vec<NotAssessed>,
     /// When the newest advisory was changed; `None` when there are none.
     pub newest_advisory: Option<Timestamp>,
+}
+
+/// The image that another one was built on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Base {
+    /// `docker.io/library/debian:12`.
+    pub name: String,
+    /// Of its manifest; empty when nobody says.
+    pub digest: String,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// The gate served it, and the image has its layers; else whoever pushes says so.
+    pub known: bool,
 }

@@ -20,7 +20,7 @@ mod verdict;
 pub use exceptions::{
     Exception, Exceptions, ExceptionsError, MAX_DAYS, MAX_EXCEPTIONS, MAX_EXCEPTIONS_BYTES,
 };
-pub use facts::{Content, Identity, Target};
+pub use facts::{Base, Content, Identity, Target};
 pub use policies::{MAX_POLICY_BYTES, Place, Policies, PolicyError};
 pub use verdict::{Decision, Mode, Reason, Verdict};
 

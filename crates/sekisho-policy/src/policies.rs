@@ -120,6 +120,8 @@ struct Rule {
     message: String,
     fix: String,
     docs: String,
+    /// As Cedar prints it: tells what the rule speaks of.
+    text: String,
 }
 
 /// Policies that were validated, and can be asked.
@@ -211,6 +213,7 @@ impl Policies {
             message: annotation(policy, place, id, "message")?,
             fix: annotation(policy, place, id, "fix")?,
             docs: annotation(policy, place, id, "docs")?,
+            text: policy.to_string(),
         };
         self.rules.insert(id.to_owned(), rule);
         let set = match mode {
@@ -271,11 +274,17 @@ impl Policies {
         content: &Content,
         now: Timestamp,
     ) -> Verdict {
+        // A secret that somebody answers for does not count.
+        let (counted, waived_secrets) = self.exceptions.split_secrets(target, content, now);
+        let content = &counted;
         let resource = entities::image(target, content, now);
         let mut reasons: Vec<Reason> = self
             .ask(identity, "ship", resource)
             .into_iter()
-            .map(|id| self.reason(&id, about(&id, content)))
+            .map(|id| {
+                let rule = self.rules.get(&id).map_or("", |rule| rule.text.as_str());
+                self.reason(&id, about(rule, content))
+            })
             .collect();
 
         let mut answers: HashMap<FindingClass, Vec<String>> = HashMap::new();
@@ -286,7 +295,8 @@ impl Policies {
             if let Some(exception) = exception {
                 waived.entry(exception.message()).or_default().push(finding.clone());
             }
-            let class = FindingClass::of(finding, now);
+            let threat = content.threats.get(&finding.id).copied().unwrap_or_default();
+            let class = FindingClass::of(finding, threat, now);
             let matched = answers
                 .entry(class)
                 .or_insert_with_key(|class| self.ask(identity, "carry", class.entity()));
@@ -304,13 +314,10 @@ impl Policies {
         }
         for (message, mut findings) in waived {
             findings.sort_by(worst_first);
-            let about = Reason { message, findings, ..self.reason(WAIVED, vec![]) };
-            reasons.push(Reason {
-                mode: Mode::Warn,
-                fix: "mend it before the exception ends".to_owned(),
-                docs: "docs/policies.md#exceptions".to_owned(),
-                ..about
-            });
+            reasons.push(Reason { findings, ..waived_reason(message, vec![]) });
+        }
+        for (message, secrets) in waived_secrets {
+            reasons.push(waived_reason(message, secrets));
         }
         Verdict::of(reasons)
     }
@@ -410,20 +417,67 @@ const WAIVED: &str = "waived";
 /// A rule failed while it was evaluated, or the facts could not be told.
 const UNANSWERED: &str = "policy-error";
 
-/// What a rule about the whole image is about, for those of the default set.
-fn about(rule: &str, content: &Content) -> Vec<String> {
-    let not_assessed = |unreadable: bool| {
-        let wanted = content
-            .not_assessed
-            .iter()
-            .filter(move |it| entities::is_unreadable(it.reason) == unreadable);
-        wanted.map(ToString::to_string).collect()
-    };
-    match rule {
-        "unreadable-content" => not_assessed(true),
-        "unjudged-content" => not_assessed(false),
-        _ => vec![],
+/// What is said about something that an exception covers.
+fn waived_reason(message: String, about: Vec<String>) -> Reason {
+    Reason {
+        rule: WAIVED.to_owned(),
+        mode: Mode::Warn,
+        message,
+        fix: "mend it before the exception ends".to_owned(),
+        docs: "docs/policies.md#exceptions".to_owned(),
+        about,
+        findings: vec![],
     }
+}
+
+/// What in the image a rule about the whole of it speaks of, by the attributes that it names.
+fn about(rule: &str, content: &Content) -> Vec<String> {
+    let names = |attribute: &str| {
+        let mut at = rule.match_indices(attribute).map(|(at, _)| (at, at + attribute.len()));
+        at.any(|(begin, end)| {
+            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let dotted = rule[..begin].ends_with(['.', '"']);
+            dotted && !rule[end..].starts_with(word)
+        })
+    };
+    let not_assessed = |unreadable: bool| {
+        let all = content.not_assessed.iter();
+        all.filter(move |it| entities::is_unreadable(it.reason) == unreadable)
+    };
+    let secrets = |sample: bool| content.secrets.iter().filter(move |it| it.sample == sample);
+    // Of a set, what the rule itself names.
+    let quoted = |text: &str| rule.contains(&format!("\"{text}\""));
+    let mut about: Vec<String> = Vec::new();
+    if names("unreadable") {
+        about.extend(not_assessed(true).map(ToString::to_string));
+    }
+    if names("unjudged") {
+        about.extend(not_assessed(false).map(ToString::to_string));
+    }
+    if names("secrets") {
+        about.extend(secrets(false).map(ToString::to_string));
+    }
+    if names("sample_secrets") {
+        about.extend(secrets(true).map(ToString::to_string));
+    }
+    if names("exposed_ports") {
+        let named = content.exposed_ports.iter().filter(|port| quoted(port));
+        about.extend(named.map(|port| format!("port {port}")));
+    }
+    if names("licences") {
+        for (licence, packages) in content.licences.iter().filter(|(licence, _)| quoted(licence)) {
+            let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
+            about.push(format!("{licence} of {}", packages.join(", ")));
+        }
+    }
+    if names("size_bytes") {
+        about.push(format!("{} bytes in {} layers", content.size_bytes, content.layers));
+    }
+    let of_base = ["base_name", "base_digest", "base_known", "base_age_days"];
+    if let Some(base) = content.base.as_ref().filter(|_| of_base.iter().any(|it| names(it))) {
+        about.push(format!("base `{}`", base.name));
+    }
+    about
 }
 
 fn annotation(

@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
-use sekisho_advisory::{Finding, NotAssessed};
-use sekisho_types::Severity;
+use sekisho_advisory::{Finding, NotAssessed, Threat};
+use sekisho_types::{LeakedSecret, Severity};
 
 use super::*;
 
@@ -56,12 +56,35 @@ fn not_assessed(reason: sekisho_advisory::Reason) -> NotAssessed {
     }
 }
 
+fn base(age_days: i64) -> Base {
+    Base {
+        name: "docker.io/library/debian:12".into(),
+        created: Some(NOW - SignedDuration::from_hours(24 * age_days)),
+        ..Base::default()
+    }
+}
+
+fn secret(sample: bool) -> LeakedSecret {
+    LeakedSecret {
+        kind: "github-token".into(),
+        layer: None,
+        path: "app/.env".into(),
+        line: 3,
+        offset: 40,
+        fingerprint: "00112233445566778899aabb".into(),
+        sample,
+    }
+}
+
 /// An image that no rule minds.
 fn content() -> Content {
     Content {
         user: "1000".into(),
         packages: 2,
         newest_advisory: Some(NOW - SignedDuration::from_hours(24 * 30)),
+        base: Some(base(90)),
+        sbom: true,
+        provenance: true,
         ..Content::default()
     }
 }
@@ -217,21 +240,173 @@ fn old_advisories() {
     check_ship(&Content { packages: 0, ..old }, Decision::Allow, &[]);
 }
 
+#[test]
+fn known_and_likely_exploited() {
+    let known = finding(Severity::Low, None);
+    let with = |exploited, epss_ppm| Content {
+        findings: vec![known.clone()],
+        threats: [(known.id.clone(), Threat { exploited, epss_ppm })].into(),
+        ..content()
+    };
+    let verdict =
+        check_ship(&with(true, 0), Decision::Deny, &["known-exploited", "lesser-findings"]);
+    assert!(verdict.message().contains("CVE-2021-23337"), "{}", verdict.message());
+    check_ship(&with(false, 499_999), Decision::Warn, &["lesser-findings"]);
+    check_ship(&with(false, 500_000), Decision::Warn, &["lesser-findings", "likely-exploited"]);
+    // Of another finding nothing is known.
+    let mut other = with(true, 1_000_000);
+    other.findings[0].id = "other".into();
+    check_ship(&other, Decision::Warn, &["lesser-findings"]);
+}
+
+#[test]
+fn secret_in_layer() {
+    let secrets = vec![secret(false)];
+    let leaked = Content { secrets, ..content() };
+    let verdict = check_ship(&leaked, Decision::Deny, &["secret-in-layer"]);
+    assert!(
+        verdict.message().starts_with(
+            "secret-in-layer: github-token in `app/.env`, line 3 (byte 40), \
+             fingerprint 00112233445566778899aabb. whoever pulls"
+        ),
+        "{}",
+        verdict.message()
+    );
+    check_ship(&Content { more_secrets: 1, ..content() }, Decision::Deny, &["secret-in-layer"]);
+    let secrets = vec![secret(true)];
+    check_ship(&Content { secrets, ..content() }, Decision::Warn, &["sample-secret"]);
+
+    // Somebody answers for it.
+    let text = "[[exception]]\nadvisory = \"secret:00112233445566778899aabb\"\npackage = \"app/.env\"\n\
+                repository = \"acme/app\"\nowner = \"web\"\nreason = \"revoked\"\napprover = \"ann\"\n\
+                approved = \"1970-01-01\"\nends = \"1970-01-02\"\n";
+    let waiving = |text: &str| {
+        let exceptions = Exceptions::load("e.toml".as_ref(), text).unwrap();
+        let identity = identity();
+        let policies = Policies::default_set().with_exceptions(exceptions);
+        let verdict = policies.may_ship(&identity, &target("acme/app", &identity), &leaked, NOW);
+        (verdict.decision, verdict.reasons[0].rule.clone())
+    };
+    assert_eq!(waiving(text), (Decision::Warn, "waived".into()));
+    for other in [
+        text.replace("aabb\"", "aabc\""),
+        text.replace("app/.env", "app/.enw"),
+        text.replace("acme/app", "acme/other"),
+        text.replace("1970-01-01", "1970-01-02"),
+    ] {
+        assert_eq!(waiving(&other), (Decision::Deny, "secret-in-layer".into()), "{other}");
+    }
+}
+
+#[test]
+fn old_and_unknown_base() {
+    let with = |base| Content { base, ..content() };
+    check_ship(&with(Some(base(91))), Decision::Warn, &["old-base"]);
+    let ageless = Base { created: None, ..base(0) };
+    check_ship(&with(Some(ageless)), Decision::Allow, &[]);
+    check_ship(&with(None), Decision::Allow, &["unknown-base"]);
+}
+
+#[test]
+fn what_is_only_recorded() {
+    let missing = |sbom, provenance| Content { sbom, provenance, ..content() };
+    check_ship(&missing(false, true), Decision::Allow, &["missing-sbom"]);
+    check_ship(&missing(true, false), Decision::Allow, &["missing-provenance"]);
+    let large = |size_bytes| Content { size_bytes, ..content() };
+    check_ship(&large(2 << 30), Decision::Allow, &[]);
+    let verdict = check_ship(&large((2 << 30) + 1), Decision::Allow, &["large-image"]);
+    assert_eq!(verdict.reasons[0].about, ["2147483649 bytes in 0 layers"]);
+    let licensed = |licence: &str| Content {
+        licences: [(licence.to_owned(), ["a".to_owned(), "b".to_owned()].into())].into(),
+        ..content()
+    };
+    check_ship(&licensed("MIT"), Decision::Allow, &[]);
+    let verdict = check_ship(&licensed("AGPL-3.0-only"), Decision::Allow, &["network-copyleft"]);
+    assert_eq!(verdict.reasons[0].about, ["AGPL-3.0-only of a, b"]);
+}
+
+#[test]
+fn remote_control_port() {
+    for (port, want) in [("22/tcp", true), ("2375", true), ("80/tcp", false), ("2200/tcp", false)] {
+        let exposed_ports = [port.to_owned()].into();
+        let content = Content { exposed_ports, ..content() };
+        let rules: &[&str] = if want { &["remote-control-port"] } else { &[] };
+        let decision = if want { Decision::Warn } else { Decision::Allow };
+        let verdict = check_ship(&content, decision, rules);
+        if want {
+            assert_eq!(verdict.reasons[0].about, [format!("port {port}")]);
+        }
+    }
+}
+
+#[test]
+fn labels_can_be_asked_for() {
+    let text = format!(
+        "@id(\"p\") permit (principal, action, resource);\n{HEAD}\n\
+         forbid (principal, action == Action::\"ship\", resource)\n\
+         unless {{ resource.hasTag(\"team\") && resource.getTag(\"team\") == \"web\" }};"
+    );
+    let policies = Policies::load(&text).unwrap();
+    let identity = identity();
+    for (team, want) in [("web", Decision::Allow), ("other", Decision::Deny)] {
+        let labels = [("team".to_owned(), team.to_owned())].into();
+        let content = Content { labels, ..content() };
+        let verdict = policies.may_ship(&identity, &target("acme/app", &identity), &content, NOW);
+        assert_eq!(verdict.decision, want);
+    }
+}
+
+/// Every rule has its section, and its `@docs` leads there.
+#[test]
+fn every_rule_is_documented() {
+    let text = include_str!("../policies/default.cedar");
+    let page = include_str!("../../../docs/policies.md");
+    let mut rules = 0;
+    for part in text.split("\n\n").filter(|part| part.contains("forbid (")) {
+        let id = part.split('"').nth(1).unwrap();
+        let mode = part.split("@mode(\"").nth(1).unwrap().split('"').next().unwrap();
+        let row = format!("| [`{id}`](#{id}) | {mode} |");
+        assert!(page.contains(&row), "no row `{row}`");
+        assert!(page.contains(&format!("\n## {id}\n")), "no section `{id}`");
+        assert!(part.contains(&format!("@docs(\"docs/policies.md#{id}\")")), "{id}");
+        rules += 1;
+    }
+    assert_eq!(rules, page.matches("\n| [`").count(), "a row without a rule");
+}
+
 /// Takes a rule out of the default set, and sees that its test above would fail.
 #[test]
 fn each_rule_is_needed() {
     let text = include_str!("../policies/default.cedar");
     let bad_identity = Identity { event_name: "pull_request".into(), ..identity() };
     let bad_target = target("evil/app", &bad_identity);
+    let exploited = Finding { id: "E".into(), ..finding(Severity::High, Some("2")) };
+    let likely = Finding { id: "L".into(), ..finding(Severity::High, Some("2")) };
     let bad_content = Content {
         user: String::new(),
         packages: 1,
-        findings: vec![finding(Severity::High, Some("2")), finding(Severity::Low, None)],
+        findings: vec![
+            finding(Severity::High, Some("2")),
+            finding(Severity::Low, None),
+            exploited.clone(),
+            likely.clone(),
+        ],
         not_assessed: vec![
             not_assessed(sekisho_advisory::Reason::OverLimit),
             not_assessed(sekisho_advisory::Reason::UnknownOs),
         ],
         newest_advisory: None,
+        threats: [
+            (exploited.id.clone(), Threat { exploited: true, epss_ppm: 0 }),
+            (likely.id.clone(), Threat { exploited: false, epss_ppm: 500_000 }),
+        ]
+        .into(),
+        secrets: vec![secret(false), secret(true)],
+        base: Some(Base { name: String::new(), ..base(91) }),
+        exposed_ports: ["22/tcp".to_owned()].into(),
+        licences: [("AGPL-3.0-only".to_owned(), ["a".to_owned()].into())].into(),
+        size_bytes: (2 << 30) + 1,
+        ..Content::default()
     };
     let ask = |policies: &Policies| {
         let push = policies.may_push(&bad_identity, &bad_target);
@@ -253,7 +428,7 @@ fn each_rule_is_needed() {
         assert_ne!(want, all, "{id} matched nothing");
         rules += 1;
     }
-    assert_eq!(rules, 8);
+    assert_eq!(rules, 19);
 }
 
 #[test]

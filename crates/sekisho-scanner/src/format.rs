@@ -13,6 +13,9 @@ use crate::index::Found;
 /// Longest name or version that is kept, in bytes. npm allows 214, Debian names no limit.
 const MAX_TEXT_BYTES: usize = 512;
 
+/// Longest licence that is kept, in bytes: an expression, not the text itself.
+const MAX_LICENCE_BYTES: usize = 200;
+
 /// Most problems of one file that are listed; one more says how many there were.
 const MAX_PROBLEMS: usize = 8;
 
@@ -43,7 +46,18 @@ impl Parsed {
             version: version.to_owned(),
             source,
             dev,
+            licence: None,
         });
+    }
+
+    /// Says the licence of the package that was just taken.
+    fn licence(&mut self, name: &str, licence: &str) {
+        let licence = licence.trim();
+        let good =
+            (1..=MAX_LICENCE_BYTES).contains(&licence.len()) && !licence.contains(char::is_control);
+        if let Some(package) = self.packages.last_mut().filter(|it| good && it.name == name) {
+            package.licence = Some(licence.to_owned());
+        }
     }
 
     /// Sorts, drops repeats, and shortens the list of problems.

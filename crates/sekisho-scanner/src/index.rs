@@ -8,15 +8,16 @@ use std::io::{self, Read, Write as _};
 
 use sekisho_advisory::{NotAssessed, Reason, Source};
 use sekisho_oci::layer::{self, AbsolutePaths, Entry, EntryKind, ReadError, Whiteout};
-use sekisho_types::{Digest, Sha256Writer};
+use sekisho_types::{Digest, LeakedSecret, Sha256Writer};
 use serde::{Deserialize, Serialize};
 
 use crate::format::{Parsed, apk, dpkg, npm, python};
 use crate::os::{OsRelease, parse_os_release};
+use crate::secrets::{Finder, FingerprintKey, MAX_SECRETS};
 use crate::watch::{Kind, kind, leads_to_system};
 
 /// The version of the analysis. An index of another version is to be made anew.
-pub const ANALYSER: u32 = 1;
+pub const ANALYSER: u32 = 2;
 
 /// What one index may cost at most.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct Limits {
     pub packages: usize,
     /// Whiteouts, links and folders that are kept. 100,000.
     pub paths: usize,
+    /// What fingerprints of secrets are made with; without it they are empty.
+    pub fingerprint_key: Option<FingerprintKey>,
 }
 
 impl Default for Limits {
@@ -45,6 +48,7 @@ impl Default for Limits {
             total_bytes: 1024 * 1024 * 1024,
             packages: 200_000,
             paths: 100_000,
+            fingerprint_key: None,
         }
     }
 }
@@ -78,6 +82,12 @@ pub struct LayerIndex {
     /// What the package files say, by path.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, Facts>,
+    /// Secrets in the layer's files, also in those that a later layer hides; at most 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<LeakedSecret>,
+    /// How many more there are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_secrets: u64,
     /// What the layer as a whole keeps from being assessed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_assessed: Vec<NotAssessed>,
@@ -118,6 +128,14 @@ pub struct Found {
     /// Needed for development only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dev: bool,
+    /// Its licence, where the file says so: most often an SPDX expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 /// Why a layer has no index.
@@ -137,7 +155,9 @@ pub fn index_layer<R: Read>(reader: R, limits: &Limits) -> Result<LayerIndex, In
     let decoder =
         layer::decompress(reader, budget).map_err(ReadError::Io).map_err(IndexError::Layer)?;
     let mut hashing = Hashing { inner: decoder, hash: Sha256Writer::new(io::sink()) };
-    let mut indexer = Indexer { limits, index: empty(), bytes: 0, packages: 0, paths: 0 };
+    let finder = Finder::new(limits.fingerprint_key.clone());
+    let mut indexer =
+        Indexer { limits, index: empty(), finder: Some(finder), bytes: 0, packages: 0, paths: 0 };
     let summary =
         layer::walk(&mut hashing, &limits.layer, &mut |entry, data| indexer.visit(entry, data))
             .map_err(IndexError::Layer)?;
@@ -159,6 +179,8 @@ fn empty() -> LayerIndex {
         directories: BTreeSet::new(),
         others: BTreeSet::new(),
         files: BTreeMap::new(),
+        secrets: Vec::new(),
+        more_secrets: 0,
         not_assessed: Vec::new(),
     }
 }
@@ -179,6 +201,8 @@ impl<R: Read> Read for Hashing<R> {
 struct Indexer<'a> {
     limits: &'a Limits,
     index: LayerIndex,
+    /// Away while it looks.
+    finder: Option<Finder>,
     bytes: u64,
     packages: usize,
     paths: usize,
@@ -208,9 +232,12 @@ impl Indexer<'_> {
         let kind = kind(&path);
         match &entry.kind {
             EntryKind::File { size } => {
-                if let Some(kind) = kind {
-                    let facts = self.read_file(kind, *size, data)?;
-                    self.index.files.insert(path.clone(), facts);
+                match kind {
+                    Some(kind) => {
+                        let facts = self.read_file(kind, &path, *size, data)?;
+                        self.index.files.insert(path.clone(), facts);
+                    }
+                    None => self.look_for_secrets(&path, data)?,
                 }
                 self.keep_other(&path);
             }
@@ -299,7 +326,26 @@ impl Indexer<'_> {
         }
     }
 
-    fn read_file(&mut self, kind: Kind, size: u64, data: &mut dyn Read) -> io::Result<Facts> {
+    fn look_for_secrets(&mut self, path: &str, data: &mut dyn Read) -> io::Result<()> {
+        let Some(mut finder) = self.finder.take() else { return Ok(()) };
+        let looked = finder.look(path, data, &mut |secret| {
+            if self.index.secrets.len() < MAX_SECRETS {
+                self.index.secrets.push(secret);
+            } else {
+                self.index.more_secrets += 1;
+            }
+        });
+        self.finder = Some(finder);
+        looked
+    }
+
+    fn read_file(
+        &mut self,
+        kind: Kind,
+        path: &str,
+        size: u64,
+        data: &mut dyn Read,
+    ) -> io::Result<Facts> {
         match kind {
             Kind::Loader => return Ok(Facts::Present),
             Kind::Rpm => {
@@ -319,6 +365,7 @@ impl Indexer<'_> {
         }
         let mut bytes = Vec::new();
         data.read_to_end(&mut bytes)?;
+        self.look_for_secrets(path, &mut &bytes[..])?;
         let text = String::from_utf8_lossy(&bytes);
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let parsed = match kind {

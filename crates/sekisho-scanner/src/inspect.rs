@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use sekisho_advisory::{Database, Finding, NotAssessed, Package, match_packages};
+use sekisho_types::LeakedSecret;
 use serde::{Deserialize, Serialize};
 
 use crate::index::LayerIndex;
@@ -18,6 +19,12 @@ pub struct Report {
     pub packages: Vec<Package>,
     /// Worst first.
     pub findings: Vec<Finding>,
+    /// Secrets in any layer, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<LeakedSecret>,
+    /// How many more there are.
+    #[serde(default)]
+    pub more_secrets: u64,
     /// What nobody judged, in order.
     pub not_assessed: Vec<NotAssessed>,
     /// What the findings rest on.
@@ -42,10 +49,21 @@ pub fn inspect(layers: &[LayerIndex], database: &Database) -> Report {
     not_assessed.extend(matches.not_assessed);
     not_assessed.sort();
     not_assessed.dedup();
+    // Whoever pulls the image gets every layer, so that a file which is gone is still there.
+    let of = |layer: &LayerIndex| {
+        let diff_id = layer.diff_id.clone();
+        let told = layer.secrets.clone().into_iter();
+        told.map(move |secret| LeakedSecret { layer: Some(diff_id.clone()), ..secret })
+    };
+    let mut secrets: Vec<LeakedSecret> = layers.iter().flat_map(of).collect();
+    secrets.sort();
+    secrets.dedup();
     Report {
         os: inventory.os,
         packages: inventory.packages,
         findings: matches.findings,
+        secrets,
+        more_secrets: layers.iter().map(|layer| layer.more_secrets).sum(),
         not_assessed,
         data: DataAge { records: database.records(), newest: database.newest() },
     }

@@ -11,6 +11,8 @@
 //! pinned `requirements.txt`. What is recognised and not read, cannot be read, or lies beyond a
 //! limit is listed in `not_assessed`, with the reason: an empty list of findings is only good news
 //! together with an empty list of those.
+//!
+//! The files that a layer adds are also searched for secrets, in the same pass.
 
 mod data;
 mod format;
@@ -18,6 +20,7 @@ mod index;
 mod inspect;
 mod merge;
 mod os;
+mod secrets;
 mod tree;
 mod watch;
 
@@ -26,3 +29,4 @@ pub use index::{ANALYSER, Facts, Found, IndexError, LayerIndex, Limits, index_la
 pub use inspect::{DataAge, Report, inspect};
 pub use merge::{Inventory, merge};
 pub use os::{Os, OsRelease};
+pub use secrets::{FingerprintKey, secrets_in};

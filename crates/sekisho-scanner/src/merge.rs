@@ -224,6 +224,7 @@ fn add_packages(ecosystem: &Ecosystem, path: &str, held: &Held, inventory: &mut 
         layer: Some(held.layer_of(package).clone()),
         path: path.to_owned(),
         dev: package.dev,
+        licence: package.licence.clone(),
     }));
 }
 

@@ -3,10 +3,12 @@
 //! Nothing here does IO, and nothing here knows a protocol.
 
 mod digest;
+mod leaked;
 mod reference;
 mod severity;
 
 pub use digest::{Algorithm, Digest, DigestError, Sha256Writer};
+pub use leaked::LeakedSecret;
 pub use reference::{
     ImageReference, MAX_REPOSITORY_LEN, MAX_TAG_LEN, ReferenceError, RepositoryName, Tag,
 };

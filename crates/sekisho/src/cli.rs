@@ -1,6 +1,7 @@
 //! The command line: what can be asked for.
 
 pub(crate) mod build;
+pub(crate) mod gate;
 pub(crate) mod logs;
 pub(crate) mod policy;
 pub(crate) mod run;
@@ -84,6 +85,8 @@ pub(crate) enum Command {
     Logs(logs::LogsArgs),
     /// Build an image from a Dockerfile, without a daemon and without privilege
     Build(Box<build::BuildArgs>),
+    /// Deal with a gate as its client
+    Gate(gate::GateArgs),
     /// Check the gate's rules, and explain what it decided
     Policy(policy::PolicyArgs),
     /// The program that takes one job

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use secrecy::SecretString;
-use sekisho_gate::{Clock, Gate, Issuer};
+use sekisho_advisory::Threats;
+use sekisho_gate::{Clock, Gate, Issuer, Reading};
 use sekisho_hub::{BuiltinRepository, Hub};
 use sekisho_policy::Exceptions;
 use tokio::net::TcpListener;
@@ -231,14 +232,39 @@ fn open_gate(data: &DataDir, url: &Url, admin_token: &SecretString) -> anyhow::R
         issuers: vec![Issuer {
             url: format!("{base_url}/_services/token"),
             audience: base_url.to_owned(),
+            reading: Reading::GitHub,
         }],
+        workers: None,
         local_owner: Some(LOCAL_OWNER.to_owned()),
-        inspector: Arc::new(inspector::Scanner::new(advisories)),
+        inspector: Arc::new(inspector::Scanner::new(
+            advisories,
+            threats(data)?,
+            files::fingerprint_key(data)?,
+        )),
         policies: None,
         exceptions: exceptions(data)?,
         clock: Clock::default(),
     };
     Gate::open(config).context("opening the gate")
+}
+
+/// What `gate/kev.json` (CISA's catalogue) and `gate/epss.csv` (FIRST's forecast) of the data folder
+/// say, where they are.
+fn threats(data: &DataDir) -> anyhow::Result<Threats> {
+    let read = |name: &str| match fs_err::read(data.gate().join(name)) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    };
+    let mut threats = Threats::default();
+    if let Some(bytes) = read("kev.json")? {
+        threats = threats.with_catalogue(&bytes).context("reading `gate/kev.json`")?;
+    }
+    if let Some(bytes) = read("epss.csv")? {
+        let text = String::from_utf8(bytes).context("reading `gate/epss.csv`")?;
+        threats = threats.with_forecast(&text).context("reading `gate/epss.csv`")?;
+    }
+    Ok(threats)
 }
 
 /// `gate/exceptions.toml` of the data folder, where there is one.

@@ -15,6 +15,8 @@ mod env_vars {
     pub(super) const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
     /// What `XDG_DATA_HOME` defaults to is below it.
     pub(super) const HOME: &str = "HOME";
+    /// The folder of docker's config.json.
+    pub(super) const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
     /// <https://no-color.org>: set and not empty means no colour.
     pub(super) const NO_COLOR: &str = "NO_COLOR";
     /// <https://bixense.com/clicolors/>.
@@ -25,6 +27,15 @@ mod env_vars {
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub(crate) fn env(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The folder of docker's config.json: as `DOCKER_CONFIG` says, or `~/.docker`.
+pub(crate) fn docker_config_dir() -> anyhow::Result<PathBuf> {
+    match (env(env_vars::DOCKER_CONFIG), env(env_vars::HOME)) {
+        (Some(folder), _) => Ok(folder.into()),
+        (None, Some(home)) => Ok(Path::new(&home).join(".docker")),
+        (None, None) => bail!("neither `DOCKER_CONFIG` nor `HOME` says where docker's config is"),
+    }
 }
 
 /// Whether to colour, before it is known whether there is a terminal.

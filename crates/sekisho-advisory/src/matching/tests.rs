@@ -29,6 +29,7 @@ fn package(ecosystem: &str, name: &str, version: &str) -> Package {
         layer: None,
         path: "app/package-lock.json".into(),
         dev: false,
+        licence: None,
     }
 }
 

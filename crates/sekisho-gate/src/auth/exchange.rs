@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::claims::{ClaimsError, Verified};
-use super::issuer::VerifyError;
+use super::identify::{Refused, Unidentified, Verified};
+use super::worker::{self, Peer};
 use crate::error::{ApiError, ApiResult, Code, OrFail as _, blocking};
 use crate::gate::Gate;
 
@@ -25,13 +25,14 @@ struct Request {
 
 pub(crate) async fn exchange(
     State(gate): State<Gate>,
-    headers: HeaderMap,
-    body: Body,
+    request: axum::extract::Request,
 ) -> ApiResult<Response> {
+    let (parts, body) = request.into_parts();
+    let (headers, peer) = (parts.headers, Peer::of(&parts.extensions));
     let Some(request) = read::<Request>(&headers, body).await else {
         return Ok(refused("invalid_request", "give a `subject_token`, as JSON or as a form"));
     };
-    let verified = match verify(&gate, &request.subject_token).await? {
+    let verified = match verify(&gate, &request.subject_token, peer).await? {
         Ok(verified) => verified,
         Err(error) => return Ok(refused("invalid_grant", &error.to_string())),
     };
@@ -39,7 +40,7 @@ pub(crate) async fn exchange(
     let (run_id, run_attempt) =
         (verified.identity.run_id.clone(), verified.identity.run_attempt.clone());
     let Some((token, expires_in)) = session(&gate, verified).await? else {
-        return Ok(refused("invalid_grant", &ClaimsError::Replayed.to_string()));
+        return Ok(refused("invalid_grant", &Refused::Replayed.to_string()));
     };
     tracing::info!(repository, run_id, "session opened");
     Ok(secret(json!({
@@ -55,20 +56,28 @@ pub(crate) async fn exchange(
 }
 
 /// Verifies an OIDC token that was not exchanged yet. The inner error is the token's fault.
-pub(crate) async fn verify(gate: &Gate, token: &str) -> ApiResult<Result<Verified, ClaimsError>> {
+pub(crate) async fn verify(
+    gate: &Gate,
+    token: &str,
+    peer: Peer,
+) -> ApiResult<Result<Verified, Refused>> {
     let verified = match gate.inner.issuers.verify(token, gate.inner.now()).await {
         Ok(verified) => verified,
-        Err(VerifyError::Token(error)) => return Ok(Err(error)),
-        Err(error @ VerifyError::Unavailable) => {
-            return Err(ApiError::new(Code::Unavailable, error.to_string()));
+        Err(Unidentified::Refused(error)) => return Ok(Err(error)),
+        Err(Unidentified::Unavailable) => {
+            let message = "the issuer's keys cannot be fetched";
+            return Err(ApiError::new(Code::Unavailable, message));
         }
     };
+    if !worker::may_use(&gate.inner, &verified.identity, peer) {
+        return Ok(Err(Refused::Elsewhere));
+    }
     let inner = gate.inner.clone();
     blocking("looking for an exchanged token", move || {
         let Verified { identity, jti, expires } = &verified;
         let known = inner.exchanged.contains(&identity.issuer, jti, *expires);
         let known = known.or_fail("looking for an exchanged token")?;
-        Ok(if known { Err(ClaimsError::Replayed) } else { Ok(verified) })
+        Ok(if known { Err(Refused::Replayed) } else { Ok(verified) })
     })
     .await
 }

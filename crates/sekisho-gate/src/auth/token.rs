@@ -3,15 +3,15 @@
 //! Source: the distribution project's token authentication specification. Less than asked for may
 //! be granted; the refusal then comes, with its reason, where the permission is used.
 
-use axum::body::Body;
-use axum::extract::{RawQuery, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
-use http::HeaderMap;
 use sekisho_policy::Identity;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::identify::Refused;
 use super::session::{Access, Kind, Permission, Sessions};
+use super::worker::{self, Peer};
 use super::{Credential, credential, exchange, permissions};
 use crate::error::{ApiError, ApiResult, Code};
 use crate::gate::Gate;
@@ -41,12 +41,9 @@ struct Asking {
 }
 
 /// With Basic credentials, or with none for what everybody may.
-pub(crate) async fn get(
-    State(gate): State<Gate>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> ApiResult<Response> {
-    let query = query.unwrap_or_default();
+pub(crate) async fn get(State(gate): State<Gate>, request: Request) -> ApiResult<Response> {
+    let peer = Peer::of(request.extensions());
+    let query = request.uri().query().unwrap_or_default();
     if query.len() > MAX_QUERY_BYTES {
         return Err(ApiError::new(Code::Unauthorized, "the token request is too long"));
     }
@@ -56,20 +53,18 @@ pub(crate) async fn get(
         .flat_map(|(_, value)| value.split(' ').map(str::to_owned).collect::<Vec<_>>())
         .collect();
     let offline = fields().any(|(name, value)| name == "offline_token" && value == "true");
-    let asking = match credential(&headers)? {
+    let asking = match credential(request.headers())? {
         Credential::None => Asking { identity: None, until: None, refresh_token: None },
-        Credential::Basic { password } => authenticate(&gate, password, offline).await?,
-        Credential::Bearer(token) => authenticate(&gate, token, offline).await?,
+        Credential::Basic { password } => authenticate(&gate, password, offline, peer).await?,
+        Credential::Bearer(token) => authenticate(&gate, token, offline, peer).await?,
     };
     answer(&gate, asking, &scopes)
 }
 
 /// OAuth 2 forms: `grant_type=password` and `grant_type=refresh_token`.
-pub(crate) async fn post(
-    State(gate): State<Gate>,
-    headers: HeaderMap,
-    body: Body,
-) -> ApiResult<Response> {
+pub(crate) async fn post(State(gate): State<Gate>, request: Request) -> ApiResult<Response> {
+    let (parts, body) = request.into_parts();
+    let (headers, peer) = (parts.headers, Peer::of(&parts.extensions));
     let bad = |what: &str| ApiError::new(Code::Unauthorized, what);
     let form: Form = exchange::read(&headers, body)
         .await
@@ -82,13 +77,13 @@ pub(crate) async fn post(
         _ => return Err(bad("`grant_type` is neither `password` nor `refresh_token`")),
     };
     let secret = secret.ok_or_else(|| bad("the credential is missing"))?;
-    let asking = authenticate(&gate, secret, offline).await?;
+    let asking = authenticate(&gate, secret, offline, peer).await?;
     answer(&gate, asking, &scopes)
 }
 
 /// A session token, or an OIDC token. The latter is not used up here, for clients keep a password
 /// and show it again and again; only a session is given out for it once.
-async fn authenticate(gate: &Gate, secret: String, offline: bool) -> ApiResult<Asking> {
+async fn authenticate(gate: &Gate, secret: String, offline: bool, peer: Peer) -> ApiResult<Asking> {
     let refused = |error: String| ApiError::new(Code::Unauthorized, error);
     if Sessions::is_ours(&secret) {
         let grant = gate.inner.sessions.verify(&secret, gate.inner.now());
@@ -96,10 +91,14 @@ async fn authenticate(gate: &Gate, secret: String, offline: bool) -> ApiResult<A
         if grant.kind != Kind::Session {
             return Err(refused("an access token opens nothing else".to_owned()));
         }
+        let fits = |identity: &Identity| worker::may_use(&gate.inner, identity, peer);
+        if !grant.identity.as_ref().is_none_or(fits) {
+            return Err(ApiError::new(Code::Denied, Refused::Elsewhere.to_string()));
+        }
         let until = Some(grant.expires());
         return Ok(Asking { identity: grant.identity, until, refresh_token: Some(secret) });
     }
-    let verified = exchange::verify(gate, &secret).await?;
+    let verified = exchange::verify(gate, &secret, peer).await?;
     let verified = verified.map_err(|error| refused(error.to_string()))?;
     let identity = Some(verified.identity.clone());
     let refresh_token = if offline { exchange::session(gate, verified).await? } else { None };

@@ -1,6 +1,6 @@
 //! What a manifest holds, gathered before anybody judges it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
 
 use sekisho_advisory::{NotAssessed, Reason};
@@ -10,10 +10,11 @@ use sekisho_oci::{
 };
 use sekisho_policy::Content;
 use sekisho_store::ManifestRecord;
-use sekisho_types::Digest;
+use sekisho_types::{Digest, LeakedSecret};
 use serde_json::Value;
 
 use super::Put;
+use super::facts::{self, Statements};
 use super::view::View;
 use crate::analysis::Analyses;
 use crate::decisions::Summary;
@@ -33,8 +34,11 @@ const MAX_EVIDENCE_BYTES: u64 = 64 * 1024 * 1024;
 /// Layers that are statements about an image, not part of one.
 const EVIDENCE: [&str; 2] = ["application/vnd.in-toto+json", media_type::OCI_EMPTY];
 
-/// A config that runs nothing: an artifact's. No user is root in it.
-const NOBODY: &str = "nobody";
+/// Where BuildKit says which image of an index a manifest beside it is about.
+const ABOUT: &str = "vnd.docker.reference.digest";
+
+/// Most statements about one image that are looked at.
+const MAX_REFERRERS: usize = 100;
 
 /// All that is known about what was put.
 pub(crate) struct Observed {
@@ -50,7 +54,10 @@ pub(crate) struct Observed {
 struct Observer<'a> {
     view: &'a View<'a>,
     analyses: &'a Analyses,
-    contents: Vec<Content>,
+    /// With the digest of each one's manifest.
+    contents: Vec<(Digest, Content)>,
+    /// What stands in the same index about an image of it.
+    statements: BTreeMap<Digest, Statements>,
     summary: Summary,
     advisories: usize,
     /// Manifests that were looked at: one that is named twice is one.
@@ -79,6 +86,7 @@ pub(crate) fn observe(
         view,
         analyses,
         contents: Vec::new(),
+        statements: BTreeMap::new(),
         summary: Summary::default(),
         advisories: 0,
         seen: BTreeSet::new(),
@@ -86,7 +94,7 @@ pub(crate) fn observe(
     let blobs = match manifest {
         Manifest::Image(image) => {
             let blobs = observer.present(image)?;
-            observer.image(image)?;
+            observer.image(image, &put.digest)?;
             blobs
         }
         Manifest::Index(index) => {
@@ -107,7 +115,8 @@ pub(crate) fn observe(
             serde_json::to_value(annotations).unwrap_or_default()
         },
     };
-    let Observer { contents, summary, advisories, .. } = observer;
+    let contents = observer.with_statements()?;
+    let Observer { summary, advisories, .. } = observer;
     Ok(Observed { record, blobs, contents, summary, advisories })
 }
 
@@ -176,14 +185,36 @@ impl Observer<'_> {
                 return Err(ApiError::new(Code::ManifestInvalid, message));
             }
             match parse_manifest(&bytes, &record.media_type).map_err(|error| invalid(&error))? {
-                Manifest::Image(image) => self.image(&image)?,
+                Manifest::Image(image) => {
+                    let about = child.annotations.get(ABOUT).and_then(|text| text.parse().ok());
+                    if let Some(about) = about {
+                        let said = self.statements.entry(about).or_default();
+                        *said = said.and(Statements::in_manifest(&image));
+                    }
+                    self.image(&image, &child.digest)?;
+                }
                 Manifest::Index(index) => self.index(&index, depth + 1)?,
             }
         }
         Ok(())
     }
 
-    fn image(&mut self, image: &ImageManifest) -> ApiResult<()> {
+    /// The contents, with the statements that there are about each.
+    fn with_statements(&mut self) -> ApiResult<Vec<Content>> {
+        let mut contents = Vec::new();
+        for (digest, mut content) in std::mem::take(&mut self.contents) {
+            let referrers = self.view.referrers(&digest, MAX_REFERRERS);
+            let referrers = referrers.or_fail("looking for statements about an image")?;
+            let beside = self.statements.get(&digest).copied().unwrap_or_default();
+            let said = referrers.iter().map(Statements::of_referrer).fold(beside, Statements::and);
+            content.sbom = said.sbom;
+            content.provenance = said.provenance;
+            contents.push(content);
+        }
+        Ok(contents)
+    }
+
+    fn image(&mut self, image: &ImageManifest, digest: &Digest) -> ApiResult<()> {
         let config = self.config(image)?;
         let (values, mut not_assessed) = self.layers(image)?;
         let only_evidence = values.is_empty()
@@ -197,32 +228,34 @@ impl Observer<'_> {
                 Inspection::default()
             })
         };
-        let Inspection { packages, findings, not_assessed: gaps, records, newest } = inspection;
-        not_assessed.extend(gaps);
-        let runs_nothing = config.is_none() || only_evidence;
-        let user = config.map(|config| config.config.user).unwrap_or_default();
+        let mut inspection = inspection;
+        not_assessed.append(&mut inspection.not_assessed);
+        let (config, secrets) = config.unzip();
+        let config = config.filter(|_| !only_evidence);
 
-        self.advisories = self.advisories.max(records);
+        self.advisories = self.advisories.max(inspection.records);
+        let content = facts::content(
+            image,
+            config.as_ref(),
+            secrets.unwrap_or_default(),
+            inspection,
+            not_assessed,
+        );
         let summary = &mut self.summary;
         summary.images += 1;
-        summary.layers += image.layers.len();
-        summary.size_bytes += image.layers.iter().map(|layer| layer.size).sum::<u64>();
-        summary.not_assessed += not_assessed.len();
-        for finding in &findings {
+        summary.layers += content.layers;
+        summary.size_bytes = summary.size_bytes.saturating_add(content.size_bytes);
+        summary.not_assessed += content.not_assessed.len();
+        for finding in &content.findings {
             *summary.findings.entry(finding.severity).or_default() += 1;
         }
-        self.contents.push(Content {
-            user: if runs_nothing { NOBODY.to_owned() } else { user },
-            packages: packages.len(),
-            findings,
-            not_assessed,
-            newest_advisory: newest,
-        });
+        self.contents.push((digest.clone(), content));
         Ok(())
     }
 
-    /// The config of an image; `None` for an artifact, whose config is its own affair.
-    fn config(&self, image: &ImageManifest) -> ApiResult<Option<ImageConfig>> {
+    /// The config of an image with the secrets in it; `None` for an artifact, whose config is its own
+    /// affair.
+    fn config(&self, image: &ImageManifest) -> ApiResult<Option<(ImageConfig, Vec<LeakedSecret>)>> {
         if !media_type::is_image_config(&image.config.media_type) {
             return Ok(None);
         }
@@ -234,7 +267,8 @@ impl Observer<'_> {
         let blob = blob.ok_or_else(|| missing(&image.config))?;
         let mut bytes = Vec::new();
         blob.file.take(blob.size).read_to_end(&mut bytes).or_fail("reading a config")?;
-        ImageConfig::parse(&bytes).map(Some).map_err(|error| invalid(&error))
+        let config = ImageConfig::parse(&bytes).map_err(|error| invalid(&error))?;
+        Ok(Some((config, self.analyses.inspector().config(&bytes))))
     }
 
     /// The analyses of an image's layers, base first, and what could not be analysed.

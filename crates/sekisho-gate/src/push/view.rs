@@ -63,6 +63,15 @@ impl<'a> View<'a> {
         self.upstream.open_blob(&self.repository, digest)
     }
 
+    /// The manifests that refer to another one, at most `limit`.
+    pub(crate) fn referrers(
+        &self,
+        subject: &Digest,
+        limit: usize,
+    ) -> io::Result<Vec<ManifestRecord>> {
+        self.upstream.referrers(&self.repository, subject, limit)
+    }
+
     /// A manifest that was promoted.
     pub(crate) fn manifest(
         &self,

@@ -10,6 +10,7 @@
 mod clients;
 mod conformance;
 mod deletes;
+mod facts;
 mod identity;
 mod protocol;
 mod push;
@@ -17,3 +18,4 @@ mod referrers;
 mod robust;
 mod skopeo;
 mod support;
+mod tokens;

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use axum::routing::get;
@@ -17,7 +17,7 @@ use rsa::signature::{SignatureEncoding as _, Signer as _};
 use rsa::traits::PublicKeyParts as _;
 use secrecy::SecretString;
 use sekisho_advisory::{Finding, NotAssessed, Package, Reason};
-use sekisho_gate::{Clock, Config, Gate, Inspection, Inspector, Issuer};
+use sekisho_gate::{Clock, Config, Gate, Inspection, Inspector, Issuer, Reading, Workers};
 use sekisho_oci::{Descriptor, ImageManifest, media_type};
 use sekisho_policy::Exceptions;
 use sekisho_types::Digest;
@@ -91,6 +91,7 @@ fn package(name: &str, version: &str) -> Package {
         layer: None,
         path: "app/package-lock.json".into(),
         dev: false,
+        licence: None,
     }
 }
 
@@ -117,11 +118,35 @@ pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
+/// What a world may have of its own.
+pub(crate) struct Options {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) policies: Option<String>,
+    pub(crate) exceptions: Exceptions,
+    pub(crate) workers: Option<Arc<dyn Workers>>,
+    /// How the issuer's claims are read; GitHub's where nothing is said.
+    pub(crate) reading: Option<Reading>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            policies: None,
+            exceptions: Exceptions::default(),
+            workers: None,
+            reading: None,
+        }
+    }
+}
+
 pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) gate: Gate,
     pub(crate) url: String,
     pub(crate) issuer: String,
+    /// The issuer answers nothing but that it is not available.
+    pub(crate) issuer_away: Arc<AtomicBool>,
     pub(crate) lines: Arc<Lines>,
     /// How often the issuer's keys were fetched.
     pub(crate) fetched: Arc<AtomicUsize>,
@@ -137,6 +162,7 @@ impl Drop for World {
 }
 
 async fn serve(listener: TcpListener, router: Router) {
+    let router = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
     axum::serve(listener, router).await.unwrap();
 }
 
@@ -146,7 +172,7 @@ async fn listener() -> (TcpListener, String) {
     (listener, url)
 }
 
-fn issuer_router(url: &str, fetched: Arc<AtomicUsize>) -> Router {
+fn issuer_router(url: &str, fetched: Arc<AtomicUsize>, away: Arc<AtomicBool>) -> Router {
     let discovery = json!({"issuer": url, "jwks_uri": format!("{url}/keys")});
     let part = |bytes: Vec<u8>| BASE64_URL_SAFE_NO_PAD.encode(bytes);
     let public = key(0);
@@ -163,16 +189,27 @@ fn issuer_router(url: &str, fetched: Arc<AtomicUsize>) -> Router {
                 Json(keys)
             }),
         )
+        .layer(axum::middleware::from_fn(move |request, next: axum::middleware::Next| {
+            let away = Arc::clone(&away);
+            async move {
+                if away.load(Ordering::SeqCst) {
+                    return axum::response::IntoResponse::into_response(
+                        reqwest::StatusCode::SERVICE_UNAVAILABLE,
+                    );
+                }
+                next.run(request).await
+            }
+        }))
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
-        Self::on(tempfile::tempdir().unwrap(), None).await
+        Self::open(Options::default()).await
     }
 
     /// A gate on folders that another one may have used, perhaps with policies of its own.
     pub(crate) async fn on(dir: tempfile::TempDir, policies: Option<String>) -> Self {
-        Self::with(dir, policies, Exceptions::default()).await
+        Self::open(Options { dir, policies, ..Options::default() }).await
     }
 
     /// As [`World::on`], with findings that somebody answers for.
@@ -181,6 +218,12 @@ impl World {
         policies: Option<String>,
         exceptions: Exceptions,
     ) -> Self {
+        Self::open(Options { dir, policies, exceptions, ..Options::default() }).await
+    }
+
+    /// A gate of one's choice.
+    pub(crate) async fn open(options: Options) -> Self {
+        let Options { dir, policies, exceptions, workers, reading } = options;
         let (issuer_listener, issuer) = listener().await;
         let (gate_listener, url) = listener().await;
         let clock = Arc::new(AtomicI64::new(NOW));
@@ -193,7 +236,12 @@ impl World {
             base_url: url.parse().unwrap(),
             service: "sekisho-gate".into(),
             admin_token: SecretString::from(ADMIN.to_owned()),
-            issuers: vec![Issuer { url: issuer.clone(), audience: url.clone() }],
+            issuers: vec![Issuer {
+                url: issuer.clone(),
+                audience: url.clone(),
+                reading: reading.unwrap_or(Reading::GitHub),
+            }],
+            workers,
             local_owner: Some("local".into()),
             inspector: lines.clone(),
             policies,
@@ -201,13 +249,14 @@ impl World {
             clock: Clock::new(move || at(now.load(Ordering::SeqCst))),
         })
         .unwrap();
-        let issuer_router = issuer_router(&issuer, Arc::clone(&fetched));
+        let issuer_away = Arc::new(AtomicBool::new(false));
+        let issuer_router = issuer_router(&issuer, Arc::clone(&fetched), Arc::clone(&issuer_away));
         let servers = vec![
             tokio::spawn(serve(issuer_listener, issuer_router)),
             tokio::spawn(serve(gate_listener, gate.router())),
         ];
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { dir, gate, url, issuer, lines, fetched, clock, http, servers }
+        Self { dir, gate, url, issuer, issuer_away, lines, fetched, clock, http, servers }
     }
 
     pub(crate) fn host(&self) -> &str {

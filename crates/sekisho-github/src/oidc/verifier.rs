@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use url::Url;
 
@@ -116,11 +117,35 @@ impl Verifier {
     /// [`VerifyError::Token`] when the token is at fault, [`VerifyError::Unavailable`] when nobody
     /// can say.
     pub async fn verify(&self, token: &str, now: Timestamp) -> Result<Claims, VerifyError> {
+        let (token, known, key) = self.key_of(token, now).await?;
+        token.verify(&key, &known.issuer, now).map_err(VerifyError::Token)
+    }
+
+    /// As [`Self::verify`], of an issuer that is not GitHub: its claims as they stand in the token, of
+    /// which only issuer, audience and times are judged.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub async fn verify_plain(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Map<String, Value>, VerifyError> {
+        let (token, known, key) = self.key_of(token, now).await?;
+        token.verify_plain(&key, &known.issuer, now).map_err(VerifyError::Token)
+    }
+
+    /// A token taken apart, its issuer, and the key that it names.
+    async fn key_of<'a>(
+        &self,
+        token: &'a str,
+        now: Timestamp,
+    ) -> Result<(Unverified<'a>, &Known, Key), VerifyError> {
         let token = Unverified::parse(token).map_err(VerifyError::Token)?;
         let known = self.0.iter().find(|known| known.issuer.url == token.issuer());
         let known = known.ok_or(VerifyError::Token(TokenError::Issuer))?;
         let key = known.key(token.key_id(), now).await?;
-        token.verify(&key, &known.issuer, now).map_err(VerifyError::Token)
+        Ok((token, known, key))
     }
 }
 

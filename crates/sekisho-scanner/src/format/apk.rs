@@ -9,12 +9,13 @@ use super::Parsed;
 pub(crate) fn parse(text: &str) -> Parsed {
     let mut parsed = Parsed::default();
     for block in text.split("\n\n") {
-        let (mut name, mut version, mut origin) = ("", "", "");
+        let (mut name, mut version, mut origin, mut licence) = ("", "", "", "");
         for line in block.lines() {
             match line.split_once(':') {
                 Some(("P", value)) => name = value.trim(),
                 Some(("V", value)) => version = value.trim(),
                 Some(("o", value)) => origin = value.trim(),
+                Some(("L", value)) => licence = value,
                 Some(_) => {}
                 None if line.trim().is_empty() => {}
                 None => parsed.problems.push("a line is no field".to_owned()),
@@ -30,6 +31,7 @@ pub(crate) fn parse(text: &str) -> Parsed {
         let source = (!origin.is_empty())
             .then(|| Source { name: origin.to_owned(), version: version.to_owned() });
         parsed.push(name, version, source, false);
+        parsed.licence(name, licence);
     }
     parsed
 }
@@ -41,7 +43,7 @@ mod tests {
     #[test]
     fn blocks_become_packages() {
         let parsed = parse(
-            "C:Q1abc=\nP:libcrypto3\nV:3.3.1-r0\nA:x86_64\no:openssl\nF:lib\nR:libcrypto.so.3\n\n\
+            "C:Q1abc=\nP:libcrypto3\nV:3.3.1-r0\nA:x86_64\nL:Apache-2.0\no:openssl\nF:lib\nR:libcrypto.so.3\n\n\
              P:musl\nV:1.2.5-r0\no:musl\n\n\nP:nameless\n\n",
         );
         let names: Vec<_> = parsed
@@ -55,6 +57,8 @@ mod tests {
             names,
             [("libcrypto3", "3.3.1-r0", Some("openssl")), ("musl", "1.2.5-r0", None)]
         );
+        assert_eq!(parsed.packages[0].licence.as_deref(), Some("Apache-2.0"));
+        assert_eq!(parsed.packages[1].licence, None);
         assert_eq!(parsed.problems, ["a package has no name or no version"]);
     }
 }

@@ -95,6 +95,7 @@ Package: libssl3\nSource: openssl\nVersion: 3.0.11-1~deb12u2\n\n\nPackage: tzdat
             source: source
                 .map(|(name, version)| Source { name: name.into(), version: version.into() }),
             dev: false,
+            licence: None,
         };
         assert_eq!(parsed.problems, [""; 0]);
         assert_eq!(

@@ -23,6 +23,7 @@ struct Entry {
     /// Only where the name is not that of the folder (an alias).
     name: Option<String>,
     version: Option<String>,
+    license: Option<License>,
     #[serde(default)]
     dev: bool,
     /// A link to a folder of the app's own.
@@ -42,6 +43,28 @@ struct OldEntry {
 struct Manifest {
     name: Option<String>,
     version: Option<String>,
+    license: Option<License>,
+}
+
+/// An SPDX expression; old packages have an object, and anything may stand there.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum License {
+    Expression(String),
+    Old {
+        #[serde(rename = "type")]
+        kind: String,
+    },
+    Other(serde::de::IgnoredAny),
+}
+
+impl License {
+    fn text(&self) -> &str {
+        match self {
+            Self::Expression(text) | Self::Old { kind: text } => text,
+            Self::Other(_) => "",
+        }
+    }
 }
 
 pub(crate) fn parse_lock(text: &str) -> Parsed {
@@ -68,7 +91,10 @@ fn entries(packages: &BTreeMap<String, Entry>, parsed: &mut Parsed) {
         let folder = path.rsplit_once("node_modules/").map(|(_, folder)| folder);
         let Some(folder) = folder.filter(|_| !entry.link) else { continue };
         match (entry.name.as_deref().unwrap_or(folder), entry.version.as_deref()) {
-            (name, Some(version)) => parsed.push(name, version, None, entry.dev),
+            (name, Some(version)) => {
+                parsed.push(name, version, None, entry.dev);
+                parsed.licence(name, entry.license.as_ref().map_or("", License::text));
+            }
             (name, None) => parsed.problems.push(format!("`{}` has no version", shorten(name))),
         }
     }
@@ -93,9 +119,10 @@ fn old_entries(dependencies: BTreeMap<String, OldEntry>, parsed: &mut Parsed) {
 /// A folder of `node_modules` without name or version (`{"type": "module"}`) is no package.
 pub(crate) fn parse_manifest(text: &str) -> Parsed {
     match serde_json::from_str(text) {
-        Ok(Manifest { name: Some(name), version: Some(version) }) => {
+        Ok(Manifest { name: Some(name), version: Some(version), license }) => {
             let mut parsed = Parsed::default();
             parsed.push(&name, &version, None, false);
+            parsed.licence(&name, license.as_ref().map_or("", License::text));
             parsed
         }
         Ok(Manifest { .. }) => Parsed::default(),
@@ -171,5 +198,14 @@ mod tests {
     fn an_installed_package_names_itself() {
         check(parse_manifest(r#"{"name": "a", "version": "1.0.0"}"#), &[("a", "1.0.0", false)]);
         check(parse_manifest(r#"{"type": "module"}"#), &[]);
+        for (license, want) in [
+            (r#""MIT""#, Some("MIT")),
+            (r#"{"type": "ISC", "url": "x"}"#, Some("ISC")),
+            ("[1]", None),
+            ("null", None),
+        ] {
+            let text = format!(r#"{{"name": "a", "version": "1", "license": {license}}}"#);
+            assert_eq!(parse_manifest(&text).packages[0].licence.as_deref(), want);
+        }
     }
 }

@@ -6,11 +6,15 @@ use super::Parsed;
 
 /// Headers as in a mail, up to the first empty line.
 pub(crate) fn parse_metadata(text: &str) -> Parsed {
-    let (mut name, mut version) = ("", "");
+    let (mut name, mut version, mut licence, mut expression) = ("", "", "", "");
     for line in text.lines().take_while(|line| !line.trim().is_empty()) {
         match line.split_once(':') {
             Some((field, value)) if field.eq_ignore_ascii_case("name") => name = value.trim(),
             Some((field, value)) if field.eq_ignore_ascii_case("version") => version = value.trim(),
+            Some((field, value)) if field.eq_ignore_ascii_case("license") => licence = value,
+            Some((field, value)) if field.eq_ignore_ascii_case("license-expression") => {
+                expression = value;
+            }
             _ => {}
         }
     }
@@ -19,6 +23,7 @@ pub(crate) fn parse_metadata(text: &str) -> Parsed {
     }
     let mut parsed = Parsed::default();
     parsed.push(name, version, None, false);
+    parsed.licence(name, if expression.is_empty() { licence } else { expression });
     parsed
 }
 
@@ -56,6 +61,14 @@ mod tests {
     fn an_installed_package_names_itself() {
         let text = "Metadata-Version: 2.1\nName: Jinja2\nVersion: 3.1.2\n\nName: not this\n";
         check(&parse_metadata(text), &[("Jinja2", "3.1.2")]);
+        for (field, want) in [
+            ("License: BSD License\n", Some("BSD License")),
+            ("License: x\nLicense-Expression: MIT\n", Some("MIT")),
+            ("", None),
+        ] {
+            let parsed = parse_metadata(&format!("Name: a\nVersion: 1\n{field}\n"));
+            assert_eq!(parsed.packages[0].licence.as_deref(), want);
+        }
         assert_eq!(parse_metadata("Name: x\n").problems, ["it has no name or no version"]);
     }
 

@@ -4,6 +4,7 @@ mod damage;
 mod examples;
 mod layers;
 mod model;
+mod secrets;
 mod shared;
 mod systems;
 

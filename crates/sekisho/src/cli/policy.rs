@@ -1,5 +1,8 @@
 //! `sekisho policy`.
 
+mod exceptions;
+mod test;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -27,6 +30,21 @@ enum PolicyCommand {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Judge a folder of facts, each with the verdict that is expected
+    #[command(after_help = "Example:\n  sekisho policy test --policies rules.cedar fixtures/")]
+    Test {
+        /// Folder of .json files with `facts` and `expect`
+        #[arg(value_name = "FOLDER")]
+        fixtures: PathBuf,
+        /// Rules (Cedar) [default: those that come along]
+        #[arg(long, value_name = "FILE")]
+        policies: Option<PathBuf>,
+        /// Exceptions (.toml) [default: none]
+        #[arg(long, value_name = "FILE")]
+        exceptions: Option<PathBuf>,
+    },
+    /// List, add and end exceptions
+    Exceptions(exceptions::ExceptionsArgs),
     /// Make a decision again from what it was made of, and show the answer
     #[command(after_help = "Works whether or not a plane is up.\n\nExample:\n  \
                             sekisho policy explain 000000000042")]
@@ -60,6 +78,10 @@ pub(crate) fn run(
 ) -> anyhow::Result<Exit> {
     match &args.command {
         PolicyCommand::Check { files } => check(files, printer),
+        PolicyCommand::Test { fixtures, policies, exceptions } => {
+            test::run(fixtures, policies.as_deref(), exceptions.as_deref(), printer)
+        }
+        PolicyCommand::Exceptions(args) => exceptions::run(args, data, printer),
         PolicyCommand::Explain { decision } => explain(decision, &data()?, printer),
     }
 }
@@ -80,6 +102,25 @@ fn check(files: &[PathBuf], printer: Printer) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     Ok(Exit::Failed)
+}
+
+/// Rules and exceptions of files, or those that come along.
+fn load(policies: Option<&Path>, exceptions: Option<&Path>) -> anyhow::Result<Policies> {
+    let read = |file: &Path| {
+        let text = fs_err::read_to_string(file)?;
+        match fault(file, &text) {
+            Some(fault) => Err(anyhow::anyhow!(fault)),
+            None => Ok(text),
+        }
+    };
+    let mut loaded = match policies {
+        Some(file) => Policies::load(&read(file)?)?,
+        None => Policies::default_set(),
+    };
+    if let Some(file) = exceptions {
+        loaded = loaded.with_exceptions(Exceptions::load(file, &read(file)?)?);
+    }
+    Ok(loaded)
 }
 
 /// What keeps the gate from loading a file.
@@ -115,8 +156,8 @@ fn explain(id: &str, data: &DataDir, printer: Printer) -> anyhow::Result<Exit> {
             decision.repository,
             decision.digest
         ))?;
-        for sentence in verdict.refusals().into_iter().chain(verdict.warnings()) {
-            printer.answer(&format!("  {sentence}"))?;
+        for reason in &verdict.reasons {
+            printer.answer(&format!("  {}: {}", reason.mode.as_str(), reason.sentence()))?;
         }
     }
     if !reproduced {

@@ -2,21 +2,26 @@
 
 use std::io::Read;
 
-use sekisho_advisory::Database;
+use sekisho_advisory::{Database, Threats};
 use sekisho_gate::{Inspection, Inspector};
-use sekisho_scanner::{ANALYSER, LayerIndex, Limits, index_layer, inspect};
+use sekisho_scanner::{
+    ANALYSER, FingerprintKey, LayerIndex, Limits, index_layer, inspect, secrets_in,
+};
+use sekisho_types::LeakedSecret;
 use serde_json::Value;
 
 /// The scanner over one set of advisories.
 #[derive(Debug)]
 pub(super) struct Scanner {
     database: Database,
+    threats: Threats,
+    key: FingerprintKey,
 }
 
 impl Scanner {
-    /// Knows what `database` knows.
-    pub(super) fn new(database: Database) -> Self {
-        Self { database }
+    /// Knows what `database` and `threats` know; fingerprints of secrets are made with `key`.
+    pub(super) fn new(database: Database, threats: Threats, key: FingerprintKey) -> Self {
+        Self { database, threats, key }
     }
 }
 
@@ -26,7 +31,12 @@ impl Inspector for Scanner {
     }
 
     fn layer(&self, layer: &mut dyn Read) -> anyhow::Result<Value> {
-        Ok(serde_json::to_value(index_layer(layer, &Limits::default())?)?)
+        let limits = Limits { fingerprint_key: Some(self.key.clone()), ..Limits::default() };
+        Ok(serde_json::to_value(index_layer(layer, &limits)?)?)
+    }
+
+    fn config(&self, bytes: &[u8]) -> Vec<LeakedSecret> {
+        secrets_in("(image config)", bytes, Some(&self.key))
     }
 
     fn image(&self, layers: &[Value]) -> anyhow::Result<Inspection> {
@@ -35,7 +45,13 @@ impl Inspector for Scanner {
             .map(|layer| serde_json::from_value(layer.clone()))
             .collect::<Result<_, _>>()?;
         let report = inspect(&layers, &self.database);
+        let known = |finding: &sekisho_advisory::Finding| {
+            Some((finding.id.clone(), self.threats.of(finding)?))
+        };
         Ok(Inspection {
+            threats: report.findings.iter().filter_map(known).collect(),
+            secrets: report.secrets,
+            more_secrets: report.more_secrets,
             packages: report.packages,
             findings: report.findings,
             not_assessed: report.not_assessed,

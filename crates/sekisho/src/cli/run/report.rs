@@ -109,7 +109,8 @@ fn verdict(printer: Printer, decision: &Decision) {
         let style = match reason.mode {
             Mode::Enforce | Mode::Quarantine => Style::Bad,
             Mode::Warn => Style::Warn,
-            Mode::Audit => Style::Dim,
+            // For the record, which `policy explain` shows.
+            Mode::Audit => continue,
         };
         let docs =
             if reason.docs.is_empty() { String::new() } else { format!(" ({})", reason.docs) };

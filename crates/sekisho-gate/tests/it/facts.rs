@@ -1,0 +1,108 @@
+//! What the policies are told about an image, through the whole gate.
+
+use sekisho_oci::{Descriptor, ImageIndex, ImageManifest, media_type};
+use sekisho_types::Digest;
+use serde_json::{Value, json};
+
+use crate::support::{World, check_error, header};
+
+/// A policy that refuses unless `condition` holds of an image that has packages.
+fn unless(condition: &str) -> String {
+    format!(
+        "@id(\"permit\") permit (principal, action, resource);\n\
+         @id(\"wanted\") @mode(\"enforce\") @message(\"not as wanted\") @fix(\"x\") @docs(\"x\")\n\
+         forbid (principal, action == Action::\"ship\", resource)\n\
+         when {{ resource.packages > 0 }} unless {{ {condition} }};"
+    )
+}
+
+async fn world(condition: &str) -> World {
+    World::on(tempfile::tempdir().unwrap(), Some(unless(condition))).await
+}
+
+/// Pushes the blobs of an image of one layer with this config; its manifest.
+async fn image(world: &World, token: &str, run: Value) -> ImageManifest {
+    let layer = b"LAYER pkg\npkg express 1 fine\n";
+    let config = json!({
+        "architecture": "amd64", "os": "linux", "config": run,
+        "rootfs": {"type": "layers", "diff_ids": [Digest::sha256(layer).to_string()]},
+    })
+    .to_string();
+    world.push_blob("acme/app", token, config.as_bytes()).await;
+    world.push_blob("acme/app", token, layer).await;
+    ImageManifest::new(
+        Descriptor::of(media_type::OCI_CONFIG, config.as_bytes()),
+        vec![Descriptor::of(media_type::OCI_LAYER, layer)],
+    )
+}
+
+#[tokio::test]
+async fn the_config_and_the_manifest_are_judged() {
+    let good = json!({
+        "User": "app", "ExposedPorts": {"80/tcp": {}}, "Labels": {"team": "web"},
+        "Entrypoint": ["/bin/app"], "Cmd": ["--serve"],
+    });
+    let condition = "resource.user == \"app\" && resource.exposed_ports == [\"80/tcp\"] && \
+         resource.hasTag(\"team\") && resource.getTag(\"team\") == \"web\" && \
+         resource.command == \"/bin/app --serve\" && resource.layers == 1 && \
+         resource.size_bytes == 29 && resource.base_name == \"docker.io/library/debian:12\" && \
+         !resource.base_known && !resource.has_base_age && resource.secrets == 0";
+    let world = world(condition).await;
+    let token = world.session(json!({})).await;
+    for (run, base, want) in [
+        (good.clone(), "docker.io/library/debian:12", 201),
+        (good.clone(), "docker.io/library/debian:11", 403),
+        (json!({"User": "app"}), "docker.io/library/debian:12", 403),
+    ] {
+        let mut manifest = image(&world, &token, run).await;
+        let name = "org.opencontainers.image.base.name";
+        manifest.annotations.insert(name.to_owned(), base.to_owned());
+        let put = world.put_manifest("acme/app/manifests/v1", &token, &manifest.to_bytes()).await;
+        assert_eq!(put.status(), want, "{base}");
+    }
+}
+
+#[tokio::test]
+async fn a_statement_in_the_index_or_pushed_before_counts() {
+    let condition = "resource.sbom && resource.provenance";
+    let world = world(condition).await;
+    let token = world.session(json!({})).await;
+    let manifest = image(&world, &token, json!({"User": "app"})).await;
+    let bytes = manifest.to_bytes();
+    let put = world.put_manifest("acme/app/manifests/v1", &token, &bytes).await;
+    check_error(put, 403, "DENIED").await;
+
+    // As a manifest that refers to the image, which clients may push first.
+    let put_statement = async |predicate: &str| {
+        let statement = format!("{{\"predicateType\": \"{predicate}\"}}");
+        world.push_blob("acme/app", &token, statement.as_bytes()).await;
+        world.push_blob("acme/app", &token, b"{}").await;
+        let mut layer = Descriptor::of("application/vnd.in-toto+json", statement.as_bytes());
+        layer.annotations.insert("in-toto.io/predicate-type".into(), predicate.into());
+        let mut referrer =
+            ImageManifest::new(Descriptor::of(media_type::OCI_EMPTY, b"{}"), vec![layer]);
+        referrer.artifact_type = Some("application/vnd.in-toto+json".into());
+        referrer.annotations.insert("in-toto.io/predicate-type".into(), predicate.into());
+        referrer.subject = Some(Descriptor::of(media_type::OCI_MANIFEST, &bytes));
+        let bytes = referrer.to_bytes();
+        let path = format!("acme/app/manifests/{}", Digest::sha256(&bytes));
+        let put = world.put_manifest(&path, &token, &bytes).await;
+        assert_eq!(put.status(), 201);
+    };
+    put_statement("https://spdx.dev/Document").await;
+    let put = world.put_manifest("acme/app/manifests/v1", &token, &bytes).await;
+    check_error(put, 403, "DENIED").await;
+    put_statement("https://slsa.dev/provenance/v1").await;
+    let put = world.put_manifest("acme/app/manifests/v1", &token, &bytes).await;
+    assert_eq!(put.status(), 201);
+    assert!(header(&put, "docker-content-digest").starts_with("sha256:"));
+}
+
+#[tokio::test]
+async fn an_index_without_statements_is_told_so() {
+    let world = world("resource.sbom").await;
+    let token = world.session(json!({})).await;
+    let index = ImageIndex::new(vec![]).to_bytes();
+    let put = world.put_as("acme/app/manifests/v1", &token, &index, media_type::OCI_INDEX).await;
+    assert_eq!(put.status(), 201, "an index of nothing has nothing to be judged");
+}
