@@ -1,16 +1,20 @@
 //! ADD of a file from another machine: fetched, checked, placed.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
+use sekisho_dockerfile::git::GitRef;
+use sekisho_dockerfile::ignore::Ignore;
 use sekisho_dockerfile::{Instruction, Source, Span, Spanned};
 use sekisho_types::Digest;
 
+use crate::context::Context;
 use crate::copy::{CopyError, Placer};
 use crate::engine::Engine;
 use crate::error::BuildError;
 use crate::files::{self, Node, NodeKind};
-use crate::{fetch, pack};
+use crate::{archive, fetch, pack};
 
 /// A file from another machine.
 #[derive(Clone)]
@@ -19,6 +23,17 @@ pub(crate) struct Fetched {
     size: u64,
     pub(crate) digest: Digest,
     mtime: i64,
+}
+
+impl Fetched {
+    pub(crate) fn open(&self) -> anyhow::Result<std::fs::File> {
+        std::fs::File::open(&self.path).context("cannot read back a file")
+    }
+
+    /// Whether it is a tar archive, compressed or not.
+    pub(crate) fn is_archive(&self) -> anyhow::Result<bool> {
+        archive::is_archive(&mut self.open()?).context("cannot look into an archive")
+    }
 }
 
 /// Where a URL stands; variables may have made it out of another text.
@@ -54,6 +69,30 @@ pub(crate) fn place_remote(
 }
 
 impl Engine {
+    /// Checks a repository out. Its files have the modes that git knows, whatever our umask.
+    pub(crate) fn repository(
+        &self,
+        git: &GitRef,
+        keep_git_dir: bool,
+        instruction: &Spanned<Instruction>,
+    ) -> Result<Arc<Context>, BuildError> {
+        let (remote, session) = (&self.layers.remote, &self.layers.session);
+        let checkout = match remote.checkout(git, keep_git_dir, session, &self.options) {
+            Err(BuildError::Machine(error)) => {
+                let span = url_span(instruction, &git.remote);
+                return Err(self.file.diagnostic(span, format!("{error:#}")).into());
+            }
+            other => other?,
+        };
+        let mut context = Context::list_all(&checkout.dir, &Ignore::default())?;
+        context.set_modes(|node| match node.kind {
+            NodeKind::Symlink { .. } => 0o777,
+            NodeKind::File { .. } if node.mode & 0o100 == 0 => 0o644,
+            _ => 0o755,
+        });
+        Ok(Arc::new(context))
+    }
+
     /// Fetches a file, and makes sure that it is the one that was meant.
     pub(crate) fn fetch(
         &self,

@@ -4,10 +4,12 @@
 //! folder with `openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)`; links that the Dockerfile names are
 //! followed in the list, never by the kernel. So no link, however it changes meanwhile, leads outside.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -35,7 +37,9 @@ const MAX_IGNORE_BYTES: u64 = 1 << 20;
 pub(crate) struct Context {
     root: OwnedFd,
     path: PathBuf,
-    pub(crate) files: FileMap,
+    pub(crate) files: Arc<FileMap>,
+    /// Digests and sizes of files that somebody asked for.
+    digests: Mutex<HashMap<ImagePath, (Digest, u64)>>,
 }
 
 impl Context {
@@ -43,15 +47,22 @@ impl Context {
     ///
     /// `<Dockerfile>.dockerignore` beside the Dockerfile wins over the context's own.
     pub(crate) fn open(path: &Path, dockerfile: &Path) -> Result<Self, BuildError> {
-        let ignore = read_ignore(path, dockerfile)?;
+        Self::list_all(path, &read_ignore(path, dockerfile)?)
+    }
+
+    /// Lists a folder without what `ignore` leaves out.
+    pub(crate) fn list_all(path: &Path, ignore: &Ignore) -> Result<Self, BuildError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root =
             rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failed(path, error))?;
-        let mut context = Self { root, path: path.to_owned(), files: FileMap::default() };
+        let (files, digests) = (Arc::default(), Mutex::default());
+        let mut context = Self { root, path: path.to_owned(), files, digests };
+        let mut files = FileMap::default();
         // The mode of the folder itself is an accident of whoever made it.
-        context.files.insert(Vec::new(), Node::new(NodeKind::Directory, 0o755));
+        files.insert(Vec::new(), Node::new(NodeKind::Directory, 0o755));
         let mut counts = Counts { files: 0, bytes: 0 };
-        context.list(b"", &ignore, &mut counts, 0)?;
+        context.list(&mut files, b"", ignore, &mut counts, 0)?;
+        context.files = Arc::new(files);
         Ok(context)
     }
 
@@ -59,8 +70,25 @@ impl Context {
         self.path.join(OsStr::from_bytes(path))
     }
 
+    /// Gives every file a mode of its own.
+    pub(crate) fn set_modes(&mut self, mode: impl Fn(&Node) -> u32) {
+        let files = Arc::make_mut(&mut self.files);
+        let paths: Vec<ImagePath> = files.iter().map(|(path, _)| path.clone()).collect();
+        for path in paths {
+            if let Some(node) = files.get_mut(&path) {
+                node.mode = mode(node);
+            }
+        }
+    }
+
+    /// Whether there is something of that name, also when it was left out.
+    pub(crate) fn is_on_disk(&self, path: &[u8]) -> bool {
+        std::fs::symlink_metadata(self.on_disk(path)).is_ok()
+    }
+
     fn list(
-        &mut self,
+        &self,
+        files: &mut FileMap,
         folder: &[u8],
         ignore: &Ignore,
         counts: &mut Counts,
@@ -107,12 +135,12 @@ impl Context {
                 _ => continue,
             };
             if kind == FileType::Directory {
-                self.list(&path, ignore, counts, depth + 1)?;
+                self.list(files, &path, ignore, counts, depth + 1)?;
             }
             // An ignored folder is there only for what an exception brought back.
-            if !ignored || self.files.below(&path).next().is_some() {
+            if !ignored || files.below(&path).next().is_some() {
                 let mode = if kind == FileType::Symlink { 0o777 } else { stat.st_mode & 0o7777 };
-                self.files.insert(path, Node::new(node_kind, mode));
+                files.insert(path, Node::new(node_kind, mode));
             }
         }
         Ok(())
@@ -136,20 +164,32 @@ impl Context {
         Ok(fd.into())
     }
 
-    /// The digest of a file's data, from the list if it was asked for before.
-    pub(crate) fn digest(&mut self, path: &ImagePath) -> Result<(Digest, u64), BuildError> {
-        if let Some(Node { kind: NodeKind::File { size, digest: Some(digest) }, .. }) =
-            self.files.get(path)
-        {
-            return Ok((digest.clone(), *size));
+    /// The digest of a file's data, remembered if it was asked for before.
+    pub(crate) fn digest(&self, path: &ImagePath) -> Result<Digest, BuildError> {
+        if let Some((digest, _)) = self.digests().get(path) {
+            return Ok(digest.clone());
         }
         let mut file = self.open_file(path)?;
         let (digest, size) = pack::hash(&mut file)
             .map_err(|source| BuildError::Context { path: self.on_disk(path), source })?;
-        if let Some(node) = self.files.get_mut(path) {
-            node.kind = NodeKind::File { size, digest: Some(digest.clone()) };
+        self.digests().insert(path.clone(), (digest.clone(), size));
+        Ok(digest)
+    }
+
+    /// A node as it was when its digest was taken.
+    pub(crate) fn known(&self, path: &ImagePath, node: &Node) -> Node {
+        let mut node = node.clone();
+        if let (NodeKind::File { .. }, Some((digest, size))) =
+            (&node.kind, self.digests().get(path))
+        {
+            node.kind = NodeKind::File { size: *size, digest: Some(digest.clone()) };
         }
-        Ok((digest, size))
+        node
+    }
+
+    fn digests(&self) -> std::sync::MutexGuard<'_, HashMap<ImagePath, (Digest, u64)>> {
+        // A map of digests is right after each insertion, whatever else panicked.
+        self.digests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -176,7 +216,8 @@ fn failed(path: &Path, error: Errno) -> BuildError {
     BuildError::Context { path: path.to_owned(), source: error.into() }
 }
 
-fn read_ignore(context: &Path, dockerfile: &Path) -> Result<Ignore, BuildError> {
+/// The `.dockerignore` beside the Dockerfile, or else the context's.
+pub(crate) fn read_ignore(context: &Path, dockerfile: &Path) -> Result<Ignore, BuildError> {
     let mut own = dockerfile.as_os_str().to_owned();
     own.push(".dockerignore");
     for path in [PathBuf::from(own), context.join(".dockerignore")] {

@@ -17,8 +17,6 @@ use crate::pattern;
 pub(crate) enum CopyError {
     #[error("`{0}` is not there")]
     NotFound(String),
-    #[error("no file matches `{0}`")]
-    NoMatch(String),
     #[error("`{0}` is no valid pattern")]
     Pattern(String),
     #[error("`{0}` leads through too many symbolic links")]
@@ -66,8 +64,11 @@ impl Match {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Data {
     None,
-    /// The file of that path among the sources.
-    Source(ImagePath),
+    /// The file of that path among the sources of that number.
+    Source {
+        origin: usize,
+        path: ImagePath,
+    },
     /// A file of this machine, made for this build.
     File(std::path::PathBuf),
     /// A here-document.
@@ -197,8 +198,10 @@ pub(crate) struct Placer<'a> {
     view: &'a FileMap,
     destination: &'a Destination,
     pub(crate) pending: BTreeMap<ImagePath, Pending>,
+    /// Which of several sources what is placed comes from.
+    pub(crate) origin: usize,
     /// Destinations of one file of the sources that has several names.
-    names: HashMap<ImagePath, Vec<ImagePath>>,
+    names: HashMap<(usize, ImagePath), Vec<ImagePath>>,
     /// Further names of an entry of this layer, by its path.
     links: HashMap<ImagePath, Vec<ImagePath>>,
 }
@@ -209,6 +212,7 @@ impl<'a> Placer<'a> {
             view,
             destination,
             pending: BTreeMap::new(),
+            origin: 0,
             names: HashMap::new(),
             links: HashMap::new(),
         }
@@ -294,8 +298,9 @@ impl<'a> Placer<'a> {
         };
         let data = match node.kind {
             NodeKind::File { .. } => {
-                self.names.entry(path.clone()).or_default().push(target.clone());
-                Data::Source(path.clone())
+                let (origin, path) = (self.origin, path.clone());
+                self.names.entry((origin, path.clone())).or_default().push(target.clone());
+                Data::Source { origin, path }
             }
             _ => Data::None,
         };

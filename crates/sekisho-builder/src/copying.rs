@@ -12,7 +12,6 @@ use sekisho_types::Digest;
 
 use crate::adding::{Fetched, place_remote};
 use crate::archive;
-use crate::context::Context;
 use crate::copy::{self, CopyError, Data, Destination, Match, Pending, Placer};
 use crate::decide::{CopySource, CopyStep};
 use crate::engine::{Done, Engine, Progressed};
@@ -21,6 +20,7 @@ use crate::fetch;
 use crate::files::{self, FileMap, ImagePath, Node, NodeKind};
 use crate::image::Layer;
 use crate::layers::chain_key;
+use crate::origin::Origin;
 use crate::pack::{self, Packer};
 use crate::steps::machine;
 use crate::users;
@@ -31,9 +31,17 @@ const COPY_FROM_DOMAIN: &str = "sekisho.copy-from.v2";
 
 /// A source that was found.
 enum Picked {
-    Match(Match),
-    Inline { name: String, content: String },
-    Remote { url: String, checksum: Option<Digest>, fetched: Option<Fetched> },
+    /// From the sources of that number.
+    Match(usize, Match),
+    Inline {
+        name: String,
+        content: String,
+    },
+    Remote {
+        url: String,
+        checksum: Option<Digest>,
+        fetched: Option<Fetched>,
+    },
 }
 
 fn place_inline(
@@ -49,15 +57,19 @@ fn place_inline(
 
 impl Engine {
     pub(crate) fn copy_step(
-        &mut self,
+        &self,
         step: &CopyStep,
         instruction: &Spanned<Instruction>,
-        from: Option<&[Layer]>,
+        origin: &Origin,
         now: &Progressed,
     ) -> Result<Done, BuildError> {
         let base = |key: Key| {
-            key.digest("parent", &chain_key(&now.chain))
-                .text("destination", &step.destination)
+            // What `--link` makes is the same on whatever it is put.
+            let key = match step.stands_alone() {
+                true => key,
+                false => key.digest("parent", &chain_key(&now.chain)),
+            };
+            key.text("destination", &step.destination)
                 .flag("folder", step.is_folder)
                 .optional("chown", step.chown.as_deref())
                 .optional("chmod", step.chmod.as_ref().map(|(text, _)| text.as_str()))
@@ -65,25 +77,24 @@ impl Engine {
                 .list("exclude", &step.exclude)
                 .flag("link", step.link)
                 .flag("unpack", step.unpack)
+                .flag("unpack-remote", step.unpack_remote)
         };
         // What an earlier stage holds is known by its layers, so its files need not be looked at.
-        let quick = from.map(|chain| {
+        let remote = |source: &CopySource| matches!(source, CopySource::Remote { .. });
+        let quick = (origin.is_image() && !step.sources.iter().any(remote)).then(|| {
             let sources = step.sources.iter().map(|source| match source {
-                CopySource::Path(path) => format!("path {path}"),
                 CopySource::Inline { name, content } => format!("inline {name} {content}"),
-                CopySource::Remote { url, .. } => format!("url {url}"),
+                other => format!("path {}", other.name()),
             });
-            base(Key::new(COPY_FROM_DOMAIN))
-                .digest("from", &chain_key(chain))
-                .list("sources", sources)
-                .finish()
+            let key = origin.add_to(base(Key::new(COPY_FROM_DOMAIN)));
+            key.list("sources", sources).finish()
         });
         if let Some(done) = quick.as_ref().and_then(|key| self.cached(key)) {
             return Ok(done);
         }
-        let sources = self.sources(from)?;
-        let picked = self.pick(step, instruction, &sources, from)?;
-        let content = self.content(&sources, &picked, from)?;
+        let mut origins = vec![(self.sources(origin)?, origin.clone())];
+        let picked = self.pick(step, instruction, &mut origins)?;
+        let content = self.content(&picked, &origins)?;
         let key = base(Key::new(COPY_DOMAIN)).digest("content", &content).finish();
         if let Some(done) = self.cached(&key) {
             if let Some(quick) = &quick {
@@ -91,36 +102,23 @@ impl Engine {
             }
             return Ok(done);
         }
-        let layer = self.copy_files(step, instruction, from, &sources, &picked, now)?;
+        let layer = match picked.is_empty() {
+            true => None,
+            false => Some(self.copy_files(step, instruction, &origins, &picked, now)?),
+        };
         if let Some(quick) = &quick {
-            self.remember(quick, Some(layer.clone()))?;
+            self.remember(quick, layer.clone())?;
         }
-        self.remember(&key, Some(layer))
-    }
-
-    /// The files to choose from.
-    pub(crate) fn sources(&mut self, from: Option<&[Layer]>) -> Result<Arc<FileMap>, BuildError> {
-        match from {
-            Some(chain) => self.layers.view(chain),
-            None => {
-                if self.context.is_none() {
-                    let dockerfile = self.options.context_dir.join(&self.options.dockerfile);
-                    let dir = &self.options.context_dir;
-                    self.context = Some(Context::open(dir, &dockerfile)?);
-                }
-                let files = self.context.as_ref().map(|context| context.files.clone());
-                Ok(Arc::new(files.unwrap_or_default()))
-            }
-        }
+        self.remember(&key, layer)
     }
 
     fn pick(
         &self,
         step: &CopyStep,
         instruction: &Spanned<Instruction>,
-        sources: &FileMap,
-        from: Option<&[Layer]>,
+        origins: &mut Vec<(Arc<FileMap>, Origin)>,
     ) -> Result<Vec<Picked>, BuildError> {
+        let (sources, origin) = origins.first().context("there are no sources")?.clone();
         let ignore = Ignore::from_patterns(&step.exclude).context("bad patterns")?;
         let mut picked = Vec::new();
         for (index, source) in step.sources.iter().enumerate() {
@@ -138,19 +136,30 @@ impl Engine {
                     picked.push(Picked::Remote { url, checksum, fetched });
                 }
                 CopySource::Path(path) => {
-                    let found = copy::select(sources, path, step.parents).map_err(|error| {
-                        self.source_error(&error, path, index, instruction, from.is_some())
+                    let found = copy::select(&sources, path, step.parents).map_err(|error| {
+                        self.source_error(&error, path, index, instruction, &origin)
                     })?;
                     picked.extend(found.into_iter().filter_map(|mut found| {
-                        found.exclude(&ignore).then_some(Picked::Match(found))
+                        found.exclude(&ignore).then_some(Picked::Match(0, found))
                     }));
+                }
+                CopySource::Git { git, keep_git_dir, .. } => {
+                    let context = self.repository(git, *keep_git_dir, instruction)?;
+                    let mut found = copy::found(&context.files, b"", "/").map_err(|error| {
+                        self.file.diagnostic(instruction.span, error.to_string())
+                    })?;
+                    origins.push((Arc::clone(&context.files), Origin::Context(context)));
+                    if found.exclude(&ignore) {
+                        picked.push(Picked::Match(origins.len() - 1, found));
+                    }
                 }
             }
         }
         if picked.is_empty() {
+            // As BuildKit: a pattern may match nothing. A plain name that is not there was an error.
             let written: Vec<_> = step.sources.iter().map(CopySource::name).collect();
-            let error = CopyError::NoMatch(written.join("`, `"));
-            return Err(self.source_error(&error, "", 0, instruction, true).into());
+            let what = format!("`{}` matches no file, so nothing is copied", written.join("`, `"));
+            self.remark(self.file.diagnostic(instruction.span, what).to_string());
         }
         Ok(picked)
     }
@@ -161,7 +170,7 @@ impl Engine {
         path: &str,
         index: usize,
         instruction: &Spanned<Instruction>,
-        elsewhere: bool,
+        origin: &Origin,
     ) -> Diagnostic {
         let sources = match &instruction.node {
             Instruction::Copy(copy) => copy.sources.as_slice(),
@@ -172,12 +181,12 @@ impl Engine {
             Some(Source::Path(word)) => word.span,
             _ => instruction.span,
         };
-        let place = if elsewhere { "" } else { " in the build context" };
+        let place = if origin.is_image() { "" } else { " in the build context" };
         let place = if matches!(error, CopyError::NotFound(_)) { place } else { "" };
         let diagnostic = self.file.diagnostic(span, format!("{error}{place}"));
         let relative = files::absolute("/", path);
-        let on_disk = self.options.context_dir.join(relative.trim_start_matches('/'));
-        if !elsewhere && std::fs::symlink_metadata(on_disk).is_ok() {
+        let relative = relative.trim_start_matches('/').as_bytes();
+        if origin.context().is_some_and(|context| context.is_on_disk(relative)) {
             return diagnostic.with_hint(
                 "the file exists, but `.dockerignore` leaves it out, or it is a link that leads \
                  nowhere in the context",
@@ -188,10 +197,9 @@ impl Engine {
 
     /// A digest of everything that was picked.
     fn content(
-        &mut self,
-        sources: &FileMap,
+        &self,
         picked: &[Picked],
-        from: Option<&[Layer]>,
+        origins: &[(Arc<FileMap>, Origin)],
     ) -> Result<Digest, BuildError> {
         let mut key = Key::new("sekisho.copy-sources.v1");
         for one in picked {
@@ -203,8 +211,9 @@ impl Engine {
                     let name = fetch::parse(url).ok().and_then(|url| fetch::file_name(&url));
                     key.optional("url", name.as_deref()).digest("fetched", digest)
                 }
-                Picked::Match(found) => {
-                    key.digest("match", &self.match_digest(sources, found, from.is_some())?)
+                Picked::Match(at, found) => {
+                    let (sources, origin) = origins.get(*at).context("a source is missing")?;
+                    key.digest("match", &self.match_digest(sources, found, origin)?)
                 }
             };
         }
@@ -213,18 +222,18 @@ impl Engine {
 
     /// A digest of one thing that was found, and all that is in it.
     pub(crate) fn match_digest(
-        &mut self,
+        &self,
         sources: &FileMap,
         found: &Match,
-        keep: bool,
+        origin: &Origin,
     ) -> Result<Digest, BuildError> {
-        copy::content_key(sources, std::slice::from_ref(found), keep, |path| {
+        copy::content_key(sources, std::slice::from_ref(found), origin.is_image(), |path| {
             self.check()?;
-            match (sources.get(path), self.context.as_mut()) {
+            match (sources.get(path), origin.context()) {
                 (Some(Node { kind: NodeKind::File { digest: Some(digest), .. }, .. }), _) => {
                     Ok(digest.clone())
                 }
-                (Some(_), Some(context)) if !keep => Ok(context.digest(path)?.0),
+                (Some(_), Some(context)) => context.digest(path),
                 _ => Err(BuildError::from(anyhow!(
                     "the digest of `{}` is not known",
                     pack::show(path)
@@ -234,14 +243,15 @@ impl Engine {
     }
 
     fn copy_files(
-        &mut self,
+        &self,
         step: &CopyStep,
         instruction: &Spanned<Instruction>,
-        from: Option<&[Layer]>,
-        sources: &FileMap,
+        origins: &[(Arc<FileMap>, Origin)],
         picked: &[Picked],
         now: &Progressed,
     ) -> Result<Layer, BuildError> {
+        let (_, first) = origins.first().context("there are no sources")?;
+        let is_image = first.is_image();
         let span = instruction.span;
         // With --link nothing of the image is looked at.
         let view = self.layers.view(if step.link { &[] } else { &now.chain })?;
@@ -264,18 +274,13 @@ impl Engine {
             is_folder: step.is_folder,
             owner,
             chmod: step.chmod.clone().map(|(_, chmod)| chmod),
-            keep_owner: from.is_some(),
+            keep_owner: is_image,
         };
         let failed = |file: &Dockerfile, error: &CopyError| {
             BuildError::from(file.diagnostic(span, error.to_string()))
         };
         let many = picked.len() > 1;
         let mut placer = Placer::new(&view, &destination);
-        // Sizes as they were when the digests were taken.
-        let known = match (&self.context, from) {
-            (Some(context), None) => context.files.clone(),
-            _ => sources.clone(),
-        };
         let mut spool = None;
         for one in picked {
             self.check()?;
@@ -286,30 +291,58 @@ impl Engine {
                         Some(fetched) => fetched.clone(),
                         None => self.fetch(url, checksum.as_ref(), instruction)?,
                     };
-                    place_remote(&mut placer, url, fetched, many)
-                }
-                Picked::Match(found) => {
-                    if let Some(file) = self.archive(step, found, &known, from)? {
-                        let spool = match &mut spool {
-                            Some(spool) => spool,
-                            none => none.insert(
-                                archive::Spool::create(self.layers.session.path("spool"))
-                                    .context("cannot make a temporary file")?,
-                            ),
-                        };
-                        let (target, _) =
-                            placer.target(many).map_err(|error| failed(&self.file, &error))?;
-                        archive::unpack(file, &target, &view, &mut placer, spool)
-                            .map_err(|error| self.archive_error(&error, span))?;
+                    let unpack = step.unpack_remote && fetched.is_archive()?;
+                    if unpack {
+                        let (file, spool) = (fetched.open()?, self.spool(&mut spool)?);
+                        self.unpack(file, many, &view, &mut placer, spool, span)?;
                         continue;
                     }
-                    placer.place(&known, found, many)
+                    place_remote(&mut placer, url, fetched, many)
+                }
+                Picked::Match(at, found) => {
+                    let (sources, origin) = origins.get(*at).context("a source is missing")?;
+                    placer.origin = *at;
+                    if let Some(file) = self.archive(step, found, sources, origin)? {
+                        let spool = self.spool(&mut spool)?;
+                        self.unpack(file, many, &view, &mut placer, spool, span)?;
+                        continue;
+                    }
+                    placer.place(sources, found, many)
                 }
             };
             placed.map_err(|error| failed(&self.file, &error))?;
         }
-        let pending = placer.finish(from.is_some());
-        self.write(pending, &known, from, spool)
+        let pending = placer.finish(is_image);
+        self.write(pending, origins, spool)
+    }
+
+    fn spool<'s>(
+        &self,
+        spool: &'s mut Option<archive::Spool>,
+    ) -> Result<&'s mut archive::Spool, BuildError> {
+        Ok(match spool {
+            Some(spool) => spool,
+            none => none.insert(
+                archive::Spool::create(self.layers.session.path("spool"))
+                    .context("cannot make a temporary file")?,
+            ),
+        })
+    }
+
+    fn unpack(
+        &self,
+        file: std::fs::File,
+        many: bool,
+        view: &FileMap,
+        placer: &mut Placer<'_>,
+        spool: &mut archive::Spool,
+        span: Span,
+    ) -> Result<(), BuildError> {
+        let (target, _) = placer
+            .target(many)
+            .map_err(|error| BuildError::from(self.file.diagnostic(span, error.to_string())))?;
+        archive::unpack(file, &target, view, placer, spool)
+            .map_err(|error| self.archive_error(&error, span))
     }
 
     fn archive_error(&self, error: &anyhow::Error, span: Span) -> BuildError {
@@ -321,11 +354,12 @@ impl Engine {
         &self,
         step: &CopyStep,
         found: &Match,
-        known: &FileMap,
-        from: Option<&[Layer]>,
+        sources: &FileMap,
+        origin: &Origin,
     ) -> Result<Option<std::fs::File>, BuildError> {
-        let file = matches!(known.get(&found.root), Some(Node { kind: NodeKind::File { .. }, .. }));
-        let (Some(context), true, true, None) = (&self.context, step.unpack, file, from) else {
+        let node = sources.get(&found.root);
+        let file = matches!(node, Some(Node { kind: NodeKind::File { .. }, .. }));
+        let (Some(context), true, true) = (origin.context(), step.unpack, file) else {
             return Ok(None);
         };
         let mut file = context.open_file(&found.root)?;
@@ -336,15 +370,15 @@ impl Engine {
 
     /// Packs what was placed.
     pub(crate) fn write(
-        &mut self,
+        &self,
         pending: BTreeMap<ImagePath, Pending>,
-        sources: &FileMap,
-        from: Option<&[Layer]>,
+        origins: &[(Arc<FileMap>, Origin)],
         spool: Option<archive::Spool>,
     ) -> Result<Layer, BuildError> {
         let mut packer = Packer::create(self.layers.session.path("layer")).map_err(machine)?;
         for (path, Pending { node, data }) in &pending {
             self.check()?;
+            let mut known = None;
             let mut reader: Box<dyn Read> = match data {
                 Data::None => Box::new(io::empty()),
                 Data::File(path) => {
@@ -355,16 +389,15 @@ impl Engine {
                     let spool = spool.as_ref().context("an archive's data is missing")?;
                     Box::new(spool.reader(*offset, node).context("cannot read back")?)
                 }
-                Data::Source(source) => match (from, &self.context) {
-                    (Some(chain), _) => {
-                        let original = sources.get(source).context("a source is missing")?;
-                        let file = self.layers.open(chain, original, source, self.isolation)?;
-                        Box::new(file)
-                    }
-                    (None, Some(context)) => Box::new(context.open_file(source)?),
-                    (None, None) => return Err(anyhow!("there is no context").into()),
-                },
+                Data::Source { origin, path: source } => {
+                    let (sources, origin) = origins.get(*origin).context("a source is missing")?;
+                    let original = sources.get(source).context("a source is missing")?;
+                    // What it was when its digest was taken, or else it changed meanwhile.
+                    known = origin.context().map(|context| context.known(source, node));
+                    Box::new(self.open_source(origin, original, source)?)
+                }
             };
+            let node = known.as_ref().unwrap_or(node);
             packer.add(path, node, &mut reader).map_err(machine)?;
         }
         Ok(self.layers.publish(packer.finish().map_err(machine)?)?)

@@ -6,20 +6,18 @@
 mod commands;
 mod values;
 
-use std::collections::BTreeMap;
-
 use sekisho_dockerfile::expand::{ExpandError, expand, expand_words};
+use sekisho_dockerfile::git::GitRef;
 use sekisho_dockerfile::scope::Scope;
 use sekisho_dockerfile::{
-    Command, Diagnostic, Dockerfile, HealthcheckTest, Instruction, Mount, Pair, Source, Span,
-    Spanned, Word,
+    Command, Diagnostic, Dockerfile, HealthcheckTest, Instruction, Mount, Pair, Span, Spanned, Word,
 };
 use sekisho_oci::{Empty, Healthcheck, RunConfig};
 use sekisho_types::Digest;
 
 use crate::chmod::Chmod;
 use crate::files;
-use values::{is_signal, port_range};
+use values::{is_signal, plain_list, port_range, quoted_list};
 
 /// What programs are looked for in, when the image does not say.
 pub(crate) const DEFAULT_PATH: &str =
@@ -71,6 +69,8 @@ pub(crate) struct RunStep {
 pub(crate) struct CopyStep {
     pub(crate) sources: Vec<CopySource>,
     pub(crate) destination: String,
+    /// The destination as written, variables expanded: what the history shows.
+    pub(crate) written: String,
     pub(crate) is_folder: bool,
     pub(crate) from_elsewhere: bool,
     pub(crate) chown: Option<String>,
@@ -84,6 +84,16 @@ pub(crate) struct CopyStep {
     pub(crate) link: bool,
     /// ADD: local archives are unpacked.
     pub(crate) unpack: bool,
+    /// ADD: archives from a URL too.
+    pub(crate) unpack_remote: bool,
+}
+
+impl CopyStep {
+    /// Whether nothing of the image below matters: `--link`, and no name to look up in it.
+    pub(crate) fn stands_alone(&self) -> bool {
+        let numeric = |text: &String| text.contains(':') && crate::users::is_numeric(text);
+        self.link && self.chown.as_ref().is_none_or(numeric)
+    }
 }
 
 /// One source.
@@ -95,6 +105,8 @@ pub(crate) enum CopySource {
     Inline { name: String, content: String },
     /// ADD: a file of another machine.
     Remote { url: String, checksum: Option<Digest> },
+    /// ADD: a commit of a git repository.
+    Git { written: String, git: GitRef, keep_git_dir: bool },
 }
 
 impl CopySource {
@@ -104,6 +116,7 @@ impl CopySource {
             Self::Path(path) => path,
             Self::Inline { name, .. } => name,
             Self::Remote { url, .. } => url,
+            Self::Git { written, .. } => written,
         }
     }
 }
@@ -112,7 +125,8 @@ impl CopySource {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decided {
     pub(crate) action: Action,
-    pub(crate) created_by: String,
+    /// `None`: the history does not tell of it.
+    pub(crate) created_by: Option<String>,
 }
 
 struct Decider<'a> {
@@ -128,7 +142,7 @@ pub(crate) fn decide(
     instruction: &Spanned<Instruction>,
 ) -> Result<Decided, Diagnostic> {
     let mut decider = Decider { file, state, span: instruction.span };
-    decider.instruction(&instruction.node, &instruction.text)
+    decider.instruction(&instruction.node)
 }
 
 impl Decider<'_> {
@@ -149,32 +163,35 @@ impl Decider<'_> {
         self.error(span, error.to_string())
     }
 
-    fn instruction(
-        &mut self,
-        instruction: &Instruction,
-        text: &str,
-    ) -> Result<Decided, Diagnostic> {
+    fn instruction(&mut self, instruction: &Instruction) -> Result<Decided, Diagnostic> {
         let created_by = match instruction {
             Instruction::Run(run) => return self.run(run),
             Instruction::Copy(copy) => return self.copy(copy),
             Instruction::Add(add) => return self.add(add),
             Instruction::Workdir(word) => return self.workdir(word),
-            Instruction::Onbuild(inner) => self.onbuild(inner)?,
+            Instruction::Onbuild(inner) => {
+                self.onbuild(inner);
+                return Ok(Decided { action: Action::Metadata, created_by: None });
+            }
             Instruction::Arg(args) => {
+                let mut told = "ARG".to_owned();
                 for arg in args {
                     let escape = self.file.escape;
                     let declared = self.state.scope.declare(arg, escape);
-                    declared.map_err(|error| self.bad(arg.span, &error))?;
+                    let value = declared.map_err(|error| self.bad(arg.span, &error))?;
+                    let value = value.map(|value| format!("={value}")).unwrap_or_default();
+                    told.push_str(&format!(" {}{value}", arg.name));
                 }
-                text.to_owned()
+                told
             }
             Instruction::Env(pairs) => self.env(pairs)?,
             Instruction::Label(pairs) => self.label(pairs)?,
             Instruction::Cmd(command) => {
                 let args = self.command(command)?;
                 self.state.own_cmd = true;
-                let told = format!("CMD {}", json(&args));
+                let told = format!("CMD {}", quoted_list(&args));
                 self.state.config.cmd = Some(args);
+                self.state.config.args_escaped = true;
                 told
             }
             Instruction::Entrypoint(command) => {
@@ -182,14 +199,14 @@ impl Decider<'_> {
                 if !self.state.own_cmd {
                     self.state.config.cmd = None;
                 }
-                let told = format!("ENTRYPOINT {}", json(&args));
+                let told = format!("ENTRYPOINT {}", quoted_list(&args));
                 self.state.config.entrypoint = Some(args);
                 told
             }
             Instruction::Expose(words) => self.expose(words)?,
             Instruction::Shell(shell) => {
                 self.state.config.shell = Some(shell.clone());
-                format!("SHELL {}", json(shell))
+                format!("SHELL {}", plain_list(shell))
             }
             Instruction::User(word) => {
                 let user = self.expand(word)?;
@@ -203,44 +220,38 @@ impl Decider<'_> {
             Instruction::Volume(words) => {
                 let mut names = Vec::new();
                 for word in words {
-                    names.push(self.expand(word)?);
+                    let name = self.expand(word)?;
+                    if name.is_empty() {
+                        return Err(self.error(word.span, "VOLUME is empty after expansion"));
+                    }
+                    names.push(name);
                 }
-                let told = format!("VOLUME {}", json(&names));
+                let told = format!("VOLUME {}", plain_list(&names));
                 let volumes = names.into_iter().map(|name| (name, Empty {}));
                 self.state.config.volumes.extend(volumes);
                 told
             }
             Instruction::Healthcheck(check) => {
-                self.state.config.healthcheck = Some(self.healthcheck(check)?);
-                text.to_owned()
+                let check = self.healthcheck(check)?;
+                let told = format!("HEALTHCHECK {}", values::healthcheck(&check));
+                self.state.config.healthcheck = Some(check);
+                told
             }
             Instruction::Maintainer(name) => {
                 self.state.author = Some(name.clone());
                 format!("MAINTAINER {name}")
             }
         };
-        Ok(Decided { action: Action::Metadata, created_by })
+        Ok(Decided { action: Action::Metadata, created_by: Some(created_by) })
     }
 
-    fn onbuild(&mut self, inner: &Spanned<Instruction>) -> Result<String, Diagnostic> {
-        let command = match &inner.node {
-            Instruction::Run(run) => Some(&run.command),
-            Instruction::Cmd(command) | Instruction::Entrypoint(command) => Some(command),
-            _ => None,
-        };
-        let sources = match &inner.node {
-            Instruction::Copy(copy) => copy.sources.as_slice(),
-            Instruction::Add(add) => add.sources.as_slice(),
-            _ => &[],
-        };
-        let documents =
-            matches!(command, Some(Command::Shell { heredocs, .. }) if !heredocs.is_empty());
-        if documents || sources.iter().any(|source| matches!(source, Source::Heredoc(_))) {
-            // The config keeps one line each.
-            return self.unsupported("a here-document in ONBUILD");
+    /// The config keeps the instruction as text, here-documents after it.
+    fn onbuild(&mut self, inner: &Spanned<Instruction>) {
+        let mut text = inner.text.clone();
+        for heredoc in inner.node.heredocs() {
+            text.push_str(&format!("\n{}{}", heredoc.content, heredoc.name));
         }
-        self.state.config.on_build.push(inner.text.clone());
-        Ok(format!("ONBUILD {}", inner.text))
+        self.state.config.on_build.push(text);
     }
 
     fn stopsignal(&mut self, word: &Word) -> Result<String, Diagnostic> {
@@ -281,7 +292,7 @@ impl Decider<'_> {
     }
 
     fn expose(&mut self, words: &[Word]) -> Result<String, Diagnostic> {
-        let mut ports = BTreeMap::new();
+        let mut ports = Vec::new();
         for word in words {
             let texts =
                 expand_words(&word.raw, self.file.escape, &|name| self.state.scope.get(name))
@@ -291,13 +302,17 @@ impl Decider<'_> {
                     let message = format!("`{text}` is no port: write `80`, `80/udp` or `80-90`");
                     self.error(word.span, message)
                 })?;
-                ports.extend(expanded.into_iter().map(|port| (port, Empty {})));
+                ports.extend(expanded);
+                if ports.len() > MAX_PORTS {
+                    let message = format!("EXPOSE names more than {MAX_PORTS} ports");
+                    return Err(self.error(word.span, message));
+                }
             }
         }
-        debug_assert!(ports.len() <= 2 * MAX_PORTS);
-        let told: Vec<_> = ports.keys().cloned().collect();
+        let told = format!("EXPOSE {}", plain_list(&ports));
+        let ports = ports.into_iter().map(|port| (port, Empty {}));
         self.state.config.exposed_ports.extend(ports);
-        Ok(format!("EXPOSE {}", json(&told)))
+        Ok(told)
     }
 
     fn healthcheck(
@@ -358,13 +373,11 @@ impl Decider<'_> {
         }
         let path = files::absolute(&self.workdir_now(), &written);
         self.state.config.working_dir.clone_from(&path);
-        let created_by = format!("WORKDIR {path}");
-        Ok(Decided { action: Action::Workdir(path), created_by })
+        let created_by = Some(format!("WORKDIR {path}"));
+        // The root is there, whoever owns it.
+        let action = if path == "/" { Action::Metadata } else { Action::Workdir(path) };
+        Ok(Decided { action, created_by })
     }
-}
-
-fn json(args: &[String]) -> String {
-    serde_json::to_string(args).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -116,6 +116,12 @@ async fn look_up(url: &Url) -> anyhow::Result<Vec<SocketAddr>> {
     Ok(addresses)
 }
 
+/// Errors out when a host (`name`, `name:port`) is one to keep away from; for programs that fetch.
+pub(crate) async fn permit(host: &str) -> anyhow::Result<()> {
+    let url = Url::parse(&format!("http://{host}/")).context("it is no host")?;
+    look_up(&url).await.map(drop)
+}
+
 /// Link-local, where clouds keep credentials; and what is no machine.
 fn is_forbidden(address: IpAddr) -> bool {
     let address = address.to_canonical();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, bail};
 use fs_err as fs;
@@ -29,7 +29,9 @@ pub(crate) struct Layers {
     pub(crate) store: Store,
     pub(crate) session: Session,
     pub(crate) remote: Remote,
-    views: HashMap<Digest, Arc<FileMap>>,
+    views: Mutex<HashMap<Digest, Arc<FileMap>>>,
+    /// One for each thing that is being made: stages side by side want the same base.
+    making: Mutex<HashMap<String, Arc<Mutex<()>>>>,
 }
 
 /// What a chain of layers is, whatever made it.
@@ -40,7 +42,7 @@ pub(crate) fn chain_key(chain: &[Layer]) -> Digest {
 
 impl Layers {
     pub(crate) fn new(store: Store, session: Session, remote: Remote) -> Self {
-        Self { store, session, remote, views: HashMap::new() }
+        Self { store, session, remote, views: Mutex::default(), making: Mutex::default() }
     }
 
     /// Puts a packed layer into the store.
@@ -52,9 +54,16 @@ impl Layers {
         Ok(Layer { diff_id, descriptor, origin: None })
     }
 
+    /// What only one thread at a time may make.
+    fn turn(&self, what: &str, digest: &Digest) -> Arc<Mutex<()>> {
+        Arc::clone(lock(&self.making).entry(format!("{what} {digest}")).or_default())
+    }
+
     /// Makes sure that the layer's bytes are in the store.
-    pub(crate) fn blob(&mut self, layer: &Layer) -> Result<PathBuf, BuildError> {
+    pub(crate) fn blob(&self, layer: &Layer) -> Result<PathBuf, BuildError> {
         let descriptor = &layer.descriptor;
+        let turn = self.turn("blob", &descriptor.digest);
+        let _turn = lock(&turn);
         if !self.store.has_blob(&descriptor.digest, descriptor.size) {
             let path = self.session.path("pull");
             self.remote.fetch(layer.origin.as_ref(), descriptor, &path)?;
@@ -75,7 +84,9 @@ impl Layers {
     }
 
     /// The files of a layer.
-    pub(crate) fn index(&mut self, layer: &Layer) -> Result<LayerIndex, BuildError> {
+    pub(crate) fn index(&self, layer: &Layer) -> Result<LayerIndex, BuildError> {
+        let turn = self.turn("index", &layer.diff_id);
+        let _turn = lock(&turn);
         if let Some(index) = self.store.record(Kind::Index, &layer.diff_id) {
             return Ok(index);
         }
@@ -88,11 +99,9 @@ impl Layers {
     }
 
     /// The layer unpacked, for overlayfs.
-    pub(crate) fn tree(
-        &mut self,
-        layer: &Layer,
-        isolation: Isolation,
-    ) -> Result<PathBuf, BuildError> {
+    pub(crate) fn tree(&self, layer: &Layer, isolation: Isolation) -> Result<PathBuf, BuildError> {
+        let turn = self.turn("tree", &layer.diff_id);
+        let _turn = lock(&turn);
         let path = self.store.tree_path(isolation, &layer.diff_id);
         if path.is_dir() {
             return Ok(path);
@@ -108,9 +117,9 @@ impl Layers {
     }
 
     /// All files of a chain.
-    pub(crate) fn view(&mut self, chain: &[Layer]) -> Result<Arc<FileMap>, BuildError> {
+    pub(crate) fn view(&self, chain: &[Layer]) -> Result<Arc<FileMap>, BuildError> {
         let key = chain_key(chain);
-        if let Some(view) = self.views.get(&key) {
+        if let Some(view) = lock(&self.views).get(&key) {
             return Ok(Arc::clone(view));
         }
         let view = match chain.split_last() {
@@ -126,13 +135,13 @@ impl Layers {
             }
         };
         let view = Arc::new(view);
-        self.views.insert(key, Arc::clone(&view));
+        lock(&self.views).insert(key, Arc::clone(&view));
         Ok(view)
     }
 
     /// Opens a regular file of a chain; `path` is in the form that a view's resolution gives.
     pub(crate) fn open(
-        &mut self,
+        &self,
         chain: &[Layer],
         node: &Node,
         path: &ImagePath,
@@ -154,7 +163,7 @@ impl Layers {
     }
 
     /// A small text file of a chain, without unpacking the layer for it; empty when it is not there.
-    pub(crate) fn text(&mut self, chain: &[Layer], path: &str) -> Result<String, BuildError> {
+    pub(crate) fn text(&self, chain: &[Layer], path: &str) -> Result<String, BuildError> {
         let view = self.view(chain)?;
         let Ok(path) = view.resolve(path.as_bytes(), true) else { return Ok(String::new()) };
         let Some(Node { kind: NodeKind::File { size, .. }, layer, .. }) = view.get(&path) else {
@@ -170,6 +179,11 @@ impl Layers {
         let bytes = fs::read(&out).context("cannot read back a file")?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
+}
+
+/// Nothing that these locks guard is left half done by a panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Copies one file out of a layer.

@@ -21,28 +21,38 @@
 mod adding;
 mod agent;
 mod archive;
+mod binfmt;
 mod cache_mount;
+mod checks;
 mod chmod;
 mod context;
+mod contexts;
 mod copy;
 mod copying;
 mod decide;
+mod drive;
 mod engine;
 mod error;
 mod fetch;
 mod files;
+mod finish;
+mod frontend;
+mod git;
 mod image;
 mod layers;
 mod materialise;
 mod mounting;
 mod options;
+mod origin;
 mod output;
 mod pack;
 mod pattern;
 mod progress;
 mod push;
 mod remote;
+mod rootfs;
 mod run;
+mod schedule;
 mod stages;
 mod steps;
 mod store;
@@ -58,8 +68,28 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 pub use error::{BuildError, StepFailed};
-pub use options::{BuildOptions, BuildResult, Credential, LayerInfo, Output, Secret, StepResult};
+pub use options::{
+    BuildOptions, BuildResult, ContextInput, Credential, LayerInfo, NamedContext, Output,
+    PlatformResult, Registries, Secret, StepResult,
+};
 pub use progress::{Event, Progress, Silent};
+
+pub use checks::{Checked, check};
+pub use sekisho_registry::Keyring;
+pub use sekisho_sandbox::{Network, Stream};
+
+/// Whether a text names a git repository rather than a folder.
+pub fn is_git(text: &str) -> bool {
+    !matches!(sekisho_dockerfile::git::GitRef::parse(text), Ok(None))
+}
+
+/// Whether a file is a tar archive, compressed or not; leaves it at its beginning.
+///
+/// # Errors
+/// It cannot be read.
+pub fn is_archive(file: &mut std::fs::File) -> anyhow::Result<bool> {
+    archive::is_archive(file)
+}
 
 /// Longest line of a RUN's output that is passed on, in bytes; the rest is cut.
 pub const MAX_LOG_LINE_BYTES: usize = 16 << 10;

@@ -12,7 +12,7 @@ use crate::copy::Match;
 use crate::engine::Engine;
 use crate::error::BuildError;
 use crate::files::{FileMap, Node, NodeKind};
-use crate::image::Layer;
+use crate::origin::Origin;
 use crate::upper;
 
 impl Engine {
@@ -22,10 +22,10 @@ impl Engine {
     /// A copy, for the files of the host belong to somebody, change, and include what `.dockerignore`
     /// leaves out. Times are kept: that is what `make` goes by.
     pub(crate) fn materialise(
-        &mut self,
+        &self,
         files: &FileMap,
         found: &Match,
-        origin: Option<&[Layer]>,
+        origin: &Origin,
         folder: &Path,
         flat: bool,
     ) -> Result<(), BuildError> {
@@ -58,14 +58,7 @@ impl Engine {
                     symlink(target, &disk).context("cannot make a link")?;
                 }
                 NodeKind::File { .. } => {
-                    let source: std::fs::File = match (origin, &self.context) {
-                        (Some(chain), _) => {
-                            let isolation = self.isolation;
-                            self.layers.open(chain, node, original, isolation)?.into()
-                        }
-                        (None, Some(context)) => context.open_file(original)?,
-                        (None, None) => return Err(anyhow::anyhow!("there is no context").into()),
-                    };
+                    let source = self.open_source(origin, node, original)?;
                     write(source, &disk).context("cannot copy a file")?;
                     self.settle(&disk, node).context("cannot copy a file")?;
                 }

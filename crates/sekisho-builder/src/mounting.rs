@@ -20,6 +20,7 @@ use crate::error::BuildError;
 use crate::files::FileMap;
 use crate::image::Layer;
 use crate::options::Secret;
+use crate::origin::Origin;
 
 /// Largest secret, in bytes; BuildKit's limit.
 const MAX_SECRET_BYTES: u64 = 500 << 10;
@@ -28,7 +29,7 @@ const MAX_SECRET_BYTES: u64 = 500 << 10;
 const CACHE_NAMESPACE_ARG: &str = "BUILDKIT_CACHE_MOUNT_NS";
 
 /// Where each mount of a RUN takes its files from; `None` is the context, or nowhere.
-pub(crate) type Origins = Vec<Option<Vec<Layer>>>;
+pub(crate) type Origins = Vec<Option<Origin>>;
 
 /// What a command gets to see, and what has to be done about it afterwards.
 #[derive(Default)]
@@ -48,7 +49,7 @@ impl Engine {
     /// Adds what a command can see through its mounts. What is in a cache, a secret or an agent must
     /// not matter to the result; what is in a bind mount does.
     pub(crate) fn mounts_key(
-        &mut self,
+        &self,
         mut key: Key,
         step: &RunStep,
         origins: &Origins,
@@ -59,13 +60,14 @@ impl Engine {
                 .number("read-only", mount.readonly.map_or(2, u64::from));
             key = match &mount.kind {
                 MountKind::Bind { source, .. } => {
-                    let (files, found) = self.bound(mount, source.as_deref(), origin.as_deref())?;
-                    let digest = self.match_digest(&files, &found, origin.is_some())?;
+                    let origin = self.or_context(origin.as_ref())?;
+                    let (files, found) = self.bound(mount, source.as_deref(), &origin)?;
+                    let digest = self.match_digest(&files, &found, &origin)?;
                     key.digest("bind", &digest)
                 }
                 MountKind::Cache { id, source, mode, uid, gid, .. } => {
                     let key = match origin {
-                        Some(chain) => key.digest("from", &crate::layers::chain_key(chain)),
+                        Some(origin) => origin.add_to(key),
                         None => key,
                     };
                     key.optional("cache", id.as_deref())
@@ -85,19 +87,23 @@ impl Engine {
         Ok(key)
     }
 
+    fn or_context(&self, origin: Option<&Origin>) -> Result<Origin, BuildError> {
+        origin.map_or_else(|| self.main_context(), |origin| Ok(origin.clone()))
+    }
+
     /// What a bind mount shows, and all that it is chosen from.
     fn bound(
-        &mut self,
+        &self,
         mount: &Mount,
         source: Option<&str>,
-        origin: Option<&[Layer]>,
+        origin: &Origin,
     ) -> Result<(Arc<FileMap>, Match), BuildError> {
         let files = self.sources(origin)?;
         let written = source.unwrap_or("/");
         let clean = crate::files::absolute("/", written);
         let found = copy::found(&files, &clean.as_bytes()[1..], written).map_err(|error| {
             let place = match (&error, origin) {
-                (CopyError::NotFound(_), None) => " in the build context",
+                (CopyError::NotFound(_), Origin::Context(_)) => " in the build context",
                 _ => "",
             };
             self.file.diagnostic(mount.span, format!("{error}{place}"))
@@ -107,7 +113,7 @@ impl Engine {
 
     /// Makes everything that the mounts of a command need.
     pub(crate) fn prepare(
-        &mut self,
+        &self,
         step: &RunStep,
         origins: &Origins,
     ) -> Result<Prepared, BuildError> {
@@ -121,16 +127,19 @@ impl Engine {
                 gid: 0,
             }));
         }
+        if !self.options.extra_hosts.is_empty() {
+            prepared.mounts.push(Shown::File(self.hosts()));
+        }
         for (mount, origin) in step.mounts.iter().zip(origins) {
             let target = mount.target.clone().unwrap_or_default();
             match &mount.kind {
                 MountKind::Bind { source, .. } => {
-                    let origin = origin.as_deref();
-                    let shown = self.bind(mount, source.as_deref(), origin, target)?;
+                    let origin = self.or_context(origin.as_ref())?;
+                    let shown = self.bind(mount, source.as_deref(), &origin, target)?;
                     prepared.mounts.push(shown);
                 }
                 MountKind::Cache { .. } => {
-                    let shown = self.cache(mount, origin.as_deref(), target, &mut prepared)?;
+                    let shown = self.cache(mount, origin.as_ref(), target, &mut prepared)?;
                     prepared.mounts.push(shown);
                 }
                 MountKind::Tmpfs { size_bytes } => {
@@ -143,8 +152,18 @@ impl Engine {
         Ok(prepared)
     }
 
+    /// `/etc/hosts` with the hosts of `--add-host`.
+    fn hosts(&self) -> MemoryFile {
+        let mut text = "127.0.0.1\tlocalhost\n::1\tlocalhost\n".to_owned();
+        for (name, address) in &self.options.extra_hosts {
+            text.push_str(&format!("{address}\t{name}\n"));
+        }
+        let content = SecretBytes(text.into_bytes());
+        MemoryFile { target: "/etc/hosts".to_owned(), content, mode: 0o644, uid: 0, gid: 0 }
+    }
+
     /// Trees of a chain, the topmost first; never none, for overlayfs wants one.
-    pub(crate) fn trees(&mut self, chain: &[Layer]) -> Result<Vec<PathBuf>, BuildError> {
+    pub(crate) fn trees(&self, chain: &[Layer]) -> Result<Vec<PathBuf>, BuildError> {
         let mut lower = Vec::new();
         for layer in chain.iter().rev() {
             self.check()?;
@@ -163,18 +182,18 @@ impl Engine {
     }
 
     fn bind(
-        &mut self,
+        &self,
         mount: &Mount,
         source: Option<&str>,
-        origin: Option<&[Layer]>,
+        origin: &Origin,
         target: String,
     ) -> Result<Shown, BuildError> {
         let (files, found) = self.bound(mount, source, origin)?;
         let mut lower = match origin {
-            Some(chain) => self.trees(chain)?,
-            None => {
+            Origin::Layers(chain) => self.trees(chain)?,
+            Origin::Context(_) => {
                 let folder = self.folder()?;
-                self.materialise(&files, &found, None, &folder, false)?;
+                self.materialise(&files, &found, origin, &folder, false)?;
                 vec![folder]
             }
         };
@@ -201,9 +220,9 @@ impl Engine {
     }
 
     fn cache(
-        &mut self,
+        &self,
         mount: &Mount,
-        origin: Option<&[Layer]>,
+        origin: Option<&Origin>,
         target: String,
         prepared: &mut Prepared,
     ) -> Result<Shown, BuildError> {
@@ -222,7 +241,7 @@ impl Engine {
             Owner { mode: mode.unwrap_or(0o755), uid: uid.unwrap_or(0), gid: gid.unwrap_or(0) };
         let cancel = self.cancel.clone();
         let base = match origin {
-            Some(_) => {
+            Some(origin) => {
                 let (files, found) = self.bound(mount, source.as_deref(), origin)?;
                 let folder = self.folder()?;
                 self.materialise(&files, &found, origin, &folder, true)?;

@@ -1,11 +1,15 @@
 //! What to build, and what came of it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use sekisho_dockerfile::git::GitRef;
+use sekisho_dockerfile::graph;
 use sekisho_oci::Platform;
+use sekisho_registry::Keyring;
 use sekisho_sandbox::{Launcher, Network};
 use sekisho_types::{Digest, ImageReference};
 use serde::Serialize;
@@ -16,8 +20,15 @@ use tokio_util::sync::CancellationToken;
 pub struct BuildOptions {
     /// The folder that COPY and ADD see, and nothing above it.
     pub context_dir: PathBuf,
+    /// Instead of that folder: an archive, a git repository.
+    pub context: Option<ContextInput>,
+    /// `--build-context`: what names of stages and images mean instead. See
+    /// [`BuildOptions::add_context`].
+    pub contexts: BTreeMap<String, NamedContext>,
     /// The Dockerfile: absolute, or relative to the context. Default `Dockerfile`.
     pub dockerfile: PathBuf,
+    /// The Dockerfile itself, when it is no file; `dockerfile` is what messages call it.
+    pub dockerfile_text: Option<String>,
     /// Name or number of the stage to build; the last one without.
     pub target: Option<String>,
     /// `--build-arg`.
@@ -26,8 +37,10 @@ pub struct BuildOptions {
     pub labels: BTreeMap<String, String>,
     /// Where to push the image. None: it stays in the cache folder.
     pub destinations: Vec<ImageReference>,
+    /// Names that outputs carry, without pushing there.
+    pub names: Vec<ImageReference>,
     /// Where else to put it.
-    pub output: Option<Output>,
+    pub outputs: Vec<Output>,
     /// Layers, unpacked roots and results; shared by any number of builds at once.
     pub cache_dir: PathBuf,
     /// For `RUN --mount=type=secret`, by id. They are in memory only, and in no key, layer or log.
@@ -39,14 +52,21 @@ pub struct BuildOptions {
     /// What the config says as the image's time, seconds since 1970; the commit's time, say.
     /// Layers do not depend on it.
     pub created: i64,
-    /// What the image runs on. Default: this machine. RUN works for this machine only.
-    pub platform: Platform,
+    /// What the image runs on; with more than one an index of images. Default: this machine. A RUN
+    /// for another one needs an emulator that the kernel knows of (`binfmt_misc`).
+    pub platforms: Vec<Platform>,
     /// Runs every step, and still records the results.
     pub no_cache: bool,
     /// The same for some stages, by name or number.
     pub no_cache_filter: Vec<String>,
     /// What RUN may reach. Default: the host's network.
     pub network: Network,
+    /// Hosts that a RUN knows besides: name and address.
+    pub extra_hosts: Vec<(String, IpAddr)>,
+    /// Most steps that run at once. Default: one for each core.
+    pub jobs: usize,
+    /// Credentials, mirrors and certificates of registries; `credentials` wins.
+    pub registries: Registries,
     /// Longest time for one RUN. Default: none.
     pub run_timeout: Option<Duration>,
     /// What runs the sandbox. Default: this program, whose `main` begins with
@@ -61,26 +81,139 @@ impl BuildOptions {
     pub fn new(context_dir: impl Into<PathBuf>, cache_dir: impl Into<PathBuf>) -> Self {
         Self {
             context_dir: context_dir.into(),
+            context: None,
+            contexts: BTreeMap::new(),
             dockerfile: PathBuf::from("Dockerfile"),
+            dockerfile_text: None,
             target: None,
             build_args: BTreeMap::new(),
             labels: BTreeMap::new(),
             destinations: Vec::new(),
-            output: None,
+            names: Vec::new(),
+            outputs: Vec::new(),
             cache_dir: cache_dir.into(),
             secrets: BTreeMap::new(),
             ssh: BTreeMap::new(),
             credentials: BTreeMap::new(),
             created: 0,
-            platform: Platform::host(),
+            platforms: Vec::new(),
             no_cache: false,
             no_cache_filter: Vec::new(),
             network: Network::Host,
+            extra_hosts: Vec::new(),
+            jobs: std::thread::available_parallelism().map_or(1, usize::from),
+            registries: Registries::default(),
             run_timeout: None,
             launcher: Launcher::default(),
             cancel: CancellationToken::new(),
         }
     }
+
+    /// Gives a name a meaning, in the words of `--build-context`:
+    ///
+    /// ```text
+    /// PATH    docker-image://IMAGE    oci-layout://PATH[:TAG|@DIGEST]    target:STAGE
+    /// https://host/repository.git[#ref[:folder]]    https://host/archive.tar.gz
+    /// ```
+    ///
+    /// # Errors
+    /// The name or the value is empty, or a git URL cannot be meant.
+    pub fn add_context(&mut self, name: &str, value: &str) -> Result<(), String> {
+        if name.is_empty() || value.is_empty() {
+            return Err("write it as NAME=VALUE".to_owned());
+        }
+        self.contexts.insert(graph::context_key(name), NamedContext::parse(value)?);
+        Ok(())
+    }
+
+    /// What the graph needs to know of the named contexts.
+    pub(crate) fn context_names(&self) -> graph::Contexts {
+        let named = |context: &NamedContext| match context {
+            NamedContext::Stage(stage) => graph::Named::Stage(stage.clone()),
+            _ => graph::Named::Tree,
+        };
+        self.contexts.iter().map(|(name, context)| (name.clone(), named(context))).collect()
+    }
+
+    /// What is built for: this machine unless something else was asked for.
+    pub(crate) fn platforms(&self) -> Vec<Platform> {
+        match self.platforms.is_empty() {
+            true => vec![Platform::host()],
+            false => self.platforms.clone(),
+        }
+    }
+}
+
+/// A build context that is no folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContextInput {
+    /// A tar file, compressed or not.
+    Archive(PathBuf),
+    /// A git repository or the URL of an archive.
+    Remote(String),
+}
+
+/// What a name of `--build-context` means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A folder of this machine.
+    Directory(PathBuf),
+    /// An image of a registry.
+    Image(String),
+    /// An image of an OCI image layout.
+    OciLayout {
+        /// The layout's folder.
+        path: PathBuf,
+        /// Tag or digest; the only image without.
+        name: Option<String>,
+    },
+    /// Another stage of the file.
+    Stage(String),
+    /// A git repository or the URL of an archive.
+    Remote(String),
+}
+
+impl NamedContext {
+    /// See [`BuildOptions::add_context`].
+    fn parse(text: &str) -> Result<Self, String> {
+        if let Some(image) = text.strip_prefix("docker-image://") {
+            return Ok(Self::Image(image.to_owned()));
+        }
+        if let Some(stage) = text.strip_prefix("target:") {
+            return Ok(Self::Stage(stage.to_owned()));
+        }
+        if let Some(rest) = text.strip_prefix("oci-layout://") {
+            let (path, name) = match rest.split_once('@') {
+                Some((path, digest)) => (path, Some(digest)),
+                None => match rest.rsplit_once(':') {
+                    Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
+                    _ => (rest, None),
+                },
+            };
+            // A tag beside a digest says nothing more.
+            let path = match path.rsplit_once(':') {
+                Some((before, tag)) if name.is_some() && !tag.contains('/') => before,
+                _ => path,
+            };
+            return Ok(Self::OciLayout { path: path.into(), name: name.map(str::to_owned) });
+        }
+        let web = text.starts_with("http://") || text.starts_with("https://");
+        if GitRef::parse(text)?.is_some() || web {
+            return Ok(Self::Remote(text.to_owned()));
+        }
+        Ok(Self::Directory(text.into()))
+    }
+}
+
+/// Registries: who one is there, where else they are, and whom to trust.
+#[derive(Clone, Debug, Default)]
+pub struct Registries {
+    /// What Docker's `config.json` says.
+    pub keyring: Keyring,
+    /// Registries that are asked first for the content of another, by its name.
+    pub mirrors: BTreeMap<String, Vec<String>>,
+    /// Files of PEM certificates that are trusted besides the machine's.
+    pub ca_files: Vec<PathBuf>,
 }
 
 /// Where a secret is.
@@ -113,21 +246,42 @@ pub enum Output {
     OciDirectory(PathBuf),
     /// An OCI image layout as a tar file.
     OciTar(PathBuf),
+    /// A tar file that `docker load` takes, and that is an OCI image layout too.
+    DockerTar(PathBuf),
+    /// The image's files, below a folder.
+    Local(PathBuf),
+    /// The image's files, as a tar file.
+    Tar(PathBuf),
 }
 
 /// A finished image.
 #[derive(Clone, Debug, Serialize)]
 pub struct BuildResult {
-    /// Of the manifest: the image's name for ever.
+    /// Of the manifest, or of the index of several platforms: the image's name for ever.
+    pub manifest_digest: Digest,
+    /// Of the config.
+    pub config_digest: Digest,
+    /// Base first; of the first platform, like the config.
+    pub layers: Vec<LayerInfo>,
+    /// One for each platform, in the order they were asked for.
+    pub platforms: Vec<PlatformResult>,
+    /// In the order of the Dockerfile.
+    pub steps: Vec<StepResult>,
+    /// Where it was pushed.
+    pub pushed: Vec<ImageReference>,
+}
+
+/// The image for one platform.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlatformResult {
+    /// `os/architecture[/variant]`.
+    pub platform: String,
+    /// Of the manifest.
     pub manifest_digest: Digest,
     /// Of the config.
     pub config_digest: Digest,
     /// Base first.
     pub layers: Vec<LayerInfo>,
-    /// In the order they ran.
-    pub steps: Vec<StepResult>,
-    /// Where it was pushed.
-    pub pushed: Vec<ImageReference>,
 }
 
 /// One layer.
@@ -146,6 +300,8 @@ pub struct LayerInfo {
 pub struct StepResult {
     /// From 1.
     pub number: usize,
+    /// The stage's name, or its number from 0.
+    pub stage: String,
     /// The instruction, on one line.
     pub text: String,
     /// Its line in the Dockerfile, from 1.
@@ -156,4 +312,36 @@ pub struct StepResult {
     pub duration_ms: u64,
     /// The layer it made.
     pub layer: Option<LayerInfo>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contexts_in_all_forms() {
+        let layout = |path: &str, name: Option<&str>| NamedContext::OciLayout {
+            path: path.into(),
+            name: name.map(str::to_owned),
+        };
+        for (text, want) in [
+            ("../src", NamedContext::Directory("../src".into())),
+            ("docker-image://alpine:3", NamedContext::Image("alpine:3".to_owned())),
+            ("target:base", NamedContext::Stage("base".to_owned())),
+            ("oci-layout://./l", layout("./l", None)),
+            ("oci-layout:///a/l:v1", layout("/a/l", Some("v1"))),
+            ("oci-layout://l@sha256:00", layout("l", Some("sha256:00"))),
+            ("oci-layout://l:v1@sha256:00", layout("l", Some("sha256:00"))),
+            ("https://h/x.git#v1", NamedContext::Remote("https://h/x.git#v1".to_owned())),
+            ("https://h/x.tar.gz", NamedContext::Remote("https://h/x.tar.gz".to_owned())),
+            ("git@h:x.git", NamedContext::Remote("git@h:x.git".to_owned())),
+        ] {
+            assert_eq!(NamedContext::parse(text), Ok(want), "{text}");
+        }
+        let mut options = BuildOptions::new(".", ".");
+        assert!(options.add_context("", "x").is_err());
+        assert!(options.add_context("x", "https://h/x.git?nope=1").is_err());
+        options.add_context("docker.io/library/Alpine:latest", "x").unwrap();
+        assert!(options.contexts.contains_key("alpine"));
+    }
 }

@@ -1,28 +1,27 @@
 //! Brings an image to a registry.
 
-use sekisho_oci::Descriptor;
+use sekisho_oci::{Descriptor, media_type};
 use sekisho_registry::RegistryError;
-use sekisho_types::ImageReference;
+use sekisho_types::{Digest, ImageReference};
 
 use crate::BuildError;
 use crate::engine::{Engine, now};
-use crate::image::{Documents, Layer};
+use crate::finish::Images;
 use crate::progress::Event;
 use crate::remote::{CallError, Upload};
 
-/// Pushes layers, config and manifest; what the registry has is not sent, and of a base image not even
-/// fetched.
+/// Pushes layers, configs, manifests and index; what the registry has is not sent, and of a base image
+/// not even fetched. The name comes last.
 pub(crate) fn push(
-    engine: &mut Engine,
+    engine: &Engine,
     destination: &ImageReference,
-    chain: &[Layer],
-    documents: &Documents,
+    images: &Images,
 ) -> Result<(), BuildError> {
     let begun = now();
     engine.progress.event(Event::PushStarted { reference: destination.clone() });
     let failed = |error| failed(destination, error);
     let mut uploads: Vec<Upload> = Vec::new();
-    for layer in chain {
+    for layer in images.images.iter().flat_map(|image| &image.chain) {
         engine.check()?;
         let descriptor = &layer.descriptor;
         if uploads.iter().any(|upload| upload.descriptor.digest == descriptor.digest) {
@@ -41,12 +40,27 @@ pub(crate) fn push(
         let path = engine.layers.blob(layer)?;
         uploads.push(Upload { descriptor: descriptor.clone(), path });
     }
-    let config = documents.parsed.config.clone();
-    let path = engine.layers.store.blob_path(&config.digest);
-    uploads.push(Upload { descriptor: config, path });
-    engine.layers.remote.upload(destination, &uploads).map_err(failed)?;
-    let pushed =
-        engine.layers.remote.push_manifest(destination, &documents.manifest).map_err(failed)?;
+    for image in &images.images {
+        let config = image.documents.parsed.config.clone();
+        let path = engine.layers.store.blob_path(&config.digest);
+        uploads.push(Upload { descriptor: config, path });
+    }
+    let remote = &engine.layers.remote;
+    remote.upload(destination, &uploads).map_err(failed)?;
+    let (root, media_type) = images.root();
+    if images.index.is_some() {
+        for image in &images.images {
+            let manifest = &image.documents.manifest;
+            let by_digest = ImageReference {
+                tag: None,
+                digest: Some(Digest::sha256(manifest)),
+                ..destination.clone()
+            };
+            let pushed = remote.push_manifest(&by_digest, manifest, media_type::OCI_MANIFEST);
+            pushed.map_err(failed)?;
+        }
+    }
+    let pushed = remote.push_manifest(destination, root, media_type).map_err(failed)?;
     for warning in pushed.warnings {
         engine.remark(warning);
     }

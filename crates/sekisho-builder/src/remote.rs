@@ -1,6 +1,5 @@
 //! Registries, as the build's thread sees them: every call waits, and ends when the build is cancelled.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,9 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
 use sekisho_oci::{Descriptor, Manifest, Platform, media_type, parse_manifest};
-use sekisho_registry::{
-    Auth, BlobPush, Client, Keyring, Pushed, Reference, RegistryError, Repository,
-};
+use sekisho_registry::{Auth, BlobPush, Client, Pushed, Reference, RegistryError, Repository};
 use sekisho_types::{Digest, ImageReference};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::now;
 use crate::progress::{Event, Progress};
 use crate::store::Store;
-use crate::{BuildError, Credential};
+use crate::{BuildError, BuildOptions, Credential};
 
 /// Layers that are sent at once: enough to fill a link of some latency, few for a registry to hold.
 const UPLOADS_MAX: usize = 4;
@@ -52,10 +49,11 @@ impl Remote {
     pub(crate) fn new(
         handle: Handle,
         cancel: CancellationToken,
-        credentials: &BTreeMap<String, Credential>,
+        options: &BuildOptions,
         progress: Arc<dyn Progress>,
-    ) -> Self {
-        let keyring = credentials.iter().fold(Keyring::anonymous(), |keyring, (registry, one)| {
+    ) -> anyhow::Result<Self> {
+        let known = options.registries.keyring.clone();
+        let keyring = options.credentials.iter().fold(known, |keyring, (registry, one)| {
             let auth = match one {
                 Credential::Basic { username, password } => {
                     Auth::Basic { username: username.clone(), password: password.clone() }
@@ -64,7 +62,17 @@ impl Remote {
             };
             keyring.with(registry, auth)
         });
-        Self { handle, cancel, client: Client::new(keyring), progress }
+        let mut client = sekisho_registry::Options {
+            mirrors: options.registries.mirrors.clone(),
+            ..sekisho_registry::Options::default()
+        };
+        for path in &options.registries.ca_files {
+            let pem = std::fs::read(path)
+                .with_context(|| format!("cannot read the certificates `{}`", path.display()))?;
+            client.ca_pem.push(pem);
+        }
+        let client = Client::with_options(keyring, client);
+        Ok(Self { handle, cancel, client, progress })
     }
 
     /// Waits for something that is not of a registry; `None` when the build was cancelled.
@@ -193,13 +201,13 @@ impl Remote {
         &self,
         destination: &ImageReference,
         manifest: &[u8],
+        kind: &str,
     ) -> Result<Pushed, CallError> {
         let reference = match &destination.tag {
             Some(tag) => Reference::Tag(tag.clone()),
             None => Reference::Digest(Digest::sha256(manifest)),
         };
         let repository = Repository::of(destination);
-        let kind = media_type::OCI_MANIFEST;
         self.wait(self.client.push_manifest(&repository, &reference, manifest, kind))
     }
 }

@@ -1,182 +1,284 @@
-//! One stage after the other: its base, what the base left for its children, its instructions.
+//! One step on a thread of its own: a FROM, or an instruction; and what a base left for its children.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::Context as _;
-use sekisho_dockerfile::graph::{self, Origin};
-use sekisho_dockerfile::{Instruction, MountKind, Span, Spanned, Stage, parse};
+use sekisho_dockerfile::graph;
+use sekisho_dockerfile::scope::Scope;
+use sekisho_dockerfile::{Dockerfile, Instruction, MountKind, Span, Spanned, Stage, parse};
+use sekisho_oci::{ImageConfig, Manifest, Platform, RunConfig, parse_manifest};
+use sekisho_types::ImageReference;
 
 use crate::BuildError;
-use crate::decide::{self, Action};
-use crate::engine::{Done, Engine, Progressed};
-use crate::image::{self, Layer};
+use crate::decide::{Action, CopySource, DEFAULT_PATH, State};
+use crate::drive::{Drive, Planned};
+use crate::engine::{Done, Engine, Place, Progressed};
+use crate::image::Layer;
+use crate::origin::Origin;
+use crate::remote::CallError;
 
-/// The stages, and what their names mean.
-pub(crate) struct Plan {
-    pub(crate) stages: Vec<Stage>,
-    pub(crate) nodes: Vec<graph::Node>,
-    pub(crate) globals: BTreeMap<String, String>,
+/// An instruction of an ONBUILD: its file, itself, and what its `--from`s mean.
+type Trigger = (Arc<Dockerfile>, Spanned<Instruction>, Vec<(graph::Origin, Span)>);
+
+/// An ONBUILD that would be more than it says.
+const NOT_ONE: &str = "the base's ONBUILDs are not one instruction each";
+
+fn stage_name(stage: &Stage) -> String {
+    stage.name.clone().unwrap_or_else(|| stage.index.to_string())
 }
 
-/// Stages that are done, by index.
-type Finished = BTreeMap<usize, Progressed>;
-
-impl Engine {
-    /// Builds one stage, if it is not there yet.
-    pub(crate) fn stage(
+impl Drive<'_> {
+    /// The ONBUILDs of the base, which are instructions of this build in another file.
+    pub(crate) fn triggers(
         &mut self,
-        plan: &Plan,
         index: usize,
-        finished: &mut Finished,
-    ) -> Result<(), BuildError> {
-        if finished.contains_key(&index) {
-            return Ok(());
-        }
-        let stage = plan.stages.get(index).context("there is no such stage")?;
-        let node = plan.nodes.get(index).context("there is no such stage")?;
-        let names = [stage.name.clone(), Some(index.to_string())];
-        let filter = &self.options.no_cache_filter;
-        let fresh = names
-            .iter()
-            .flatten()
-            .any(|name| filter.iter().any(|one| one.eq_ignore_ascii_case(name)));
-        self.fresh = fresh;
-        let mut now = self.from(stage, node, finished, &plan.globals)?;
-        let triggers = std::mem::take(&mut now.state.config.on_build);
-        if !triggers.is_empty() {
-            self.triggers(plan, stage, &triggers, &mut now, finished)?;
-            // Another stage may have been built for them.
-            self.fresh = fresh;
-        }
-        for (position, instruction) in stage.instructions.iter().enumerate() {
-            let froms = node.froms.iter().filter(|from| from.instruction == position);
-            let froms: Vec<_> = froms.map(|from| (from.origin.clone(), from.span)).collect();
-            self.step(stage, instruction, &froms, &mut now, finished)?;
-        }
-        finished.insert(index, now);
-        Ok(())
-    }
-
-    /// Carries out the ONBUILDs of the base, which are instructions of this build in another file.
-    fn triggers(
-        &mut self,
-        plan: &Plan,
-        stage: &Stage,
         triggers: &[String],
-        now: &mut Progressed,
-        finished: &mut Finished,
-    ) -> Result<(), BuildError> {
-        let name = format!("ONBUILD of {}", stage.base.raw);
-        let text = format!("FROM scratch\n{}\n", triggers.join("\n"));
-        let file = parse(&name, &text).map_err(BuildError::Dockerfile)?;
-        let instructions = file.stages.first().context("the ONBUILDs are no stage")?;
-        let instructions = instructions.instructions.clone();
-        if instructions.len() != triggers.len() || file.stages.len() != 1 {
-            let message = "the base's ONBUILDs are not one instruction each";
-            return Err(self.file.diagnostic(stage.base.span, message).into());
+    ) -> Result<Vec<Trigger>, BuildError> {
+        if triggers.is_empty() {
+            return Ok(Vec::new());
         }
-        let mut origins = Vec::new();
-        for instruction in &instructions {
+        let own = &self.engine.file;
+        let stage = own.stages.get(index).context("there is no such stage")?;
+        let name = format!("ONBUILD of {}", stage.base.raw);
+        let contexts = self.engine.options.context_names();
+        let mut all = Vec::new();
+        for trigger in triggers {
+            let text = format!("FROM scratch\n{trigger}\n");
+            let file = parse(&name, &text).map_err(BuildError::Dockerfile)?;
+            let (1, Some(stage_of_it)) = (file.stages.len(), file.stages.first()) else {
+                return Err(own.diagnostic(stage.base.span, NOT_ONE).into());
+            };
+            let [instruction] = stage_of_it.instructions.as_slice() else {
+                return Err(own.diagnostic(stage.base.span, NOT_ONE).into());
+            };
+            let instruction = instruction.clone();
             let mut froms = Vec::new();
             for (from, span) in named(&instruction.node) {
-                let origin = graph::from_outside(&self.file, &from, stage.base.span)?;
-                if let Origin::Stage(index) = origin {
-                    self.needed(plan, stage, index, finished)?;
+                let origin = graph::from_outside(own, &from, stage.base.span, &contexts)?;
+                if let graph::Origin::Stage(needed) = origin {
+                    self.need(index, needed)?;
                 }
                 froms.push((origin, span));
             }
-            origins.push(froms);
+            all.push((Arc::new(file), instruction, froms));
         }
-        let own = std::mem::replace(&mut self.file, file);
-        let mut carried = Ok(());
-        for (instruction, froms) in instructions.iter().zip(&origins) {
-            carried = self.step(stage, instruction, froms, now, finished);
-            if carried.is_err() {
-                break;
-            }
-        }
-        self.file = own;
-        carried
+        Ok(all)
     }
+}
 
-    /// Builds a stage that only an ONBUILD names.
-    fn needed(
-        &mut self,
-        plan: &Plan,
-        by: &Stage,
-        index: usize,
-        finished: &mut Finished,
-    ) -> Result<(), BuildError> {
-        let globals = |name: &str| plan.globals.get(name).cloned();
-        let order = graph::order(&self.file, Some(&index.to_string()), &globals)?.order;
-        if order.contains(&by.index) {
-            let message =
-                format!("an ONBUILD of the base needs stage {index}, which needs this one");
-            return Err(self.file.diagnostic(by.base.span, message).into());
-        }
-        for index in order {
-            self.stage(plan, index, finished)?;
-        }
-        Ok(())
-    }
-
-    fn step(
-        &mut self,
+impl Engine {
+    /// Carries out a FROM; `base` is the finished stage that it names.
+    pub(crate) fn from(
+        &self,
         stage: &Stage,
-        instruction: &Spanned<Instruction>,
-        froms: &[(Origin, Span)],
-        now: &mut Progressed,
-        finished: &BTreeMap<usize, Progressed>,
-    ) -> Result<(), BuildError> {
+        node: &graph::Node,
+        base: Option<Progressed>,
+        globals: &BTreeMap<String, String>,
+        target: &Platform,
+        rank: usize,
+    ) -> Result<Progressed, BuildError> {
         self.check()?;
+        let name = stage_name(stage);
+        let place = Place { rank, stage: &name, text: &stage.text, line: stage.span.line };
+        let begun = self.begin(&place);
+        let platform = match &node.platform {
+            None => target.clone(),
+            Some(text) => text.parse().map_err(|error: sekisho_oci::PlatformError| {
+                self.file.diagnostic(stage.span, error.to_string())
+            })?,
+        };
+        let scope = |env: &[String]| Scope::new(globals, &self.options.build_args, env);
+        let of_image = |config: ImageConfig, chain| {
+            let scope = scope(&config.config.env);
+            let (author, history) = (config.author, config.history);
+            let state = State { config: config.config, author, scope, own_cmd: false };
+            Progressed { state, chain, history, platform: platform.clone() }
+        };
+        let mut cached = true;
+        let now = match &node.base {
+            graph::Origin::Stage(_) => {
+                let mut base = base.context("a stage was not built")?;
+                base.state.own_cmd = false;
+                base
+            }
+            graph::Origin::Scratch => of_image(scratch(&platform), Vec::new()),
+            graph::Origin::Image(text) => {
+                let (config, chain, known) = self.image(text, stage.span, &platform)?;
+                cached = known;
+                of_image(config, chain)
+            }
+            graph::Origin::Context(name) => {
+                let (config, chain) = self.context_as_base(name, stage.span, &platform)?;
+                of_image(config.unwrap_or_else(|| scratch(&platform)), chain)
+            }
+        };
+        self.end(begun, &place, &Done { layer: None, cached });
+        Ok(now)
+    }
+
+    /// Config and layers of an image, and whether its manifest was here already.
+    pub(crate) fn image(
+        &self,
+        text: &str,
+        span: Span,
+        platform: &Platform,
+    ) -> Result<(ImageConfig, Vec<Layer>, bool), BuildError> {
+        let reference: ImageReference = text.parse().map_err(|error| {
+            let error: sekisho_types::ReferenceError = error;
+            BuildError::from(self.file.diagnostic(span, error.to_string()))
+        })?;
+        let failed = |source: anyhow::Error| BuildError::Base {
+            file: self.file.file.clone(),
+            line: span.line,
+            reference: text.to_owned(),
+            source,
+        };
+        let resolved = match self.layers.remote.resolve(&reference, platform, &self.layers.store) {
+            Ok(resolved) => resolved,
+            Err(CallError::Cancelled) => return Err(BuildError::Cancelled),
+            Err(CallError::Registry(error)) => return Err(failed(error.into())),
+        };
+        let known = self.layers.store.has_blob(&resolved.digest, resolved.manifest.len() as u64);
+        let manifest = match parse_manifest(&resolved.manifest, &resolved.media_type) {
+            Ok(Manifest::Image(manifest)) => manifest,
+            Ok(_) => return Err(failed(anyhow::anyhow!("the registry sent no image manifest"))),
+            Err(error) => return Err(failed(error.into())),
+        };
+        let pinned = ImageReference { tag: None, digest: Some(resolved.digest), ..reference };
+        let config = Layer {
+            diff_id: manifest.config.digest.clone(),
+            descriptor: manifest.config.clone(),
+            origin: Some(pinned.clone()),
+        };
+        let path = self.layers.blob(&config)?;
+        let bytes = fs_err::read(path).context("cannot read a config")?;
+        let config = ImageConfig::parse(&bytes).map_err(|error| failed(error.into()))?;
+        let ids = &config.rootfs.diff_ids;
+        if ids.len() != manifest.layers.len() {
+            return Err(failed(anyhow::anyhow!(
+                "its manifest lists {} layers and its config {}",
+                manifest.layers.len(),
+                ids.len()
+            )));
+        }
+        let chain = ids.iter().zip(manifest.layers).map(|(diff_id, descriptor)| Layer {
+            diff_id: diff_id.clone(),
+            descriptor,
+            origin: Some(pinned.clone()),
+        });
+        let chain = chain.collect();
+        // Last, so that a manifest in the store means that all of this was read once.
+        self.layers.store.put_blob(&self.layers.session, &resolved.manifest)?;
+        Ok((config, chain, known))
+    }
+
+    /// An instruction that the config says it all about.
+    pub(crate) fn metadata(&self, stage: &Stage, planned: &Planned, rank: usize) {
+        let name = stage_name(stage);
+        let Spanned { text, span, .. } = &planned.instruction;
+        let place = Place { rank, stage: &name, text, line: span.line };
+        let begun = self.begin(&place);
+        self.end(begun, &place, &Done { layer: None, cached: true });
+    }
+
+    /// Carries out an instruction; gives the layer it made.
+    pub(crate) fn step(
+        &self,
+        stage: &Stage,
+        planned: &Planned,
+        stages: &BTreeMap<usize, Vec<Layer>>,
+        now: &Progressed,
+        rank: usize,
+    ) -> Result<Option<Layer>, BuildError> {
+        self.check()?;
+        let instruction = &planned.instruction;
+        let name = stage_name(stage);
         let line = instruction.span.line;
-        let begun = self.begin(stage, &instruction.text, line);
-        let decided = decide::decide(&self.file, &mut now.state, instruction)?;
-        let done = match &decided.action {
+        let place = Place { rank, stage: &name, text: &instruction.text, line };
+        let begun = self.begin(&place);
+        let mut froms = planned.froms.iter();
+        let done = match &planned.decided.action {
             Action::Metadata => Done { layer: None, cached: true },
             Action::Run(step) => {
-                let mut froms = froms.iter();
                 let mut origins = Vec::new();
                 for mount in &step.mounts {
-                    let takes = matches!(
-                        &mount.kind,
-                        MountKind::Bind { from: Some(_), .. }
-                            | MountKind::Cache { from: Some(_), .. }
-                    );
-                    let from = if takes { froms.next() } else { None };
-                    let chain = from.map(|from| self.chain(from, now, finished));
-                    origins.push(chain.transpose()?);
+                    let from = if takes(&mount.kind).is_some() { froms.next() } else { None };
+                    let origin = from.map(|from| self.origin(from, now, stages));
+                    origins.push(origin.transpose()?);
                 }
                 self.run_step(step, &origins, instruction.span, now)?
             }
             Action::Workdir(path) => self.workdir_step(path, instruction.span, now)?,
             Action::Copy(step) => {
-                let from = froms.first().map(|from| self.chain(from, now, finished)).transpose()?;
-                self.copy_step(step, instruction, from.as_deref(), now)?
+                let local = |source: &CopySource| matches!(source, CopySource::Path(_));
+                let origin = match froms.next() {
+                    Some(from) => self.origin(from, now, stages)?,
+                    None if step.sources.iter().any(local) => self.main_context()?,
+                    None => Origin::Layers(Vec::new()),
+                };
+                self.copy_step(step, instruction, &origin, now)?
             }
         };
-        let history =
-            image::history(self.options.created, decided.created_by, done.layer.is_some());
-        now.history.push(history);
-        now.chain.extend(done.layer.clone());
-        self.end(begun, &instruction.text, line, &done);
-        Ok(())
+        self.end(begun, &place, &done);
+        Ok(done.layer)
     }
 
-    /// The layers that a `--from` means.
-    fn chain(
-        &mut self,
-        (origin, span): &(Origin, Span),
+    /// The files that a `--from` means.
+    fn origin(
+        &self,
+        (origin, span): &(graph::Origin, Span),
         now: &Progressed,
-        finished: &BTreeMap<usize, Progressed>,
-    ) -> Result<Vec<Layer>, BuildError> {
+        stages: &BTreeMap<usize, Vec<Layer>>,
+    ) -> Result<Origin, BuildError> {
         Ok(match origin {
-            Origin::Scratch => Vec::new(),
-            Origin::Stage(index) => {
-                finished.get(index).context("a stage was not built")?.chain.clone()
+            graph::Origin::Scratch => Origin::Layers(Vec::new()),
+            graph::Origin::Stage(index) => {
+                Origin::Layers(stages.get(index).context("a stage was not built")?.clone())
             }
-            Origin::Image(text) => self.image(text, *span, &now.platform)?.1,
+            graph::Origin::Context(name) => self.context_as_files(name, *span, &now.platform)?,
+            graph::Origin::Image(text) => match self.image(text, *span, &now.platform) {
+                Ok((_, chain, _)) => Origin::Layers(chain),
+                Err(BuildError::Base { source, .. }) => {
+                    return Err(self.no_such_origin(text, *span, &source));
+                }
+                Err(error) => return Err(error),
+            },
         })
+    }
+
+    /// A name that is no stage and no context was taken for an image, and there is none.
+    fn no_such_origin(&self, text: &str, span: Span, source: &anyhow::Error) -> BuildError {
+        let message = format!(
+            "`{text}` is no stage and no build context, and cannot be had as an image: {source:#}"
+        );
+        let stages = self.file.stages.iter().filter_map(|stage| stage.name.as_deref());
+        let stages: Vec<&str> = stages.collect();
+        let hint = match stages.is_empty() {
+            true => "no stage of this file has a name; name one with `FROM … AS name`".to_owned(),
+            false => format!("stages are `{}`", stages.join("`, `")),
+        };
+        self.file.diagnostic(span, message).with_hint(hint).into()
+    }
+}
+
+/// What `FROM scratch` starts with.
+fn scratch(platform: &Platform) -> ImageConfig {
+    let config = RunConfig {
+        env: vec![format!("PATH={DEFAULT_PATH}")],
+        working_dir: "/".to_owned(),
+        ..RunConfig::default()
+    };
+    ImageConfig { config, ..ImageConfig::new(platform) }
+}
+
+/// The `from=` of a mount.
+fn takes(kind: &MountKind) -> Option<&String> {
+    match kind {
+        MountKind::Bind { from: Some(from), .. } | MountKind::Cache { from: Some(from), .. } => {
+            Some(from)
+        }
+        _ => None,
     }
 }
 
@@ -189,11 +291,7 @@ fn named(instruction: &Instruction) -> Vec<(String, Span)> {
         Instruction::Run(run) => run
             .mounts
             .iter()
-            .filter_map(|mount| match &mount.kind {
-                MountKind::Bind { from: Some(from), .. }
-                | MountKind::Cache { from: Some(from), .. } => Some((from.clone(), mount.span)),
-                _ => None,
-            })
+            .filter_map(|mount| Some((takes(&mount.kind)?.clone(), mount.span)))
             .collect(),
         _ => Vec::new(),
     }

@@ -10,11 +10,12 @@ use sekisho_sandbox::{Network, Owner, SandboxError, User};
 use sekisho_types::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::binfmt;
 use crate::copy::{CopyError, Destination, Placer};
 use crate::decide::RunStep;
 use crate::engine::{Done, Engine, Progressed};
 use crate::error::{BuildError, StepFailed};
-use crate::files::{FileMap, ImagePath, Node};
+use crate::files::{ImagePath, LayerIndex, Node};
 use crate::image::Layer;
 use crate::layers::chain_key;
 use crate::mounting::{self, Origins};
@@ -55,7 +56,7 @@ impl Engine {
     }
 
     pub(crate) fn person(
-        &mut self,
+        &self,
         text: &str,
         span: Span,
         chain: &[Layer],
@@ -73,7 +74,7 @@ impl Engine {
     }
 
     fn run_key(
-        &mut self,
+        &self,
         step: &RunStep,
         origins: &Origins,
         now: &Progressed,
@@ -89,6 +90,7 @@ impl Engine {
             .text("user", &now.state.config.user)
             .text("dir", current_dir(now))
             .flag("network", network == Network::Host)
+            .list("hosts", self.options.extra_hosts.iter().map(|(name, at)| format!("{name} {at}")))
             .text("platform", &now.platform.to_string())
             // Without other ids than one, commands do other things.
             .text("isolation", self.isolation.name());
@@ -100,7 +102,7 @@ impl Engine {
     }
 
     pub(crate) fn run_step(
-        &mut self,
+        &self,
         step: &RunStep,
         origins: &Origins,
         span: Span,
@@ -112,11 +114,15 @@ impl Engine {
         if let Some(done) = self.cached(&key) {
             return Ok(done);
         }
-        let host = Platform::host();
-        if now.platform.rank_for(&host).is_none() {
-            let message =
-                format!("RUN for {} on this {host} machine: not supported yet", now.platform);
-            return Err(self.file.diagnostic(span, message).into());
+        if !binfmt::can_run(&now.platform) {
+            let message = format!(
+                "RUN for {} on this {} machine needs an emulator",
+                now.platform,
+                Platform::host()
+            );
+            let hint = "register one with the flag F, as the package `qemu-user-static` does; or \
+                        build this stage with `FROM --platform=$BUILDPLATFORM`";
+            return Err(self.file.diagnostic(span, message).with_hint(hint).into());
         }
         let person = self.person(&now.state.config.user, span, &now.chain)?;
         let mut env = step.env.clone();
@@ -152,12 +158,12 @@ impl Engine {
         }
         let layer = self.take_upper(&folder, &person.user, &links, now)?;
         sekisho_sandbox::remove_tree(&folder).context("cannot remove the sandbox's folder")?;
-        self.remember(&key, Some(layer))
+        self.remember(&key, layer)
     }
 
     /// Success, with the owners of links; or why not.
     fn judge(
-        &mut self,
+        &self,
         ran: run::Ran,
         step: &RunStep,
         span: Span,
@@ -190,14 +196,15 @@ impl Engine {
         })))
     }
 
-    /// Packs what a RUN changed, and keeps its folder as the tree of the layer.
+    /// Packs what a RUN changed, and keeps its folder as the tree of the layer. What changed nothing
+    /// makes no layer.
     fn take_upper(
-        &mut self,
+        &self,
         folder: &std::path::Path,
         user: &User,
         links: &HashMap<ImagePath, Owner>,
         now: &Progressed,
-    ) -> Result<Layer, BuildError> {
+    ) -> Result<Option<Layer>, BuildError> {
         let before = if self.isolation.has_owners() {
             std::sync::Arc::default()
         } else {
@@ -212,13 +219,17 @@ impl Engine {
             self.remark(format!("`{}` is a socket, and left out", pack::show(&socket)));
         }
         upper::set_time(&upper, crate::LAYER_EPOCH).context("cannot date a folder")?;
-        let layer = self.layers.publish(packer.finish().map_err(machine)?)?;
+        let packed = packer.finish().map_err(machine)?;
+        if packed.index == LayerIndex::default() {
+            return Ok(None);
+        }
+        let layer = self.layers.publish(packed)?;
         self.layers.store.publish_tree(&upper, self.isolation, &layer.diff_id)?;
-        Ok(layer)
+        Ok(Some(layer))
     }
 
     pub(crate) fn workdir_step(
-        &mut self,
+        &self,
         path: &str,
         span: Span,
         now: &Progressed,
@@ -253,7 +264,7 @@ impl Engine {
         };
         let mut placer = Placer::new(&view, &destination);
         placer.folder(&resolved).map_err(|error| failed(self, error))?;
-        let layer = self.write(placer.finish(false), &FileMap::default(), None, None)?;
+        let layer = self.write(placer.finish(false), &[], None)?;
         self.remember(&key, Some(layer))
     }
 }

@@ -54,6 +54,8 @@ pub struct Dockerfile {
     pub global_args: Vec<Spanned<Vec<Arg>>>,
     /// At least one.
     pub stages: Vec<Stage>,
+    /// Blank lines in the middle of instructions.
+    pub empty_continuations: Vec<Span>,
     /// What is allowed but dubious.
     pub warnings: Vec<crate::Diagnostic>,
 }
@@ -68,10 +70,22 @@ impl Dockerfile {
 /// `# check=skip=a,b;error=true`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Check {
-    /// Rules that are off.
+    /// Rules that are off; `all` is every one.
     pub skip: Vec<String>,
+    /// Experimental rules that are on.
+    pub experimental: Vec<String>,
     /// A finding fails the build.
     pub error: bool,
+}
+
+impl Check {
+    /// Reads `skip=a,b;error=true`, as after `# check=`.
+    ///
+    /// # Errors
+    /// Says which part is no option.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        crate::parse::check(text)
+    }
 }
 
 /// From one FROM to the next.
@@ -133,6 +147,26 @@ pub enum Instruction {
 }
 
 impl Instruction {
+    /// Its here-documents, in order.
+    pub fn heredocs(&self) -> Vec<&Heredoc> {
+        let (sources, command) = match self {
+            Self::Copy(copy) => (copy.sources.as_slice(), None),
+            Self::Add(add) => (add.sources.as_slice(), None),
+            Self::Run(run) => (&[][..], Some(&run.command)),
+            _ => (&[][..], None),
+        };
+        if let Some(Command::Shell { heredocs, .. }) = command {
+            return heredocs.iter().collect();
+        }
+        sources
+            .iter()
+            .filter_map(|source| match source {
+                Source::Heredoc(heredoc) => Some(heredoc),
+                Source::Path(_) => None,
+            })
+            .collect()
+    }
+
     /// In capitals, as in the reference.
     pub fn name(&self) -> &'static str {
         match self {

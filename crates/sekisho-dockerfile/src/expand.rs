@@ -74,6 +74,24 @@ pub fn expand_words(
     Ok(words.split.unwrap_or_default())
 }
 
+/// The variables of a word that `lookup` does not know, in order, each once. One that the word has
+/// something else for (`${a:-b}`) is not among them, nor is any of a word that cannot be expanded.
+pub fn unset(raw: &str, escape: char, lookup: &Lookup<'_>) -> Vec<String> {
+    let mut words = Words { text: String::new(), split: None };
+    let mut expander = Expander::new(raw, escape, lookup);
+    if expander.until(None, false, &mut words).is_err() {
+        return Vec::new();
+    }
+    let mut names = Vec::new();
+    for name in expander.unset {
+        let special = name.len() == 1 && !name.chars().all(char::is_alphanumeric) && name != "_";
+        if !special && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
 /// What was expanded so far.
 struct Words {
     text: String,
@@ -116,6 +134,8 @@ struct Expander<'a> {
     escape: char,
     lookup: &'a Lookup<'a>,
     depth: usize,
+    /// Names that were looked up for nothing.
+    unset: Vec<String>,
 }
 
 fn syntax<T>(message: impl Into<String>) -> Result<T, ExpandError> {
@@ -124,7 +144,7 @@ fn syntax<T>(message: impl Into<String>) -> Result<T, ExpandError> {
 
 impl<'a> Expander<'a> {
     fn new(raw: &'a str, escape: char, lookup: &'a Lookup<'a>) -> Self {
-        Self { rest: raw.chars().peekable(), escape, lookup, depth: 0 }
+        Self { rest: raw.chars().peekable(), escape, lookup, depth: 0, unset: Vec::new() }
     }
 
     /// Expands up to `stop`, or to the end. With `keep_escapes` an escape stays in front of its
@@ -199,7 +219,7 @@ impl<'a> Expander<'a> {
             let name = self.name();
             return Ok(match name.as_str() {
                 "" => "$".to_owned(),
-                _ => (self.lookup)(&name).unwrap_or_default(),
+                _ => self.value(&name),
             });
         }
         self.rest.next();
@@ -211,7 +231,7 @@ impl<'a> Expander<'a> {
             return syntax(format!("`}}` is missing after `${{{name}`"));
         };
         if modifier == '}' {
-            return Ok((self.lookup)(&name).unwrap_or_default());
+            return Ok(self.value(&name));
         }
         let colon = modifier == ':';
         if colon {
@@ -281,8 +301,16 @@ impl<'a> Expander<'a> {
         }
     }
 
-    fn value_for_glob(&self, name: &str) -> Result<Vec<char>, ExpandError> {
-        let value: Vec<char> = (self.lookup)(name).unwrap_or_default().chars().collect();
+    /// The value, or nothing.
+    fn value(&mut self, name: &str) -> String {
+        (self.lookup)(name).unwrap_or_else(|| {
+            self.unset.push(name.to_owned());
+            String::new()
+        })
+    }
+
+    fn value_for_glob(&mut self, name: &str) -> Result<Vec<char>, ExpandError> {
+        let value: Vec<char> = self.value(name).chars().collect();
         if value.len() > GLOB_VALUE_CHARACTERS_MAX {
             return Err(ExpandError::TooLarge);
         }

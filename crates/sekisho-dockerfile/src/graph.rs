@@ -16,6 +16,28 @@ pub enum Origin {
     Stage(usize),
     /// An image, as written, variables expanded.
     Image(String),
+    /// What `--build-context` says of this name.
+    Context(String),
+}
+
+/// Names that `--build-context` gave a meaning, or another stage's.
+pub type Contexts = BTreeMap<String, Named>;
+
+/// What a named context is to the graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// A tree from elsewhere.
+    Tree,
+    /// A stage of this file, by name or index (`target:`).
+    Stage(String),
+}
+
+/// The key of a context for a name as it is written: images have several names.
+pub fn context_key(name: &str) -> String {
+    let name = name.to_ascii_lowercase();
+    let name = name.strip_suffix(":latest").unwrap_or(&name);
+    let name = name.strip_prefix("docker.io/").unwrap_or(name);
+    name.strip_prefix("library/").unwrap_or(name).to_owned()
 }
 
 /// One `--from` of a COPY or of a RUN's mount.
@@ -51,7 +73,7 @@ impl Node {
         let froms = self.froms.iter().map(|from| (&from.origin, from.span));
         base.chain(froms).filter_map(|(origin, span)| match origin {
             Origin::Stage(index) => Some((*index, span)),
-            Origin::Scratch | Origin::Image(_) => None,
+            Origin::Scratch | Origin::Image(_) | Origin::Context(_) => None,
         })
     }
 }
@@ -70,24 +92,26 @@ pub struct Graph {
 /// Resolves names, and orders the stages that `target` (a name or index; the last stage without)
 /// needs. `globals` are the ARGs before the first FROM: see [`crate::scope::globals`].
 ///
-/// FROM means an earlier stage of that name; `--from` any stage of that name, or its index. Of two
-/// stages of one name the later is meant. A name that is no stage is an image.
+/// A named context hides a stage, and an image, of its name. FROM means an earlier stage of that
+/// name; `--from` any stage of that name, or its index. Of two stages of one name the later is
+/// meant. A name that is no stage is an image.
 pub fn order(
     file: &Dockerfile,
     target: Option<&str>,
     globals: &Lookup<'_>,
+    contexts: &Contexts,
 ) -> Result<Graph, Diagnostic> {
     let mut names: BTreeMap<&str, usize> = BTreeMap::new();
     let mut bases = Vec::new();
     for stage in &file.stages {
-        bases.push(base(file, stage, globals, &names)?);
+        bases.push(base(file, stage, globals, &names, contexts)?);
         if let Some(name) = &stage.name {
             names.insert(name, stage.index);
         }
     }
     let mut nodes = Vec::new();
     for (stage, (base, platform)) in file.stages.iter().zip(bases) {
-        let froms = froms(file, stage, &names)?;
+        let froms = froms(file, stage, &names, contexts)?;
         nodes.push(Node { stage: stage.index, base, platform, froms });
     }
     let target = find_target(file, target, &names)?;
@@ -100,6 +124,7 @@ fn base(
     stage: &Stage,
     globals: &Lookup<'_>,
     earlier: &BTreeMap<&str, usize>,
+    contexts: &Contexts,
 ) -> Result<(Origin, Option<String>), Diagnostic> {
     let expanded = |word: &crate::Word| {
         expand(&word.raw, file.escape, globals)
@@ -112,10 +137,14 @@ fn base(
         return Err(file.diagnostic(stage.base.span, message).with_hint(hint));
     }
     let platform = stage.platform.as_ref().map(expanded).transpose()?;
-    let origin = match earlier.get(name.to_ascii_lowercase().as_str()) {
-        Some(index) => Origin::Stage(*index),
-        None if name == "scratch" => Origin::Scratch,
-        None => Origin::Image(name),
+    let context = context(file, &name, stage.base.span, contexts)?;
+    // A stage that takes the place of another may be based on what that one hides.
+    let context = context.filter(|origin| *origin != Origin::Stage(stage.index));
+    let origin = match (context, earlier.get(name.to_ascii_lowercase().as_str())) {
+        (Some(origin), _) => origin,
+        (None, Some(index)) => Origin::Stage(*index),
+        (None, None) if name == "scratch" => Origin::Scratch,
+        (None, None) => Origin::Image(name),
     };
     Ok((origin, platform.filter(|platform| !platform.is_empty())))
 }
@@ -124,11 +153,12 @@ fn froms(
     file: &Dockerfile,
     stage: &Stage,
     names: &BTreeMap<&str, usize>,
+    contexts: &Contexts,
 ) -> Result<Vec<From>, Diagnostic> {
     let mut froms = Vec::new();
     for (index, instruction) in stage.instructions.iter().enumerate() {
         let mut take = |name: &str, span: Span| {
-            let origin = origin(file, name, span, names)?;
+            let origin = origin(file, name, span, names, contexts)?;
             froms.push(From { instruction: index, name: name.to_owned(), origin, span });
             Ok(())
         };
@@ -160,9 +190,38 @@ fn froms(
 ///
 /// # Errors
 /// As [`order`] says for a `--from` of the file.
-pub fn from_outside(file: &Dockerfile, name: &str, span: Span) -> Result<Origin, Diagnostic> {
+pub fn from_outside(
+    file: &Dockerfile,
+    name: &str,
+    span: Span,
+    contexts: &Contexts,
+) -> Result<Origin, Diagnostic> {
     let named = file.stages.iter().filter_map(|stage| Some((stage.name.as_deref()?, stage.index)));
-    origin(file, name, span, &named.collect())
+    origin(file, name, span, &named.collect(), contexts)
+}
+
+/// What a named context makes of a name, if there is one.
+fn context(
+    file: &Dockerfile,
+    name: &str,
+    span: Span,
+    contexts: &Contexts,
+) -> Result<Option<Origin>, Diagnostic> {
+    let key = context_key(name);
+    Ok(match contexts.get(&key) {
+        None => None,
+        Some(Named::Tree) => Some(Origin::Context(key)),
+        Some(Named::Stage(target)) => {
+            let named = |stage: &Stage| stage.name.as_deref() == Some(&target.to_ascii_lowercase());
+            let index = file.stages.iter().rposition(named).or_else(|| target.parse().ok());
+            let index = index.filter(|index| *index < file.stages.len()).ok_or_else(|| {
+                let message =
+                    format!("the context `{name}` is the stage `{target}`, which is not there");
+                file.diagnostic(span, message)
+            })?;
+            Some(Origin::Stage(index))
+        }
+    })
 }
 
 fn origin(
@@ -170,7 +229,11 @@ fn origin(
     name: &str,
     span: Span,
     names: &BTreeMap<&str, usize>,
+    contexts: &Contexts,
 ) -> Result<Origin, Diagnostic> {
+    if let Some(origin) = context(file, name, span, contexts)? {
+        return Ok(origin);
+    }
     if let Some(index) = names.get(name.to_ascii_lowercase().as_str()) {
         return Ok(Origin::Stage(*index));
     }
@@ -270,7 +333,7 @@ mod tests {
     fn graph(text: &str, target: Option<&str>) -> Result<Graph, (u32, u32, String)> {
         let file = parse("D", text).unwrap();
         let globals = |name: &str| (name == "V").then(|| "12".to_owned());
-        order(&file, target, &globals).map_err(|error| {
+        order(&file, target, &globals, &Contexts::new()).map_err(|error| {
             let hint = error.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
             (error.line, error.column, format!("{}{hint}", error.message))
         })
@@ -303,6 +366,38 @@ mod tests {
         assert_eq!(graph.nodes[0].base, Origin::Image("debian".into()));
         assert_eq!(graph.nodes[1].base, Origin::Stage(0));
         assert_eq!(graph.order, [0, 3, 4]);
+    }
+
+    #[test]
+    fn named_contexts_come_first() {
+        let text = "FROM docker.io/library/Alpine:latest AS base\nFROM base AS x\nFROM debian AS y\n\
+                    FROM scratch\nCOPY --from=base a b\nCOPY --from=src a b\nCOPY --from=other a b";
+        let file = parse("D", text).unwrap();
+        let contexts = |pairs: &[(&str, Named)]| -> Contexts {
+            pairs.iter().map(|(name, named)| ((*name).to_owned(), named.clone())).collect()
+        };
+        let all = contexts(&[
+            ("alpine", Named::Tree),
+            ("src", Named::Tree),
+            ("other", Named::Stage("Y".to_owned())),
+        ]);
+        let graph = order(&file, None, &|_| None, &all).unwrap();
+        assert_eq!(graph.nodes[0].base, Origin::Context("alpine".to_owned()));
+        let origins: Vec<_> = graph.nodes[3].froms.iter().map(|from| from.origin.clone()).collect();
+        assert_eq!(
+            origins,
+            [Origin::Stage(0), Origin::Context("src".to_owned()), Origin::Stage(2)]
+        );
+        assert_eq!(graph.order, [0, 2, 3]);
+        let hidden = contexts(&[("base", Named::Tree)]);
+        let graph = order(&file, Some("x"), &|_| None, &hidden).unwrap();
+        assert_eq!(
+            (graph.order.as_slice(), &graph.nodes[1].base),
+            (&[1][..], &Origin::Context("base".to_owned()))
+        );
+        let none = contexts(&[("base", Named::Stage("nope".to_owned()))]);
+        let error = order(&file, Some("x"), &|_| None, &none).unwrap_err();
+        assert_eq!(error.message, "the context `base` is the stage `nope`, which is not there");
     }
 
     #[test]

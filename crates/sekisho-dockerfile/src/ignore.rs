@@ -90,6 +90,11 @@ impl Ignore {
         self.rules.is_empty()
     }
 
+    /// Whether a pattern starts with `!`.
+    pub fn brings_back(&self) -> bool {
+        self.rules.iter().any(|rule| rule.brings_back)
+    }
+
     /// Whether `path` (from the root of the context, with `/`, without a leading one) is left out.
     pub fn is_ignored(&self, path: &str) -> bool {
         let mut ignored = false;

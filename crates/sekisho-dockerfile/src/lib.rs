@@ -8,15 +8,20 @@
 //! - [`expand`]: variables in a [`Word`].
 //! - [`scope`]: which ARG and ENV an instruction sees.
 //! - [`graph`]: which stages a target needs, in which order, and what each is based on.
+//! - [`git`]: names of git repositories.
 //! - [`mod@ignore`] reads `.dockerignore`.
 //! - [`key`]: cache keys.
+//! - [`lint`]: findings, as of `--check`; [`outline`]: what can be given to a build.
 
 mod ast;
 mod diagnostic;
 pub mod expand;
+pub mod git;
 pub mod graph;
 pub mod ignore;
 pub mod key;
+pub mod lint;
+pub mod outline;
 mod parse;
 pub mod scope;
 mod suggest;
@@ -27,4 +32,4 @@ pub use ast::{
     Spanned, Stage, Word,
 };
 pub use diagnostic::Diagnostic;
-pub use parse::{MAX_DOCKERFILE_BYTES, parse};
+pub use parse::{MAX_DOCKERFILE_BYTES, parse, syntax};

@@ -27,7 +27,14 @@ use crate::suggest;
 use flags::Flags;
 use lines::{Line, LineError, Lines};
 
+pub(crate) use directive::check;
+pub use directive::syntax;
 pub(crate) use instruction::script_of;
+
+/// Words between blanks outside quotes.
+pub(crate) fn quoted_words(text: &str, escape: char) -> Vec<String> {
+    words::quoted(text, escape).into_iter().map(|(_, word)| word).collect()
+}
 
 /// See [`crate::Mount::expanded`].
 pub(crate) fn expand_mount(
@@ -129,7 +136,8 @@ pub fn parse(file: &str, text: &str) -> Result<Dockerfile, Vec<Diagnostic>> {
             break;
         }
     }
-    for span in std::mem::take(&mut lines.blanks) {
+    let empty_continuations = std::mem::take(&mut lines.blanks);
+    for span in empty_continuations.iter().copied() {
         let warning = reader.at(span, "empty line in the middle of an instruction");
         reader.warnings.push(warning.with_hint("remove it, or start it with `#`"));
     }
@@ -148,6 +156,7 @@ pub fn parse(file: &str, text: &str) -> Result<Dockerfile, Vec<Diagnostic>> {
         check: directives.check,
         global_args: reader.global_args,
         stages: reader.stages,
+        empty_continuations,
         warnings: reader.warnings,
     })
 }

@@ -100,14 +100,27 @@ impl Scope {
     /// ARG: the build's value, else the default, else that of a global ARG of the name.
     ///
     /// An ARG with several names declares one after the other, so that each sees those before it.
-    pub fn declare(&mut self, arg: &Arg, escape: char) -> Result<(), ExpandError> {
+    /// Gives the value.
+    pub fn declare(&mut self, arg: &Arg, escape: char) -> Result<Option<String>, ExpandError> {
         let value = match (self.build_args.get(&arg.name), &arg.default) {
             (Some(given), _) => Some(given.clone()),
             (None, Some(default)) => Some(expand(&default.raw, escape, &|name| self.get(name))?),
             (None, None) => self.globals.get(&arg.name).cloned(),
         };
-        set(&mut self.args, &arg.name, value);
-        Ok(())
+        set(&mut self.args, &arg.name, value.clone());
+        Ok(value)
+    }
+
+    /// Whether an ARG of this stage, or of one below, has the name.
+    pub fn is_declared(&self, name: &str) -> bool {
+        find(&self.args, name).is_some()
+    }
+
+    /// Every ARG in order of its first declaration, with what a command sees of it; empty where it
+    /// is not set. A history tells of them.
+    pub fn declared(&self) -> Vec<(String, String)> {
+        let names = self.args.iter().map(|(name, _)| name.clone());
+        names.map(|name| (self.get(&name).unwrap_or_default(), name)).map(|(v, n)| (n, v)).collect()
     }
 
     /// ENV.

@@ -73,6 +73,9 @@ pub struct RunConfig {
     /// Arguments of the entrypoint, or what is run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cmd: Option<Vec<String>>,
+    /// Docker's own: BuildKit sets it with every CMD; only Windows looks at it.
+    #[serde(deserialize_with = "null_is_default", skip_serializing_if = "is_false")]
+    pub args_escaped: bool,
     /// Folders that hold data of the container.
     #[serde(deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub volumes: BTreeMap<String, Empty>,

@@ -32,6 +32,22 @@ pub struct Keyring {
     entries: BTreeMap<String, Auth>,
     /// Registries whose credentials lie with a helper program.
     helpers: BTreeMap<String, String>,
+    /// The helper for all others.
+    store: Option<String>,
+}
+
+/// What a keyring knows of a registry.
+#[derive(Clone, Debug)]
+pub(crate) enum Known {
+    /// This.
+    Auth(Auth),
+    /// A program to ask.
+    Helper {
+        /// Its name, without `docker-credential-`.
+        helper: String,
+        /// Whether its failure is one; the store for all registries may know nothing of this one.
+        required: bool,
+    },
 }
 
 impl Keyring {
@@ -49,22 +65,26 @@ impl Keyring {
         self
     }
 
-    /// From the bytes of a Docker `config.json`.
+    /// From the bytes of a Docker `config.json`. Helper programs are run when their registry is used.
     ///
-    /// Credential helpers are not run: asking for a registry that has one is
-    /// [`AuthError::Helper`], when the registry is used.
+    /// # Errors
+    /// [`AuthError::Json`] and [`AuthError::Malformed`].
     pub fn from_docker_config(bytes: &[u8]) -> Result<Self, AuthError> {
-        let (entries, helpers) = config_json::parse(bytes)?;
-        Ok(Self { entries, helpers })
+        let config_json::Parsed { entries, helpers, store } = config_json::parse(bytes)?;
+        Ok(Self { entries, helpers, store })
     }
 
-    /// What to use at `registry`.
-    pub fn get(&self, registry: &str) -> Result<Auth, AuthError> {
+    /// What is known of `registry`.
+    pub(crate) fn find(&self, registry: &str) -> Known {
         let registry = config_json::normalise(registry);
         if let Some(helper) = self.helpers.get(&registry) {
-            return Err(AuthError::Helper { registry, helper: helper.clone() });
+            return Known::Helper { helper: helper.clone(), required: true };
         }
-        Ok(self.entries.get(&registry).cloned().unwrap_or_default())
+        match (self.entries.get(&registry), &self.store) {
+            (Some(auth), _) => Known::Auth(auth.clone()),
+            (None, Some(helper)) => Known::Helper { helper: helper.clone(), required: false },
+            (None, None) => Known::Auth(Auth::Anonymous),
+        }
     }
 }
 

@@ -31,22 +31,24 @@ pub enum AuthError {
         /// Host and port.
         registry: String,
     },
-    /// The credentials lie with a program.
-    #[error("credential helper `docker-credential-{helper}` for `{registry}` is not supported yet")]
+    /// The program that has the credentials does not give them.
+    #[error("credential helper `docker-credential-{helper}` for `{registry}` {problem}")]
     Helper {
         /// Host and port.
         registry: String,
         /// Its name, without `docker-credential-`.
         helper: String,
+        /// What is wrong, in a clause; nothing of what it wrote.
+        problem: String,
     },
 }
 
 impl Hint for AuthError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Helper { registry, .. } => {
-                Some(format!("give a user and password or a token for `{registry}` directly"))
-            }
+            Self::Helper { registry, helper, .. } => Some(format!(
+                "see what `echo {registry} | docker-credential-{helper} get` says, or log in anew"
+            )),
             Self::Json { .. } | Self::Malformed { .. } => None,
         }
     }
@@ -73,7 +75,14 @@ struct RawAuth {
     registrytoken: Option<SecretString>,
 }
 
-type Parsed = (BTreeMap<String, Auth>, BTreeMap<String, String>);
+/// What a `config.json` says.
+pub(crate) struct Parsed {
+    pub(crate) entries: BTreeMap<String, Auth>,
+    /// Helpers by registry.
+    pub(crate) helpers: BTreeMap<String, String>,
+    /// The helper for all other registries.
+    pub(crate) store: Option<String>,
+}
 
 /// The credentials by registry, and the helpers by registry.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, AuthError> {
@@ -103,7 +112,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, AuthError> {
         entries.remove(&registry);
         helpers.insert(registry, helper);
     }
-    Ok((entries, helpers))
+    Ok(Parsed { entries, helpers, store: raw.creds_store.filter(|store| !store.is_empty()) })
 }
 
 fn auth(registry: &str, raw: RawAuth) -> Result<Option<Auth>, AuthError> {
@@ -149,7 +158,7 @@ mod tests {
     use secrecy::ExposeSecret as _;
 
     use super::*;
-    use crate::auth::Keyring;
+    use crate::auth::{Keyring, Known};
 
     const CONFIG: &str = r#"{
         "auths": {
@@ -167,27 +176,26 @@ mod tests {
     #[test]
     fn reads_what_docker_writes() {
         let keyring = Keyring::from_docker_config(CONFIG.as_bytes()).unwrap();
-        let Auth::Basic { username, password } = keyring.get("docker.io").unwrap() else {
-            panic!()
+        let get = |registry: &str| match keyring.find(registry) {
+            Known::Auth(auth) => auth,
+            Known::Helper { helper, .. } => panic!("{helper}"),
         };
+        let Auth::Basic { username, password } = get("docker.io") else { panic!() };
         assert_eq!((username.as_str(), password.expose_secret()), ("me", "pass:word"));
-        let Auth::Identity(token) = keyring.get("gate.example:5000").unwrap() else { panic!() };
+        let Auth::Identity(token) = get("gate.example:5000") else { panic!() };
         assert_eq!(token.expose_secret(), "idtoken");
-        assert!(matches!(keyring.get("bearer.example"), Ok(Auth::Bearer(_))));
-        assert!(matches!(keyring.get("plain.example"), Ok(Auth::Basic { .. })));
-        assert!(matches!(keyring.get("unknown.example"), Ok(Auth::Anonymous)));
-        for (registry, helper) in
-            [("stored.example", "desktop"), ("1234.dkr.ecr.eu-west-1.amazonaws.com", "ecr-login")]
-        {
-            let error = keyring.get(registry).unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                format!(
-                    "credential helper `docker-credential-{helper}` for `{registry}` is not \
-                     supported yet"
-                )
-            );
+        assert!(matches!(get("bearer.example"), Auth::Bearer(_)));
+        assert!(matches!(get("plain.example"), Auth::Basic { .. }));
+        for (registry, want, must) in [
+            ("stored.example", "desktop", true),
+            ("1234.dkr.ecr.eu-west-1.amazonaws.com", "ecr-login", true),
+            ("unknown.example", "desktop", false),
+        ] {
+            let Known::Helper { helper, required } = keyring.find(registry) else { panic!() };
+            assert_eq!((helper.as_str(), required), (want, must), "{registry}");
         }
+        let none = Keyring::from_docker_config(b"{}").unwrap();
+        assert!(matches!(none.find("unknown.example"), Known::Auth(Auth::Anonymous)));
     }
 
     #[test]

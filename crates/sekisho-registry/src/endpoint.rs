@@ -64,7 +64,12 @@ impl fmt::Display for Reference {
 }
 
 /// `https://host`, or `http://host` for this machine. Docker's short name is not where it serves.
+///
+/// A mirror may be named with its scheme.
 pub(crate) fn base(registry: &str) -> String {
+    if registry.starts_with("http://") || registry.starts_with("https://") {
+        return registry.trim_end_matches('/').to_owned();
+    }
     let host = match registry {
         "docker.io" | "index.docker.io" => "registry-1.docker.io",
         other => other,
@@ -119,6 +124,7 @@ mod tests {
             ("[::1]:80", "http://[::1]:80"),
             ("localhost.example:5000", "https://localhost.example:5000"),
             ("128.0.0.1", "https://128.0.0.1"),
+            ("https://localhost:5000/", "https://localhost:5000"),
         ] {
             assert_eq!(base(registry), want);
         }

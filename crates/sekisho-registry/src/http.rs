@@ -1,6 +1,6 @@
 //! Requests: addresses, credentials, redirects, deadlines, attempts, errors.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -9,10 +9,11 @@ use reqwest::{RequestBuilder, Response, StatusCode};
 use tokio::time::timeout;
 use url::Url;
 
-use crate::auth::Keyring;
+use crate::auth::{Auth, Keyring, Known};
 use crate::challenge::{self, Challenge};
 use crate::endpoint::{Repository, base, is_loopback, may_follow, same_origin};
 use crate::error::RegistryError;
+use crate::helper;
 use crate::retry;
 use crate::token::{self, Credential, Token};
 
@@ -41,6 +42,14 @@ pub struct Options {
     /// Blobs up to this size are pushed in one request after the POST, larger ones by PATCH and PUT.
     /// Default 1 MiB.
     pub monolithic_bytes_max: u64,
+    /// Registries that are asked first for the content of another: by its name (`docker.io`), in
+    /// order, as `host[:port]` or `http[s]://host[:port]`. What a mirror does not have, or cannot
+    /// give, comes from the registry itself; digests are checked either way.
+    pub mirrors: BTreeMap<String, Vec<String>>,
+    /// Bundles of PEM certificates that are trusted besides the machine's.
+    pub ca_pem: Vec<Vec<u8>>,
+    /// A blob of more bytes is fetched in several parts at once. Default 32 MiB.
+    pub ranged_bytes_min: u64,
 }
 
 impl Default for Options {
@@ -53,6 +62,9 @@ impl Default for Options {
             decision_deadline: Duration::from_secs(120),
             upload_rate_min: 64 * 1024,
             monolithic_bytes_max: 1024 * 1024,
+            mirrors: BTreeMap::new(),
+            ca_pem: Vec::new(),
+            ranged_bytes_min: 32 * 1024 * 1024,
         }
     }
 }
@@ -71,6 +83,8 @@ pub struct Client {
     /// For the rest of the world.
     remote: OnceLock<reqwest::Client>,
     challenges: Mutex<HashMap<String, Challenge>>,
+    /// What helper programs said.
+    helped: Mutex<HashMap<String, Auth>>,
     tokens: Mutex<HashMap<(String, String), Token>>,
 }
 
@@ -122,6 +136,7 @@ impl Client {
             local: OnceLock::new(),
             remote: OnceLock::new(),
             challenges: Mutex::default(),
+            helped: Mutex::default(),
             tokens: Mutex::default(),
         }
     }
@@ -200,16 +215,38 @@ impl Client {
         Err(self.protocol(registry, "it asks for credentials for ever"))
     }
 
+    /// Who one is at a registry; a helper program is asked once.
+    async fn auth(&self, registry: &str) -> Result<Auth, RegistryError> {
+        let (helper, required) = match self.keyring.find(registry) {
+            Known::Auth(auth) => return Ok(auth),
+            Known::Helper { helper, required } => (helper, required),
+        };
+        if let Some(auth) = lock(&self.helped).get(registry) {
+            return Ok(auth.clone());
+        }
+        let auth = match helper::get(&helper, registry, self.options.answer_deadline).await {
+            Ok(auth) => auth,
+            Err(source) if required => {
+                let registry = registry.to_owned();
+                return Err(RegistryError::Credentials { registry, source });
+            }
+            // The default store need not be there for a registry that nobody logged in to.
+            Err(error) => {
+                tracing::debug!(%error, registry, "no credentials");
+                Auth::Anonymous
+            }
+        };
+        lock(&self.helped).insert(registry.to_owned(), auth.clone());
+        Ok(auth)
+    }
+
     /// What to send as `Authorization`, as far as it is known what the registry wants.
     async fn credential(
         &self,
         registry: &str,
         scope: &Scope,
     ) -> Result<Option<Credential>, RegistryError> {
-        let auth = self.keyring.get(registry).map_err(|source| RegistryError::Credentials {
-            registry: registry.to_owned(),
-            source,
-        })?;
+        let auth = self.auth(registry).await?;
         if let Some(fixed) = token::fixed(&auth) {
             return Ok(Some(fixed));
         }
@@ -289,6 +326,12 @@ impl Client {
         if let Some(client) = slot.get() {
             return Ok(client);
         }
+        let host = url.host_str().unwrap_or_default();
+        let mut trusted = Vec::new();
+        for pem in &self.options.ca_pem {
+            let bundle = reqwest::Certificate::from_pem_bundle(pem);
+            trusted.extend(bundle.map_err(|error| transport(host, error))?);
+        }
         let mut builder = reqwest::Client::builder()
             .user_agent(&self.options.user_agent)
             .redirect(reqwest::redirect::Policy::none())
@@ -297,9 +340,10 @@ impl Client {
         if local {
             // A proxy of the environment must not see what goes to this machine, and a machine
             // without certificates can talk to itself all the same.
-            builder = builder.no_proxy().tls_certs_only([]);
+            builder = builder.no_proxy().tls_certs_only(trusted);
+        } else if !trusted.is_empty() {
+            builder = builder.tls_certs_merge(trusted);
         }
-        let host = url.host_str().unwrap_or_default();
         let client = builder.build().map_err(|error| transport(host, error))?;
         Ok(slot.get_or_init(|| client))
     }

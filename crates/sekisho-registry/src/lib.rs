@@ -16,6 +16,7 @@ mod challenge;
 mod config_json;
 mod endpoint;
 mod error;
+mod helper;
 mod http;
 mod pull;
 mod push;

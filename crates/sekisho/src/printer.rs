@@ -67,6 +67,11 @@ impl Printer {
         self.json
     }
 
+    /// `--quiet`.
+    pub(crate) fn is_quiet(self) -> bool {
+        self.quiet
+    }
+
     /// Colours a piece of a line.
     pub(crate) fn paint(self, style: Style, text: &str) -> String {
         if self.colour && style != Style::Plain {

@@ -137,7 +137,7 @@ fn hard_links_stay_links() {
     let mut placer = Placer::new(&empty, &to);
     placer.place(&sources, &select(&sources, "d", false).unwrap()[0], false).unwrap();
     let pending = placer.finish(true);
-    assert_eq!(pending[&b"t/a"[..]].data, Data::Source(b"d/b".to_vec()));
+    assert_eq!(pending[&b"t/a"[..]].data, Data::Source { origin: 0, path: b"d/b".to_vec() });
     assert_eq!(pending[&b"t/b"[..]].node.kind, NodeKind::HardLink { target: b"t/a".to_vec() });
 }
 

@@ -1,6 +1,7 @@
 //! RUN, COPY and ADD: what is run, and what goes where.
 
 use sekisho_dockerfile::expand::expand;
+use sekisho_dockerfile::git::GitRef;
 use sekisho_dockerfile::ignore::Ignore;
 use sekisho_dockerfile::scope::PROXY_ARGS;
 use sekisho_dockerfile::{
@@ -56,14 +57,16 @@ impl Decider<'_> {
         let is_env = |name: &str| {
             images.iter().any(|pair| pair.split_once('=').is_some_and(|(key, _)| key == name))
         };
-        let arguments: Vec<_> = env
-            .iter()
-            .filter(|(name, _)| !is_env(name) && !PROXY_ARGS.contains(&name.as_str()))
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
+        // As BuildKit: every ARG so far with what the command sees of it, set or not.
+        let arguments = scope.declared();
+        let arguments: Vec<_> =
+            arguments.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        // A proxy is no input, unless an ARG makes it one.
         let free = env.iter().map(|(name, _)| name.clone());
-        let free =
-            free.filter(|name| PROXY_ARGS.contains(&name.as_str()) && !is_env(name)).collect();
+        let free = free.filter(|name| {
+            PROXY_ARGS.contains(&name.as_str()) && !is_env(name) && !scope.is_declared(name)
+        });
+        let free = free.collect();
         if !env.iter().any(|(name, _)| name == "PATH") {
             env.push(("PATH".to_owned(), DEFAULT_PATH.to_owned()));
         }
@@ -74,7 +77,7 @@ impl Decider<'_> {
         told.push_str(&args.join(" "));
         let no_network = run.network == Some(Network::None);
         let step = RunStep { args, env, free, no_network, mounts, script, command };
-        Ok(Decided { action: Action::Run(step), created_by: told })
+        Ok(Decided { action: Action::Run(step), created_by: Some(told) })
     }
 
     /// The mounts with their variables expanded, and with the targets that they have by default.
@@ -118,6 +121,14 @@ impl Decider<'_> {
     pub(super) fn copy(&self, copy: &Copy) -> Result<Decided, Diagnostic> {
         let mut step =
             self.files(&copy.sources, &copy.destination, copy.chown.as_ref(), copy.chmod.as_ref())?;
+        for (source, written) in step.sources.iter().zip(&copy.sources) {
+            let (CopySource::Path(path), Source::Path(word)) = (source, written) else { continue };
+            let web = path.starts_with("http://") || path.starts_with("https://");
+            if web || matches!(GitRef::parse(path), Ok(Some(_)) | Err(_)) {
+                let message = "COPY takes no URL and no git repository";
+                return Err(self.error(word.span, message).with_hint("write ADD instead"));
+            }
+        }
         step.link = copy.link;
         step.parents = copy.parents;
         step.exclude = self.patterns(&copy.exclude)?;
@@ -136,30 +147,50 @@ impl Decider<'_> {
                 *source = remote;
             }
         }
-        let remote = |source: &CopySource| matches!(source, CopySource::Remote { .. });
-        if let (Some(word), false) = (&add.checksum, step.sources.iter().any(remote)) {
-            return Err(self.error(word.span, "`--checksum` is only for files from a URL"));
+        let remote = |source: &CopySource| {
+            !matches!(source, CopySource::Path(_) | CopySource::Inline { .. })
+        };
+        if let (Some(word), false) = (&add.checksum, step.sources.iter().all(remote)) {
+            let message = "`--checksum` is only for a URL or a git repository";
+            return Err(self.error(word.span, message));
+        }
+        if let (Some(word), true) = (&add.checksum, step.sources.len() > 1) {
+            return Err(self.error(word.span, "`--checksum` is for one source"));
         }
         step.link = add.link;
         step.exclude = self.patterns(&add.exclude)?;
         step.unpack = add.unpack.unwrap_or(true);
+        step.unpack_remote = add.unpack == Some(true);
         Ok(self.copied("ADD", step))
     }
 
     /// What a source of ADD is when it is not a path.
     fn remote(&self, add: &Add, path: &str, word: &Word) -> Result<Option<CopySource>, Diagnostic> {
-        if !is_remote(path) {
+        let bad = |problem: String| {
+            self.error(word.span, format!("cannot add this repository: {problem}"))
+        };
+        if let Some(mut git) = GitRef::parse(path).map_err(bad)? {
+            if let Some(word) = &add.checksum {
+                let sum = self.expand(word)?;
+                let other = git.checksum.as_ref().is_some_and(|known| *known != sum);
+                let digits = sum.len() >= 7 && sum.bytes().all(|byte| byte.is_ascii_hexdigit());
+                if other || !digits {
+                    let message = format!("`--checksum={sum}` is not the digits of the commit");
+                    return Err(self.error(word.span, message));
+                }
+                git.checksum = Some(sum);
+            }
+            let both = git.keep_git_dir.is_some() && add.keep_git_dir;
+            if both && git.keep_git_dir == Some(false) {
+                let message = "`--keep-git-dir` and the query of the URL say different things";
+                return Err(self.error(word.span, message));
+            }
+            let keep_git_dir = git.keep_git_dir.unwrap_or(add.keep_git_dir);
+            let written = path.to_owned();
+            return Ok(Some(CopySource::Git { written, git, keep_git_dir }));
+        }
+        if !path.starts_with("http://") && !path.starts_with("https://") {
             return Ok(None);
-        }
-        let web = path.starts_with("http://") || path.starts_with("https://");
-        let plain = path.split(['#', '?']).next().unwrap_or_default();
-        if !web || plain.ends_with(".git") {
-            let message = "ADD from a git repository is not supported yet";
-            let hint = "fetch it with RUN, or put it into the build context";
-            return Err(self.error(word.span, message).with_hint(hint));
-        }
-        if add.unpack == Some(true) {
-            return self.unsupported("`ADD --unpack` of a URL");
         }
         fetch::parse(path).map_err(|problem| {
             self.error(word.span, format!("cannot fetch from this URL: {problem}"))
@@ -188,11 +219,27 @@ impl Decider<'_> {
         Ok(patterns)
     }
 
+    /// As BuildKit tells it: some flags, paths as written, here-documents after them.
     fn copied(&self, name: &str, step: CopyStep) -> Decided {
-        let sources: Vec<_> = step.sources.iter().map(CopySource::name).collect();
-        let slash = if step.is_folder && step.destination != "/" { "/" } else { "" };
-        let created_by = format!("{name} {} {}{slash}", sources.join(" "), step.destination);
-        Decided { action: Action::Copy(step), created_by }
+        let mut told = name.to_owned();
+        if step.parents {
+            told.push_str(" --parents");
+        }
+        if let Some(chown) = &step.chown {
+            told.push_str(&format!(" --chown={chown}"));
+        }
+        if let Some((chmod, _)) = &step.chmod {
+            told.push_str(&format!(" --chmod={chmod}"));
+        }
+        let inline = |source: &&CopySource| matches!(source, CopySource::Inline { .. });
+        for source in step.sources.iter().filter(|source| !inline(source)) {
+            told.push_str(&format!(" {}", source.name()));
+        }
+        for source in step.sources.iter().filter(inline) {
+            told.push_str(&format!(" <<{}", source.name()));
+        }
+        told.push_str(&format!(" {}", step.written));
+        Decided { action: Action::Copy(step), created_by: Some(told) }
     }
 
     fn files(
@@ -210,6 +257,7 @@ impl Decider<'_> {
             sources: Vec::new(),
             destination: files::absolute(&self.workdir_now(), &written),
             is_folder: written.ends_with('/') || written == "." || written.ends_with("/."),
+            written,
             from_elsewhere: false,
             chown: chown.map(|word| self.expand(word)).transpose()?,
             chmod: None,
@@ -217,6 +265,7 @@ impl Decider<'_> {
             exclude: Vec::new(),
             link: false,
             unpack: false,
+            unpack_remote: false,
         };
         if let Some(word) = chmod {
             let text = self.expand(word)?;
@@ -271,9 +320,4 @@ fn keep_quotes(text: &str, escape: char) -> String {
         }
     }
     kept
-}
-
-fn is_remote(path: &str) -> bool {
-    let scheme = ["http://", "https://", "git://", "ssh://", "git@", "file://"];
-    scheme.iter().any(|scheme| path.starts_with(scheme))
 }

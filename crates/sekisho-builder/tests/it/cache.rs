@@ -75,7 +75,7 @@ async fn equal_results_join_again() {
 async fn arguments_count_where_they_are_seen() {
     let world = start().await;
     let text =
-        "FROM BASE\nRUN echo before\nARG A\nRUN echo after\nARG http_proxy\nRUN echo $http_proxy";
+        "FROM BASE\nRUN echo before > /1\nARG A\nRUN echo $A > /2\nRUN echo $http_proxy > /3";
     world.dockerfile(text);
     let with = async |a: &str, proxy: &str| -> BuildResult {
         let mut options = world.options();
@@ -84,9 +84,12 @@ async fn arguments_count_where_they_are_seen() {
         world.try_build(options).await.unwrap()
     };
     with("1", "p").await;
-    assert_eq!(cached(&with("1", "p").await), "cccccc");
-    assert_eq!(cached(&with("1", "q").await), "cccccc", "a proxy is no input");
-    assert_eq!(cached(&with("2", "p").await), "ccc-c-");
+    assert_eq!(cached(&with("1", "p").await), "ccccc");
+    assert_eq!(cached(&with("1", "q").await), "ccccc", "a proxy is no input");
+    assert_eq!(cached(&with("2", "p").await), "ccc--");
+    world.dockerfile("FROM BASE\nARG http_proxy\nRUN echo $http_proxy > /3");
+    with("1", "p").await;
+    assert_eq!(cached(&with("1", "q").await), "cc-", "an ARG makes it one");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -221,7 +221,7 @@ async fn metadata_is_in_the_config() {
         .map(|entry| (entry.created_by.clone().unwrap(), entry.empty_layer))
         .collect();
     let entry = |text: &str, empty| (text.to_owned(), empty);
-    assert_eq!(history[0], entry("ARG version=1", true));
+    assert_eq!(history[0], entry("ARG version=9", true));
     assert_eq!(history[1], entry("ENV V=9 W=two", true));
     assert_eq!(history[5], entry("WORKDIR /w", false));
     assert_eq!(world.last_layer(&result), ["w d755 7:0 "], "of whom USER says");
@@ -245,7 +245,7 @@ async fn oci_layouts_hold_the_whole_image() {
     world.dockerfile("FROM scratch\nCOPY a /");
     let layout = world.dir.path().join("layout");
     let mut options = world.options();
-    options.output = Some(Output::OciDirectory(layout.clone()));
+    options.outputs = vec![Output::OciDirectory(layout.clone())];
     let result = world.try_build(options.clone()).await.unwrap();
     world.try_build(options).await.unwrap();
     let index: serde_json::Value =
@@ -257,7 +257,7 @@ async fn oci_layouts_hold_the_whole_image() {
     }
     let tar = world.dir.path().join("image.tar");
     let mut options = world.options();
-    options.output = Some(Output::OciTar(tar.clone()));
+    options.outputs = vec![Output::OciTar(tar.clone())];
     world.try_build(options).await.unwrap();
     let mut names = Vec::new();
     let limits = sekisho_oci::layer::Limits::default();

@@ -20,8 +20,14 @@ async fn mistakes_name_file_line_and_column() {
             "FROM scratch\nCOPY a nope* zz /d/",
             "Dockerfile:2:14: `zz` is not there in the build context",
         ),
-        ("FROM scratch\nCOPY nope* /d/", "Dockerfile:2:6: no file matches `nope*`"),
-        ("FROM scratch\nADD git@example.com:a.git /", "Dockerfile:2:5: ADD from a git repository"),
+        (
+            "# syntax=ghcr.io/x/y\nFROM scratch",
+            "Dockerfile:1:1: the frontend `ghcr.io/x/y` is an image that only BuildKit can run",
+        ),
+        (
+            "# check=error=true\nFROM scratch as a",
+            "Dockerfile:2:1: FromAsCasing: 'as' and 'FROM' keywords' casing do not match",
+        ),
         (
             "FROM scratch\nADD --chown=1 http://169.254.169.254/latest/token /",
             "Dockerfile:2:15: cannot fetch `http://169.254.169.254/latest/token`: 169.254.169.254 is not",

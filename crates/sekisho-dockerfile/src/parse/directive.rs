@@ -13,8 +13,10 @@ pub(super) struct Directives {
 
 /// Reads directives up to the first line that is none: an ordinary comment ends them too.
 pub(super) fn parse(text: &str) -> Result<Directives, LineError> {
-    let mut directives = Directives::default();
-    for (number, raw) in (1..).zip(text.lines()) {
+    let mut directives = Directives { syntax: foreign_syntax(text), ..Directives::default() };
+    // A file that is run as a program says first by what.
+    let shebang = usize::from(text.starts_with("#!"));
+    for (number, raw) in (1..).zip(text.lines()).skip(shebang) {
         let Some((name, value)) = split(raw) else { break };
         let span = Span { line: number, column: 1, end_line: number };
         let once = |taken: bool| match taken {
@@ -38,12 +40,42 @@ pub(super) fn parse(text: &str) -> Result<Directives, LineError> {
             "check" => {
                 once(directives.check.is_some())?;
                 let text = raw.to_owned();
-                directives.check = Some(Spanned { node: check(value, span)?, span, text });
+                let node = check(value).map_err(|message| LineError {
+                    span,
+                    message,
+                    hint: Some("write `skip=RULE,RULE` or `error=true`".to_owned()),
+                })?;
+                directives.check = Some(Spanned { node, span, text });
             }
             _ => break,
         }
     }
     Ok(directives)
+}
+
+/// `// syntax=IMAGE` or `{"syntax": "IMAGE"}` at the start of a file in another language, which a
+/// frontend of its own reads.
+fn foreign_syntax(text: &str) -> Option<Spanned<String>> {
+    let first = text.lines().next().unwrap_or_default();
+    let image = match first.trim_start().strip_prefix("//") {
+        Some(rest) => {
+            let (name, value) = rest.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("syntax").then(|| value.trim().to_owned())?
+        }
+        None if text.trim_start().starts_with('{') => {
+            let value: serde_json::Value = serde_json::from_str(text).ok()?;
+            value.get("syntax")?.as_str()?.to_owned()
+        }
+        None => return None,
+    };
+    let span = Span { line: 1, column: 1, end_line: 1 };
+    (!image.is_empty()).then(|| Spanned { node: image, span, text: first.to_owned() })
+}
+
+/// The frontend that a text asks for, which may be in any language.
+pub fn syntax(text: &str) -> Option<String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    Some(parse(text).ok()?.syntax?.node)
 }
 
 /// `# name = value`, the name in lower case.
@@ -68,23 +100,17 @@ fn escape(value: &str, span: Span) -> Result<char, LineError> {
 }
 
 /// `skip=a,b;error=true`.
-fn check(value: &str, span: Span) -> Result<Check, LineError> {
+pub(crate) fn check(value: &str) -> Result<Check, String> {
     let mut check = Check::default();
+    let list = |rules: &str| rules.split(',').map(|rule| rule.trim().to_owned()).collect();
     for part in value.split(';').map(str::trim).filter(|part| !part.is_empty()) {
-        match part.split_once('=') {
-            Some(("skip", rules)) => {
-                check.skip = rules.split(',').map(|rule| rule.trim().to_owned()).collect();
-            }
+        match part.split_once('=').map(|(key, value)| (key.trim(), value)) {
+            Some(("skip", rules)) => check.skip = list(rules),
+            Some(("experimental", rules)) => check.experimental = list(rules),
             Some(("error", value)) => {
                 check.error = value.trim().eq_ignore_ascii_case("true") || value.trim() == "1";
             }
-            _ => {
-                return Err(LineError {
-                    span,
-                    message: format!("`{part}` is no option of the directive `check`"),
-                    hint: Some("write `skip=RULE,RULE` or `error=true`".to_owned()),
-                });
-            }
+            _ => return Err(format!("`{part}` is no option of the directive `check`")),
         }
     }
     Ok(check)
@@ -103,6 +129,12 @@ mod tests {
         assert_eq!(directives.escape, Some('`'));
         let check = directives.check.unwrap().node;
         assert_eq!((check.skip, check.error), (vec!["A".to_owned(), "B".to_owned()], true));
+        let shebang = parse("#!/usr/bin/env sekisho\n# syntax=x/y\nFROM a").unwrap();
+        assert_eq!(shebang.syntax.unwrap().node, "x/y");
+        assert_eq!(syntax("// syntax = x/y:1\nanything").as_deref(), Some("x/y:1"));
+        assert_eq!(syntax("{\"syntax\": \"x/y\"}").as_deref(), Some("x/y"));
+        assert_eq!(syntax("{\"a\": 1}"), None);
+        assert_eq!(syntax("FROM a"), None);
         assert_eq!(parse("\n# escape=`").unwrap().escape, None);
         assert_eq!(parse("FROM a\n# escape=`").unwrap().escape, None);
     }

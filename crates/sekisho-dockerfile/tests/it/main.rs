@@ -45,7 +45,7 @@ fn good_files_are_read() {
         let platform = [("BUILDPLATFORM".to_owned(), "linux/amd64".to_owned())].into();
         let globals = scope::globals(&file, &scope::BuildArgs::new(), &platform).unwrap();
         let lookup = |name: &str| globals.get(name).cloned();
-        let graph = sekisho_dockerfile::graph::order(&file, None, &lookup)
+        let graph = sekisho_dockerfile::graph::order(&file, None, &lookup, &Default::default())
             .unwrap_or_else(|mistake| panic!("{}: {mistake}", path.display()));
         assert_eq!(graph.order.last(), Some(&graph.target));
     }

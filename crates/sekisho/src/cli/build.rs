@@ -1,8 +1,11 @@
 //! `sekisho build`.
 
+mod call;
 mod inputs;
 mod job;
+mod outputs;
 mod progress;
+mod summary;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,15 +28,52 @@ use crate::signals::Signals;
     after_help = "Inside a job, `--push` asks for the job's OIDC token and exchanges it at the \
                         gate: no password is needed, and none is stored.\n\nExamples:\n  \
                         sekisho build --oci-archive app.tar .\n  \
-                        sekisho build --push --tag 127.0.0.1:7350/app:v1 --build-arg MODE=release ."
+                        sekisho build --push --tag 127.0.0.1:7350/app:v1 --build-arg MODE=release .\n  \
+                        sekisho build --check ."
 )]
 pub(crate) struct BuildArgs {
-    /// The folder that COPY and ADD may use
+    /// What COPY and ADD may use: a folder, a git repository, the URL of an archive, or `-` for an
+    /// archive or a Dockerfile on stdin
     #[arg(default_value = ".", value_name = "CONTEXT")]
-    context: PathBuf,
-    /// The Dockerfile, relative to the context
+    context: String,
+    /// The Dockerfile, relative to the context; `-` is stdin
     #[arg(short, long, default_value = "Dockerfile", value_name = "FILE")]
     file: PathBuf,
+    /// What a name of a stage or image means instead: `NAME=PATH`, `NAME=docker-image://IMAGE`,
+    /// `NAME=oci-layout://PATH[:TAG]`, `NAME=target:STAGE`, `NAME=https://…`
+    #[arg(long = "build-context", value_name = "NAME=VALUE", value_parser = name_value)]
+    build_contexts: Vec<(String, String)>,
+    /// Platforms of the image, `linux/amd64,linux/arm64`; with several it is an index
+    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
+    platforms: Vec<String>,
+    /// Where else to put the image: `type=image,push=true`, `type=oci|docker|tar,dest=FILE`,
+    /// `type=oci,dest=DIR,tar=false`, `type=local,dest=DIR`, or just `DIR`
+    #[arg(short = 'o', long = "out", value_name = "SPEC", value_parser = outputs::parse)]
+    outputs: Vec<outputs::Spec>,
+    /// What a RUN may reach
+    #[arg(long, value_name = "NETWORK", default_value = "host", value_parser = ["default", "host", "none"])]
+    network: String,
+    /// A host that a RUN knows besides: `NAME:ADDRESS`
+    #[arg(long = "add-host", value_name = "NAME:ADDRESS", value_parser = inputs::host)]
+    hosts: Vec<(String, std::net::IpAddr)>,
+    /// Show what is dubious in the Dockerfile instead of building; the same as `--call check`
+    #[arg(long, conflicts_with = "call")]
+    check: bool,
+    /// What to do
+    #[arg(long, value_enum, default_value_t)]
+    call: call::Call,
+    /// How the build is shown
+    #[arg(long, value_enum, default_value_t, env = "SEKISHO_PROGRESS")]
+    progress: progress::Look,
+    /// Most steps that run at once [default: one for each core]
+    #[arg(long, value_name = "COUNT")]
+    jobs: Option<usize>,
+    /// A registry that is asked first for the content of another: `docker.io=HOST`
+    #[arg(long = "registry-mirror", value_name = "REGISTRY=HOST", value_parser = name_value)]
+    mirrors: Vec<(String, String)>,
+    /// Certificates to trust besides the machine's, as PEM
+    #[arg(long = "registry-ca", value_name = "FILE")]
+    ca_files: Vec<PathBuf>,
     /// Name of the image, `[REGISTRY/]NAME[:TAG]`; may be given again
     #[arg(short, long = "tag", value_name = "IMAGE")]
     tags: Vec<ImageReference>,
@@ -99,6 +139,9 @@ pub(crate) async fn run(
     data: &DataDir,
     printer: Printer,
 ) -> anyhow::Result<Exit> {
+    if args.check || args.call != call::Call::Build {
+        return call::run(args, printer);
+    }
     let mut options = options(args, data)?;
     for image in &options.destinations {
         let credential = job::credential(&image.registry)
@@ -110,7 +153,8 @@ pub(crate) async fn run(
     }
     let cancel = options.cancel.clone();
     let mut signals = Signals::listen()?;
-    let progress = Arc::new(progress::Shown::new(printer));
+    let shown = progress::show(args.progress, printer);
+    let progress = Arc::clone(&shown) as Arc<dyn sekisho_builder::Progress>;
     let mut build = std::pin::pin!(sekisho_builder::build(options, progress));
     let built = tokio::select! {
         built = &mut build => built,
@@ -120,9 +164,11 @@ pub(crate) async fn run(
             build.await
         }
     };
+    shown.finish();
     match built {
         Ok(result) => {
             job::set_outputs(&result)?;
+            summary::tell(&result, printer, args.progress);
             if printer.is_json() {
                 printer.answer_json(&Answer { schema_version: 1, result: &result })?;
             } else {
@@ -160,10 +206,6 @@ fn with_hint(error: BuildError) -> anyhow::Error {
 }
 
 fn options(args: &BuildArgs, data: &DataDir) -> anyhow::Result<BuildOptions> {
-    if !args.context.is_dir() {
-        let message = format!("the build context `{}` is no folder", args.context.display());
-        return Err(hinted(message, "name the folder whose files the Dockerfile uses"));
-    }
     let cache_dir = match &args.cache_dir {
         Some(folder) => folder.clone(),
         None => {
@@ -171,23 +213,55 @@ fn options(args: &BuildArgs, data: &DataDir) -> anyhow::Result<BuildOptions> {
             data.cache()
         }
     };
-    let mut options = BuildOptions::new(args.context.clone(), cache_dir);
+    let mut options = BuildOptions::new(".", cache_dir);
     options.dockerfile.clone_from(&args.file);
+    inputs::context(&args.context, &mut options)?;
+    for (name, value) in &args.build_contexts {
+        options.add_context(name, value).map_err(|problem| {
+            hinted(format!("the build context `{name}`: {problem}"), "see `sekisho build --help`")
+        })?;
+    }
+    for platform in &args.platforms {
+        options.platforms.push(platform.trim().parse().context("reading `--platform`")?);
+    }
+    options.extra_hosts.clone_from(&args.hosts);
+    if args.network == "none" {
+        options.network = sekisho_builder::Network::None;
+    }
+    if let Some(jobs) = args.jobs {
+        options.jobs = jobs.max(1);
+    }
+    options.registries.keyring = inputs::keyring()?;
+    options.registries.ca_files.clone_from(&args.ca_files);
+    for (registry, mirror) in &args.mirrors {
+        options.registries.mirrors.entry(registry.clone()).or_default().push(mirror.clone());
+    }
     options.target = Some(args.target.clone()).filter(|target| !target.is_empty());
     options.build_args = args.build_args.iter().cloned().collect();
     options.secrets = inputs::secrets(&args.secrets)?;
     options.ssh = inputs::sockets(&args.ssh)?;
     options.labels = args.labels.iter().cloned().collect();
-    options.destinations = if args.push { args.tags.clone() } else { vec![] };
+    options.names.clone_from(&args.tags);
+    let push = args.push || args.outputs.iter().any(|spec| *spec == outputs::Spec::Push);
+    if push && args.tags.is_empty() {
+        let hint = "name the image with `--tag REGISTRY/NAME:TAG`";
+        return Err(hinted("a push needs the image's name".to_owned(), hint));
+    }
+    options.destinations = if push { args.tags.clone() } else { vec![] };
     options.no_cache = args.no_cache;
     options.no_cache_filter.clone_from(&args.no_cache_filter);
     options.run_timeout = args.run_timeout.map(Duration::from_secs);
     options.created = args.created;
-    options.output = match (&args.oci_layout, &args.oci_archive) {
-        (Some(folder), _) => Some(Output::OciDirectory(folder.clone())),
-        (None, Some(file)) => Some(Output::OciTar(file.clone())),
-        (None, None) => None,
-    };
+    // As a build argument too, for RUNs that declare it.
+    if args.created != 0 {
+        let name = "SOURCE_DATE_EPOCH".to_owned();
+        options.build_args.entry(name).or_insert_with(|| args.created.to_string());
+    } else if let Some(epoch) = options.build_args.get("SOURCE_DATE_EPOCH") {
+        options.created = epoch.parse().context("reading the argument `SOURCE_DATE_EPOCH`")?;
+    }
+    options.outputs = args.outputs.iter().filter_map(outputs::Spec::output).collect();
+    options.outputs.extend(args.oci_layout.clone().map(Output::OciDirectory));
+    options.outputs.extend(args.oci_archive.clone().map(Output::OciTar));
     if args.created < 0 {
         bail!("the image's time `{}` is before 1970", args.created);
     }

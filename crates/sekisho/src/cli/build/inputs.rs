@@ -1,12 +1,16 @@
 //! What `sekisho build` is given besides the context: secrets, ssh agents.
 
 use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::IpAddr;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
 
-use sekisho_builder::Secret;
+use anyhow::Context as _;
+use sekisho_builder::{BuildOptions, ContextInput, Keyring, Secret};
 
 use crate::exit::hinted;
+use crate::settings;
 
 /// `--secret id=ID[,src=FILE|,env=NAME]`: where a secret is, never the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +80,84 @@ pub(super) fn ssh(text: &str) -> Result<SshSpec, String> {
     }
 }
 
+/// Reads one `--add-host`.
+pub(super) fn host(text: &str) -> Result<(String, IpAddr), String> {
+    let form = || "write it as NAME:ADDRESS".to_owned();
+    let (name, address) = text.split_once([':', '=']).ok_or_else(form)?;
+    let address = address.trim_start_matches('[').trim_end_matches(']');
+    let address = address.parse().map_err(|_| form())?;
+    match name.is_empty() || name.contains(char::is_whitespace) {
+        true => Err(form()),
+        false => Ok((name.to_owned(), address)),
+    }
+}
+
+/// Most of a Dockerfile that is read from stdin, in bytes; more than the builder takes.
+const MAX_TEXT_BYTES: u64 = 8 << 20;
+
+/// Says where the context and the Dockerfile are.
+pub(super) fn context(text: &str, options: &mut BuildOptions) -> anyhow::Result<()> {
+    let from_stdin = options.dockerfile.as_os_str() == "-";
+    let git = sekisho_builder::is_git(text);
+    if text == "-" && from_stdin {
+        let hint = "name a folder as the context, or a file as the Dockerfile";
+        return Err(hinted("stdin cannot be both context and Dockerfile".to_owned(), hint));
+    }
+    if from_stdin {
+        options.dockerfile_text = Some(read_text(std::io::stdin().lock())?);
+    }
+    if text == "-" {
+        return stdin(options);
+    }
+    if git || text.starts_with("http://") || text.starts_with("https://") {
+        options.context = Some(ContextInput::Remote(text.to_owned()));
+        return Ok(());
+    }
+    let folder = PathBuf::from(text);
+    if !folder.is_dir() {
+        let message = format!("the build context `{text}` is no folder");
+        return Err(hinted(message, "name the folder whose files the Dockerfile uses"));
+    }
+    options.context_dir = folder;
+    Ok(())
+}
+
+fn read_text(from: impl Read) -> anyhow::Result<String> {
+    let mut text = String::new();
+    from.take(MAX_TEXT_BYTES).read_to_string(&mut text).context("reading the Dockerfile")?;
+    Ok(text)
+}
+
+/// An archive on stdin is the context, anything else a Dockerfile with nothing around it.
+fn stdin(options: &mut BuildOptions) -> anyhow::Result<()> {
+    let mut file = tempfile::NamedTempFile::new().context("making a temporary file")?;
+    std::io::copy(&mut std::io::stdin().lock(), &mut file).context("reading stdin")?;
+    let mut read = file.reopen().context("reading stdin back")?;
+    if sekisho_builder::is_archive(&mut read)? {
+        let (_, path) = file.keep().context("keeping the archive")?;
+        options.context = Some(ContextInput::Archive(path));
+    } else {
+        options.dockerfile_text = Some(read_text(read)?);
+        let empty = tempfile::tempdir().context("making an empty folder")?;
+        options.context_dir = empty.keep();
+    }
+    Ok(())
+}
+
+/// What Docker's `config.json` says of registries: `DOCKER_CONFIG`, or `~/.docker`.
+pub(super) fn keyring() -> anyhow::Result<Keyring> {
+    let folder = settings::env("DOCKER_CONFIG").map(PathBuf::from);
+    let home = || settings::env("HOME").map(|home| PathBuf::from(home).join(".docker"));
+    let Some(folder) = folder.or_else(home) else { return Ok(Keyring::anonymous()) };
+    let path = folder.join("config.json");
+    match std::fs::read(&path) {
+        Ok(bytes) => Keyring::from_docker_config(&bytes)
+            .with_context(|| format!("reading `{}`", path.display())),
+        // Who has none is nobody anywhere.
+        Err(_) => Ok(Keyring::anonymous()),
+    }
+}
+
 /// Looks up what the options name.
 #[expect(clippy::disallowed_methods, reason = "`--secret env=` names a variable of ours")]
 pub(super) fn secrets(specs: &[SecretSpec]) -> anyhow::Result<BTreeMap<String, Secret>> {
@@ -124,6 +206,15 @@ pub(super) fn sockets(specs: &[SshSpec]) -> anyhow::Result<BTreeMap<String, Path
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_are_names_and_addresses() {
+        assert_eq!(host("a:10.0.0.1"), Ok(("a".to_owned(), "10.0.0.1".parse().unwrap())));
+        assert_eq!(host("a=[::1]"), Ok(("a".to_owned(), "::1".parse().unwrap())));
+        for text in ["a", ":1.2.3.4", "a:b", "a b:1.2.3.4"] {
+            assert!(host(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn secrets_are_named_in_every_way() {

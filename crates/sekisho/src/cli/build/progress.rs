@@ -1,9 +1,14 @@
 //! A build on the terminal, or in a job's log: one line for each thing that happened.
 
+mod json;
+mod live;
+
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::io::IsTerminal as _;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use clap::ValueEnum;
 use sekisho_builder::{Event, LayerInfo, Progress};
 
 use crate::printer::{Printer, Style};
@@ -11,9 +16,56 @@ use crate::printer::{Printer, Style};
 /// Longest instruction that is shown, in characters.
 const MAX_TEXT: usize = 90;
 
+/// How a build is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Look {
+    /// Live on a terminal, lines elsewhere
+    #[default]
+    Auto,
+    /// One line for each thing that happened
+    Plain,
+    /// Live: what runs now stands at the end, what is done above it
+    Tty,
+    /// One JSON object a line, on stderr
+    Json,
+    /// Not at all
+    Quiet,
+}
+
+/// Something that shows a build.
+pub(super) trait View: Progress {
+    /// The build is over: nothing more is drawn.
+    fn finish(&self);
+}
+
+/// What shows a build in a way; of its own on a terminal, when that was left open.
+pub(super) fn show(look: Look, printer: Printer) -> Arc<dyn View> {
+    let terminal = std::io::stderr().is_terminal() && !printer.is_json();
+    match look {
+        Look::Quiet => Arc::new(Nothing),
+        Look::Json => Arc::new(json::Lines::new(printer)),
+        Look::Tty => Arc::new(live::Live::start(printer)),
+        Look::Auto if terminal && printer.has_colour() && !printer.is_quiet() => {
+            Arc::new(live::Live::start(printer))
+        }
+        Look::Auto | Look::Plain => Arc::new(Shown::new(printer)),
+    }
+}
+
+/// Shows nothing.
+struct Nothing;
+
+impl Progress for Nothing {
+    fn event(&self, _event: Event) {}
+}
+
+impl View for Nothing {
+    fn finish(&self) {}
+}
+
 /// Shows events as lines.
 #[derive(Debug)]
-pub(super) struct Shown {
+struct Shown {
     printer: Printer,
     /// The instructions of the steps that began, by number: a step is told when it ends, and one
     /// that takes its time, a RUN, also when it begins.
@@ -21,7 +73,7 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    pub(super) fn new(printer: Printer) -> Self {
+    fn new(printer: Printer) -> Self {
         Self { printer, begun: Mutex::default() }
     }
 }
@@ -33,6 +85,10 @@ impl Progress for Shown {
             self.printer.note(&self.printer.paint(style, &line));
         }
     }
+}
+
+impl View for Shown {
+    fn finish(&self) {}
 }
 
 /// The line of an event, if there is something to say.
@@ -78,12 +134,17 @@ fn describe(event: &Event, begun: &mut BTreeMap<usize, String>) -> Option<(Style
 }
 
 /// One line of at most so many characters, runs of blanks as one.
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match text.char_indices().nth(MAX_TEXT) {
         Some((position, _)) => format!("{} …", &text[..position]),
         None => text,
     }
+}
+
+/// So many milliseconds.
+pub(super) fn time_ms(milliseconds: u64) -> String {
+    time(Duration::from_millis(milliseconds))
 }
 
 fn time(duration: Duration) -> String {

@@ -1,0 +1,75 @@
+//! What is dubious in a Dockerfile: the findings of `--check`, also looked for before each build.
+
+use std::collections::BTreeMap;
+
+use sekisho_dockerfile::lint::{self, Finding, Subject};
+use sekisho_dockerfile::{Dockerfile, scope};
+use sekisho_oci::Platform;
+
+use crate::engine::{platform_args, read};
+use crate::progress::Event;
+use crate::{BuildError, BuildOptions, context};
+
+/// Findings about a Dockerfile, and whether they are to fail a build.
+#[derive(Debug)]
+pub struct Checked {
+    /// The file.
+    pub file: Dockerfile,
+    /// ARGs before the first FROM, with the values that the build would give them.
+    pub globals: BTreeMap<String, String>,
+    /// In order of their lines.
+    pub findings: Vec<Finding>,
+    /// `# check=error=true`.
+    pub fails: bool,
+}
+
+/// Reads the Dockerfile that a build with these options would, and looks at it. Builds nothing, and
+/// asks no registry: variables of base images are not known.
+///
+/// # Errors
+/// The Dockerfile, or a `.dockerignore`, cannot be read.
+pub fn check(options: &BuildOptions) -> Result<Checked, BuildError> {
+    let file = read(options)?;
+    let (globals, findings, fails) = look(&file, options)?;
+    Ok(Checked { file, globals, findings, fails })
+}
+
+type Looked = (BTreeMap<String, String>, Vec<Finding>, bool);
+
+fn look(file: &Dockerfile, options: &BuildOptions) -> Result<Looked, BuildError> {
+    let settings = lint::settings(file, &options.build_args)
+        .map_err(|problem| anyhow::anyhow!("the argument `{}`: {problem}", lint::CHECK_ARG))?;
+    let platform = options.platforms().into_iter().next().unwrap_or_else(Platform::host);
+    let arguments = platform_args(&platform, options.target.as_deref());
+    let globals = scope::globals(file, &options.build_args, &arguments)?;
+    let dockerfile = options.context_dir.join(&options.dockerfile);
+    let ignore = context::read_ignore(&options.context_dir, &dockerfile)?;
+    let base_env = BTreeMap::new();
+    let subject = Subject { file, globals: &globals, base_env: &base_env, ignore: Some(&ignore) };
+    let findings = lint::lint(&subject, &settings);
+    Ok((globals, findings, settings.error))
+}
+
+impl crate::engine::Engine {
+    /// Tells how many findings there are; fails when the file says that they fail it.
+    pub(crate) fn lint(&self) -> Result<(), BuildError> {
+        let (_, findings, fails) = look(&self.file, &self.options)?;
+        if fails && !findings.is_empty() {
+            let told = findings.iter().map(|finding| finding.diagnostic(&self.file));
+            return Err(BuildError::Dockerfile(told.collect()));
+        }
+        if !findings.is_empty() {
+            let rules: std::collections::BTreeSet<_> =
+                findings.iter().map(|finding| finding.rule).collect();
+            let rules: Vec<_> = rules.into_iter().collect();
+            let count = findings.len();
+            let text = format!(
+                "{count} finding{} about the Dockerfile ({}): see `sekisho build --check`",
+                if count == 1 { "" } else { "s" },
+                rules.join(", ")
+            );
+            self.progress.event(Event::Note { text });
+        }
+        Ok(())
+    }
+}

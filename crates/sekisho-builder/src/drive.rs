@@ -1,0 +1,403 @@
+//! Drives the steps of all stages that a target needs, as many at once as there are cores.
+//!
+//! ```text
+//!  FROM ──▶ decide about every instruction of the stage (pure) ──▶ steps that make layers ──▶ end
+//! ```
+//!
+//! A step waits for the layers below it; a COPY that stands alone (`--link`) does not. A stage waits
+//! for the ends of those it is based on or copies from. One thread, this one, knows where all stages
+//! are; the others only carry out what they are given.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, mpsc};
+
+use anyhow::Context as _;
+use sekisho_dockerfile::graph::{self, Graph};
+use sekisho_dockerfile::{Dockerfile, Instruction, Span, Spanned, Stage};
+use sekisho_oci::Platform;
+
+use crate::BuildError;
+use crate::decide::{Action, Decided, State};
+use crate::engine::{Engine, Progressed};
+use crate::image::{self, Layer};
+use crate::progress::Event;
+use crate::schedule::{Schedule, StepId};
+
+/// Most instructions of one stage, ONBUILDs included: ranks of stages are so far apart.
+const STAGE_RANKS: usize = 1 << 20;
+
+/// An instruction that was decided about.
+pub(crate) struct Planned {
+    pub(crate) file: Arc<Dockerfile>,
+    pub(crate) instruction: Spanned<Instruction>,
+    pub(crate) decided: Decided,
+    /// The stage's metadata when the instruction is carried out.
+    pub(crate) state: State,
+    /// What its `--from`s mean, and where they stand.
+    pub(crate) froms: Vec<(graph::Origin, Span)>,
+    pub(crate) number: usize,
+}
+
+impl Planned {
+    fn makes_layer(&self) -> bool {
+        self.decided.action != Action::Metadata
+    }
+
+    fn stands_alone(&self) -> bool {
+        matches!(&self.decided.action, Action::Copy(step) if step.stands_alone())
+    }
+}
+
+/// A stage that is being built.
+struct Open {
+    end: StepId,
+    /// Position among the stages that are needed.
+    position: usize,
+    /// Number of its FROM.
+    number: usize,
+    fresh: bool,
+    /// Once its FROM is done.
+    base: Option<Progressed>,
+    planned: Vec<Arc<Planned>>,
+    /// By instruction; `None` is not done yet.
+    layers: Vec<Option<Option<Layer>>>,
+    finished: Option<Progressed>,
+}
+
+/// What a thread is given.
+enum Work {
+    From(usize),
+    Step(usize, usize),
+    End(usize),
+}
+
+/// What a thread brings back.
+enum Outcome {
+    Base(Box<Progressed>),
+    Layer(Option<Layer>),
+}
+
+/// One platform's build.
+pub(crate) struct Drive<'e> {
+    pub(crate) engine: &'e Engine,
+    pub(crate) platform: Platform,
+    pub(crate) globals: BTreeMap<String, String>,
+    pub(crate) graph: Graph,
+    stages: BTreeMap<usize, Open>,
+    schedule: Schedule<Work>,
+    /// Steps that the file shows.
+    planned: usize,
+    /// The number of the last step.
+    numbered: usize,
+}
+
+impl<'e> Drive<'e> {
+    /// Plans what the target needs; numbers of steps start after `numbered`.
+    pub(crate) fn new(
+        engine: &'e Engine,
+        platform: &Platform,
+        globals: BTreeMap<String, String>,
+        numbered: usize,
+    ) -> Result<Self, BuildError> {
+        let lookup = |name: &str| globals.get(name).cloned();
+        let target = engine.options.target.as_deref();
+        let contexts = engine.options.context_names();
+        let graph = graph::order(&engine.file, target, &lookup, &contexts)?;
+        let order = graph.order.clone();
+        let (platform, schedule) = (platform.clone(), Schedule::new(engine.options.jobs));
+        let stages = BTreeMap::new();
+        let mut drive =
+            Self { engine, platform, globals, graph, stages, schedule, planned: 0, numbered };
+        for index in order {
+            drive.open(index);
+        }
+        drive.planned = drive.numbered - numbered;
+        Ok(drive)
+    }
+
+    /// How many steps the file shows.
+    pub(crate) fn planned(&self) -> usize {
+        self.planned
+    }
+
+    fn stage(&self, index: usize) -> Result<&'e Stage, BuildError> {
+        let engine: &'e Engine = self.engine;
+        Ok(engine.file.stages.get(index).context("there is no such stage")?)
+    }
+
+    fn opened(&mut self, index: usize) -> Result<&mut Open, BuildError> {
+        Ok(self.stages.get_mut(&index).context("a stage was not planned")?)
+    }
+
+    /// Plans a stage, whose needs are planned already.
+    fn open(&mut self, index: usize) {
+        let (engine, position) = (self.engine, self.stages.len());
+        let (Some(stage), Some(node)) =
+            (engine.file.stages.get(index), self.graph.nodes.get(index))
+        else {
+            return;
+        };
+        let filter = &engine.options.no_cache_filter;
+        let names = [stage.name.clone(), Some(index.to_string())];
+        let named = |name: &String| filter.iter().any(|one| one.eq_ignore_ascii_case(name));
+        let fresh = names.iter().flatten().any(named);
+        let base = match &node.base {
+            graph::Origin::Stage(base) => self.stages.get(base).map(|open| open.end),
+            _ => None,
+        };
+        let rank = position * STAGE_RANKS;
+        let needs: Vec<StepId> = base.into_iter().collect();
+        self.schedule.add(Work::From(index), rank, &needs);
+        let end = self.schedule.promise(rank + STAGE_RANKS - 1);
+        let number = self.numbered + 1;
+        self.numbered += 1 + stage.instructions.len();
+        let open = Open {
+            end,
+            position,
+            number,
+            fresh,
+            base: None,
+            planned: Vec::new(),
+            layers: Vec::new(),
+            finished: None,
+        };
+        self.stages.insert(index, open);
+    }
+
+    /// Builds; gives the target.
+    pub(crate) fn run(mut self) -> Result<Progressed, BuildError> {
+        self.engine.progress.event(Event::Planned { steps: self.planned });
+        let mut failure: Option<(usize, BuildError)> = None;
+        std::thread::scope(|scope| {
+            let (send, receive) = mpsc::channel();
+            loop {
+                while let Some((id, work)) = self.schedule.next() {
+                    let started = match self.prepare(&work) {
+                        Ok(Some(job)) => {
+                            let send = send.clone();
+                            scope.spawn(move || {
+                                let result = catch_unwind(AssertUnwindSafe(job));
+                                let panicked = |_| Err(anyhow::anyhow!("a step panicked").into());
+                                // Nobody listens only after a panic over there.
+                                let _ = send.send((id, work, result.unwrap_or_else(panicked)));
+                            });
+                            continue;
+                        }
+                        Ok(None) => self.end_stage(&work),
+                        Err(error) => Err(error),
+                    };
+                    match started {
+                        Ok(()) => self.schedule.done(id),
+                        Err(error) => self.give_up(&work, error, &mut failure),
+                    }
+                }
+                if self.schedule.running() == 0 {
+                    break;
+                }
+                let Ok((id, work, result)) = receive.recv() else { break };
+                match result.and_then(|outcome| self.take(&work, outcome)) {
+                    Ok(()) => self.schedule.done(id),
+                    Err(error) => self.give_up(&work, error, &mut failure),
+                }
+            }
+        });
+        if let Some((_, error)) = failure {
+            return Err(error);
+        }
+        let target = self.graph.target;
+        let waiting = "stages wait for each other: an ONBUILD needs a stage that needs it";
+        let open = self.opened(target)?;
+        let end = open.end;
+        let finished = open.finished.take().context(waiting)?;
+        debug_assert!(self.schedule.is_done(end));
+        Ok(finished)
+    }
+
+    /// Nothing new starts, and what runs is ended. Of several mistakes the first in the file counts.
+    fn give_up(
+        &mut self,
+        work: &Work,
+        error: BuildError,
+        failure: &mut Option<(usize, BuildError)>,
+    ) {
+        self.schedule.failed();
+        self.engine.cancel.cancel();
+        self.engine.control.kill();
+        let rank = match work {
+            Work::From(index) | Work::End(index) => self.rank(*index, 0),
+            Work::Step(index, at) => self.rank(*index, at + 1),
+        };
+        // What the first failure ended is not the reason.
+        let rank = if matches!(error, BuildError::Cancelled) { usize::MAX } else { rank };
+        if failure.as_ref().is_none_or(|(known, _)| rank < *known) {
+            *failure = Some((rank, error));
+        }
+    }
+
+    fn rank(&self, index: usize, at: usize) -> usize {
+        let position = self.stages.get(&index).map_or(0, |open| open.position);
+        position * STAGE_RANKS + at.min(STAGE_RANKS - 2)
+    }
+
+    /// What a thread has to do; `None` for the end of a stage, which needs none.
+    fn prepare(
+        &mut self,
+        work: &Work,
+    ) -> Result<Option<Box<dyn FnOnce() -> Result<Outcome, BuildError> + Send + 'e>>, BuildError>
+    {
+        let engine = self.engine;
+        match work {
+            Work::End(_) => Ok(None),
+            Work::From(index) => {
+                let stage = self.stage(*index)?;
+                let node = self.graph.nodes.get(*index).context("there is no such stage")?.clone();
+                let base = match node.base {
+                    graph::Origin::Stage(base) => Some(self.finished(base)?.clone()),
+                    _ => None,
+                };
+                let rank = self.rank(*index, 0);
+                let (globals, platform) = (self.globals.clone(), self.platform.clone());
+                let open = self.opened(*index)?;
+                let engine = engine.for_step(&engine.file, open.number, open.fresh);
+                Ok(Some(Box::new(move || {
+                    let now = engine.from(stage, &node, base, &globals, &platform, rank)?;
+                    Ok(Outcome::Base(Box::new(now)))
+                })))
+            }
+            Work::Step(index, at) => {
+                let stage = self.stage(*index)?;
+                let rank = self.rank(*index, at + 1);
+                let open = self.stages.get(index).context("a stage was not planned")?;
+                let planned = Arc::clone(open.planned.get(*at).context("a step was not planned")?);
+                let base = open.base.as_ref().context("a base is missing")?;
+                let below = open.layers.iter().take(*at).flatten().flatten().cloned();
+                let now = Progressed {
+                    state: planned.state.clone(),
+                    chain: base.chain.iter().cloned().chain(below).collect(),
+                    history: Vec::new(),
+                    platform: base.platform.clone(),
+                };
+                let mut stages = BTreeMap::new();
+                for (origin, _) in &planned.froms {
+                    if let graph::Origin::Stage(from) = origin {
+                        stages.insert(*from, self.finished(*from)?.chain.clone());
+                    }
+                }
+                let engine = engine.for_step(&planned.file, planned.number, open.fresh);
+                Ok(Some(Box::new(move || {
+                    engine.step(stage, &planned, &stages, &now, rank).map(Outcome::Layer)
+                })))
+            }
+        }
+    }
+
+    fn finished(&self, index: usize) -> Result<&Progressed, BuildError> {
+        let open = self.stages.get(&index).context("a stage was not planned")?;
+        Ok(open.finished.as_ref().context("a stage was not built")?)
+    }
+
+    /// Takes what a thread brought.
+    fn take(&mut self, work: &Work, outcome: Outcome) -> Result<(), BuildError> {
+        match (work, outcome) {
+            (Work::From(index), Outcome::Base(base)) => self.plan(*index, *base),
+            (Work::Step(index, at), Outcome::Layer(layer)) => {
+                let slot = self.opened(*index)?.layers.get_mut(*at);
+                *slot.context("a step was not planned")? = Some(layer);
+                Ok(())
+            }
+            _ => Err(anyhow::anyhow!("a step brought what it was not asked for").into()),
+        }
+    }
+
+    /// Decides about all instructions of a stage whose base is there.
+    fn plan(&mut self, index: usize, mut base: Progressed) -> Result<(), BuildError> {
+        let (engine, stage) = (self.engine, self.stage(index)?);
+        let triggers = std::mem::take(&mut base.state.config.on_build);
+        let mut instructions = Vec::new();
+        for (file, instruction, froms) in self.triggers(index, &triggers)? {
+            self.numbered += 1;
+            instructions.push((file, instruction, froms, self.numbered));
+        }
+        let first = self.opened(index)?.number + 1;
+        let node = self.graph.nodes.get(index).context("there is no such stage")?;
+        for (at, instruction) in stage.instructions.iter().enumerate() {
+            let froms = node.froms.iter().filter(|from| from.instruction == at);
+            let froms: Vec<_> = froms.map(|from| (from.origin.clone(), from.span)).collect();
+            let file = Arc::clone(&engine.file);
+            instructions.push((file, instruction.clone(), froms, first + at));
+        }
+        let mut state = base.state.clone();
+        let mut steps: Vec<StepId> = Vec::new();
+        let mut planned = Vec::new();
+        for (at, (file, instruction, froms, number)) in instructions.into_iter().enumerate() {
+            let decided = crate::decide::decide(&file, &mut state, &instruction)?;
+            let state = state.clone();
+            let one = Planned { file, instruction, decided, state, froms, number };
+            if one.makes_layer() {
+                let mut needs: Vec<StepId> = Vec::new();
+                if !one.stands_alone() {
+                    needs.extend(&steps);
+                }
+                for (origin, _) in &one.froms {
+                    if let graph::Origin::Stage(from) = origin {
+                        needs.push(self.opened(*from)?.end);
+                    }
+                }
+                let rank = self.rank(index, at + 1);
+                steps.push(self.schedule.add(Work::Step(index, at), rank, &needs));
+            } else {
+                let fresh = self.opened(index)?.fresh;
+                let engine = engine.for_step(&one.file, number, fresh);
+                engine.metadata(stage, &one, self.rank(index, at + 1));
+            }
+            planned.push(Arc::new(one));
+        }
+        let open = self.opened(index)?;
+        open.layers = planned.iter().map(|one| (!one.makes_layer()).then_some(None)).collect();
+        (open.base, open.planned) = (Some(base), planned);
+        let end = open.end;
+        self.schedule.keep(end, Work::End(index), &steps);
+        Ok(())
+    }
+
+    /// Plans a stage that only an ONBUILD names.
+    pub(crate) fn need(&mut self, by: usize, index: usize) -> Result<(), BuildError> {
+        let (file, lookup) = (&self.engine.file, |name: &str| self.globals.get(name).cloned());
+        let contexts = self.engine.options.context_names();
+        let order = graph::order(file, Some(&index.to_string()), &lookup, &contexts)?.order;
+        if order.contains(&by) {
+            let message =
+                format!("an ONBUILD of the base needs stage {index}, which needs this one");
+            return Err(file.diagnostic(self.stage(by)?.base.span, message).into());
+        }
+        for index in order {
+            if !self.stages.contains_key(&index) {
+                self.open(index);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the layers of a stage together.
+    fn end_stage(&mut self, work: &Work) -> Result<(), BuildError> {
+        let Work::End(index) = work else { return Ok(()) };
+        let created = self.engine.options.created;
+        let open = self.opened(*index)?;
+        let mut now = open.base.take().context("a base is missing")?;
+        let layers = std::mem::take(&mut open.layers);
+        for (planned, layer) in open.planned.iter().zip(layers) {
+            let layer = layer.context("a step was not carried out")?;
+            let told = planned.decided.created_by.clone();
+            if let Some(told) = told {
+                now.history.push(image::history(created, told, layer.is_some()));
+            }
+            now.chain.extend(layer);
+        }
+        if let Some(last) = open.planned.last() {
+            now.state = last.state.clone();
+        }
+        open.finished = Some(now);
+        Ok(())
+    }
+}

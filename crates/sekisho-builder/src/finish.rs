@@ -1,0 +1,106 @@
+//! What was built becomes images: configs, manifests, an index for several platforms.
+
+use anyhow::Context as _;
+use sekisho_oci::{Descriptor, ImageIndex, media_type};
+use sekisho_types::Digest;
+
+use crate::engine::{Engine, Progressed};
+use crate::image::{self, Documents, Layer, Parts};
+use crate::options::{BuildResult, PlatformResult};
+use crate::progress::Event;
+use crate::{BuildError, output, push};
+
+/// One platform's image.
+pub(crate) struct Image {
+    pub(crate) platform: sekisho_oci::Platform,
+    pub(crate) chain: Vec<Layer>,
+    pub(crate) documents: Documents,
+}
+
+/// Everything that is pushed or written.
+pub(crate) struct Images {
+    /// At least one, in the order that was asked for.
+    pub(crate) images: Vec<Image>,
+    /// The bytes of the index, when there is more than one.
+    pub(crate) index: Option<Vec<u8>>,
+}
+
+impl Images {
+    /// What the image's name is to lead to.
+    pub(crate) fn root(&self) -> (&[u8], &'static str) {
+        match (&self.index, self.images.first()) {
+            (Some(index), _) => (index, media_type::OCI_INDEX),
+            (None, Some(image)) => (&image.documents.manifest, media_type::OCI_MANIFEST),
+            (None, None) => (&[], media_type::OCI_MANIFEST),
+        }
+    }
+}
+
+/// Writes configs and manifests, pushes, and writes what else was asked for.
+pub(crate) fn finish(engine: &Engine, built: &[Progressed]) -> Result<BuildResult, BuildError> {
+    engine.check()?;
+    let store = &engine.layers.store;
+    let (mut images, mut results, mut size_bytes) = (Vec::new(), Vec::new(), 0);
+    for target in built {
+        let mut config = target.state.config.clone();
+        config.labels.extend(engine.options.labels.clone());
+        let documents = image::documents(Parts {
+            platform: &target.platform,
+            created: engine.options.created,
+            author: target.state.author.clone(),
+            config,
+            history: target.history.clone(),
+            layers: &target.chain,
+        });
+        let config_digest = store.put_blob(&engine.layers.session, &documents.config)?;
+        let manifest_digest = store.put_blob(&engine.layers.session, &documents.manifest)?;
+        size_bytes += documents.parsed.layers.iter().map(|layer| layer.size).sum::<u64>();
+        size_bytes += documents.parsed.config.size;
+        results.push(PlatformResult {
+            platform: target.platform.to_string(),
+            manifest_digest,
+            config_digest,
+            layers: target.chain.iter().map(Layer::info).collect(),
+        });
+        let (platform, chain) = (target.platform.clone(), target.chain.clone());
+        images.push(Image { platform, chain, documents });
+    }
+    let index = (images.len() > 1).then(|| index(&images));
+    if let Some(index) = &index {
+        store.put_blob(&engine.layers.session, index)?;
+    }
+    let images = Images { images, index };
+    let manifest_digest = Digest::sha256(images.root().0);
+    let event = Event::Built { manifest_digest: manifest_digest.clone(), size_bytes };
+    engine.progress.event(event);
+    for destination in &engine.options.destinations {
+        push::push(engine, destination, &images)?;
+    }
+    for output in &engine.options.outputs {
+        output::write(engine, output, &images)?;
+    }
+    if engine.options.outputs.is_empty() && engine.options.destinations.is_empty() {
+        // The image is to stay here, so it must all be here.
+        for layer in images.images.iter().flat_map(|image| &image.chain) {
+            engine.layers.blob(layer)?;
+        }
+    }
+    let first = results.first().context("nothing was built")?.clone();
+    Ok(BuildResult {
+        manifest_digest,
+        config_digest: first.config_digest,
+        layers: first.layers,
+        platforms: results,
+        steps: engine.steps(),
+        pushed: engine.options.destinations.clone(),
+    })
+}
+
+fn index(images: &[Image]) -> Vec<u8> {
+    let manifests = images.iter().map(|image| {
+        let mut descriptor = Descriptor::of(media_type::OCI_MANIFEST, &image.documents.manifest);
+        descriptor.platform = Some(image.platform.clone());
+        descriptor
+    });
+    ImageIndex::new(manifests.collect()).to_bytes()
+}

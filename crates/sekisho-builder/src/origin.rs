@@ -1,0 +1,82 @@
+//! Where a COPY, ADD or mount takes its files from.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use sekisho_dockerfile::key::Key;
+
+use crate::context::Context;
+use crate::engine::Engine;
+use crate::error::BuildError;
+use crate::files::{FileMap, ImagePath, Node};
+use crate::image::Layer;
+use crate::layers::chain_key;
+
+/// A tree of files that is not the image being built.
+#[derive(Clone)]
+pub(crate) enum Origin {
+    /// A folder of this machine: the build context, a named one, a git checkout.
+    Context(Arc<Context>),
+    /// An earlier stage, or an image.
+    Layers(Vec<Layer>),
+}
+
+impl Origin {
+    /// Whether it is an image's, whose owners and hard links mean something.
+    pub(crate) fn is_image(&self) -> bool {
+        matches!(self, Self::Layers(_))
+    }
+
+    /// The folder of this machine, if it is one.
+    pub(crate) fn context(&self) -> Option<&Context> {
+        match self {
+            Self::Context(context) => Some(context),
+            Self::Layers(_) => None,
+        }
+    }
+
+    /// What is known of its content without looking at any file: a chain's layers.
+    pub(crate) fn add_to(&self, key: Key) -> Key {
+        match self {
+            Self::Context(_) => key,
+            Self::Layers(chain) => key.digest("from", &chain_key(chain)),
+        }
+    }
+}
+
+impl Engine {
+    /// The files to choose from.
+    pub(crate) fn sources(&self, origin: &Origin) -> Result<Arc<FileMap>, BuildError> {
+        match origin {
+            Origin::Context(context) => Ok(Arc::clone(&context.files)),
+            Origin::Layers(chain) => self.layers.view(chain),
+        }
+    }
+
+    /// Opens a regular file of an origin; `node` is what [`Engine::sources`] says of it.
+    pub(crate) fn open_source(
+        &self,
+        origin: &Origin,
+        node: &Node,
+        path: &ImagePath,
+    ) -> Result<std::fs::File, BuildError> {
+        match origin {
+            Origin::Context(context) => context.open_file(path),
+            Origin::Layers(chain) => {
+                Ok(self.layers.open(chain, node, path, self.isolation)?.into())
+            }
+        }
+    }
+
+    /// The build context, listed when it is first needed.
+    pub(crate) fn main_context(&self) -> Result<Origin, BuildError> {
+        let mut listed = self.context.lock().map_err(|_| anyhow::anyhow!("a thread panicked"))?;
+        if listed.is_none() {
+            let dockerfile = self.options.context_dir.join(&self.options.dockerfile);
+            let context = Context::open(&self.options.context_dir, &dockerfile)?;
+            *listed = Some(Arc::new(context));
+        }
+        let context = listed.as_ref().context("the context was not listed")?;
+        Ok(Origin::Context(Arc::clone(context)))
+    }
+}
