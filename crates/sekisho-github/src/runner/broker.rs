@@ -2,6 +2,7 @@
 
 mod tenant;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -242,7 +243,8 @@ impl Client {
     /// Takes the job. Retried five times, except where the answer says that it is useless.
     ///
     /// # Errors
-    /// [`ClientError`]; statuses 404, 409 and 422 mean that this job is not ours to take.
+    /// [`ClientError`]; statuses 404, 409 and 422 mean that this job is not ours to take. One without a
+    /// status may be about a job that is ours, and whose message was lost.
     pub async fn acquire(
         &self,
         request: &RunnerJobRequest,
@@ -256,10 +258,22 @@ impl Client {
             billing_owner_id: request.billing_owner_id.clone(),
         };
         let build = || self.http.post(url.clone()).json(&body);
-        let answer = retry(ACQUIRE, ClientError::is_transient, |_| {
+        let lost = AtomicBool::new(false);
+        let again = |error: &ClientError| {
+            lost.fetch_or(error.is_lost_answer(), Ordering::Relaxed);
+            error.is_transient()
+        };
+        let answer = retry(ACQUIRE, again, |_| {
             self.authorized(OPERATION, build, ACQUIRE_DEADLINE, MAX_JOB_MESSAGE)
         });
-        answer.await?.json(OPERATION)
+        match answer.await {
+            Err(error) if error.status() == Some(409) && lost.load(Ordering::Relaxed) => {
+                // Nobody else has it: it was given to us in the answer that did not arrive.
+                let reason = "409 after an answer that was lost: the job is ours, but not here";
+                Err(ClientError::Body { operation: OPERATION, reason: reason.to_owned() })
+            }
+            answer => answer?.json(OPERATION),
+        }
     }
 
     /// The client for a job, which speaks with the job's own token. A job of the old flow is looked up

@@ -116,6 +116,11 @@ impl ClientError {
         self.kind().is_some_and(|k| k.eq_ignore_ascii_case(kind::RUNNER_VERSION_TOO_OLD))
     }
 
+    /// Whether the call may have been done all the same: only its answer did not arrive.
+    pub fn is_lost_answer(&self) -> bool {
+        matches!(self, Self::Transport { .. } | Self::Deadline { .. })
+    }
+
     /// Whether the same call may succeed later: network, deadline, 408, 429, 5xx.
     pub fn is_transient(&self) -> bool {
         match self {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -108,8 +108,9 @@ impl JobClient {
     pub async fn complete(&self, body: &CompleteJob) -> Result<(), ClientError> {
         const OPERATION: &str = "completing the job";
         let url = http::join(&self.run, "completejob");
-        let refusals = AtomicU32::new(0);
+        let (refusals, lost) = (AtomicU32::new(0), AtomicBool::new(false));
         let again = |error: &ClientError| {
+            lost.fetch_or(error.is_lost_answer(), Ordering::Relaxed);
             let refused = !error.is_transient();
             let refusals = refusals.fetch_add(refused.into(), Ordering::Relaxed);
             let is_final = matches!(error.status(), Some(401 | 404));
@@ -123,7 +124,15 @@ impl JobClient {
             let answer = http::send(OPERATION, request, CALL_DEADLINE, MAX_ANSWER).await?;
             answer.success(OPERATION).map(|_| ())
         };
-        retry(COMPLETE, again, send).await
+        match retry(COMPLETE, again, send).await {
+            // The job is over: by the report whose answer was lost.
+            Err(error)
+                if lost.load(Ordering::Relaxed) && matches!(error.status(), Some(404 | 409)) =>
+            {
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     /// Reports the steps' states. One try: the next update, with a higher order, holds it all.

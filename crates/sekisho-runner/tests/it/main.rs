@@ -15,6 +15,7 @@ mod composite;
 mod fixture;
 mod git;
 mod hooks;
+mod hub;
 mod lease;
 mod masks;
 mod matchers;

@@ -1,0 +1,237 @@
+//! The runner against the hub, through the hub's fault switches.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use reqwest::Method;
+use sekisho_github::wire::run_service::Conclusion;
+use sekisho_hub::faults::{Call, Fault, Plan, Rule};
+use sekisho_hub::{Config, Hub};
+use sekisho_runner::RunnerOutcome;
+use serde_json::{Value, json};
+
+use crate::fixture::Fixture;
+use crate::git::git;
+
+const ADMIN: &str = "admin-token-of-the-test";
+
+const WORKFLOW: &str = "\
+on: push
+jobs:
+  hello:
+    runs-on: default
+    steps:
+      - run: SCRIPT
+";
+
+/// A hub with one job in its queue, and a runner that is registered with it.
+struct World {
+    hub: Arc<Hub>,
+    url: String,
+    jit: String,
+    run: u64,
+    client: reqwest::Client,
+    fixture: Fixture,
+}
+
+fn rule(call: Call, fault: Fault) -> Rule {
+    Rule { fault, call: Some(call), skip: 0, times: 1, percent: 100 }
+}
+
+const fn status(status: u16) -> Fault {
+    Fault::Status { status, after_ms: 0 }
+}
+
+impl World {
+    /// `None`, with a line that says so, where there is no git.
+    async fn new(script: &str, rules: Vec<Rule>) -> Option<Self> {
+        if !crate::git::is_there() {
+            return None;
+        }
+        let fixture = Fixture::new().await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let mut config =
+            Config::new(fixture.root.path().join("hub"), &url, ADMIN.to_owned().into());
+        config.fault_switches = true;
+        let hub = Arc::new(Hub::open(config).unwrap());
+        let router = hub.router().into_make_service_with_connect_info::<SocketAddr>();
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let client = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
+        let mut world = Self { hub, url, jit: String::new(), run: 0, client, fixture };
+        world.run = world.push(&WORKFLOW.replace("SCRIPT", &json!(script).to_string())).await;
+        let path = "/api/v3/repos/acme/app/actions/runners/generate-jitconfig";
+        let body = json!({"name": "r-1", "runner_group_id": 1, "labels": ["default"]});
+        let answer = world.call(Method::POST, path, &body).await;
+        world.jit = answer["encoded_jit_config"].as_str().unwrap().to_owned();
+        world.hub.arm(Plan { seed: 1, rules });
+        Some(world)
+    }
+
+    async fn push(&self, workflow: &str) -> u64 {
+        let folder = self.fixture.root.path().join("work");
+        std::fs::create_dir_all(folder.join(".github/workflows")).unwrap();
+        std::fs::write(folder.join(".github/workflows/ci.yml"), workflow).unwrap();
+        let remote = format!("{}/acme/app", self.url);
+        let sha = tokio::task::spawn_blocking(move || {
+            git(&folder, &["init", "--quiet"]);
+            git(&folder, &["add", "--all"]);
+            git(&folder, &["commit", "--quiet", "--message=x"]);
+            git(&folder, &["push", "--quiet", &remote, "main"]);
+            git(&folder, &["rev-parse", "HEAD"])
+        });
+        let path = format!("/_hub/v1/pushes?repository=acme/app&sha={}", sha.await.unwrap());
+        let pushed = self.call(Method::GET, &path, &Value::Null).await;
+        pushed["runs"][0].as_u64().unwrap_or_else(|| panic!("no run: {pushed}"))
+    }
+
+    async fn call(&self, method: Method, path: &str, body: &Value) -> Value {
+        let request = self.client.request(method, format!("{}{path}", self.url));
+        let request = request.bearer_auth(ADMIN);
+        let request = if body.is_null() { request } else { request.json(body) };
+        request.send().await.unwrap().json().await.unwrap()
+    }
+
+    /// The run's only job.
+    async fn job(&self) -> Value {
+        let path = format!("/_hub/v1/runs/{}", self.run);
+        self.call(Method::GET, &path, &Value::Null).await["jobs"][0].clone()
+    }
+
+    async fn log(&self, job: &Value) -> String {
+        let path = format!("/api/v3/repos/acme/app/actions/jobs/{}/logs", job["id"]);
+        let request = self.client.get(format!("{}{path}", self.url)).bearer_auth(ADMIN);
+        request.send().await.unwrap().text().await.unwrap()
+    }
+
+    /// Runs the runner to its end.
+    async fn runner(&self) -> anyhow::Result<RunnerOutcome> {
+        let running = sekisho_runner::run(self.jit.clone().into(), self.fixture.options());
+        tokio::time::timeout(Duration::from_secs(240), running).await.expect("it ends")
+    }
+
+    fn struck(&self) -> usize {
+        self.hub.struck().len()
+    }
+}
+
+/// A job that succeeds, and whose log is complete, whatever the rules do to its runner.
+async fn survives(rules: Vec<Rule>) {
+    let all: usize = rules.iter().map(|rule| usize::try_from(rule.times).unwrap()).sum();
+    let text = format!("{rules:?}");
+    let Some(world) = World::new("echo first; seq 1 500; echo last", rules).await else { return };
+    let outcome = world.runner().await;
+    let done = RunnerOutcome::Completed(Conclusion::Succeeded);
+    assert_eq!(outcome.expect(&text), done, "{text}");
+    let job = world.job().await;
+    assert_eq!(job["conclusion"], json!("success"), "{text}: {job}");
+    assert_eq!(world.struck(), all, "{text}");
+    let log = world.log(&job).await;
+    let lines: Vec<&str> =
+        log.lines().filter_map(|line| line.split_once("Z ")).map(|l| l.1).collect();
+    let first =
+        lines.iter().rposition(|line| *line == "first").expect("the log has its first line");
+    assert_eq!(lines[first + 1..first + 501], (1..=500).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(lines[first + 501], "last");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_goes_wrong() {
+    survives(Vec::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_in_the_middle_of_a_poll() {
+    survives(vec![
+        rule(Call::RunnerPoll, Fault::Unauthorized { after_ms: 50 }),
+        rule(Call::Acknowledge, status(500)),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_and_cuts_before_there_is_a_job() {
+    survives(vec![
+        rule(Call::RunnerToken, status(503)),
+        rule(Call::RunnerSession, status(502)),
+        rule(Call::RunnerPoll, Fault::Cut { done: false }),
+        rule(Call::AcquireJob, status(503)),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_answers() {
+    let slow = || Fault::Slow { after_ms: 1500 };
+    let calls = [Call::RunnerToken, Call::RunnerSession, Call::RunnerPoll, Call::AcquireJob];
+    let mut rules: Vec<Rule> = calls.into_iter().map(|call| rule(call, slow())).collect();
+    rules.push(Rule { times: 3, ..rule(Call::Results, slow()) });
+    survives(rules).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_and_cuts_while_results_are_told() {
+    survives(vec![
+        Rule { times: 2, ..rule(Call::Results, status(503)) },
+        Rule { times: 2, ..rule(Call::Results, Fault::Cut { done: true }) },
+        Rule { times: 2, ..rule(Call::CompleteJob, status(500)) },
+        rule(Call::CompleteJob, Fault::Cut { done: false }),
+        rule(Call::RenewJob, status(503)),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_whose_answer_is_lost_is_a_report() {
+    survives(vec![rule(Call::CompleteJob, Fault::Cut { done: true })]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_given_in_an_answer_that_is_lost_is_not_waited_for_again() {
+    let rules = vec![rule(Call::AcquireJob, Fault::Cut { done: true })];
+    let Some(world) = World::new("echo no", rules).await else { return };
+    let error = format!("{:#}", world.runner().await.unwrap_err());
+    assert!(error.contains("409 after an answer that was lost"), "{error}");
+    assert!(!world.fixture.output.text().contains("Z no\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_that_vanishes_is_an_end() {
+    let rules = vec![rule(Call::RunnerPoll, Fault::RunnerVanishes)];
+    let Some(world) = World::new("echo no", rules).await else { return };
+    assert_eq!(world.runner().await.unwrap(), RunnerOutcome::Refused);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_runs_out_stops_the_job() {
+    // The first renewal fails, so that the next one comes a second later.
+    let rules = vec![rule(Call::RenewJob, status(503))];
+    let script = "trap 'echo got INT; exit 1' INT; echo started; while true; do sleep 0.1; done";
+    let Some(world) = World::new(script, rules).await else { return };
+    let running = world.runner();
+    let later = async {
+        world.fixture.output.until("Z started\n").await;
+        world.hub.advance(SignedDuration::from_mins(11));
+    };
+    let (outcome, ()) = tokio::join!(running, later);
+    assert_eq!(outcome.unwrap(), RunnerOutcome::LockLost);
+    let job = world.job().await;
+    assert_eq!(job["conclusion"], json!("failure"), "{job}");
+    assert!(job["annotations"].to_string().contains("lost communication"), "{job}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_goes_wrong_costs_no_lock() {
+    let Some(world) = World::new("echo started; sleep 2", Vec::new()).await else { return };
+    let running = world.runner();
+    let later = async {
+        world.fixture.output.until("Z started\n").await;
+        // More than a lock is long: to the runner the next ones end in the past or far ahead.
+        world.hub.skew(SignedDuration::from_mins(20));
+    };
+    let (outcome, ()) = tokio::join!(running, later);
+    assert_eq!(outcome.unwrap(), RunnerOutcome::Completed(Conclusion::Succeeded));
+    assert_eq!(world.job().await["conclusion"], json!("success"));
+}
