@@ -1,10 +1,10 @@
 //! The client of runner scale sets: who starts runners for the jobs of a set speaks with it.
 //!
 //! ```text
-//!  Credential ─▶ registration token ─▶ runner-registration ─▶ Tenant (address, admin token)
-//!                                                              │ sets, JIT, runners
-//!                                                              ▼
-//!                       Listener ── poll ─▶ Delivery ── record ─▶ Recorded ── delete
+//!  GithubClient ─▶ registration token ─▶ runner-registration ─▶ Tenant (address, admin token)
+//!                                                                │ sets, JIT, runners
+//!                                                                ▼
+//!                         Listener ── poll ─▶ Delivery ── record ─▶ Recorded ── delete
 //! ```
 //!
 //! What to do next is decided apart from doing it: [`life`] for the session, [`jit`] for a name
@@ -21,16 +21,11 @@ mod connection;
 mod delivery;
 mod error;
 mod listener;
-mod place;
 mod runners;
 mod sets;
 mod tenant;
 
 pub use delivery::{Delivery, Recorded};
-pub use error::{CredentialError, ScaleSetError};
+pub use error::ScaleSetError;
 pub use listener::{Acquired, Event, Listener, ListenerOptions, POLL_DEADLINE};
-pub use place::{Place, PlaceError, Scope};
-pub use tenant::{Credential, FixedToken, Tenant, TenantOptions};
-
-/// The bytes of a trait object's future: `Credential` is used as one.
-pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub use tenant::{Tenant, TenantOptions};

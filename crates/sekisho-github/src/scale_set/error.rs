@@ -5,27 +5,22 @@ use std::time::Duration;
 use super::jit::NameTaken;
 use crate::http::{Answer, HttpError};
 use crate::lenient;
+use crate::rest::RestError;
+use crate::rest::budget::retry_after;
 use crate::wire::scale_set::{BudgetError, Exception, exception};
 
 /// Longest message of a service that is kept, in characters.
 const MAX_MESSAGE_CHARS: usize = 500;
 
-/// Why there is no API token.
-#[derive(Debug, thiserror::Error)]
-#[error("no API token: {0}")]
-pub struct CredentialError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
-
 /// A call that failed. No variant holds a URL or a token.
 #[derive(Debug, thiserror::Error)]
 pub enum ScaleSetError {
-    /// There is no API token to begin with.
-    #[error("{operation} needs an API token")]
-    Credential {
-        /// What was tried.
-        operation: &'static str,
+    /// REST gave no registration token.
+    #[error("the Actions service cannot be reached without a registration token")]
+    Rest {
         /// Why there is none.
         #[source]
-        source: CredentialError,
+        source: RestError,
     },
     /// No answer.
     #[error("{operation} failed")]
@@ -122,7 +117,7 @@ impl ScaleSetError {
                 (None, short(text.lines().next().unwrap_or("no message")))
             }
         };
-        let wait = wait(&answer);
+        let wait = retry_after(&answer.headers);
         Err(Self::Status { operation, status: answer.status, kind, message, wait })
     }
 
@@ -165,8 +160,8 @@ impl ScaleSetError {
                 matches!(status, 408 | 429 | 500 | 502..=599) || self.throttled().is_some()
             }
             Self::Body { .. } => true,
-            Self::Credential { .. }
-            | Self::Url { .. }
+            Self::Rest { source } => source.is_transient() || source.retry_at().is_some(),
+            Self::Url { .. }
             | Self::Ambiguous { .. }
             | Self::NoSuchGroup { .. }
             | Self::NameTaken { .. }
@@ -174,10 +169,4 @@ impl ScaleSetError {
             | Self::NoSession => false,
         }
     }
-}
-
-/// `Retry-After`, in seconds.
-fn wait(answer: &Answer) -> Option<Duration> {
-    let text = answer.headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?;
-    text.trim().parse().ok().map(Duration::from_secs)
 }

@@ -362,7 +362,7 @@ impl Listener {
         } else {
             match &error {
                 ScaleSetError::Status { status, .. } => Seen::Refused { status: *status },
-                // No token, no client, an odd address: it may be put right meanwhile.
+                // No client, an odd address: it may be put right meanwhile.
                 _ => Seen::Trouble,
             }
         };

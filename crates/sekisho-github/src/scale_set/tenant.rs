@@ -9,35 +9,18 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use url::Url;
 
-use super::BoxFuture;
 use super::connection::usable;
-use super::error::{CredentialError, ScaleSetError};
-use super::place::Place;
+use super::error::ScaleSetError;
 use crate::http::{self, Answer, ClientOptions};
+use crate::rest::GithubClient;
 use crate::retry::{Policy, retry};
 use crate::secret::WireSecret;
 use crate::wire::scale_set::{
-    API_VERSION, MAX_BODY, RegisterRequest, Registration, RegistrationToken, RunnerEvent, read,
+    API_VERSION, MAX_BODY, RegisterRequest, Registration, RunnerEvent, read,
 };
 
 /// Calls that are answered at once.
 pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(30);
-
-/// Where API tokens come from: those that may register runners.
-pub trait Credential: std::fmt::Debug + Send + Sync {
-    /// A token that is good for a minute at least.
-    fn token(&self) -> BoxFuture<'_, Result<WireSecret, CredentialError>>;
-}
-
-/// A personal access token: always the same.
-#[derive(Clone, Debug)]
-pub struct FixedToken(pub WireSecret);
-
-impl Credential for FixedToken {
-    fn token(&self) -> BoxFuture<'_, Result<WireSecret, CredentialError>> {
-        Box::pin(std::future::ready(Ok(self.0.clone())))
-    }
-}
 
 /// How to speak with a tenant.
 #[derive(Clone, Debug)]
@@ -62,9 +45,8 @@ impl Default for TenantOptions {
 /// The Actions service of a place. To be shared: all calls take `&self`.
 #[derive(Debug)]
 pub struct Tenant {
-    pub(super) place: Place,
-    pub(super) options: TenantOptions,
-    credential: Arc<dyn Credential>,
+    github: Arc<GithubClient>,
+    options: TenantOptions,
     http: reqwest::Client,
     connection: Mutex<Option<Connection>>,
 }
@@ -93,20 +75,19 @@ impl Tenant {
     /// # Errors
     /// [`ScaleSetError::Http`] when the HTTP client cannot be made.
     pub fn new(
-        place: Place,
-        credential: Arc<dyn Credential>,
+        github: Arc<GithubClient>,
         mut options: TenantOptions,
     ) -> Result<Self, ScaleSetError> {
         let operation = "making an HTTP client";
         options.http.user_agent = user_agent(options.subsystem);
-        let http = options.http.client(&[place.api()]);
+        let http = options.http.client(&[github.address().api()]);
         let http = http.map_err(|source| ScaleSetError::Http { operation, source })?;
-        Ok(Self { place, options, credential, http, connection: Mutex::new(None) })
+        Ok(Self { github, options, http, connection: Mutex::new(None) })
     }
 
-    /// Whose runners these are.
-    pub fn place(&self) -> &Place {
-        &self.place
+    /// REST of the same place.
+    pub fn github(&self) -> &GithubClient {
+        &self.github
     }
 
     /// Makes sure that there is a connection with an admin token that is good for a while.
@@ -184,14 +165,15 @@ impl Tenant {
         const OPERATION: &str = "registering with the Actions service";
         // A registration token may be too fresh to be known everywhere: 401 and 403 pass.
         let passes = |error: &ScaleSetError| matches!(error.status(), Some(401 | 403));
-        let token = self.registration_token().await?;
-        let body = RegisterRequest {
-            url: self.place.url().to_string(),
-            runner_event: RunnerEvent::Register,
-        };
+        let token = self.github.registration_token().await;
+        let token = token.map_err(|source| ScaleSetError::Rest { source })?;
+        let address = self.github.address();
+        let place = format!("{}{}", address.web(), address.scope());
+        let body = RegisterRequest { url: place, runner_event: RunnerEvent::Register };
         let registration: Registration = retry(self.options.retry, passes, |_| async {
             let remote = format!("RemoteAuth {}", token.token.expose());
-            let url = self.place.global("actions/runner-registration");
+            let mut url = address.api().clone();
+            url.set_path(&format!("{}actions/runner-registration", url.path()));
             let request = self.http.post(url).header(reqwest::header::AUTHORIZATION, remote);
             let answer = send(OPERATION, request.json(&body), CALL_DEADLINE).await?;
             parse(OPERATION, &ScaleSetError::check(OPERATION, answer)?)
@@ -201,29 +183,12 @@ impl Tenant {
         let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         let url = url.ok_or(ScaleSetError::Url { operation: OPERATION })?;
         // What came over TLS is not continued in the clear.
-        if self.place.api().scheme() == "https" && url.scheme() != "https" {
+        if address.api().scheme() == "https" && url.scheme() != "https" {
             return Err(ScaleSetError::Url { operation: OPERATION });
         }
         let http = self.client(OPERATION, &url)?;
         let until = Instant::now() + usable(registration.token.expose(), seconds_now());
         Ok(Connection { http, url, token: registration.token, until })
-    }
-
-    async fn registration_token(&self) -> Result<RegistrationToken, ScaleSetError> {
-        const OPERATION: &str = "asking for a registration token";
-        let token = self.credential.token().await;
-        let token =
-            token.map_err(|source| ScaleSetError::Credential { operation: OPERATION, source })?;
-        let url = self.place.rest("actions/runners/registration-token");
-        let request = self
-            .http
-            .post(url)
-            .bearer_auth(token.expose())
-            .header(reqwest::header::ACCEPT, "application/vnd.github+json")
-            .header("X-GitHub-Api-Version", "2022-11-28")
-            .header(reqwest::header::CONTENT_LENGTH, 0);
-        let answer = send(OPERATION, request, CALL_DEADLINE).await?;
-        parse(OPERATION, &ScaleSetError::check(OPERATION, answer)?)
     }
 
     /// A client for another of the service's addresses.

@@ -14,9 +14,7 @@ pub use budget::{BudgetError, MAX_BODY, MAX_DEPTH, read};
 pub use message::{
     AcquiredJobs, JOB_MESSAGES, JobMessage, JobMessageKind, JobResult, Jobs, MAX_JOBS, QueueMessage,
 };
-pub use registration::{
-    RegisterRequest, Registration, RegistrationToken, RunnerEvent, TOKEN_SCHEMA,
-};
+pub use registration::{RegisterRequest, Registration, RunnerEvent, TOKEN_SCHEMA};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

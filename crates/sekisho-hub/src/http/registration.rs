@@ -9,9 +9,9 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
-use sekisho_github::scale_set::Place;
+use sekisho_github::rest::{Address, RegistrationToken};
 use sekisho_github::wire::scale_set::{
-    RegisterRequest, Registration, RegistrationToken, RunnerEvent, TOKEN_SCHEMA, read,
+    RegisterRequest, Registration, RunnerEvent, TOKEN_SCHEMA, read,
 };
 
 use super::reply::GithubError;
@@ -52,7 +52,7 @@ fn token(
     let claims = RegistrationClaims { owner, event: event.into() };
     let token = shared.tokens.registration(claims, now);
     let token = token.ok_or_else(|| GithubError::internal(&"no registration token"))?;
-    let expires_at = Some(shared.clock.told(now + REGISTRATION_TOKEN));
+    let expires_at = shared.clock.told(now + REGISTRATION_TOKEN);
     let body = RegistrationToken { token: token.into(), expires_at };
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
@@ -72,8 +72,8 @@ pub(super) async fn register(
     let claims = shared.tokens.read_registration(token.trim()).ok_or_else(refused)?;
     let request: RegisterRequest = read(&body)
         .map_err(|error| GithubError::unprocessable(format!("Invalid request: {error}")))?;
-    let place = Place::parse(&request.url).map_err(|_| GithubError::not_found())?;
-    let owner = Owner::from(place.scope());
+    let address = Address::parse(&request.url, false).map_err(|_| GithubError::not_found())?;
+    let owner = Owner::from(address.scope());
     // A token of another place, or for the other event, is none.
     let fits = owner.as_str() == claims.owner && request.runner_event.as_str() == claims.event;
     if !fits {

@@ -16,7 +16,7 @@ mod sessions;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use sekisho_github::scale_set::Scope;
+use sekisho_github::rest::Scope;
 use sekisho_github::wire::scale_set::{self as wire, Label, ScaleSetRequest, Statistics};
 use serde::{Deserialize, Serialize};
 
@@ -95,12 +95,7 @@ pub(crate) enum SetError {
 
 impl From<&Scope> for Owner {
     fn from(scope: &Scope) -> Self {
-        let text = match scope {
-            Scope::Repository { owner, name } => format!("repos/{owner}/{name}"),
-            Scope::Organization(name) => format!("orgs/{name}"),
-            Scope::Enterprise(name) => format!("enterprises/{name}"),
-        };
-        Self(text.to_ascii_lowercase())
+        Self(scope.segments().join("/").to_ascii_lowercase())
     }
 }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use sekisho_github::http::ClientOptions;
 use sekisho_github::jit::JitConfig;
+use sekisho_github::rest::{Address, Clock, Credential, GithubClient};
 use sekisho_github::retry::Policy;
 use sekisho_github::scale_set::wanted::Wanted;
 use sekisho_github::scale_set::{
-    Acquired, Delivery, Event, FixedToken, Listener, ListenerOptions, Place, Tenant, TenantOptions,
+    Acquired, Delivery, Event, Listener, ListenerOptions, Tenant, TenantOptions,
 };
 use sekisho_github::wire::scale_set::{
     JobMessageKind, JobResult, ScaleSetRequest, Statistics, exception,
@@ -43,12 +44,14 @@ pub(crate) struct Pool {
 }
 
 pub(crate) fn tenant(world: &World, place: &str) -> Arc<Tenant> {
-    let place = Place::parse(&format!("{}/{place}", world.url)).unwrap();
+    let address = Address::parse(&format!("{}/{place}", world.url), false).unwrap();
+    let http = ClientOptions::default();
+    let token = Credential::Token(ADMIN.to_owned().into());
+    let github = GithubClient::new(address, token, &http, Clock::default()).unwrap();
     let quick =
         Policy { attempts: 4, base: Duration::from_millis(5), cap: Duration::from_millis(20) };
-    let options = TenantOptions { http: ClientOptions::default(), retry: quick, subsystem: "test" };
-    let credential = Arc::new(FixedToken(ADMIN.into()));
-    Arc::new(Tenant::new(place, credential, options).unwrap())
+    let options = TenantOptions { http, retry: quick, subsystem: "test" };
+    Arc::new(Tenant::new(Arc::new(github), options).unwrap())
 }
 
 pub(crate) fn wanted(labels: &[&str]) -> Wanted {

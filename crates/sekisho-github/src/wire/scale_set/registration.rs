@@ -1,23 +1,10 @@
 //! How a client gets to the tenant: a registration token, changed for an address and an admin token.
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::text::open_enum;
 use crate::lenient::scalar;
 use crate::secret::WireSecret;
-
-/// Answer of `POST …/actions/runners/registration-token` and `remove-token`, status 201.
-///
-/// It is no API token: it serves for `Authorization: RemoteAuth` alone, for an hour.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RegistrationToken {
-    /// The token.
-    pub token: WireSecret,
-    /// When it ends.
-    #[serde(default)]
-    pub expires_at: Option<Timestamp>,
-}
 
 /// Body of `POST /actions/runner-registration`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
