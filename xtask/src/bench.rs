@@ -5,6 +5,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+pub(crate) mod hub;
 mod machine;
 mod memory;
 mod page;

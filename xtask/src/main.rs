@@ -6,11 +6,12 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-const HELP: &str = "usage: cargo xtask bench [--fresh-clone | runner]
+const HELP: &str = "usage: cargo xtask bench [--fresh-clone | runner | hub]
 
   bench                 measures this checkout, and writes docs/benchmarks.md
   bench --fresh-clone   also measures the way from a fresh clone to the first result; takes minutes
-  bench runner          measures the runner alone, and writes its section";
+  bench runner          measures the runner alone, and writes its section
+  bench hub             measures the hub alone, and writes its section";
 
 #[expect(clippy::print_stderr, reason = "this is the chore's terminal")]
 fn main() -> ExitCode {
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         ["bench"] => bench::run(false),
         ["bench", "--fresh-clone"] => bench::run(true),
         ["bench", "runner"] => bench::runner::run(),
+        ["bench", "hub"] => bench::hub::run(),
         ["--help" | "-h"] => {
             eprintln!("{HELP}");
             Ok(())

@@ -34,6 +34,17 @@ impl Series {
         format!("{least} / **{median}** / {most} ms")
     }
 
+    /// Half of them, 99 of a hundred, and all of them are at most so long.
+    pub(super) fn percentiles(&self) -> String {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        let at = |percent: usize| {
+            let index = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+            sorted.get(index).copied().unwrap_or(0) as f64 / 1000.0
+        };
+        format!("{:.1} / **{:.1}** / {:.1} ms", at(50), at(99), at(100))
+    }
+
     /// Without a unit.
     pub(super) fn plain(&self) -> String {
         let [least, median, most] = self.spread();
@@ -83,5 +94,6 @@ mod tests {
             series.push(Duration::from_millis(milliseconds));
         }
         assert_eq!(series.milliseconds(), "1 / **5** / 9 ms");
+        assert_eq!(series.percentiles(), "5.0 / **9.0** / 9.0 ms");
     }
 }

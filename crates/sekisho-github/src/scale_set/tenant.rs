@@ -191,12 +191,16 @@ impl Tenant {
         Ok(Connection { http, url, token: registration.token, until })
     }
 
-    /// A client for another of the service's addresses.
+    /// A client for another of the service's addresses: the tenant's own, if it is at the same place.
     pub(super) fn client(
         &self,
         operation: &'static str,
         url: &Url,
     ) -> Result<reqwest::Client, ScaleSetError> {
+        let known = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(known) = known.filter(|known| known.url.origin() == url.origin()) {
+            return Ok(known.http);
+        }
         let client = self.options.http.client(&[url]);
         client.map_err(|source| ScaleSetError::Http { operation, source })
     }

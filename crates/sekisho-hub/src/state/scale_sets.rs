@@ -35,6 +35,8 @@ const MAX_SETS: usize = 10_000;
 pub(crate) struct ScaleSets {
     sets: BTreeMap<u64, ScaleSet>,
     last_id: u64,
+    /// Sets by each of their labels, and by their name, in lower case.
+    by_label: BTreeMap<String, BTreeSet<u64>>,
     /// The set of every job that has one and is not over, by the job's id.
     of_job: BTreeMap<u64, u64>,
     /// What is to be written down, in order.
@@ -155,7 +157,12 @@ impl ScaleSets {
     pub(crate) fn new(assignment: Assignment, known: Replay) -> Self {
         let last_id = known.last_id();
         let sets = known.into_sets().map(|(id, set)| (id, ScaleSet::restored(id, set)));
-        Self { sets: sets.collect(), last_id, assignment, ..Self::default() }
+        let mut all = Self { last_id, assignment, ..Self::default() };
+        for (id, set) in sets {
+            all.index(id, &set.definition);
+            all.sets.insert(id, set);
+        }
+        all
     }
 
     /// A set, if it is the caller's.
@@ -214,6 +221,7 @@ impl State {
         all.last_id += 1;
         let id = all.last_id;
         all.journal.push(Entry::Set { id, definition: definition.clone() });
+        all.index(id, &definition);
         all.sets.insert(id, ScaleSet::new(id, definition));
         self.bind_waiting();
         Ok(id)
@@ -231,6 +239,8 @@ impl State {
         self.scale_sets.check_name(&definition, Some(id))?;
         let all = &mut self.scale_sets;
         all.journal.push(Entry::Set { id, definition: definition.clone() });
+        all.forget_labels(id);
+        all.index(id, &definition);
         let Some(set) = all.sets.get_mut(&id) else { return Err(SetError::NotFound) };
         set.definition = definition;
         for (_, job) in std::mem::take(&mut set.waiting) {
@@ -252,6 +262,7 @@ impl State {
         self.scale_sets.get(owner, id)?;
         let all = &mut self.scale_sets;
         all.sets.remove(&id);
+        all.forget_labels(id);
         all.of_job.retain(|_, set| *set != id);
         all.journal.push(Entry::SetGone { id });
         all.woken.insert(id);
@@ -328,8 +339,25 @@ impl ScaleSets {
 
     /// The set that takes a job: the oldest, if several do.
     fn taker(&self, repository: &str, labels: &[String]) -> Option<u64> {
-        let takes = |set: &&ScaleSet| set.definition.takes(repository, labels);
-        self.sets.values().find(takes).map(|set| set.id)
+        let of_first = self.by_label.get(&labels.first()?.to_ascii_lowercase())?;
+        let takes = |id: &&u64| {
+            self.sets.get(id).is_some_and(|set| set.definition.takes(repository, labels))
+        };
+        of_first.iter().find(takes).copied()
+    }
+
+    fn index(&mut self, id: u64, definition: &Definition) {
+        let labels = definition.labels.iter().map(|label| &label.name);
+        for label in labels.chain([&definition.name]) {
+            self.by_label.entry(label.to_ascii_lowercase()).or_default().insert(id);
+        }
+    }
+
+    fn forget_labels(&mut self, id: u64) {
+        self.by_label.retain(|_, sets| {
+            sets.remove(&id);
+            !sets.is_empty()
+        });
     }
 }
 
