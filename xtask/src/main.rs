@@ -1,17 +1,19 @@
 //! Chores of this repository: `cargo xtask <chore>`.
 
 mod bench;
+mod crds;
 
 use std::process::ExitCode;
 
 use anyhow::bail;
 
-const HELP: &str = "usage: cargo xtask bench [--fresh-clone | runner | hub]
+const HELP: &str = "usage: cargo xtask bench [--fresh-clone | runner | hub] | crds
 
   bench                 measures this checkout, and writes docs/benchmarks.md
   bench --fresh-clone   also measures the way from a fresh clone to the first result; takes minutes
   bench runner          measures the runner alone, and writes its section
-  bench hub             measures the hub alone, and writes its section";
+  bench hub             measures the hub alone, and writes its section
+  crds                  writes the custom resource definitions into deploy/crds";
 
 #[expect(clippy::print_stderr, reason = "this is the chore's terminal")]
 fn main() -> ExitCode {
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
         ["bench", "--fresh-clone"] => bench::run(true),
         ["bench", "runner"] => bench::runner::run(),
         ["bench", "hub"] => bench::hub::run(),
+        ["crds"] => crds::run(),
         ["--help" | "-h"] => {
             eprintln!("{HELP}");
             Ok(())
