@@ -223,7 +223,6 @@ pub struct EgressRule {
     pub pod_labels: Option<BTreeMap<String, String>>,
     /// TCP ports.
     #[schemars(length(min = 1, max = 16), inner(range(min = 1, max = 65535)))]
-    #[serde(default)]
     pub ports: Vec<u16>,
 }
 

@@ -43,9 +43,10 @@ use crate::deployment::{AcquisitionMode, TrustZone};
         type_ = "string",
         json_path = ".status.conditions[?(@.type=='Succeeded')].message",
         priority = 1
-    )
+    ),
+    // Of the object and not of the type: RunnerReplicaSet has a `RunnerSpec` with a rule of its own.
+    validation = Rule::new("self.spec == oldSelf.spec").message("the spec of a Runner cannot be changed: another one takes its place")
 )]
-#[x_kube(validation = Rule::new("self == oldSelf").message("the spec of a Runner cannot be changed: another one takes its place"))]
 #[serde(rename_all = "camelCase")]
 pub struct RunnerSpec {
     /// The RunnerDeployment in this namespace.

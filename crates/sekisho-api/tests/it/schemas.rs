@@ -48,6 +48,28 @@ fn every_rule_has_a_sentence() {
     assert!(rules >= 20, "only {rules} rules");
 }
 
+/// The API server keeps the rules of a field by their expression, and refuses a definition in which
+/// two are the same, or in which a default breaks the field's own bounds.
+#[test]
+fn rules_differ_and_defaults_obey_them() {
+    for definition in definitions() {
+        let of = kind(&definition);
+        walk(&definition, &mut |path, value| {
+            let rules = value["x-kubernetes-validations"].as_array().into_iter().flatten();
+            let mut rules: Vec<_> = rules.map(|rule| rule["rule"].to_string()).collect();
+            rules.sort();
+            let all = rules.len();
+            rules.dedup();
+            assert_eq!(rules.len(), all, "{of}{path} has the same rule twice");
+            if let (Some(default), Some(least)) =
+                (value["default"].as_array(), value["minItems"].as_u64())
+            {
+                assert!(default.len() as u64 >= least, "{of}{path}: {default:?}");
+            }
+        });
+    }
+}
+
 /// Without bounds, the API server refuses CEL rules as too expensive, and etcd fills.
 #[test]
 fn everything_in_a_spec_is_bounded() {
