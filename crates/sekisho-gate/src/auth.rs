@@ -212,3 +212,29 @@ pub(crate) fn permissions(
     };
     asked.iter().copied().filter(granted).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_header_is_a_credential_or_refused(
+            text in "(Basic|bearer|Bearer| |:|OnB3|dTpw|=|[ -~]){0,8}"
+        ) {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_str(&text).unwrap());
+            match credential(&headers) {
+                Ok(Credential::Bearer(token)) => prop_assert!(text.contains(&token)),
+                Ok(Credential::Basic { .. }) => {
+                    prop_assert!(text.get(..5).is_some_and(|it| it.eq_ignore_ascii_case("basic")));
+                }
+                Ok(Credential::None) => prop_assert!(false, "there is a header"),
+                Err(error) => prop_assert_eq!(error.status(), http::StatusCode::UNAUTHORIZED),
+            }
+        }
+    }
+}

@@ -15,6 +15,7 @@ use url::Url;
 
 use crate::auth::worker::Workers;
 use crate::inspector::Inspector;
+use crate::mirror::MirrorConfig;
 
 pub(crate) use issuers::check_prefixes;
 pub use issuers::{ClaimNames, Issuer, IssuersError, MAX_ISSUERS_BYTES, Reading, load_issuers};
@@ -36,6 +37,8 @@ pub struct Config {
     pub issuers: Vec<Issuer>,
     /// Who runs which job where; `None` when nobody knows, and a token works from anywhere.
     pub workers: Option<Arc<dyn Workers>>,
+    /// Other registries whose content is read through the gate.
+    pub mirror: Option<MirrorConfig>,
     /// The owner whose repositories push under their bare names, on one machine.
     pub local_owner: Option<String>,
     /// What looks into layers.

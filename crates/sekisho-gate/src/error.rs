@@ -116,6 +116,12 @@ impl ApiError {
         self
     }
 
+    /// Another time to come again, in seconds.
+    pub(crate) fn with_retry_after(mut self, seconds: &str) -> Self {
+        self.headers.retain(|(name, _)| *name != header::RETRY_AFTER);
+        self.with_header(header::RETRY_AFTER, seconds)
+    }
+
     /// Our own failure: logged here, once, and told to the client only as a number to ask about.
     pub(crate) fn internal(doing: &str, error: &dyn std::fmt::Display) -> Self {
         let request_id = Uuid::new_v4();

@@ -19,8 +19,10 @@ use crate::auth::{exchange, token};
 use crate::collect::{Collected, collect};
 use crate::config::{Clock, Config, OpenError};
 use crate::decisions::Log;
+use crate::error::{ApiError, ApiResult, Code};
 use crate::evidence::Evidence;
 use crate::lease::{GRACE, Leases};
+use crate::mirror::Mirror;
 use crate::push::flight::Flights;
 use crate::staging::Staging;
 use crate::upload::Uploads;
@@ -46,6 +48,7 @@ pub(crate) struct Inner {
     pub(crate) admin_token: SecretString,
     pub(crate) local_owner: Option<String>,
     pub(crate) workers: Option<Arc<dyn Workers>>,
+    pub(crate) mirror: Option<Mirror>,
     pub(crate) policies: Policies,
     pub(crate) issuers: Issuers,
     pub(crate) sessions: Sessions,
@@ -65,6 +68,12 @@ pub(crate) struct Inner {
 impl Inner {
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// The mirror; an error where nothing is mirrored.
+    pub(crate) fn mirror(&self) -> ApiResult<&Mirror> {
+        let none = || ApiError::new(Code::NameUnknown, "nothing is mirrored here");
+        self.mirror.as_ref().ok_or_else(none)
     }
 
     fn collect(&self) -> std::io::Result<Collected> {
@@ -128,6 +137,7 @@ impl Gate {
             None => Policies::default_set(),
         };
         let log = Log::open(&dir.join("decisions")).map_err(io("decisions"))?;
+        let mirror = config.mirror.map(|config| Mirror::open(&dir.join("mirror"), config));
         let inner = Arc::new(Inner {
             policies: policies.with_exceptions(config.exceptions),
             issuers: Issuers::new(config.issuers)?,
@@ -147,6 +157,7 @@ impl Gate {
             admin_token: config.admin_token,
             local_owner: config.local_owner,
             workers: config.workers,
+            mirror: mirror.transpose().map_err(io("mirror"))?,
             clock: config.clock,
         });
         tokio::spawn(keep_sweeping(Arc::downgrade(&inner)));

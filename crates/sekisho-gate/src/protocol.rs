@@ -16,6 +16,7 @@ use sekisho_types::{Digest, RepositoryName};
 use crate::auth::{Caller, challenged};
 use crate::error::{ApiError, ApiResult, Code};
 use crate::gate::Gate;
+use crate::mirror;
 use crate::route::{self, Endpoint};
 
 pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -43,6 +44,10 @@ async fn handle(gate: Gate, request: Request) -> ApiResult {
         return ping(&gate, &caller);
     }
     let (repository, endpoint) = route::parse(path)?;
+    let mirror = gate.inner.mirror.as_ref();
+    if let Some(target) = mirror.and_then(|mirror| mirror.target(&repository, &parts)) {
+        return mirror::serve(&gate, target, endpoint, &parts).await;
+    }
     let context = Context { gate, caller, repository };
     let method = &parts.method;
     let reads = method == Method::GET || method == Method::HEAD;

@@ -131,6 +131,26 @@ impl Client {
         Ok(Fetched { digest, media_type: content_type, bytes, manifest })
     }
 
+    /// The digest of a manifest as the registry says it, without the manifest: a HEAD, which registries
+    /// do not count against a limit. `None` when it does not say.
+    pub async fn manifest_digest(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Option<Digest>, RegistryError> {
+        let request = Request {
+            repository,
+            scope: &Scope::pull(repository),
+            url: repository.url(&format!("manifests/{reference}"))?,
+            deadline: self.options.answer_deadline,
+            what: display(repository, reference),
+            build: &|http, url| {
+                Ok(http.head(url).header(ACCEPT, media_type::ACCEPT_MANIFESTS.join(", ")))
+            },
+        };
+        Ok(content_digest(&self.send(request).await?))
+    }
+
     /// The config of an image.
     pub async fn config(
         &self,

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use secrecy::SecretString;
 use sekisho_advisory::Threats;
-use sekisho_gate::{Clock, Gate, Issuer, Reading};
+use sekisho_gate::{Clock, Gate, Issuer, MirrorConfig, Reading};
 use sekisho_hub::{BuiltinRepository, Hub};
 use sekisho_policy::Exceptions;
 use tokio::net::TcpListener;
@@ -229,12 +229,17 @@ fn open_gate(data: &DataDir, url: &Url, admin_token: &SecretString) -> anyhow::R
         base_url: url.clone(),
         service: "sekisho-gate".to_owned(),
         admin_token: admin_token.clone(),
-        issuers: vec![Issuer {
-            url: format!("{base_url}/_services/token"),
-            audience: base_url.to_owned(),
-            reading: Reading::GitHub,
-        }],
+        issuers: [
+            vec![Issuer {
+                url: format!("{base_url}/_services/token"),
+                audience: base_url.to_owned(),
+                reading: Reading::GitHub,
+            }],
+            issuers(data)?,
+        ]
+        .concat(),
         workers: None,
+        mirror: mirror(data)?,
         local_owner: Some(LOCAL_OWNER.to_owned()),
         inspector: Arc::new(inspector::Scanner::new(
             advisories,
@@ -246,6 +251,31 @@ fn open_gate(data: &DataDir, url: &Url, admin_token: &SecretString) -> anyhow::R
         clock: Clock::default(),
     };
     Gate::open(config).context("opening the gate")
+}
+
+/// `gate/issuers.toml` of the data folder, where there is one: who is trusted beside the hub.
+fn issuers(data: &DataDir) -> anyhow::Result<Vec<Issuer>> {
+    let path = data.gate().join("issuers.toml");
+    match fs_err::read_to_string(&path) {
+        Ok(text) => sekisho_gate::load_issuers(&path, &text).context("reading the gate's issuers"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).context("reading the gate's issuers"),
+    }
+}
+
+/// `gate/mirror.toml` of the data folder, where there is one: which other registries are read through
+/// the gate. They are asked as anybody.
+fn mirror(data: &DataDir) -> anyhow::Result<Option<MirrorConfig>> {
+    let path = data.gate().join("mirror.toml");
+    let text = match fs_err::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).context("reading what the gate mirrors"),
+    };
+    let registries = sekisho_gate::load_mirrored(&text)
+        .map_err(|error| anyhow::anyhow!("{}:{error}", path.display()))?;
+    let client = Arc::new(sekisho_registry::Client::new(sekisho_registry::Keyring::anonymous()));
+    Ok(Some(MirrorConfig { registries, client }))
 }
 
 /// What `gate/kev.json` (CISA's catalogue) and `gate/epss.csv` (FIRST's forecast) of the data folder

@@ -158,6 +158,15 @@ fn parse(scope: &str) -> Option<Access> {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn any_scope_is_read_or_not_granted(text in "(repository|registry|:|,|\\*|pull|push|delete|a/b|\\PC){0,10}") {
+            if let Some(access) = parse(&text) {
+                proptest::prop_assert!(text.contains(access.repository.as_str()));
+            }
+        }
+    }
+
     #[test]
     fn scopes() {
         let check = |text: &str, want: Option<(&str, &[Permission])>| {

@@ -78,6 +78,7 @@ impl Statements {
 pub(super) fn content(
     image: &ImageManifest,
     config: Option<&ImageConfig>,
+    known_base: Option<Base>,
     config_secrets: Vec<LeakedSecret>,
     inspection: Inspection,
     not_assessed: Vec<NotAssessed>,
@@ -100,7 +101,7 @@ pub(super) fn content(
             .map(|(name, value)| (short(name), short(value)))
             .collect(),
         command: command.take(MAX_ITEMS).collect(),
-        base: base(&image.annotations, labels),
+        base: known_base.or_else(|| base(&image.annotations, labels)),
         layers: image.layers.len(),
         size_bytes: image.layers.iter().fold(0, |sum, layer| layer.size.saturating_add(sum)),
         packages: inspection.packages.len(),
@@ -191,7 +192,7 @@ mod tests {
         )
         .unwrap();
         let image = manifest(None, media_type::OCI_LAYER);
-        let told = |config| content(&image, config, vec![], Inspection::default(), vec![]);
+        let told = |config| content(&image, config, None, vec![], Inspection::default(), vec![]);
         let content = told(Some(&config));
         assert_eq!(content.user, "app");
         assert_eq!(content.exposed_ports, ["80/tcp".to_owned()].into());

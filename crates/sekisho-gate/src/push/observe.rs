@@ -234,9 +234,12 @@ impl Observer<'_> {
         let config = config.filter(|_| !only_evidence);
 
         self.advisories = self.advisories.max(inspection.records);
+        let base = config.as_ref().map(|config| self.view.base_of(&config.rootfs.diff_ids));
+        let base = base.transpose().or_fail("looking for the base")?.flatten();
         let content = facts::content(
             image,
             config.as_ref(),
+            base,
             secrets.unwrap_or_default(),
             inspection,
             not_assessed,

@@ -2,17 +2,20 @@
 
 use std::io;
 
+use sekisho_policy::Base;
 use sekisho_store::{Blob, ManifestRecord, Repositories};
 use sekisho_types::{Digest, RepositoryName};
 
 use crate::error::{ApiResult, OrFail as _};
 use crate::gate::Inner;
+use crate::mirror::Mirror;
 use crate::protocol::Context;
 use crate::upstream::Upstream;
 
 /// One repository, seen by one caller. Blocks.
 pub(crate) struct View<'a> {
     upstream: &'a dyn Upstream,
+    mirror: Option<&'a Mirror>,
     staging: Option<Repositories>,
     repository: RepositoryName,
 }
@@ -23,7 +26,8 @@ impl<'a> View<'a> {
         staging: Option<Repositories>,
         repository: RepositoryName,
     ) -> Self {
-        Self { upstream: &*gate.upstream, staging, repository }
+        let mirror = gate.mirror.as_ref();
+        Self { upstream: &*gate.upstream, mirror, staging, repository }
     }
 
     /// What the sender of a request may read.
@@ -61,6 +65,11 @@ impl<'a> View<'a> {
             return Ok(Some(blob));
         }
         self.upstream.open_blob(&self.repository, digest)
+    }
+
+    /// The mirrored image that an image with these layers was built on.
+    pub(crate) fn base_of(&self, diff_ids: &[Digest]) -> io::Result<Option<Base>> {
+        self.mirror.map_or(Ok(None), |mirror| mirror.base_of(diff_ids))
     }
 
     /// The manifests that refer to another one, at most `limit`.

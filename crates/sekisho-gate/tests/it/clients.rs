@@ -15,13 +15,13 @@ const BAD: &str = "pkg lodash 4.17.20 critical 4.17.21\n";
 /// What a refusal must name, in every client.
 const WORDS: [&str; 5] = ["severe-with-fix", "critical", "CVE-2021-23337", "lodash", "4.17.21"];
 
-async fn run(mut command: Command) -> Output {
+pub(crate) async fn run(mut command: Command) -> Output {
     command.env_remove("HTTP_PROXY").env_remove("http_proxy");
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
 #[track_caller]
-fn check_refused(output: &Output) {
+pub(crate) fn check_refused(output: &Output) {
     assert!(!output.status.success());
     let shown = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
     for word in WORDS {
@@ -30,7 +30,7 @@ fn check_refused(output: &Output) {
 }
 
 #[track_caller]
-fn check_done(output: &Output) {
+pub(crate) fn check_done(output: &Output) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -40,7 +40,7 @@ async fn login(world: &World) -> PathBuf {
 }
 
 /// The digest that everybody gets under a tag.
-async fn pulled(world: &World, tag: &str) -> String {
+pub(crate) async fn pulled(world: &World, tag: &str) -> String {
     let response = world.send("HEAD", &format!("/v2/acme/app/manifests/{tag}"), "").await;
     header(&response, "docker-content-digest")
 }

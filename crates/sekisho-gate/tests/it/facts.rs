@@ -1,6 +1,7 @@
 //! What the policies are told about an image, through the whole gate.
 
 use sekisho_oci::{Descriptor, ImageIndex, ImageManifest, media_type};
+use sekisho_policy::{Decision as Answer, Policies};
 use sekisho_types::Digest;
 use serde_json::{Value, json};
 
@@ -105,4 +106,30 @@ async fn an_index_without_statements_is_told_so() {
     let index = ImageIndex::new(vec![]).to_bytes();
     let put = world.put_as("acme/app/manifests/v1", &token, &index, media_type::OCI_INDEX).await;
     assert_eq!(put.status(), 201, "an index of nothing has nothing to be judged");
+}
+
+#[tokio::test]
+async fn decisions_are_judged_anew_by_other_policies() {
+    let world = World::new().await;
+    let token = world.session(json!({})).await;
+    let names = [
+        ("acme/app:good", "LAYER\npkg express 1 fine", 201),
+        ("acme/app:bad", "LAYER\npkg lodash 4.17.20 critical 4.17.21", 403),
+    ];
+    for (name, layer, status) in names {
+        assert_eq!(world.push(name, &token, &[layer]).await.status(), status);
+    }
+    let gate = world.dir.path().join("gate");
+    let decisions = |policies: &Policies, limit| -> Vec<(String, Answer)> {
+        let replayed = sekisho_gate::replay(&gate, policies, limit).unwrap();
+        let tag = |it: &sekisho_gate::Replayed| it.decision.tag.as_ref().unwrap().to_string();
+        replayed.iter().map(|it| (tag(it), it.verdict.as_ref().unwrap().decision)).collect()
+    };
+    let same = decisions(&Policies::default_set(), 1000);
+    assert_eq!(same, [("good".into(), Answer::Allow), ("bad".into(), Answer::Deny)]);
+    let none = Policies::load("@id(\"p\") permit (principal, action, resource);").unwrap();
+    let open = decisions(&none, 1000);
+    assert_eq!(open, [("good".into(), Answer::Allow), ("bad".into(), Answer::Allow)]);
+    assert_eq!(decisions(&none, 1), [("bad".into(), Answer::Allow)], "the latest");
+    assert_eq!(sekisho_gate::replay(&gate.join("none"), &none, 1).unwrap(), []);
 }

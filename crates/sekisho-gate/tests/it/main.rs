@@ -7,11 +7,14 @@
     reason = "helpers of tests may fail the test, and one that is skipped says so"
 )]
 
+mod attacks;
 mod clients;
 mod conformance;
 mod deletes;
+mod docker;
 mod facts;
 mod identity;
+mod mirror;
 mod protocol;
 mod push;
 mod referrers;

@@ -17,7 +17,9 @@ use rsa::signature::{SignatureEncoding as _, Signer as _};
 use rsa::traits::PublicKeyParts as _;
 use secrecy::SecretString;
 use sekisho_advisory::{Finding, NotAssessed, Package, Reason};
-use sekisho_gate::{Clock, Config, Gate, Inspection, Inspector, Issuer, Reading, Workers};
+use sekisho_gate::{
+    Clock, Config, Gate, Inspection, Inspector, Issuer, MirrorConfig, Reading, Workers,
+};
 use sekisho_oci::{Descriptor, ImageManifest, media_type};
 use sekisho_policy::Exceptions;
 use sekisho_types::Digest;
@@ -124,6 +126,9 @@ pub(crate) struct Options {
     pub(crate) policies: Option<String>,
     pub(crate) exceptions: Exceptions,
     pub(crate) workers: Option<Arc<dyn Workers>>,
+    pub(crate) mirror: Option<MirrorConfig>,
+    /// What looks into layers; [`Lines`] where nothing is said.
+    pub(crate) inspector: Option<Arc<dyn Inspector>>,
     /// How the issuer's claims are read; GitHub's where nothing is said.
     pub(crate) reading: Option<Reading>,
 }
@@ -135,6 +140,8 @@ impl Default for Options {
             policies: None,
             exceptions: Exceptions::default(),
             workers: None,
+            mirror: None,
+            inspector: None,
             reading: None,
         }
     }
@@ -223,7 +230,7 @@ impl World {
 
     /// A gate of one's choice.
     pub(crate) async fn open(options: Options) -> Self {
-        let Options { dir, policies, exceptions, workers, reading } = options;
+        let Options { dir, policies, exceptions, workers, mirror, inspector, reading } = options;
         let (issuer_listener, issuer) = listener().await;
         let (gate_listener, url) = listener().await;
         let clock = Arc::new(AtomicI64::new(NOW));
@@ -242,8 +249,9 @@ impl World {
                 reading: reading.unwrap_or(Reading::GitHub),
             }],
             workers,
+            mirror,
             local_owner: Some("local".into()),
-            inspector: lines.clone(),
+            inspector: inspector.unwrap_or_else(|| lines.clone()),
             policies,
             exceptions,
             clock: Clock::new(move || at(now.load(Ordering::SeqCst))),

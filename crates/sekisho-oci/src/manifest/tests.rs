@@ -143,3 +143,29 @@ fn chooses_the_entry_of_the_platform() {
     let empty = ImageIndex::new(vec![]);
     assert_eq!(empty.choose(&Platform::host()), None);
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_document_is_a_manifest_or_refused(
+        text in "(\\{|\\}|\\[|\\]|:|,|\"schemaVersion\"|\"layers\"|\"manifests\"|\"config\"|\"size\"|\"digest\"|\"sha256:\"|2|null|-1|\\PC){0,40}"
+    ) {
+        for media_type in [media_type::OCI_MANIFEST, media_type::OCI_INDEX] {
+            let _ = parse_manifest(text.as_bytes(), media_type);
+        }
+    }
+
+    #[test]
+    fn a_changed_manifest_is_another_one_or_refused(at in 0_usize..400, byte in 0x20_u8..0x7f) {
+        let mut bytes = image().to_bytes();
+        let at = at % bytes.len();
+        let same = bytes[at] == byte;
+        bytes[at] = byte;
+        if let Ok(parsed) = parse_manifest(&bytes, media_type::OCI_MANIFEST) {
+            // Whatever is read says the same again.
+            let Manifest::Image(parsed) = parsed else { panic!("an image stays an image") };
+            let again = parse_manifest(&parsed.to_bytes(), media_type::OCI_MANIFEST).unwrap();
+            proptest::prop_assert_eq!(&again, &Manifest::Image(parsed.clone()));
+            proptest::prop_assert!(!same || parsed == image());
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! `sekisho policy`.
 
+mod diff;
 mod exceptions;
 mod test;
 
@@ -36,6 +37,20 @@ enum PolicyCommand {
         /// Folder of .json files with `facts` and `expect`
         #[arg(value_name = "FOLDER")]
         fixtures: PathBuf,
+        /// Rules (Cedar) [default: those that come along]
+        #[arg(long, value_name = "FILE")]
+        policies: Option<PathBuf>,
+        /// Exceptions (.toml) [default: none]
+        #[arg(long, value_name = "FILE")]
+        exceptions: Option<PathBuf>,
+    },
+    /// Show what other rules would have decided
+    #[command(after_help = "Works whether or not a plane is up.\n\nExample:\n  \
+                            sekisho policy diff --policies new.cedar --against decisions")]
+    Diff {
+        /// What to compare with
+        #[arg(long, value_enum)]
+        against: diff::Against,
         /// Rules (Cedar) [default: those that come along]
         #[arg(long, value_name = "FILE")]
         policies: Option<PathBuf>,
@@ -80,6 +95,9 @@ pub(crate) fn run(
         PolicyCommand::Check { files } => check(files, printer),
         PolicyCommand::Test { fixtures, policies, exceptions } => {
             test::run(fixtures, policies.as_deref(), exceptions.as_deref(), printer)
+        }
+        PolicyCommand::Diff { against: diff::Against::Decisions, policies, exceptions } => {
+            diff::run(policies.as_deref(), exceptions.as_deref(), &data()?, printer)
         }
         PolicyCommand::Exceptions(args) => exceptions::run(args, data, printer),
         PolicyCommand::Explain { decision } => explain(decision, &data()?, printer),
