@@ -1,0 +1,145 @@
+//! The signed list of an archive's indexes.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use pgp::composed::{CleartextSignedMessage, Deserializable as _, SignedPublicKey};
+
+use crate::control::Paragraph;
+use crate::{Archive, DebianError};
+
+/// Largest release that is read, in bytes.
+pub const MAX_RELEASE_BYTES: u64 = 4 << 20;
+
+/// Keys that are tried, at most.
+const MAX_KEYS: usize = 256;
+
+/// A release whose signature held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// Seconds since 1970 when it was made.
+    pub date: i64,
+    /// Whether files can be had by their digest, which a mirror in mid-update still has.
+    pub by_hash: bool,
+    /// Path, SHA-256 in hex, size in bytes.
+    files: Vec<(String, String, u64)>,
+}
+
+/// A file of the archive, as the release knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Below the suite's folder.
+    pub path: String,
+    /// In hex.
+    pub sha256: String,
+    /// In bytes.
+    pub size: u64,
+}
+
+impl Release {
+    /// A listed file.
+    pub fn file(&self, path: &str) -> Option<Listed> {
+        self.files.iter().find(|(name, ..)| name == path).map(|(path, sha256, size)| Listed {
+            path: path.clone(),
+            sha256: sha256.clone(),
+            size: *size,
+        })
+    }
+}
+
+/// The keys of a keyring, which may be armored.
+///
+/// # Errors
+/// When the file cannot be read, or has no key.
+pub fn keyring(path: &Path) -> Result<Vec<SignedPublicKey>, DebianError> {
+    let bytes =
+        fs_err::read(path).map_err(|source| DebianError::File { path: path.to_owned(), source })?;
+    let none = || DebianError::Keyring { path: path.to_owned() };
+    let keys: Vec<_> = if bytes.starts_with(b"-----") {
+        let (keys, _) = SignedPublicKey::from_armor_many(bytes.as_slice()).map_err(|_| none())?;
+        keys.take(MAX_KEYS).filter_map(Result::ok).collect()
+    } else {
+        let keys = SignedPublicKey::from_bytes_many(bytes.as_slice()).map_err(|_| none())?;
+        // Keys of kinds that are too new are passed over: another may have signed.
+        keys.take(MAX_KEYS).filter_map(Result::ok).collect()
+    };
+    if keys.is_empty() { Err(none()) } else { Ok(keys) }
+}
+
+/// The text that one of the keys signed; `None` when none did. What stands around it is not looked at.
+fn signed_text(text: &str, keys: &[SignedPublicKey]) -> Option<String> {
+    let (message, _) = CleartextSignedMessage::from_string(text).ok()?;
+    let signed = keys.iter().filter(|key| key.verify_bindings().is_ok()).any(|key| {
+        message.verify(key).is_ok()
+            || key.public_subkeys.iter().any(|subkey| message.verify(subkey).is_ok())
+    });
+    signed.then(|| message.signed_text().replace("\r\n", "\n"))
+}
+
+/// Checks the signature, then that it is what was asked for and still valid at `now`.
+///
+/// # Errors
+/// By variant: the signature, the suite, the end of its validity.
+pub fn verify(
+    text: &str,
+    url: &str,
+    archive: &Archive,
+    keys: &[SignedPublicKey],
+    now: Timestamp,
+) -> Result<Release, DebianError> {
+    let text = signed_text(text, keys).ok_or_else(|| DebianError::Signature {
+        url: url.to_owned(),
+        keyring: archive.keyring.clone(),
+    })?;
+    parse(&text, url, archive, now)
+}
+
+fn parse(text: &str, url: &str, archive: &Archive, now: Timestamp) -> Result<Release, DebianError> {
+    let fields = Paragraph::parse(text);
+    let bad = |reason: String| DebianError::Release {
+        url: url.to_owned(),
+        suite: archive.suite.clone(),
+        reason,
+    };
+    let names: Vec<_> =
+        ["Codename", "Suite"].into_iter().filter_map(|name| fields.get(name)).collect();
+    if !names.contains(&archive.suite.as_str()) {
+        return Err(bad(format!("it says `{}`", names.join("`, `"))));
+    }
+    let time = |name: &str| -> Result<Option<Timestamp>, DebianError> {
+        let Some(text) = fields.get(name) else { return Ok(None) };
+        let rfc = text.replace("UTC", "+0000").replace("GMT", "+0000");
+        let zoned = jiff::fmt::rfc2822::parse(&rfc);
+        zoned
+            .map(|zoned| Some(zoned.timestamp()))
+            .map_err(|_| bad(format!("`{name}: {text}` is no time")))
+    };
+    if let Some(until) = time("Valid-Until")?.filter(|until| *until < now)
+        && !archive.allow_expired
+    {
+        return Err(DebianError::Expired { url: url.to_owned(), until: until.to_string() });
+    }
+    let date = time("Date")?.ok_or_else(|| bad("it has no `Date`".to_owned()))?.as_second();
+    let listed = fields.get("SHA256").ok_or_else(|| bad("it has no `SHA256`".to_owned()))?;
+    let mut files = Vec::new();
+    for line in listed.lines().filter(|line| !line.is_empty()) {
+        let mut words = line.split_whitespace();
+        let (digest, size, path) = (words.next(), words.next(), words.next());
+        let size = size.and_then(|size| size.parse().ok());
+        match (digest, size, path) {
+            (Some(digest), Some(size), Some(path)) if is_sha256(digest) => {
+                files.push((path.to_owned(), digest.to_owned(), size));
+            }
+            _ => return Err(bad(format!("`{line}` is no file"))),
+        }
+    }
+    let by_hash = fields.get("Acquire-By-Hash").is_some_and(|value| value == "yes");
+    Ok(Release { date, by_hash, files })
+}
+
+pub(crate) fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests;
