@@ -18,6 +18,7 @@ use crate::contexts::{self, Named};
 use crate::decide::State;
 use crate::drive::Drive;
 use crate::finish;
+use crate::golden::Base;
 use crate::image::Layer;
 use crate::layers::Layers;
 use crate::options::{BuildOptions, BuildResult, StepResult};
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) context: Mutex<Option<Arc<Context>>>,
     /// Named contexts that were needed.
     pub(crate) named: Mutex<BTreeMap<String, Named>>,
+    /// Golden bases that were used; locked while one is made, for two stages may want the same.
+    pub(crate) bases: Mutex<Vec<Base>>,
     steps: Mutex<Vec<(usize, StepResult)>>,
     /// Remarks that were made, so that each is made once.
     remarks: Mutex<Vec<String>>,
@@ -130,6 +133,7 @@ pub(crate) fn run(
         cancel,
         context: Mutex::default(),
         named: Mutex::default(),
+        bases: Mutex::default(),
         steps: Mutex::default(),
         remarks: Mutex::default(),
     };

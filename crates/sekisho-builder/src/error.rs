@@ -152,6 +152,7 @@ impl Hint for BuildError {
             Self::ContextLimit { .. } => {
                 Some("leave out what the image does not need with `.dockerignore`".to_owned())
             }
+            Self::Base { source, .. } => crate::golden::hint(source),
             Self::StepFailed(failed) => failed.hint.clone(),
             Self::Sandbox { source, .. } => source.hint(),
             Self::Denied { detail, .. } => {
@@ -159,7 +160,6 @@ impl Hint for BuildError {
             }
             Self::Context { .. }
             | Self::Ignore { .. }
-            | Self::Base { .. }
             | Self::Push { .. }
             | Self::Machine(_)
             | Self::Cancelled => None,

@@ -1,5 +1,7 @@
 //! What was built becomes images: configs, manifests, an index for several platforms.
 
+use std::sync::PoisonError;
+
 use anyhow::Context as _;
 use sekisho_oci::{Descriptor, ImageIndex, media_type};
 use sekisho_types::Digest;
@@ -91,6 +93,7 @@ pub(crate) fn finish(engine: &Engine, built: &[Progressed]) -> Result<BuildResul
         config_digest: first.config_digest,
         layers: first.layers,
         platforms: results,
+        bases: engine.bases.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         steps: engine.steps(),
         pushed: engine.options.destinations.clone(),
     })

@@ -9,7 +9,6 @@ use anyhow::{Context as _, bail};
 use fs_err as fs;
 use sekisho_dockerfile::key::Key;
 use sekisho_oci::layer::{self, EntryKind};
-use sekisho_oci::{Descriptor, media_type};
 use sekisho_sandbox::Isolation;
 use sekisho_types::Digest;
 
@@ -47,10 +46,10 @@ impl Layers {
 
     /// Puts a packed layer into the store.
     pub(crate) fn publish(&self, packed: Packed) -> anyhow::Result<Layer> {
-        let Packed { path, diff_id, digest, size, index } = packed;
+        let descriptor = packed.descriptor();
+        let Packed { path, diff_id, digest, index, .. } = packed;
         self.store.publish_blob(&path, &digest)?;
         self.store.put_record(&self.session, Kind::Index, &diff_id, &index)?;
-        let descriptor = Descriptor::new(media_type::OCI_LAYER_GZIP, digest, size);
         Ok(Layer { diff_id, descriptor, origin: None })
     }
 

@@ -38,6 +38,8 @@ mod files;
 mod finish;
 mod frontend;
 mod git;
+mod golden;
+mod gzip;
 mod image;
 mod layers;
 mod materialise;
@@ -68,6 +70,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 pub use error::{BuildError, StepFailed};
+pub use golden::{Base, BaseOptions, DebianOptions, GOLDEN_REGISTRY, SUITES};
 pub use options::{
     BuildOptions, BuildResult, ContextInput, Credential, LayerInfo, NamedContext, Output,
     PlatformResult, Registries, Secret, StepResult,
@@ -89,6 +92,11 @@ pub fn is_git(text: &str) -> bool {
 /// It cannot be read.
 pub fn is_archive(file: &mut std::fs::File) -> anyhow::Result<bool> {
     archive::is_archive(file)
+}
+
+/// Golden bases: what is there, and making more.
+pub mod base {
+    pub use crate::golden::{hint, list, make, suite};
 }
 
 /// Longest line of a RUN's output that is passed on, in bytes; the rest is cut.

@@ -15,6 +15,8 @@ use sekisho_types::{Digest, ImageReference};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::golden::{Base, DebianOptions};
+
 /// Everything [`build`](crate::build) needs to know. Make one with [`BuildOptions::new`].
 #[derive(Clone, Debug)]
 pub struct BuildOptions {
@@ -69,6 +71,8 @@ pub struct BuildOptions {
     pub registries: Registries,
     /// Longest time for one RUN. Default: none.
     pub run_timeout: Option<Duration>,
+    /// Where golden bases come from. Default: where this machine's apt has its packages from.
+    pub debian: DebianOptions,
     /// What runs the sandbox. Default: this program, whose `main` begins with
     /// [`sekisho_sandbox::main_if_sandbox`].
     pub launcher: Launcher,
@@ -104,6 +108,7 @@ impl BuildOptions {
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
             registries: Registries::default(),
             run_timeout: None,
+            debian: DebianOptions::default(),
             launcher: Launcher::default(),
             cancel: CancellationToken::new(),
         }
@@ -265,6 +270,8 @@ pub struct BuildResult {
     pub layers: Vec<LayerInfo>,
     /// One for each platform, in the order they were asked for.
     pub platforms: Vec<PlatformResult>,
+    /// Golden bases that it is made on, and what is in them.
+    pub bases: Vec<Base>,
     /// In the order of the Dockerfile.
     pub steps: Vec<StepResult>,
     /// Where it was pushed.

@@ -3,21 +3,18 @@
 use std::io::{self, BufWriter, Read};
 use std::path::PathBuf;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use fs_err as fs;
 use sekisho_oci::layer::{self, WriteError, Writer};
+use sekisho_oci::{Descriptor, media_type};
 use sekisho_types::{Digest, Sha256Writer};
 
 use crate::files::{ImagePath, IndexEntry, LayerIndex, Node, NodeKind};
+use crate::gzip::ParallelGzip;
 
 /// Most entries in one layer: what [`layer::Limits`] reads back by default.
 pub(crate) const MAX_LAYER_ENTRIES: usize = 2_000_000;
 
-/// Close to the size of the usual level 6 in little more than half its time.
-const GZIP_LEVEL: u32 = 4;
-
-type Output = Sha256Writer<GzEncoder<Sha256Writer<BufWriter<fs::File>>>>;
+type Output = Sha256Writer<ParallelGzip<Sha256Writer<BufWriter<fs::File>>>>;
 
 /// A layer being written.
 pub(crate) struct Packer {
@@ -34,6 +31,13 @@ pub(crate) struct Packed {
     pub(crate) digest: Digest,
     pub(crate) size: u64,
     pub(crate) index: LayerIndex,
+}
+
+impl Packed {
+    /// As a manifest has it.
+    pub(crate) fn descriptor(&self) -> Descriptor {
+        Descriptor::new(media_type::OCI_LAYER_GZIP, self.digest.clone(), self.size)
+    }
 }
 
 /// Why a layer cannot be written.
@@ -54,11 +58,8 @@ pub(crate) enum PackError {
 impl Packer {
     pub(crate) fn create(path: PathBuf) -> Result<Self, PackError> {
         let file = fs::File::create(&path).map_err(PackError::Io)?;
-        // flate2's default header: no time, no name, "unknown" system.
-        let gzip = GzEncoder::new(
-            Sha256Writer::new(BufWriter::with_capacity(1 << 17, file)),
-            Compression::new(GZIP_LEVEL),
-        );
+        let file = Sha256Writer::new(BufWriter::with_capacity(1 << 17, file));
+        let gzip = ParallelGzip::new(file);
         let tar = Writer::new(Sha256Writer::new(gzip));
         Ok(Self { tar, path, index: LayerIndex::default() })
     }

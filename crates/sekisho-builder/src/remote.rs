@@ -75,6 +75,11 @@ impl Remote {
         Ok(Self { handle, cancel, client, progress })
     }
 
+    /// Where asynchronous work is done.
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     /// Waits for something that is not of a registry; `None` when the build was cancelled.
     pub(crate) fn run<T>(&self, call: impl Future<Output = T>) -> Option<T> {
         self.handle.block_on(async {

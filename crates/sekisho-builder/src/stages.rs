@@ -128,6 +128,9 @@ impl Engine {
             let error: sekisho_types::ReferenceError = error;
             BuildError::from(self.file.diagnostic(span, error.to_string()))
         })?;
+        if reference.registry == crate::GOLDEN_REGISTRY {
+            return self.golden(&reference, span, platform);
+        }
         let failed = |source: anyhow::Error| BuildError::Base {
             file: self.file.file.clone(),
             line: span.line,

@@ -131,6 +131,10 @@ impl Engine {
         }
         let prepared = self.prepare(step, origins)?;
         env.extend(prepared.env.iter().cloned());
+        let mut mounts = prepared.mounts.clone();
+        if network == Network::Host {
+            mounts.extend(self.apt_sources(&now.chain));
+        }
         let folder = self.layers.session.folder("run").context("cannot make a folder")?;
         let job = Job {
             number: self.number,
@@ -142,7 +146,7 @@ impl Engine {
             current_dir: current_dir(now).to_owned(),
             user: person.user.clone(),
             network,
-            mounts: prepared.mounts.clone(),
+            mounts,
             secret_env: prepared.secret_env.clone(),
             masks: &prepared.masks,
         };

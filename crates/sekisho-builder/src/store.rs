@@ -3,6 +3,8 @@
 //! ```text
 //!  blobs/sha256/<hex>       compressed layers, configs, manifests; named by content
 //!  results/<hex of key>     what a step with that key made
+//!  bases/<hex of name>      a golden base; apt-sources/<hex of diffID>: what a RUN on it installs from
+//!  packages/<hex>.deb       packages of golden bases
 //!  indexes/<hex of diffID>  the files of a layer, without their data
 //!  trees-<kind>/<hex of diffID>/   a layer unpacked, in overlayfs form
 //!  mounts-<kind>/<hex of id>/      a cache mount; see `cache_mount`
@@ -31,6 +33,9 @@ const MAX_RECORD_BYTES: u64 = 1 << 30;
 /// A session folder without a lock file is one that a build is just making, or died making.
 const UNLOCKED_SESSION_AGE: Duration = Duration::from_mins(10);
 
+/// Packages of golden bases, by their digest.
+const PACKAGES: &str = "packages";
+
 /// Holds the lock of a session.
 const LOCK_FILE: &str = "lock";
 
@@ -54,6 +59,8 @@ pub(crate) struct Session {
 pub(crate) enum Kind {
     Result,
     Index,
+    Base,
+    AptSources,
 }
 
 impl Kind {
@@ -61,6 +68,8 @@ impl Kind {
         match self {
             Self::Result => "results",
             Self::Index => "indexes",
+            Self::Base => "bases",
+            Self::AptSources => "apt-sources",
         }
     }
 }
@@ -91,6 +100,9 @@ impl Store {
             "blobs/sha256",
             Kind::Result.folder(),
             Kind::Index.folder(),
+            Kind::Base.folder(),
+            Kind::AptSources.folder(),
+            PACKAGES,
             trees(Isolation::Privileged),
             trees(Isolation::IdRange),
             trees(Isolation::SingleId),
@@ -188,6 +200,22 @@ impl Store {
             return None;
         }
         serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    }
+
+    /// All records of a kind, in no order.
+    pub(crate) fn records<T: DeserializeOwned>(&self, kind: Kind) -> anyhow::Result<Vec<T>> {
+        let mut records = Vec::new();
+        for entry in fs::read_dir(self.root.join(kind.folder()))? {
+            records.extend(serde_json::from_slice(&fs::read(entry?.path())?).ok());
+        }
+        Ok(records)
+    }
+
+    /// Where packages of golden bases are kept.
+    pub(crate) fn packages_dir(&self) -> anyhow::Result<PathBuf> {
+        let path = self.root.join(PACKAGES);
+        fs::create_dir_all(&path)?;
+        Ok(path)
     }
 
     /// Writes a record.

@@ -114,7 +114,8 @@ fn record(entry: &Entry, digest: Option<Digest>, index: &mut LayerIndex) {
     }
 }
 
-struct Unpacker {
+/// Makes entries in a folder of this machine.
+pub(crate) struct Unpacker {
     root: OwnedFd,
     isolation: Isolation,
     /// Modes and times of folders, set when everything is in them.
@@ -124,7 +125,7 @@ struct Unpacker {
 }
 
 impl Unpacker {
-    fn open(path: &Path, isolation: Isolation) -> anyhow::Result<Self> {
+    pub(crate) fn open(path: &Path, isolation: Isolation) -> anyhow::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty())
             .with_context(|| format!("cannot open `{}`", path.display()))?;
@@ -189,7 +190,7 @@ impl Unpacker {
         Ok(rustix::fs::setxattr(&*path, name.as_str(), b"y", XattrFlags::empty())?)
     }
 
-    fn entry(&mut self, entry: &Entry, data: &mut dyn Read) -> io::Result<()> {
+    pub(crate) fn entry(&mut self, entry: &Entry, data: &mut dyn Read) -> io::Result<()> {
         if entry.path.is_empty() {
             return Ok(());
         }
@@ -266,7 +267,7 @@ impl Unpacker {
     }
 
     /// Innermost first, so that making a folder read-only does not get in the way.
-    fn finish(mut self) -> anyhow::Result<()> {
+    pub(crate) fn finish(mut self) -> anyhow::Result<()> {
         self.last = None;
         for entry in std::mem::take(&mut self.folders).iter().rev() {
             let (parent, name) = Self::parts(&entry.path);

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use pgp::composed::{CleartextSignedMessage, Deserializable as _, SignedPublicKey};
+use pgp::composed::{
+    CleartextSignedMessage, Deserializable as _, SignedPublicKey, SignedPublicSubKey,
+};
+use pgp::packet::{Signature, SignatureType};
 
 use crate::control::Paragraph;
 use crate::{Archive, DebianError};
@@ -66,13 +69,24 @@ pub fn keyring(path: &Path) -> Result<Vec<SignedPublicKey>, DebianError> {
     if keys.is_empty() { Err(none()) } else { Ok(keys) }
 }
 
+/// Whether a subkey is its key's, and not taken back. That the key itself is to be trusted, the keyring
+/// says: who else certified it does not matter.
+fn is_bound(key: &SignedPublicKey, subkey: &SignedPublicSubKey) -> bool {
+    let revoked = |signature: &Signature| signature.typ() == Some(SignatureType::SubkeyRevocation);
+    !subkey.signatures.iter().any(revoked) && subkey.verify_bindings(&key.primary_key).is_ok()
+}
+
 /// The text that one of the keys signed; `None` when none did. What stands around it is not looked at.
 fn signed_text(text: &str, keys: &[SignedPublicKey]) -> Option<String> {
     let (message, _) = CleartextSignedMessage::from_string(text).ok()?;
-    let signed = keys.iter().filter(|key| key.verify_bindings().is_ok()).any(|key| {
-        message.verify(key).is_ok()
-            || key.public_subkeys.iter().any(|subkey| message.verify(subkey).is_ok())
-    });
+    let signed =
+        keys.iter().filter(|key| key.details.revocation_signatures.is_empty()).any(|key| {
+            message.verify(key).is_ok()
+                || key
+                    .public_subkeys
+                    .iter()
+                    .any(|subkey| is_bound(key, subkey) && message.verify(subkey).is_ok())
+        });
     signed.then(|| message.signed_text().replace("\r\n", "\n"))
 }
 

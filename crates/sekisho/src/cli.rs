@@ -1,5 +1,6 @@
 //! The command line: what can be asked for.
 
+pub(crate) mod base;
 pub(crate) mod build;
 pub(crate) mod gate;
 pub(crate) mod logs;
@@ -87,6 +88,8 @@ pub(crate) enum Command {
     Build(Box<build::BuildArgs>),
     /// Deal with a gate as its client
     Gate(gate::GateArgs),
+    /// Golden bases, made of a distribution's own signed packages
+    Base(base::BaseArgs),
     /// Check the gate's rules, and explain what it decided
     Policy(policy::PolicyArgs),
     /// The program that takes one job

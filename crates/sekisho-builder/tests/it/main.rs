@@ -7,6 +7,8 @@ mod copy;
 #[cfg(test)]
 mod failure;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod mount;
 #[cfg(test)]
 mod onbuild;

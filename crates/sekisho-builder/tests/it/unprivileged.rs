@@ -44,6 +44,7 @@ fn ordinary_user_gets_the_same() {
             "failure::hostile",
             "mount::",
             "onbuild::",
+            "golden::",
             "--test-threads=2",
         ])
         .env("SEKISHO_TEST_HELPER", &helper)

@@ -113,6 +113,8 @@ pub(crate) struct BuildArgs {
     /// Folder of the cache [default: `cache` in the data folder]
     #[arg(long, value_name = "DIR", env = "SEKISHO_CACHE_DIR")]
     cache_dir: Option<PathBuf>,
+    #[command(flatten)]
+    debian: super::base::MirrorArgs,
     /// Time of the image, seconds since 1970
     #[arg(long, default_value_t = 0, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS")]
     created: i64,
@@ -262,6 +264,7 @@ fn options(args: &BuildArgs, data: &DataDir) -> anyhow::Result<BuildOptions> {
     options.outputs = args.outputs.iter().filter_map(outputs::Spec::output).collect();
     options.outputs.extend(args.oci_layout.clone().map(Output::OciDirectory));
     options.outputs.extend(args.oci_archive.clone().map(Output::OciTar));
+    options.debian = args.debian.options();
     if args.created < 0 {
         bail!("the image's time `{}` is before 1970", args.created);
     }
