@@ -13,6 +13,8 @@
 //! | `POST runs/{run_id}/cancel` | 202; 409 if it is completed already |
 //! | `GET pushes?repository=<owner/name>&sha=<sha>` | [`Pushed`] |
 //! | `POST repositories/{owner}/{name}/dispatch` [`Dispatch`] | 201 [`Pushed`] |
+//!
+//! With fault switches there are `faults` and `clock` too: see `docs/protocol.md`.
 
 use std::collections::BTreeMap;
 use std::fmt;
