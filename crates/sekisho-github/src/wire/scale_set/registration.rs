@@ -18,17 +18,13 @@ pub struct RegisterRequest {
 
 open_enum! {
     /// What a registration is made for.
+    #[derive(Default)]
     RunnerEvent {
         /// To add runners.
+        #[default]
         Register = "register",
         /// To take them away.
         Remove = "remove",
-    }
-}
-
-impl Default for RunnerEvent {
-    fn default() -> Self {
-        Self::Register
     }
 }
 
