@@ -25,11 +25,11 @@ async fn our_own_client_and_the_hub_understand_each_other() {
     };
     let client = Client::new(&config, identity).unwrap();
     let session = client.create_session().await.unwrap();
-    let message = client.poll(session, RunnerStatus::Online).await.unwrap().unwrap();
-    let request: RunnerJobRequest = lenient::from_str(&message.body).unwrap();
-    client.acknowledge(session, &request).await.unwrap();
+    let message = client.poll(&session, RunnerStatus::Online).await.unwrap().unwrap();
+    let request: RunnerJobRequest = lenient::from_str(&message.message.body).unwrap();
+    client.acknowledge(&session, &request).await.unwrap();
     let job = client.acquire(&request).await.unwrap();
-    let service = client.job(&job).unwrap();
+    let service = client.job(&job).await.unwrap();
     service.renew().await.unwrap();
     let step = job.steps[0].id;
     service.upload_summary(step, b"# done".to_vec(), timestamp()).await.unwrap();
@@ -54,7 +54,7 @@ async fn our_own_client_and_the_hub_understand_each_other() {
         infrastructure_failure_category: None,
     };
     service.complete(&done).await.unwrap();
-    client.delete_session().await.unwrap();
+    client.delete_session(&session).await.unwrap();
     let run = world.run(id).await;
     assert_eq!(run["conclusion"], "failure");
     let logs = world.dir.path().join(format!("hub/runs/{id}/logs/{}", run["jobs"][0]["id"]));
