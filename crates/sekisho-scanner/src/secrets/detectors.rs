@@ -61,7 +61,7 @@ enum Shape {
     /// GitHub's form, which npm has too: the last 6 of 36 characters are the CRC-32 of the others in
     /// base 62. <https://github.blog/2021-04-05-behind-githubs-new-authentication-token-formats/>
     Checked,
-    /// Three characters and a digit before `Q~`, 31 to 34 behind: a client secret of Entra ID.
+    /// Three characters before a digit and `Q~`, 31 to 34 behind: a client secret of Entra ID.
     AzureClient,
     /// PEM without a passphrase. RFC 7468, PROTOCOL.key of OpenSSH.
     PrivateKey,
@@ -104,7 +104,10 @@ pub(super) const DETECTORS: &[Detector] = &[
     of("google-client-secret", "GOCSPX-", &[Run(Url, 28, 28)]),
     of("google-access-token", "ya29.", &[Run(Url, 60, 1000)]),
     of("azure-storage-key", "AccountKey=", &[Between, Run(Base64, 86, 86), Text("==")]),
-    Detector { kind: "azure-client-secret", prefix: "Q~", shape: Shape::AzureClient },
+    // Three bytes, for two are found everywhere: these are the digits in use.
+    Detector { kind: "azure-client-secret", prefix: "7Q~", shape: Shape::AzureClient },
+    Detector { kind: "azure-client-secret", prefix: "8Q~", shape: Shape::AzureClient },
+    Detector { kind: "azure-client-secret", prefix: "9Q~", shape: Shape::AzureClient },
     checked("github-token", "ghp_"),
     checked("github-token", "gho_"),
     checked("github-token", "ghu_"),
@@ -196,11 +199,10 @@ impl Detector {
                     .then_some(at..end)
             }
             Shape::AzureClient => {
-                let begin = at.checked_sub(4)?;
+                let begin = at.checked_sub(3)?;
                 let before = window.get(begin..at)?;
-                let fits = before[..3].iter().all(|byte| Azure.has(*byte))
-                    && before[3].is_ascii_digit()
-                    && is_boundary(window, begin, Azure);
+                let fits =
+                    before.iter().all(|byte| Azure.has(*byte)) && is_boundary(window, begin, Azure);
                 let end = run(window, behind, Azure, 31, 34).filter(|_| fits)?;
                 looks_random(window.get(behind..end)?).then_some(begin..end)
             }
