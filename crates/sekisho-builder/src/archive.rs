@@ -3,7 +3,7 @@
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use fs_err as fs;
 use sekisho_oci::layer::{self, EntryKind};
 
@@ -11,8 +11,14 @@ use crate::copy::{CopyError, Data, Placer};
 use crate::files::{self, FileMap, Node, NodeKind};
 use crate::pack;
 
-/// Beginnings of compressions that are not read.
-const FOREIGN: [(&[u8], &str); 2] = [(b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz")];
+/// How a bzip2 file begins.
+const BZIP2: &[u8] = b"BZh";
+
+/// How an xz file begins.
+const XZ: &[u8] = b"\xfd7zXZ\0";
+
+/// Most memory for reading xz, in KiB: what its highest level needs, which is 65 MiB, and some.
+const XZ_MEMORY_KIB: u32 = 128 << 10;
 
 /// Where a tar header says so.
 const USTAR: std::ops::Range<usize> = 257..262;
@@ -44,37 +50,36 @@ impl Spool {
 
 /// Whether a file is a tar archive, compressed or not. Leaves it at its beginning.
 pub(crate) fn is_archive(file: &mut std::fs::File) -> anyhow::Result<bool> {
-    let mut start = Vec::new();
-    file.take(16).read_to_end(&mut start)?;
-    file.rewind()?;
-    if FOREIGN.iter().any(|(magic, _)| start.starts_with(magic)) {
-        // Whether there is a tar inside cannot be seen, so `unpack` has to say that it cannot.
-        return Ok(true);
-    }
     let mut head = Vec::new();
-    let budget = layer::Limits::default().total_bytes;
-    let read = layer::decompress(&mut *file, budget)
-        .and_then(|decoder| decoder.take(512).read_to_end(&mut head));
+    let read = opened(file.try_clone()?).and_then(|reader| {
+        let budget = layer::Limits::default().total_bytes;
+        layer::decompress(reader, budget)?.take(512).read_to_end(&mut head)
+    });
     file.rewind()?;
     Ok(read.is_ok() && head.get(USTAR) == Some(b"ustar"))
 }
 
+/// The file, without the compressions that layers do not have; the others are read with the archive.
+fn opened(mut file: std::fs::File) -> io::Result<Box<dyn Read>> {
+    let mut start = Vec::new();
+    (&mut file).take(6).read_to_end(&mut start)?;
+    file.rewind()?;
+    let reader = io::BufReader::new(file);
+    Ok(match start.as_slice() {
+        start if start.starts_with(BZIP2) => Box::new(bzip2::read::MultiBzDecoder::new(reader)),
+        XZ => Box::new(lzma_rust2::XzReader::new_mem_limit(reader, true, XZ_MEMORY_KIB)),
+        _ => Box::new(reader),
+    })
+}
+
 /// Places what is in an archive below `target`.
 pub(crate) fn unpack(
-    mut file: std::fs::File,
+    file: std::fs::File,
     target: &[u8],
     view: &FileMap,
     placer: &mut Placer<'_>,
     spool: &mut Spool,
 ) -> anyhow::Result<()> {
-    let mut start = Vec::new();
-    (&mut file).take(16).read_to_end(&mut start)?;
-    file.rewind()?;
-    for (magic, name) in FOREIGN {
-        if start.starts_with(magic) {
-            bail!("{name} is not supported yet; use gzip, zstd or no compression");
-        }
-    }
     placer.folder(target)?;
     let limits = layer::Limits {
         absolute_paths: layer::AbsolutePaths::MakeRelative,
@@ -84,7 +89,7 @@ pub(crate) fn unpack(
         let whole = files::join(target, path);
         view.resolve(&whole, false).map_err(|_| CopyError::Loop(pack::show(&whole)))
     };
-    layer::read(io::BufReader::new(file), &limits, &mut |entry, data| {
+    layer::read(opened(file)?, &limits, &mut |entry, data| {
         if entry.path.is_empty() {
             return Ok(());
         }

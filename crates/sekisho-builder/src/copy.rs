@@ -45,6 +45,12 @@ pub(crate) struct Match {
 }
 
 impl Match {
+    /// These paths, from the root.
+    pub(crate) fn of(paths: impl IntoIterator<Item = ImagePath>) -> Self {
+        let below = paths.into_iter().collect();
+        Self { name: Vec::new(), root: Vec::new(), below, pivot: None }
+    }
+
     /// Leaves out what patterns fit, by paths from the source on. False: nothing is left.
     pub(crate) fn exclude(&mut self, ignore: &Ignore) -> bool {
         let ignored = |path: &[u8]| ignore.is_ignored(&String::from_utf8_lossy(path));

@@ -173,17 +173,7 @@ impl Decider<'_> {
                 self.onbuild(inner);
                 return Ok(Decided { action: Action::Metadata, created_by: None });
             }
-            Instruction::Arg(args) => {
-                let mut told = "ARG".to_owned();
-                for arg in args {
-                    let escape = self.file.escape;
-                    let declared = self.state.scope.declare(arg, escape);
-                    let value = declared.map_err(|error| self.bad(arg.span, &error))?;
-                    let value = value.map(|value| format!("={value}")).unwrap_or_default();
-                    told.push_str(&format!(" {}{value}", arg.name));
-                }
-                told
-            }
+            Instruction::Arg(args) => self.arg(args)?,
             Instruction::Env(pairs) => self.env(pairs)?,
             Instruction::Label(pairs) => self.label(pairs)?,
             Instruction::Cmd(command) => {
@@ -217,20 +207,7 @@ impl Decider<'_> {
                 format!("USER {user}")
             }
             Instruction::Stopsignal(word) => self.stopsignal(word)?,
-            Instruction::Volume(words) => {
-                let mut names = Vec::new();
-                for word in words {
-                    let name = self.expand(word)?;
-                    if name.is_empty() {
-                        return Err(self.error(word.span, "VOLUME is empty after expansion"));
-                    }
-                    names.push(name);
-                }
-                let told = format!("VOLUME {}", plain_list(&names));
-                let volumes = names.into_iter().map(|name| (name, Empty {}));
-                self.state.config.volumes.extend(volumes);
-                told
-            }
+            Instruction::Volume(words) => self.volume(words)?,
             Instruction::Healthcheck(check) => {
                 let check = self.healthcheck(check)?;
                 let told = format!("HEALTHCHECK {}", values::healthcheck(&check));
@@ -243,6 +220,32 @@ impl Decider<'_> {
             }
         };
         Ok(Decided { action: Action::Metadata, created_by: Some(created_by) })
+    }
+
+    fn arg(&mut self, args: &[sekisho_dockerfile::Arg]) -> Result<String, Diagnostic> {
+        let mut told = "ARG".to_owned();
+        for arg in args {
+            let declared = self.state.scope.declare(arg, self.file.escape);
+            let value = declared.map_err(|error| self.bad(arg.span, &error))?;
+            let value = value.map(|value| format!("={value}")).unwrap_or_default();
+            told.push_str(&format!(" {}{value}", arg.name));
+        }
+        Ok(told)
+    }
+
+    fn volume(&mut self, words: &[Word]) -> Result<String, Diagnostic> {
+        let mut names = Vec::new();
+        for word in words {
+            let name = self.expand(word)?;
+            if name.is_empty() {
+                return Err(self.error(word.span, "VOLUME is empty after expansion"));
+            }
+            names.push(name);
+        }
+        let told = format!("VOLUME {}", plain_list(&names));
+        let volumes = names.into_iter().map(|name| (name, Empty {}));
+        self.state.config.volumes.extend(volumes);
+        Ok(told)
     }
 
     /// The config keeps the instruction as text, here-documents after it.

@@ -44,6 +44,10 @@ impl Planned {
         self.decided.action != Action::Metadata
     }
 
+    fn copies(&self) -> bool {
+        matches!(self.decided.action, Action::Copy(_))
+    }
+
     fn stands_alone(&self) -> bool {
         matches!(&self.decided.action, Action::Copy(step) if step.stands_alone())
     }
@@ -75,8 +79,11 @@ enum Work {
 /// What a thread brings back.
 enum Outcome {
     Base(Box<Progressed>),
-    Layer(Option<Layer>),
+    Layer(Box<Option<Layer>>),
 }
+
+/// A step to be carried out on a thread of its own.
+type Job<'e> = Box<dyn FnOnce() -> Result<Outcome, BuildError> + Send + 'e>;
 
 /// One platform's build.
 pub(crate) struct Drive<'e> {
@@ -241,11 +248,7 @@ impl<'e> Drive<'e> {
     }
 
     /// What a thread has to do; `None` for the end of a stage, which needs none.
-    fn prepare(
-        &mut self,
-        work: &Work,
-    ) -> Result<Option<Box<dyn FnOnce() -> Result<Outcome, BuildError> + Send + 'e>>, BuildError>
-    {
+    fn prepare(&mut self, work: &Work) -> Result<Option<Job<'e>>, BuildError> {
         let engine = self.engine;
         match work {
             Work::End(_) => Ok(None),
@@ -272,9 +275,14 @@ impl<'e> Drive<'e> {
                 let planned = Arc::clone(open.planned.get(*at).context("a step was not planned")?);
                 let base = open.base.as_ref().context("a base is missing")?;
                 let below = open.layers.iter().take(*at).flatten().flatten().cloned();
+                let done = open.planned.iter().zip(&open.layers).take(*at);
+                let copied = done.filter(|(planned, _)| planned.copies());
+                let copied = copied.filter_map(|(_, layer)| layer.as_ref()?.as_ref());
+                let copied = copied.map(|layer| layer.diff_id.clone());
                 let now = Progressed {
                     state: planned.state.clone(),
                     chain: base.chain.iter().cloned().chain(below).collect(),
+                    copied: base.copied.iter().cloned().chain(copied).collect(),
                     history: Vec::new(),
                     platform: base.platform.clone(),
                 };
@@ -286,7 +294,8 @@ impl<'e> Drive<'e> {
                 }
                 let engine = engine.for_step(&planned.file, planned.number, open.fresh);
                 Ok(Some(Box::new(move || {
-                    engine.step(stage, &planned, &stages, &now, rank).map(Outcome::Layer)
+                    let layer = engine.step(stage, &planned, &stages, &now, rank)?;
+                    Ok(Outcome::Layer(Box::new(layer)))
                 })))
             }
         }
@@ -303,7 +312,7 @@ impl<'e> Drive<'e> {
             (Work::From(index), Outcome::Base(base)) => self.plan(*index, *base),
             (Work::Step(index, at), Outcome::Layer(layer)) => {
                 let slot = self.opened(*index)?.layers.get_mut(*at);
-                *slot.context("a step was not planned")? = Some(layer);
+                *slot.context("a step was not planned")? = Some(*layer);
                 Ok(())
             }
             _ => Err(anyhow::anyhow!("a step brought what it was not asked for").into()),
@@ -391,6 +400,9 @@ impl<'e> Drive<'e> {
             let told = planned.decided.created_by.clone();
             if let Some(told) = told {
                 now.history.push(image::history(created, told, layer.is_some()));
+            }
+            if planned.copies() {
+                now.copied.extend(layer.as_ref().map(|layer| layer.diff_id.clone()));
             }
             now.chain.extend(layer);
         }

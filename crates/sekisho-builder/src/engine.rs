@@ -9,6 +9,7 @@ use sekisho_dockerfile::scope;
 use sekisho_dockerfile::{Dockerfile, MAX_DOCKERFILE_BYTES};
 use sekisho_oci::{History, Platform};
 use sekisho_sandbox::{Control, Isolation};
+use sekisho_types::Digest;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -70,6 +71,8 @@ impl Deref for Engine {
 pub(crate) struct Progressed {
     pub(crate) state: State,
     pub(crate) chain: Vec<Layer>,
+    /// Layers of the chain that a COPY or ADD made.
+    pub(crate) copied: Vec<Digest>,
     pub(crate) history: Vec<History>,
     pub(crate) platform: Platform,
 }
@@ -83,7 +86,8 @@ impl Progressed {
             scope: scope::Scope::default(),
             own_cmd: false,
         };
-        Self { state, chain: Vec::new(), history: Vec::new(), platform: platform.clone() }
+        let (chain, copied, history) = (Vec::new(), Vec::new(), Vec::new());
+        Self { state, chain, copied, history, platform: platform.clone() }
     }
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn check(
         None => Ok(()),
         Some((image, span)) => {
             let message = format!("the frontend `{image}` is an image that only BuildKit can run");
-            let hint = "build it with `--engine buildkit`, or write it for `docker/dockerfile`";
+            let hint = "build it with BuildKit itself, or write it for `docker/dockerfile:1`";
             Err(file.diagnostic(span, message).with_hint(hint))
         }
     }

@@ -110,7 +110,12 @@ impl Caller<'_> {
         let wanted = git.reference.as_deref().unwrap_or("HEAD");
         let shallow =
             ["fetch", "--quiet", "--no-tags", "--depth=1", "origin", "--end-of-options", wanted];
-        let first = match self.call(&shallow).await {
+        if self.call(&shallow).await.is_ok() {
+            return Ok(());
+        }
+        // A server that is only files gives no single commit.
+        let whole = ["fetch", "--quiet", "--no-tags", "origin", "--end-of-options", wanted];
+        let first = match self.call(&whole).await {
             Ok(_) => return Ok(()),
             Err(error) => error,
         };

@@ -56,6 +56,7 @@ mod rootfs;
 mod run;
 mod schedule;
 mod stages;
+mod stamps;
 mod steps;
 mod store;
 mod tree;

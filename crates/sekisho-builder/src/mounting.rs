@@ -39,6 +39,8 @@ pub(crate) struct Prepared {
     pub(crate) secret_env: Vec<(String, SecretBytes)>,
     /// To be committed when the command succeeds.
     pub(crate) leases: Vec<Lease>,
+    /// Keys of the caches that the command may write to.
+    pub(crate) caches: Vec<Digest>,
     /// Serve as long as they live.
     agents: Vec<Agent>,
     /// Values that must not show in the output.
@@ -266,6 +268,7 @@ impl Engine {
         let writable = (!read_only).then(|| lease.writable.clone());
         if !read_only {
             prepared.leases.push(lease);
+            prepared.caches.push(key);
         }
         Ok(Shown::Layers(Layers {
             lower,

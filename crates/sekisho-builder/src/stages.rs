@@ -93,7 +93,8 @@ impl Engine {
             let scope = scope(&config.config.env);
             let (author, history) = (config.author, config.history);
             let state = State { config: config.config, author, scope, own_cmd: false };
-            Progressed { state, chain, history, platform: platform.clone() }
+            let copied = Vec::new();
+            Progressed { state, chain, copied, history, platform: platform.clone() }
         };
         let mut cached = true;
         let now = match &node.base {

@@ -27,7 +27,7 @@ use crate::users::{self, Person};
 
 /// Changes when the same key could give another layer than before.
 const RUN_DOMAIN: &str = "sekisho.run.v1";
-const WORKDIR_DOMAIN: &str = "sekisho.workdir.v1";
+const WORKDIR_DOMAIN: &str = "sekisho.workdir.v2";
 
 /// What a step made; the value of a cache key.
 #[derive(Debug, Serialize, Deserialize)]
@@ -136,10 +136,14 @@ impl Engine {
             mounts.extend(self.apt_sources(&now.chain));
         }
         let folder = self.layers.session.folder("run").context("cannot make a folder")?;
+        let mut lower = self.trees(&now.chain)?;
+        if let Some(stamped) = self.stamped(&prepared.caches, now)? {
+            lower.insert(0, stamped);
+        }
         let job = Job {
             number: self.number,
             isolation: self.isolation,
-            lower: self.trees(&now.chain)?,
+            lower,
             folder: &folder,
             args: step.args.clone(),
             env,
@@ -160,6 +164,7 @@ impl Engine {
         for lease in prepared.leases {
             lease.commit(&self.layers.session).context("cannot keep a cache mount")?;
         }
+        self.saw(&prepared.caches, now)?;
         let layer = self.take_upper(&folder, &person.user, &links, now)?;
         sekisho_sandbox::remove_tree(&folder).context("cannot remove the sandbox's folder")?;
         self.remember(&key, layer)
@@ -257,12 +262,13 @@ impl Engine {
         if resolved.is_empty() || view.get(&resolved).is_some_and(Node::is_directory) {
             return self.remember(&key, None);
         }
-        // As BuildKit does: the folder belongs to whom USER says.
+        // As BuildKit does: the folder belongs to whom USER says, and a lone number is the group too.
         let person = self.person(&user, span, &now.chain)?;
+        let gid = user.parse().unwrap_or(person.user.gid);
         let destination = Destination {
             path: path.to_owned(),
             is_folder: true,
-            owner: Some((person.user.uid.into(), person.user.gid.into())),
+            owner: Some((person.user.uid.into(), gid.into())),
             chmod: None,
             keep_owner: false,
         };

@@ -5,6 +5,7 @@
 //!  results/<hex of key>     what a step with that key made
 //!  bases/<hex of name>      a golden base; apt-sources/<hex of diffID>: what a RUN on it installs from
 //!  packages/<hex>.deb       packages of golden bases
+//!  seen/<hex of key>        what a cache mount's last command saw
 //!  indexes/<hex of diffID>  the files of a layer, without their data
 //!  trees-<kind>/<hex of diffID>/   a layer unpacked, in overlayfs form
 //!  mounts-<kind>/<hex of id>/      a cache mount; see `cache_mount`
@@ -61,6 +62,8 @@ pub(crate) enum Kind {
     Index,
     Base,
     AptSources,
+    /// What a cache mount's last command saw; see `stamps`.
+    Seen,
 }
 
 impl Kind {
@@ -70,6 +73,7 @@ impl Kind {
             Self::Index => "indexes",
             Self::Base => "bases",
             Self::AptSources => "apt-sources",
+            Self::Seen => "seen",
         }
     }
 }
@@ -103,6 +107,7 @@ impl Store {
             Kind::Base.folder(),
             Kind::AptSources.folder(),
             PACKAGES,
+            Kind::Seen.folder(),
             trees(Isolation::Privileged),
             trees(Isolation::IdRange),
             trees(Isolation::SingleId),

@@ -8,6 +8,7 @@
 //! Source: the protocol of docker/docker-credential-helpers. The user name `<token>` marks an identity
 //! token. The address goes in by stdin, the secret comes out by stdout, and neither is ever an argument.
 
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -43,6 +44,7 @@ struct Answer {
 /// Asks a helper. Cancel-safe: the program is killed with the future.
 pub(crate) async fn get(
     helper: &str,
+    folder: Option<&Path>,
     registry: &str,
     deadline: Duration,
 ) -> Result<Auth, AuthError> {
@@ -55,14 +57,20 @@ pub(crate) async fn get(
     if helper.is_empty() || helper.len() > MAX_NAME_BYTES || !helper.bytes().all(plain) {
         return Err(failed("has a name that is none".to_owned()));
     }
-    match timeout(deadline, ask(helper, registry)).await {
+    match timeout(deadline, ask(&program(helper, folder), registry)).await {
         Ok(answer) => answer.map_err(failed),
         Err(_) => Err(failed(format!("did not answer within {} s", deadline.as_secs_f32()))),
     }
 }
 
-async fn ask(helper: &str, registry: &str) -> Result<Auth, String> {
-    let mut child = Command::new(format!("docker-credential-{helper}"))
+fn program(helper: &str, folder: Option<&Path>) -> PathBuf {
+    let name = format!("docker-credential-{helper}");
+    let ours = folder.map(|folder| folder.join(&name)).filter(|path| path.exists());
+    ours.unwrap_or_else(|| name.into())
+}
+
+async fn ask(program: &Path, registry: &str) -> Result<Auth, String> {
+    let mut child = Command::new(program)
         .arg("get")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

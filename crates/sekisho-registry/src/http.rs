@@ -1,6 +1,7 @@
 //! Requests: addresses, credentials, redirects, deadlines, attempts, errors.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub struct Options {
     pub mirrors: BTreeMap<String, Vec<String>>,
     /// Bundles of PEM certificates that are trusted besides the machine's.
     pub ca_pem: Vec<Vec<u8>>,
+    /// Where credential helpers are looked for before the folders of `PATH`.
+    pub helpers_dir: Option<PathBuf>,
     /// A blob of more bytes is fetched in several parts at once. Default 32 MiB.
     pub ranged_bytes_min: u64,
 }
@@ -64,6 +67,7 @@ impl Default for Options {
             monolithic_bytes_max: 1024 * 1024,
             mirrors: BTreeMap::new(),
             ca_pem: Vec::new(),
+            helpers_dir: None,
             ranged_bytes_min: 32 * 1024 * 1024,
         }
     }
@@ -224,7 +228,9 @@ impl Client {
         if let Some(auth) = lock(&self.helped).get(registry) {
             return Ok(auth.clone());
         }
-        let auth = match helper::get(&helper, registry, self.options.answer_deadline).await {
+        let folder = self.options.helpers_dir.as_deref();
+        let auth = match helper::get(&helper, folder, registry, self.options.answer_deadline).await
+        {
             Ok(auth) => auth,
             Err(source) if required => {
                 let registry = registry.to_owned();

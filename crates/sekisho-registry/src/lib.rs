@@ -12,6 +12,7 @@
 
 mod answer;
 mod auth;
+mod blob;
 mod challenge;
 mod config_json;
 mod endpoint;

@@ -1,13 +1,10 @@
 //! Pull.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use fs_err as fs;
 use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use sha2::{Digest as _, Sha256, Sha512};
-use tokio::sync::mpsc;
 
 use sekisho_oci::{
     Descriptor, ImageConfig, ImageManifest, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest,
@@ -18,9 +15,6 @@ use sekisho_types::{Algorithm, Digest, ImageReference};
 use crate::endpoint::{Reference, Repository};
 use crate::error::RegistryError;
 use crate::http::{Build, Client, Request, Scope};
-
-/// Pieces of a blob between the network and the disk.
-const QUEUE_PIECES_MAX: usize = 16;
 
 /// A manifest as the registry sent it.
 #[derive(Clone, Debug)]
@@ -85,8 +79,22 @@ impl Client {
     }
 
     /// A manifest or index. Its digest is checked when it was asked for by digest, and against what
-    /// the registry says.
+    /// the registry says. Mirrors are asked first.
     pub async fn manifest(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Fetched, RegistryError> {
+        for mirror in self.mirrors(repository) {
+            match self.manifest_of(&mirror, reference).await {
+                Ok(found) => return Ok(found),
+                Err(error) => tracing::debug!(%error, mirror = mirror.registry, "asking on"),
+            }
+        }
+        self.manifest_of(repository, reference).await
+    }
+
+    async fn manifest_of(
         &self,
         repository: &Repository,
         reference: &Reference,
@@ -171,6 +179,20 @@ impl Client {
         descriptor: &Descriptor,
         limit: usize,
     ) -> Result<Vec<u8>, RegistryError> {
+        for mirror in self.mirrors(repository) {
+            if let Ok(bytes) = self.blob_bytes_of(&mirror, descriptor, limit).await {
+                return Ok(bytes);
+            }
+        }
+        self.blob_bytes_of(repository, descriptor, limit).await
+    }
+
+    async fn blob_bytes_of(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        limit: usize,
+    ) -> Result<Vec<u8>, RegistryError> {
         let Descriptor { digest, size, .. } = descriptor;
         let build = |http: &reqwest::Client, url| Ok(http.get(url));
         let scope = Scope::pull(repository);
@@ -214,7 +236,7 @@ impl Client {
         }
     }
 
-    fn blob_request<'a>(
+    pub(crate) fn blob_request<'a>(
         &self,
         repository: &'a Repository,
         scope: &'a Scope,
@@ -233,128 +255,55 @@ impl Client {
 
     /// Fetches a blob into `file`, which then has exactly the descriptor's bytes or is not there.
     ///
-    /// The bytes go into a temporary file beside it, which is renamed once size and digest are right.
-    /// Safe to cancel: nothing but an unnamed or temporary file is left, which is removed.
+    /// See [`crate::blob`] for how. Mirrors are asked first; what they send is held to the digest as well.
     pub async fn pull_blob(
         &self,
         repository: &Repository,
         descriptor: &Descriptor,
         file: &Path,
     ) -> Result<(), RegistryError> {
-        let mut attempt = 1;
-        loop {
-            match self.pull_once(repository, descriptor, file).await {
+        for mirror in self.mirrors(repository) {
+            match crate::blob::pull(self, &mirror, descriptor, file).await {
                 Ok(()) => return Ok(()),
-                Err(error) => self.pause(error, attempt).await?,
+                Err(error) => tracing::debug!(%error, mirror = mirror.registry, "asking on"),
             }
-            attempt += 1;
         }
+        crate::blob::pull(self, repository, descriptor, file).await
     }
 
-    async fn pull_once(
-        &self,
-        repository: &Repository,
-        descriptor: &Descriptor,
-        file: &Path,
-    ) -> Result<(), RegistryError> {
-        let build = |http: &reqwest::Client, url| Ok(http.get(url));
-        let scope = Scope::pull(repository);
-        let request = self.blob_request(repository, &scope, &descriptor.digest, &build)?;
-        let mut response = self.send_once(&request).await?;
-        let (sender, receiver) = mpsc::channel(QUEUE_PIECES_MAX);
-        let (path, want) = (file.to_owned(), descriptor.clone());
-        let writer = tokio::task::spawn_blocking(move || write(receiver, &path, &want));
-        let mut received = 0u64;
-        let outcome = loop {
-            match self.chunk(&repository.registry, &mut response).await {
-                Ok(Some(chunk)) => {
-                    received += chunk.len() as u64;
-                    // The rest of what is too long need not be fetched; the writer says why.
-                    let full = received > descriptor.size;
-                    if sender.send(Piece::Data(chunk)).await.is_err() || full {
-                        break Ok(());
-                    }
-                }
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
-            }
+    /// The same repository at the mirrors of its registry.
+    fn mirrors(&self, repository: &Repository) -> Vec<Repository> {
+        let mirrors = self.options.mirrors.get(&repository.registry).into_iter().flatten();
+        let at = |registry: &String| Repository {
+            registry: registry.clone(),
+            name: repository.name.clone(),
         };
-        if outcome.is_ok() {
-            // A writer that failed has hung up; its error comes below.
-            let _ = sender.send(Piece::End).await;
-        }
-        drop(sender);
-        let written = writer.await.unwrap_or_else(|error| {
-            let source = std::io::Error::other(error);
-            Err(RegistryError::File { path: file.to_owned(), source })
-        });
-        outcome.and(written)
+        mirrors.map(at).collect()
     }
 }
 
-/// What goes to the writer. Without an end the fetch was given up, and nothing is kept.
-enum Piece {
-    Data(bytes::Bytes),
-    End,
-}
-
-/// Writes, hashes and names the file, on a thread of its own.
-fn write(
-    mut pieces: mpsc::Receiver<Piece>,
-    path: &Path,
-    want: &Descriptor,
-) -> Result<(), RegistryError> {
-    let fail = |source| RegistryError::File { path: path.to_owned(), source };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_owned);
-    let mut temporary = tempfile::NamedTempFile::new_in(&folder).map_err(fail)?;
-    let mut hasher = Hasher::new(want.digest.algorithm());
-    let mut size = 0u64;
-    loop {
-        match pieces.blocking_recv() {
-            Some(Piece::Data(bytes)) => {
-                size += bytes.len() as u64;
-                hasher.update(&bytes);
-                temporary.write_all(&bytes).map_err(fail)?;
-            }
-            Some(Piece::End) => break,
-            None => return Err(fail(std::io::ErrorKind::Interrupted.into())),
-        }
-    }
-    if size != want.size {
-        let (digest, expected) = (want.digest.clone(), want.size);
-        return Err(RegistryError::Size { digest, expected, found: size });
-    }
-    let found = hasher.finish();
-    if found != want.digest {
-        return Err(RegistryError::Digest { expected: want.digest.clone(), found });
-    }
-    temporary.as_file().sync_all().map_err(fail)?;
-    temporary.persist(path).map_err(|error| fail(error.error))?;
-    fs::File::open(&folder).and_then(|folder| folder.sync_all()).map_err(fail)
-}
-
-enum Hasher {
+/// A digest in the making.
+pub(crate) enum Hasher {
     Sha256(Sha256),
     Sha512(Sha512),
 }
 
 impl Hasher {
-    fn new(algorithm: Algorithm) -> Self {
+    pub(crate) fn new(algorithm: Algorithm) -> Self {
         match algorithm {
             Algorithm::Sha256 => Self::Sha256(Sha256::new()),
             Algorithm::Sha512 => Self::Sha512(Sha512::new()),
         }
     }
 
-    fn update(&mut self, bytes: &[u8]) {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Sha256(hash) => hash.update(bytes),
             Self::Sha512(hash) => hash.update(bytes),
         }
     }
 
-    fn finish(self) -> Digest {
+    pub(crate) fn finish(self) -> Digest {
         match self {
             Self::Sha256(hash) => Digest::from_sha256(hash.finalize().into()),
             Self::Sha512(hash) => Digest::from_sha512(hash.finalize().into()),

@@ -9,6 +9,10 @@ mod failure;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod inputs;
+#[cfg(test)]
+mod language;
+#[cfg(test)]
 mod mount;
 #[cfg(test)]
 mod onbuild;

@@ -259,3 +259,29 @@ async fn script_with_its_own_interpreter() {
     assert_eq!(world.files(&result)["f"], "/dev/pipes/EOF\n");
     assert_eq!(world.last_layer(&result), ["f f644 0:0 /dev/pipes/EOF\n"]);
 }
+
+/// As `make` would: a result that is older than its source is made again.
+#[tokio::test(flavor = "multi_thread")]
+async fn sources_that_changed_look_newer_than_cached_results() {
+    let world = World::with_base().await;
+    let build = async |a: &str| {
+        world.file("src/a", a);
+        world.file("src/same", "same");
+        let text = "FROM BASE\nCOPY src /src\nRUN --mount=type=cache,target=/out for f in a same; do \
+                    if [ ! -e /out/$f ] || [ /src/$f -nt /out/$f ]; then echo made $f; cp /src/$f /out/$f; fi; \
+                    done; cat /out/a > /result";
+        let result = world.build(text).await;
+        (world.log(), world.files(&result)["result"].clone(), result.manifest_digest)
+    };
+    let log = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+    let (made, result, first) = build("one").await;
+    assert_eq!((made, result.as_str()), (log(&["made a", "made same"]), "one"));
+    let (made, result, _) = build("two").await;
+    assert_eq!((made, result.as_str()), (log(&["made a"]), "two"), "only what changed");
+    // Back to what it was, and the step itself is another one, so that it has to run.
+    world.file("src/b", "new");
+    let (made, result, third) = build("one").await;
+    assert_eq!((made, result.as_str()), (log(&["made a"]), "one"));
+    assert_ne!(first, third);
+    world.assert_clean();
+}

@@ -124,12 +124,13 @@ async fn credentials_stay_at_home() {
 
 #[tokio::test]
 async fn a_helper_is_named() {
-    let config = br#"{"credHelpers":{"127.0.0.1:1":"ecr-login"}}"#;
+    let config = br#"{"credHelpers":{"127.0.0.1:1":"sekisho-absent"}}"#;
     let client = client(Keyring::from_docker_config(config).unwrap());
     let error = client.ping("127.0.0.1:1").await.unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert_eq!(
         source,
-        "credential helper `docker-credential-ecr-login` for `127.0.0.1:1` is not supported yet"
+        "credential helper `docker-credential-sekisho-absent` for `127.0.0.1:1` cannot be started: No such file or \
+         directory (os error 2)"
     );
 }

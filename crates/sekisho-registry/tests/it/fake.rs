@@ -50,6 +50,14 @@ pub(crate) struct World {
     pub(crate) redirect_blobs: Option<String>,
     pub(crate) warn: Option<&'static str>,
     pub(crate) mounts: bool,
+    /// Parts of blobs are sent when they are asked for.
+    pub(crate) ranges: bool,
+    /// What `Content-Range` says instead of the truth.
+    pub(crate) lie: Option<&'static str>,
+    /// The link is cut after so many bytes of a blob, once each.
+    pub(crate) cuts: VecDeque<usize>,
+    /// `Range` of the requests for blobs.
+    pub(crate) ranges_seen: Vec<Option<String>>,
     /// Requests to this path are never answered.
     pub(crate) silent: Option<&'static str>,
 }
@@ -193,12 +201,11 @@ fn serve(
         if let Some(elsewhere) = &world.redirect_blobs {
             return answer(307, &[("location", format!("{elsewhere}/{digest}"))], "");
         }
-        return match world.blobs.get(digest) {
-            Some(bytes) => {
-                let length = ("content-length", bytes.len().to_string());
-                let body = if *method == Method::HEAD { vec![] } else { bytes.clone() };
-                answer(200, &[length], body)
+        return match world.blobs.get(digest).cloned() {
+            Some(bytes) if *method == Method::HEAD => {
+                answer(200, &[("content-length", bytes.len().to_string())], vec![])
             }
+            Some(bytes) => send(world, headers, bytes),
             None => answer(404, &[], r#"{"errors":[{"code":"BLOB_UNKNOWN"}]}"#),
         };
     }
@@ -224,6 +231,34 @@ fn serve(
         }
         None => answer(404, &[], r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#),
     }
+}
+
+/// A blob, or a part of it, as far as the link holds.
+fn send(world: &mut World, headers: &HeaderMap, bytes: Vec<u8>) -> Response {
+    let asked = headers.get("range").map(|value| value.to_str().unwrap().to_owned());
+    world.ranges_seen.push(asked.clone());
+    let total = bytes.len();
+    let (mut status, mut said, mut part) = (200, Vec::new(), bytes);
+    if let Some((first, last)) = asked.filter(|_| world.ranges).and_then(|asked| {
+        let (first, last) = asked.strip_prefix("bytes=")?.split_once('-')?;
+        Some((first.parse::<usize>().ok()?, last.parse::<usize>().ok()?))
+    }) {
+        let truth = format!("bytes {first}-{last}/{total}");
+        said.push(("content-range", world.lie.map_or(truth, str::to_owned)));
+        (status, part) = (206, part[first..=last].to_vec());
+    }
+    said.push(("content-length", part.len().to_string()));
+    let Some(cut) = world.cuts.pop_front().filter(|cut| *cut < part.len()) else {
+        return answer(status, &said, part);
+    };
+    // Between pieces the connection gets to send what it has, so that something arrives.
+    let pieces = part[..cut].chunks(16 << 10).map(|piece| Ok(piece.to_vec()));
+    let pieces: Vec<_> = pieces.chain([Err(std::io::Error::other("cut"))]).collect();
+    let pieces = futures_util::stream::unfold(pieces.into_iter(), async |mut pieces| {
+        tokio::task::yield_now().await;
+        pieces.next().map(|piece| (piece, pieces))
+    });
+    answer(status, &said, Body::from_stream(pieces))
 }
 
 fn upload(

@@ -6,6 +6,7 @@ mod faults;
 mod pull;
 mod push;
 mod real;
+mod resume;
 
 use sekisho_registry::{Client, Keyring, Options, Reference, Repository};
 use std::time::Duration;

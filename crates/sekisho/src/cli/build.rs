@@ -244,7 +244,7 @@ fn options(args: &BuildArgs, data: &DataDir) -> anyhow::Result<BuildOptions> {
     options.ssh = inputs::sockets(&args.ssh)?;
     options.labels = args.labels.iter().cloned().collect();
     options.names.clone_from(&args.tags);
-    let push = args.push || args.outputs.iter().any(|spec| *spec == outputs::Spec::Push);
+    let push = args.push || args.outputs.contains(&outputs::Spec::Push);
     if push && args.tags.is_empty() {
         let hint = "name the image with `--tag REGISTRY/NAME:TAG`";
         return Err(hinted("a push needs the image's name".to_owned(), hint));

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on panics")]
 
 mod bad_input;
+mod build;
 mod examples;
 mod interrupted;
 mod plane;

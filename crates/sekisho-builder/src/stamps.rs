@@ -1,0 +1,136 @@
+//! Times of copied files, as a command with a cache mount sees them.
+//!
+//! In a layer every file has one fixed time, or the same content would not be the same layer. But
+//! `make`, cargo and their like tell by times what changed since their results were made, and with a
+//! cache mount those results outlive the build: a source that changed and looks older than they do is
+//! taken as unchanged, and the image is silently wrong.
+//!
+//! So each cache mount remembers the files of COPY and ADD that its last successful command saw, by
+//! digest. The next command sees those that differ as just written, in a layer of its own on top; all
+//! others at the fixed time, which is older than any result. This is as if the sources were one folder
+//! that is worked in, also when they go back to what they were before the last build. What is committed
+//! has the fixed time again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW};
+use sekisho_dockerfile::key::Key;
+use sekisho_types::Digest;
+
+use crate::copy::Match;
+use crate::engine::{Engine, Progressed};
+use crate::error::BuildError;
+use crate::files::{self, FileMap, ImagePath, NodeKind};
+use crate::origin::Origin;
+use crate::store::Kind;
+
+/// Digests of files by path, in the form that messages show.
+pub(crate) type Seen = BTreeMap<String, Digest>;
+
+/// The copied files of a view: those of the layers at these places of its chain.
+fn copied(view: &FileMap, layers: &BTreeSet<usize>) -> BTreeMap<ImagePath, Digest> {
+    view.iter()
+        .filter(|(_, node)| layers.contains(&node.layer))
+        .filter_map(|(path, node)| match &node.kind {
+            NodeKind::File { digest: Some(digest), .. } => Some((path.clone(), digest.clone())),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The files that a cache has not seen as they are now. A cache that was never used has no results.
+fn changed(now: &BTreeMap<ImagePath, Digest>, seen: &[Seen]) -> BTreeSet<ImagePath> {
+    let differs = |(path, digest): &(&ImagePath, &Digest)| {
+        let name = files::display(path);
+        seen.iter().any(|seen| seen.get(&name) != Some(*digest))
+    };
+    now.iter().filter(differs).map(|(path, _)| path.clone()).collect()
+}
+
+impl Engine {
+    fn seen_key(&self, cache: &Digest) -> Digest {
+        Key::new("sekisho.seen.v1")
+            .digest("cache", cache)
+            .text("isolation", self.isolation.name())
+            .finish()
+    }
+
+    fn copied(&self, now: &Progressed) -> Result<BTreeMap<ImagePath, Digest>, BuildError> {
+        let places = now.chain.iter().enumerate();
+        let places = places.filter(|(_, layer)| now.copied.contains(&layer.diff_id));
+        let places = places.map(|(at, _)| at).collect();
+        Ok(copied(&*self.layers.view(&now.chain)?, &places))
+    }
+
+    /// A tree to be put on top, with what changed since the caches were used; none when nothing did.
+    pub(crate) fn stamped(
+        &self,
+        caches: &[Digest],
+        now: &Progressed,
+    ) -> Result<Option<PathBuf>, BuildError> {
+        let record = |cache| self.layers.store.record(Kind::Seen, &self.seen_key(cache));
+        let seen: Vec<Seen> = caches.iter().filter_map(record).collect();
+        if seen.is_empty() || now.copied.is_empty() {
+            return Ok(None);
+        }
+        let changed = changed(&self.copied(now)?, &seen);
+        if changed.is_empty() {
+            return Ok(None);
+        }
+        let view = self.layers.view(&now.chain)?;
+        let mut paths = changed.clone();
+        for path in &changed {
+            paths.extend(files::ancestors(path).map(<[u8]>::to_vec));
+        }
+        let folder = self.layers.session.folder("stamped").context("cannot make a folder")?;
+        let origin = Origin::Layers(now.chain.clone());
+        self.materialise(&view, &Match::of(paths), &origin, &folder, false)?;
+        let just = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: just, last_modification: just };
+        for path in &changed {
+            let disk = crate::upper::on_disk(&folder, path);
+            rustix::fs::utimensat(CWD, &disk, &times, AtFlags::SYMLINK_NOFOLLOW)
+                .context("cannot date a file")?;
+        }
+        Ok(Some(folder))
+    }
+
+    /// Remembers what a command saw that succeeded.
+    pub(crate) fn saw(&self, caches: &[Digest], now: &Progressed) -> Result<(), BuildError> {
+        if caches.is_empty() {
+            return Ok(());
+        }
+        let seen = self.copied(now)?.into_iter();
+        let seen: Seen = seen.map(|(path, digest)| (files::display(&path), digest)).collect();
+        for cache in caches {
+            let (store, session) = (&self.layers.store, &self.layers.session);
+            store.put_record(session, Kind::Seen, &self.seen_key(cache), &seen)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_cache_has_not_seen_is_new() {
+        let digest = |text: &str| Digest::sha256(text.as_bytes());
+        let now: BTreeMap<ImagePath, Digest> =
+            [("a", "1"), ("b", "2"), ("c", "3")].map(|(p, t)| (p.into(), digest(t))).into();
+        let seen = |pairs: &[(&str, &str)]| -> Seen {
+            pairs.iter().map(|(path, text)| ((*path).to_owned(), digest(text))).collect()
+        };
+        let names = |seen: &[Seen]| -> Vec<String> {
+            changed(&now, seen).iter().map(|path| files::display(path)).collect()
+        };
+        assert_eq!(names(&[]), [""; 0], "a new cache has nothing that could be older");
+        assert_eq!(names(&[seen(&[("a", "1"), ("b", "old"), ("gone", "x")])]), ["b", "c"]);
+        let whole = seen(&[("a", "1"), ("b", "2"), ("c", "3")]);
+        assert_eq!(names(std::slice::from_ref(&whole)), [""; 0]);
+        assert_eq!(names(&[whole, seen(&[("a", "1")])]), ["b", "c"], "of two caches each counts");
+    }
+}

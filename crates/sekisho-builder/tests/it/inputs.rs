@@ -1,0 +1,283 @@
+//! Contexts of every kind, platforms, and what an image can be written as.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use sekisho_builder::{ContextInput, Output};
+use sekisho_oci::ImageIndex;
+use sekisho_oci::layer::{Entry, Writer};
+
+use crate::world::{World, cached};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn named_contexts_are_folders_images_layouts_and_stages() {
+    let world = World::with_base().await;
+    let side = world.dir.path().join("side");
+    fs::create_dir(&side).unwrap();
+    fs::write(side.join("f"), "side").unwrap();
+    fs::write(side.join("no"), "x").unwrap();
+    fs::write(side.join(".dockerignore"), "no\n").unwrap();
+    let layout = world.dir.path().join("layout");
+    world.dockerfile("FROM BASE\nENV FROM_LAYOUT=1\nRUN echo l > /l");
+    let mut options = world.options();
+    options.outputs = vec![Output::OciDirectory(layout.clone())];
+    options.names = vec!["x/y:v1".parse().unwrap()];
+    world.try_build(options).await.unwrap();
+    world.dockerfile(
+        "FROM alpine:3\nCOPY --from=src / /side/\nCOPY --from=base /bin/cat /cat\n\
+         COPY --from=other /o /o\nRUN --mount=from=src,target=/m cat /m/f /l && test ! -e /m/no\n\
+         FROM scratch AS unused\nFROM BASE AS made\nRUN echo o > /o\nFROM src AS last\nFROM 0",
+    );
+    let mut options = world.options();
+    for (name, value) in [
+        ("src", side.display().to_string()),
+        ("Alpine:3", format!("oci-layout://{}:v1", layout.display())),
+        ("base", format!("docker-image://{}", world.image("base"))),
+        ("other", "target:made".to_owned()),
+    ] {
+        options.add_context(name, &value).unwrap();
+    }
+    options.target = Some("0".to_owned());
+    let result = world.try_build(options.clone()).await.unwrap();
+    assert_eq!(world.log(), ["sidel"]);
+    let files = world.files(&result);
+    assert_eq!((files["side/f"].as_str(), files["o"].as_str()), ("side", "o\n"));
+    assert!(files.contains_key("cat") && !files.contains_key("side/no"));
+    assert!(world.config(&result).config.env.contains(&"FROM_LAYOUT=1".to_owned()));
+    options.target = Some("last".to_owned());
+    let last = world.try_build(options).await.unwrap();
+    let names: Vec<_> = world.files(&last).into_keys().collect();
+    assert_eq!(names, [".dockerignore", "f"], "a folder as a base");
+    world.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_nothing_is_told_as_such() {
+    let world = World::with_base().await;
+    let error = world
+        .fail("FROM BASE AS build\nFROM scratch\nCOPY --from=127.0.0.1:1/tools /a /a")
+        .await
+        .to_string();
+    let start = "Dockerfile:3:6: `127.0.0.1:1/tools` is no stage and no build context, and cannot";
+    assert!(error.starts_with(start), "{error}");
+}
+
+/// Serves a folder to git's "dumb" protocol, which is plain files.
+async fn serve(folder: &Path) -> String {
+    let folder = folder.to_owned();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let router = axum::Router::new().fallback(move |uri: axum::http::Uri| {
+        let path = folder.join(uri.path().trim_start_matches('/'));
+        async move { fs::read(path).map_err(|_| axum::http::StatusCode::NOT_FOUND) }
+    });
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    host
+}
+
+fn git(at: &Path, arguments: &[&str]) -> String {
+    let output = Command::new("git")
+        .args([
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@example.org",
+            "-c",
+            "init.defaultBranch=main",
+        ])
+        .args(arguments)
+        .current_dir(at)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+async fn git_repositories_are_contexts_and_sources_of_add() {
+    if Command::new("git").arg("--version").output().is_err() {
+        eprintln!("skipped: needs git");
+        return;
+    }
+    let world = World::new().await;
+    let (work, served) = (world.dir.path().join("work"), world.dir.path().join("served"));
+    fs::create_dir_all(work.join("sub")).unwrap();
+    git(&work, &["init", "-q"]);
+    fs::write(work.join("Dockerfile"), "FROM scratch\nCOPY f /ctx").unwrap();
+    fs::write(work.join("sub/g"), "g").unwrap();
+    fs::write(work.join("f"), "one").unwrap();
+    git(&work, &["add", "-A"]);
+    git(&work, &["commit", "-qm", "one"]);
+    git(&work, &["tag", "v1"]);
+    let first = git(&work, &["rev-parse", "HEAD"]);
+    fs::write(work.join("f"), "two").unwrap();
+    git(&work, &["commit", "-qam", "two"]);
+    fs::create_dir(&served).unwrap();
+    git(&served, &["clone", "-q", "--bare", work.to_str().unwrap(), "r.git"]);
+    git(&served.join("r.git"), &["update-server-info"]);
+    let url = format!("http://{}/r.git", serve(&served).await);
+
+    let added = world
+        .build(&format!(
+            "FROM scratch\nADD {url}#v1 /v1\nADD --chown=3 {url}#main:sub /sub/\nADD --checksum={first} {url}#v1 /c\n\
+             ADD --keep-git-dir --exclude=sub {url}?ref=main /kept"
+        ))
+        .await;
+    let files = world.files(&added);
+    assert_eq!((files["v1/f"].as_str(), files["c/f"].as_str()), ("one", "one"));
+    assert_eq!((files["sub/g"].as_str(), files["kept/f"].as_str()), ("g", "two"));
+    assert!(files.contains_key("kept/.git/HEAD") && !files.contains_key("v1/.git/HEAD"));
+    assert!(!files.contains_key("kept/sub/g"));
+    let wrong = world.fail(&format!("FROM scratch\nADD --checksum={first} {url}#main /c")).await;
+    let wrong = wrong.to_string();
+    assert!(wrong.contains(&format!("not {first}")), "{wrong}");
+    assert!(wrong.starts_with("Dockerfile:2:"), "{wrong}");
+
+    let mut options = world.options();
+    options.context = Some(ContextInput::Remote(format!("{url}#{first}")));
+    let built = world.try_build(options.clone()).await.unwrap();
+    assert_eq!(world.files(&built)["ctx"], "one");
+    options.context = Some(ContextInput::Remote(format!("{url}#none")));
+    let error = format!("{:#}", anyhow::Error::new(world.try_build(options).await.unwrap_err()));
+    assert!(error.contains("cannot fetch the repository"), "{error}");
+    world.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn archives_are_contexts() {
+    let world = World::new().await;
+    let mut tar = Writer::new(Vec::new());
+    for (name, text) in [("Dockerfile", "FROM scratch\nCOPY d /"), ("d/f", "from a tar")] {
+        tar.append_data(&Entry::file(name, text.len() as u64), &mut text.as_bytes()).unwrap();
+    }
+    let path = world.dir.path().join("context.tar");
+    fs::write(&path, tar.finish().unwrap()).unwrap();
+    let mut options = world.options();
+    options.context = Some(ContextInput::Archive(path));
+    let built = world.try_build(options).await.unwrap();
+    assert_eq!(world.files(&built)["f"], "from a tar");
+    world.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_for_several_platforms_are_one_index() {
+    let world = World::new().await;
+    world.file("f", "x");
+    world.dockerfile("FROM scratch\nARG TARGETARCH\nLABEL arch=$TARGETARCH\nCOPY f /");
+    let mut options = world.options();
+    options.platforms = vec!["linux/amd64".parse().unwrap(), "linux/arm64/v8".parse().unwrap()];
+    options.destinations = vec![world.image("multi")];
+    let tar = world.dir.path().join("files.tar");
+    options.outputs = vec![Output::Tar(tar.clone())];
+    let result = world.try_build(options.clone()).await.unwrap();
+    let index: ImageIndex = serde_json::from_slice(&world.blob(&result.manifest_digest)).unwrap();
+    let platforms: Vec<_> =
+        index.manifests.iter().map(|one| one.platform.as_ref().unwrap().to_string()).collect();
+    assert_eq!(platforms, ["linux/amd64", "linux/arm64/v8"]);
+    assert_eq!(result.platforms.len(), 2);
+    assert_eq!(result.platforms[0].layers, result.platforms[1].layers, "the same layer");
+    assert_ne!(result.platforms[0].config_digest, result.platforms[1].config_digest);
+    assert!(tar.exists());
+    let again = world.try_build(options).await.unwrap();
+    assert_eq!(again.manifest_digest, result.manifest_digest);
+
+    world.dockerfile("FROM scratch\nCOPY f /\nRUN [\"/f\"]");
+    let mut options = world.options();
+    options.platforms = vec!["linux/s390x".parse().unwrap()];
+    let error = world.try_build(options).await.unwrap_err().to_string();
+    if !Path::new("/proc/sys/fs/binfmt_misc/qemu-s390x").exists() {
+        let start =
+            "Dockerfile:3:1: RUN for linux/s390x on this linux/amd64 machine needs an emulator";
+        assert!(error.starts_with(start), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_can_be_files_and_archives() {
+    let world = World::with_base().await;
+    world.file("f", "x");
+    world.dockerfile(
+        "FROM scratch\nCOPY --chmod=640 f /d/a\nCOPY --from=s /k /k\nFROM BASE AS s\n\
+         RUN mkdir /k && echo 1 > /k/b && ln /k/b /k/a && ln -s b /k/l && chmod 700 /k",
+    );
+    let folder = world.dir.path().join("out");
+    let (files, docker) = (world.dir.path().join("f.tar"), world.dir.path().join("d.tar"));
+    let mut options = world.options();
+    options.target = Some("0".to_owned());
+    options.names = vec!["example.org/app:v2".parse().unwrap()];
+    options.outputs = vec![
+        Output::Local(folder.clone()),
+        Output::Tar(files.clone()),
+        Output::DockerTar(docker.clone()),
+    ];
+    world.try_build(options.clone()).await.unwrap();
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    assert_eq!(fs::read_to_string(folder.join("d/a")).unwrap(), "x");
+    let mode = |path: &str| fs::metadata(folder.join(path)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode("d/a"), mode("k")), (0o640, 0o700));
+    let inode = |path: &str| fs::metadata(folder.join(path)).unwrap().ino();
+    assert_eq!(inode("k/a"), inode("k/b"));
+    assert_eq!(fs::read_link(folder.join("k/l")).unwrap(), Path::new("b"));
+    let listed = |tar: &Path| -> String {
+        let output = Command::new("tar").arg("tf").arg(tar).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let names: Vec<_> = listed(&files).lines().map(str::to_owned).collect();
+    assert_eq!(names, ["d/", "d/a", "k/", "k/a", "k/b", "k/l"]);
+    let out = Command::new("tar").arg("xOf").arg(&docker).arg("manifest.json").output().unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(manifest[0]["RepoTags"][0], "example.org/app:v2");
+    let layer = manifest[0]["Layers"][0].as_str().unwrap();
+    assert!(listed(&docker).lines().any(|line| line == layer), "{layer}");
+    let before = fs::read(&files).unwrap();
+    world.try_build(options).await.unwrap();
+    assert_eq!(fs::read(&files).unwrap(), before, "the same image, the same bytes");
+    world.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stages_run_side_by_side_and_are_told_in_order() {
+    let world = World::with_base().await;
+    let text = "FROM BASE AS a\nRUN echo a > /a\nFROM BASE AS b\nRUN echo b > /b\n\
+                FROM scratch\nCOPY --from=b /b /\nCOPY --from=a /a /";
+    world.dockerfile(text);
+    let mut options = world.options();
+    options.jobs = 4;
+    let wide = world.try_build(options.clone()).await.unwrap();
+    let texts: Vec<_> = wide.steps.iter().map(|step| step.stage.clone()).collect();
+    assert_eq!(
+        texts,
+        ["b", "b", "a", "a", "2", "2", "2"],
+        "in the order that the target needs them"
+    );
+    options.jobs = 1;
+    options.no_cache = true;
+    let narrow = world.try_build(options.clone()).await.unwrap();
+    assert_eq!(narrow.manifest_digest, wide.manifest_digest);
+    // A failure ends what runs beside it: the sleeper began first, and one after the other it would
+    // be waited for.
+    world.dockerfile(
+        "FROM BASE AS a\nRUN sleep 600\nFROM BASE AS b\nRUN exit 7\nFROM scratch\nCOPY --from=a / /\nCOPY --from=b / /",
+    );
+    options.jobs = 4;
+    let error = world.try_build(options).await.unwrap_err().to_string();
+    assert!(error.starts_with("Dockerfile:4: `exit 7` exited with code 7"), "{error}");
+    world.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_linked_copy_is_kept_whatever_is_below() {
+    let world = World::with_base().await;
+    world.file("f", "x");
+    let text =
+        |below: &str| format!("FROM BASE\nRUN echo {below} > /below\nCOPY --link --chown=1:2 f /f");
+    world.build(&text("one")).await;
+    let second = world.build(&text("two")).await;
+    assert_eq!(cached(&second), "c-c");
+    assert_eq!(world.files(&second)["below"], "two\n");
+    assert_eq!(world.last_layer(&second), ["f f644 1:2 x"]);
+}

@@ -1,0 +1,5 @@
+FROM base
+ADD a.txt /x
+ADD dir /d
+# row: ADD a file
+# peers: buildah

@@ -1,0 +1,5 @@
+FROM base
+ADD archive.tar /t/
+ADD archive.tar.gz /u
+# row: ADD an archive
+# peers: buildah

@@ -1,0 +1,5 @@
+FROM base
+CMD ["a"]
+ENTRYPOINT ["b", "c"]
+# row: CMD and ENTRYPOINT
+# peers: buildah

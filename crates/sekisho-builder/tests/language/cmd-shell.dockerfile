@@ -1,0 +1,4 @@
+FROM base
+CMD echo "hi  there"
+# row: CMD shell form
+# peers: buildah

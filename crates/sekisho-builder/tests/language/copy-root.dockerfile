@@ -1,0 +1,4 @@
+FROM scratch
+COPY . /app/
+# row: COPY .
+# peers: buildah

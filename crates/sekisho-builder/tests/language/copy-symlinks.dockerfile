@@ -1,0 +1,5 @@
+FROM base
+COPY link /l1
+COPY linked /l2/
+# row: COPY of links
+# peers: buildah

@@ -1,0 +1,7 @@
+FROM base
+COPY *.txt /t/
+COPY d?r/x /q/
+COPY [a-b].txt /r/
+COPY dir/*/z /s/
+# row: COPY wildcards
+# peers: buildah

@@ -1,0 +1,6 @@
+FROM base
+ENV A=1 \
+  B=2
+COPY a.txt /x
+# row: CRLF
+# peers: buildah

@@ -1,0 +1,6 @@
+FROM base
+EXPOSE 80
+EXPOSE 80/udp 8080
+# row: EXPOSE adds
+# peers: none
+# want: config ExposedPorts 80/tcp 80/udp 8080/tcp

@@ -1,0 +1,5 @@
+ARG B=base
+FROM $B
+COPY a.txt /
+# row: FROM with ARG
+# peers: buildah

@@ -1,0 +1,7 @@
+FROM base AS Build
+RUN echo x > /x
+FROM scratch
+COPY --from=BUILD /x /
+# row: stage names know no case
+# peers: none
+# want: tree x f644 0:0 x\n

@@ -1,0 +1,6 @@
+FROM --platform=$BUILDPLATFORM base
+ARG TARGETOS
+RUN echo $TARGETOS > /os
+# row: FROM --platform
+# peers: none
+# want: tree os f644 0:0 linux\n

@@ -1,0 +1,4 @@
+FROM scratch
+COPY a.txt /
+# row: FROM scratch
+# peers: buildah

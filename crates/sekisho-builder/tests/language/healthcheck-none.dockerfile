@@ -1,0 +1,4 @@
+FROM base
+HEALTHCHECK NONE
+# row: HEALTHCHECK NONE
+# peers: buildah

@@ -1,0 +1,8 @@
+FROM base
+RUN <<EOF
+#!/bin/sh
+echo "$0" > /0
+EOF
+# row: heredoc RUN script
+# peers: none
+# want: tree 0 f644 0:0 /dev/pipes/EOF\n

@@ -1,0 +1,10 @@
+FROM base
+RUN cat <<A > /a && cat <<'B' > /b
+$HOME
+A
+$HOME
+B
+# row: heredoc RUN to a program
+# peers: none
+# want: tree a f644 0:0 /root\n
+# want: tree b f644 0:0 $HOME\n

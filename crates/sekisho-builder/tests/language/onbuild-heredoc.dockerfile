@@ -1,0 +1,8 @@
+FROM base AS p
+ONBUILD COPY <<EOF /f
+h
+EOF
+FROM p
+# row: ONBUILD with a heredoc
+# peers: none
+# want: tree f f644 0:0 h\n

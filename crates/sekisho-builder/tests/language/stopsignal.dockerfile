@@ -1,0 +1,4 @@
+FROM base
+STOPSIGNAL SIGKILL
+# row: STOPSIGNAL
+# peers: buildah

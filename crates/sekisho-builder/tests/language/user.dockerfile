@@ -1,0 +1,4 @@
+FROM base
+USER app:app
+# row: USER
+# peers: buildah

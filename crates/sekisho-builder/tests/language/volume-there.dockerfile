@@ -1,0 +1,5 @@
+FROM base
+VOLUME /etc
+VOLUME ["/bin", "/etc/sub"]
+# row: VOLUME of a folder that is there
+# peers: buildah

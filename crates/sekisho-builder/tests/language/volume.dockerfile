@@ -1,0 +1,7 @@
+FROM base
+VOLUME /a /b
+VOLUME ["/c d"]
+# row: VOLUME
+# peers: none
+# want: config Volumes /a /b /c d
+# want: absent c d

@@ -1,0 +1,7 @@
+FROM base
+WORKDIR /a
+WORKDIR b/../c
+RUN pwd > o
+WORKDIR /new/deep
+# row: WORKDIR
+# peers: buildah

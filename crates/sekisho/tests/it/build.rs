@@ -1,0 +1,92 @@
+//! `sekisho build` as a user calls it.
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use crate::support::{Said, World};
+
+const FILE: &str = "# BASE what to start from\nARG BASE=scratch\nFROM $BASE AS Build\nCOPY a /a\n\
+                    RUN --mount=type=secret,id=npm true\n# app what ships\nFROM scratch AS app\n\
+                    COPY a b /\nENV API_TOKEN=x\nCMD echo hi\n";
+
+fn stdin(world: &World, arguments: &[&str], input: &[u8]) -> Said {
+    let mut child = world.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    Said::of(child.wait_with_output().unwrap())
+}
+
+#[test]
+fn checks_say_what_is_dubious_and_build_nothing() {
+    let world = World::new();
+    let folder = world.project("app", &[("Dockerfile", FILE), ("a", "a"), ("b", "b")]);
+    let folder = folder.to_str().unwrap();
+    let said = world.sekisho(&["build", "--check", folder]).exits(1);
+    for line in [
+        "warning: Dockerfile:3:1: StageNameCasing: Stage name 'Build' should be lowercase",
+        "  3 | FROM $BASE AS Build\n    | ^",
+        "Dockerfile:9:1: SecretsUsedInArgOrEnv: Do not use ARG or ENV instructions for sensitive data",
+        "Dockerfile:10:1: JSONArgsRecommended",
+        "see https://docs.docker.com/go/dockerfile/rule/json-args-recommended/",
+    ] {
+        assert!(said.stdout.contains(line), "no `{line}` in:\n{}", said.stdout);
+    }
+    said.says(&["findings"]);
+    assert!(!world.data().exists(), "nothing is made");
+    let json = world.sekisho(&["build", "--check", "--output", "json", folder]).exits(1).json();
+    assert_eq!(json["schemaVersion"], 1);
+    assert_eq!(json["warnings"][0]["ruleName"], "StageNameCasing");
+    assert_eq!(json["warnings"][0]["location"]["line"], 3);
+    let good = stdin(&world, &["build", "--check", "-f", "-", folder], b"FROM scratch\nCOPY a /\n");
+    good.exits(0).says(&["no findings"]);
+
+    let targets = world.sekisho(&["build", "--call", "targets", folder]).exits(0).stdout;
+    assert_eq!(
+        targets.lines().map(str::trim_end).collect::<Vec<_>>(),
+        [
+            "TARGET         BASE     DESCRIPTION",
+            "build          scratch",
+            "app (default)  scratch  what ships",
+        ]
+    );
+    let outline = ["build", "--call", "outline", "--target", "build", "--output", "json", folder];
+    let outline = world.sekisho(&outline).exits(0).json();
+    assert_eq!(outline["arguments"][0]["name"], "BASE");
+    assert_eq!(outline["arguments"][0]["description"], "what to start from");
+    assert_eq!(outline["secrets"][0]["id"], "npm");
+}
+
+#[test]
+fn builds_go_where_they_are_sent() {
+    let world = World::new();
+    let folder = world.project("app", &[("Dockerfile", FILE), ("a", "a"), ("b", "b")]);
+    let out = world.folder.path().join("out");
+    let (folder, out_text) = (folder.to_str().unwrap(), out.to_str().unwrap());
+    let said = world.sekisho(&["build", "-o", out_text, folder]).exits(0);
+    said.says(&["findings about the Dockerfile", "steps were cached", "linux/", "COPY a b /"]);
+    assert_eq!(fs_err::read_to_string(out.join("b")).unwrap(), "b");
+    let lines = world.sekisho(&["build", "--progress", "json", folder]).exits(0).stderr;
+    let events: Vec<String> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["event"].to_string())
+        .collect();
+    assert!(events.contains(&"\"step_finished\"".to_owned()), "{events:?}");
+    let quiet = world.sekisho(&["build", "--progress", "quiet", folder]).exits(0);
+    assert_eq!((quiet.stderr.as_str(), &quiet.stdout[..7]), ("", "sha256:"));
+
+    // A Dockerfile on stdin, with nothing around it; and an archive.
+    let alone = stdin(&world, &["build", "-"], b"FROM scratch\nLABEL a=b\n");
+    alone.exits(0);
+    let tar = std::process::Command::new("tar").args(["c", "-C", folder, "."]).output().unwrap();
+    let from_tar = stdin(&world, &["build", "--target", "app", "-"], &tar.stdout).exits(0);
+    assert_eq!(from_tar.stdout, quiet.stdout, "the same image");
+    for (arguments, words) in [
+        (vec!["build", "-o", "type=oci", folder], "`type=oci` needs `dest=PATH`"),
+        (vec!["build", "--platform", "x", folder], "reading `--platform`"),
+        (vec!["build", "--push", folder], "--tag"),
+        (vec!["build", "--build-context", "x=https://h/a.git?no=1", folder], "`no` is not known"),
+    ] {
+        let said = world.sekisho(&arguments);
+        assert!([Some(1), Some(2)].contains(&said.code), "{said:?}");
+        said.says(&[words]);
+    }
+}
