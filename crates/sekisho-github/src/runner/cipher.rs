@@ -25,7 +25,7 @@ fn unreadable() -> ClientError {
 
 impl SessionKey {
     /// Unwraps the key of a session; `None` when its messages are plain.
-    pub(super) fn unwrap(
+    pub(super) fn of_session(
         key: Option<&EncryptionKey>,
         private: &RsaPrivateKey,
     ) -> Result<Option<Self>, ClientError> {
@@ -79,14 +79,14 @@ mod tests {
             .encrypt(&mut rsa::rand_core::OsRng, Oaep::new::<Sha256>(), &key)
             .unwrap();
         let wire = EncryptionKey { encrypted: true, value: Some(STANDARD.encode(wrapped)) };
-        let session = SessionKey::unwrap(Some(&wire), &private).unwrap().unwrap();
+        let session = SessionKey::of_session(Some(&wire), &private).unwrap().unwrap();
         let encryptor = cbc::Encryptor::<aes::Aes256>::new_from_slices(&key, &iv).unwrap();
         let body = encryptor.encrypt_padded_vec_mut::<Pkcs7>("{\"a\":\"ü\"}".as_bytes());
         let opened = session.open(&STANDARD.encode(iv), &STANDARD.encode(&body)).unwrap();
         assert_eq!(opened, "{\"a\":\"ü\"}");
         assert!(session.open(&STANDARD.encode([8; 16]), &STANDARD.encode(&body[1..])).is_err());
         let plain = EncryptionKey { encrypted: false, value: None };
-        assert!(SessionKey::unwrap(Some(&plain), &private).unwrap().is_none());
+        assert!(SessionKey::of_session(Some(&plain), &private).unwrap().is_none());
     }
 
     proptest! {

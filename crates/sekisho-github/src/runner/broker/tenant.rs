@@ -59,7 +59,7 @@ impl Client {
             self.use_broker(&migration)?;
             return self.create_broker_session().await;
         }
-        let key = SessionKey::unwrap(session.encryption_key.as_ref(), &self.private_key)?;
+        let key = SessionKey::of_session(session.encryption_key.as_ref(), &self.private_key)?;
         Ok(Session { id: session.session_id, queue: Queue::Tenant, key: key.map(Arc::new) })
     }
 

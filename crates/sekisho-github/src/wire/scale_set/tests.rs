@@ -44,7 +44,8 @@ fn what_is_written_is_what_peers_compare() {
         "finishTime": "0001-01-01T00:00:00Z", "result": "canceled", "runnerId": 0, "runnerName": "",
     });
     assert_eq!(serde_json::to_value(&completed).unwrap(), want);
-    let message = QueueMessage::new(100_000_001, std::slice::from_ref(&completed), Statistics::default());
+    let message =
+        QueueMessage::new(100_000_001, std::slice::from_ref(&completed), Statistics::default());
     assert_eq!(message.message_type, "RunnerScaleSetJobMessages");
     assert_eq!(message.jobs().unwrap(), Jobs { messages: vec![completed], unreadable: 0 });
 
