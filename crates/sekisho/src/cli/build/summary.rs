@@ -101,6 +101,7 @@ mod tests {
                 step(3, "RUN make", false, 1500, None),
             ],
             pushed: vec![],
+            bases: vec![],
         };
         let lines: Vec<String> = lines(&result).into_iter().map(|(_, line)| line).collect();
         assert_eq!(
