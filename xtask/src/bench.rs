@@ -5,6 +5,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+mod gate;
 pub(crate) mod hub;
 mod machine;
 mod memory;
@@ -72,6 +73,19 @@ pub(crate) fn run(fresh_clone: bool) -> anyhow::Result<()> {
         binary_bytes: size,
     });
     page::write_head(&root, &page)
+}
+
+/// Runs the benchmarks of the gate; `quick` ones on the everyday build, to see that they work.
+pub(crate) fn run_gate(quick: bool) -> anyhow::Result<()> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let root = root.parent().context("finding the checkout")?.to_owned();
+    let mut arguments = vec!["build", "--locked", "--package", "sekisho"];
+    arguments.extend((!quick).then_some("--release"));
+    let status = Command::new("cargo").args(arguments).current_dir(&root).status();
+    ensure!(status.context("starting cargo")?.success(), "the build failed");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
+    let profile = if quick { "debug" } else { "release" };
+    gate::run(&root, &target.join(profile).join("sekisho"), quick)
 }
 
 struct Bench {

@@ -7,12 +7,14 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-const HELP: &str = "usage: cargo xtask bench [--fresh-clone | runner | hub] | crds
+const HELP: &str = "usage: cargo xtask bench [--fresh-clone | runner | hub | gate [--quick]] | crds
 
   bench                 measures this checkout, and writes docs/benchmarks.md
   bench --fresh-clone   also measures the way from a fresh clone to the first result; takes minutes
   bench runner          measures the runner alone, and writes its section
   bench hub             measures the hub alone, and writes its section
+  bench gate            measures the gate beside docker-registry, and writes its section
+  bench gate --quick    a little of that, of the everyday build, to the terminal
   crds                  writes the custom resource definitions into deploy/crds";
 
 #[expect(clippy::print_stderr, reason = "this is the chore's terminal")]
@@ -23,6 +25,8 @@ fn main() -> ExitCode {
         ["bench"] => bench::run(false),
         ["bench", "--fresh-clone"] => bench::run(true),
         ["bench", "runner"] => bench::runner::run(),
+        ["bench", "gate"] => bench::run_gate(false),
+        ["bench", "gate", "--quick"] => bench::run_gate(true),
         ["bench", "hub"] => bench::hub::run(),
         ["crds"] => crds::run(),
         ["--help" | "-h"] => {

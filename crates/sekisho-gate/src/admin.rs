@@ -5,11 +5,13 @@ use axum::extract::{Path, Query, State};
 use http::HeaderMap;
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::auth::{Credential, credential};
 use crate::decisions::{Decision, Decisions};
 use crate::error::{ApiError, ApiResult, Code, OrFail as _, blocking};
 use crate::gate::Gate;
+use crate::vsa::envelope;
 
 #[derive(Deserialize)]
 pub(crate) struct Filter {
@@ -37,15 +39,45 @@ pub(crate) async fn one(
     authorize(&gate, &headers)?;
     blocking("reading a decision", move || {
         let decision = gate.inner.log.get(&id).or_fail("reading a decision")?;
-        decision.map(Json).ok_or_else(|| {
-            ApiError::new(Code::Unknown, "there is no such decision")
-                .with_status(http::StatusCode::NOT_FOUND)
-        })
+        decision.map(Json).ok_or_else(unknown)
     })
     .await
 }
 
-fn authorize(gate: &Gate, headers: &HeaderMap) -> ApiResult<()> {
+/// The signed verification summary of a decision.
+pub(crate) async fn vsa(
+    State(gate): State<Gate>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> ApiResult<Json<Value>> {
+    authorize(&gate, &headers)?;
+    blocking("reading a decision", move || {
+        let inner = &gate.inner;
+        let decision = inner.log.get(&id).or_fail("reading a decision")?;
+        let decision = decision.ok_or_else(unknown)?;
+        Ok(Json(envelope(&decision, &inner.base_url, &inner.key)))
+    })
+    .await
+}
+
+/// Whether the log is what it was.
+pub(crate) async fn verify(State(gate): State<Gate>, headers: HeaderMap) -> ApiResult<Json<Value>> {
+    authorize(&gate, &headers)?;
+    blocking("reading the decisions", move || {
+        let verified = gate.inner.log.verify().or_fail("reading the decisions")?;
+        let faults: Vec<String> = verified.faults.iter().map(ToString::to_string).collect();
+        let (records, signed) = (verified.records, verified.signed);
+        Ok(Json(json!({ "records": records, "signed": signed, "faults": faults })))
+    })
+    .await
+}
+
+fn unknown() -> ApiError {
+    ApiError::new(Code::Unknown, "there is no such decision")
+        .with_status(http::StatusCode::NOT_FOUND)
+}
+
+pub(crate) fn authorize(gate: &Gate, headers: &HeaderMap) -> ApiResult<()> {
     let expected = gate.inner.admin_token.expose_secret();
     match credential(headers)? {
         Credential::Bearer(token) if !expected.is_empty() && equal(&token, expected) => Ok(()),

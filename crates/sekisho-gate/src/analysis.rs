@@ -1,17 +1,21 @@
 //! What the inspector said about layers, kept by digest and inspector version.
 
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use bytes::{Buf as _, Bytes};
-use sekisho_store::json;
+use sekisho_store::Records;
 use sekisho_types::Digest;
 use serde_json::Value;
 
 use crate::inspector::Inspector;
+
+/// Most layers that are looked into while they arrive; what comes beyond that is looked into when a
+/// manifest names it. Each may be a process, and a hundred uploads at once must not be a hundred more.
+const MAX_TEES: usize = 4;
 
 /// How many pieces of an upload may wait for the inspector. A slow one slows the upload down; it
 /// never makes it grow in memory.
@@ -20,27 +24,27 @@ const QUEUED_PIECES: usize = 4;
 /// The analyses of layers.
 #[derive(Clone)]
 pub(crate) struct Analyses {
-    dir: PathBuf,
+    tees: Arc<AtomicUsize>,
+    records: Records,
     inspector: Arc<dyn Inspector>,
 }
 
 impl Analyses {
-    pub(crate) fn new(dir: &Path, inspector: Arc<dyn Inspector>) -> Self {
+    pub(crate) fn new(records: &Records, inspector: Arc<dyn Inspector>) -> io::Result<Self> {
         // The version is foreign text; its hash is a safe name.
         let version = Digest::sha256(inspector.version().as_bytes());
-        Self { dir: dir.join(&version.hex()[..16]), inspector }
+        let records = records.below(&version.hex()[..16])?;
+        Ok(Self { tees: Arc::default(), records, inspector })
     }
 
     pub(crate) fn inspector(&self) -> &dyn Inspector {
         &*self.inspector
     }
 
-    fn path(&self, digest: &Digest) -> PathBuf {
-        self.dir.join(digest.algorithm().as_str()).join(digest.hex())
-    }
-
+    /// Not durably: it is a function of the layer, and made again when it is lost.
     pub(crate) fn keep(&self, digest: &Digest, value: &Value) -> io::Result<()> {
-        json::write(&self.path(digest), value)
+        let bytes = serde_json::to_vec(value).map_err(io::Error::other)?;
+        self.records.note(&name(digest), &bytes)
     }
 
     /// The layer's analysis; made now from its bytes if it was not made while they arrived.
@@ -49,10 +53,10 @@ impl Analyses {
     pub(crate) fn of(
         &self,
         digest: &Digest,
-        open: impl FnOnce() -> io::Result<std::fs::File>,
+        open: impl FnOnce() -> io::Result<Box<dyn Read + Send>>,
     ) -> io::Result<anyhow::Result<Value>> {
         // A damaged record is made again.
-        if let Some(value) = json::read(&self.path(digest)).unwrap_or_default() {
+        if let Some(value) = self.records.read_json(&name(digest)).unwrap_or_default() {
             return Ok(Ok(value));
         }
         let mut reader = io::BufReader::with_capacity(64 * 1024, open()?);
@@ -65,14 +69,22 @@ impl Analyses {
         }
     }
 
-    /// Starts an inspector that reads what is sent to the [`Tee`].
-    pub(crate) fn begin(&self) -> io::Result<Tee> {
+    /// Starts an inspector that reads what is sent to the [`Tee`]; `None` while too many are at work.
+    pub(crate) fn begin(&self) -> io::Result<Option<Tee>> {
+        let counted = Counted(Arc::clone(&self.tees));
+        if counted.0.fetch_add(1, Ordering::Relaxed) >= MAX_TEES {
+            return Ok(None);
+        }
         let (sender, pieces) = sync_channel(QUEUED_PIECES);
         let inspector = Arc::clone(&self.inspector);
         let work = move || inspector.layer(&mut Pieces { pieces, current: Bytes::new() });
         let thread = std::thread::Builder::new().name("layer-index".to_owned()).spawn(work)?;
-        Ok(Tee { sender: Some(sender), thread })
+        Ok(Some(Tee { sender: Some(sender), thread, _counted: counted }))
     }
+}
+
+fn name(digest: &Digest) -> String {
+    format!("{}/{}", digest.algorithm().as_str(), digest.hex())
 }
 
 /// An inspection under way.
@@ -80,6 +92,16 @@ pub(crate) struct Tee {
     /// `None` once the inspector has stopped reading.
     sender: Option<SyncSender<Bytes>>,
     thread: JoinHandle<anyhow::Result<Value>>,
+    _counted: Counted,
+}
+
+/// One of those at work.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Tee {

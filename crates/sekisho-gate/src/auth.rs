@@ -137,7 +137,7 @@ impl Caller {
                 "{scope} refused: {}",
                 verdict.message()
             );
-            return Err(crate::push::refusal(&verdict, None));
+            return Err(crate::push::answer::refusal(&verdict, None));
         }
         let granted = self.grant.as_ref().is_some_and(|g| g.allows(repository, permission));
         if !granted {

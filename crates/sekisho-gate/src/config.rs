@@ -7,10 +7,11 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use sekisho_github::oidc::IssuerError;
 use sekisho_policy::{Exceptions, PolicyError};
+use sekisho_store::Bucket;
 use url::Url;
 
 use crate::auth::worker::Workers;
@@ -49,6 +50,37 @@ pub struct Config {
     pub exceptions: Exceptions,
     /// Where the time comes from.
     pub clock: Clock,
+    /// What need not be said.
+    pub options: Options,
+}
+
+/// What a gate may be told beside what it must.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Everything but keys in a bucket that several gates may share, instead of in folders; the
+    /// folder then holds what is being written.
+    pub bucket: Option<Bucket>,
+    /// The folder of the gate's keys; gates on one bucket must share it. `None`: in its own folder.
+    pub keys_dir: Option<PathBuf>,
+    /// Whether a manifest that is put by digest goes upstream by itself. Else it waits for the index
+    /// that names it, where only its own run sees it.
+    pub promote_untagged: bool,
+    /// Whether a promoted image gets the decision as a signed referrer.
+    pub attest: bool,
+    /// How long decisions and their evidence are kept; `None`: for ever.
+    pub retention: Option<SignedDuration>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            bucket: None,
+            keys_dir: None,
+            promote_untagged: false,
+            attest: true,
+            retention: None,
+        }
+    }
 }
 
 /// Tells the time.
@@ -102,7 +134,7 @@ pub enum OpenError {
     #[error("{0}")]
     Prefix(String),
     /// The signing key is damaged.
-    #[error("gate's signing key `{0}` is damaged: remove it, and every session ends")]
+    #[error("gate's signing key `{0}` is damaged: remove it, and a new one is made")]
     Key(PathBuf),
     /// The base URL cannot have paths below it.
     #[error("`{0}` is no base URL")]

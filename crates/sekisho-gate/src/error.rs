@@ -138,6 +138,15 @@ impl ApiError {
         Self::internal(doing, error)
     }
 
+    /// It may ship and did not get there: worth coming back for.
+    pub(crate) fn promotion(decision: &str, error: &io::Error) -> Self {
+        tracing::error!(decision, "image not promoted: {error}");
+        let message = format!(
+            "decision {decision} lets it pass, but it could not be promoted yet; push again"
+        );
+        Self::new(Code::Unavailable, message)
+    }
+
     #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
         self.status

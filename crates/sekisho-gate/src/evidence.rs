@@ -4,19 +4,25 @@
 //! DIR/blobs/…   facts (JSON), policies (Cedar), exceptions (TOML), each under its digest
 //! ```
 
+use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::time::Duration;
 
 use sekisho_policy::{Exceptions, MAX_EXCEPTIONS_BYTES, MAX_POLICY_BYTES, Policies, Verdict};
-use sekisho_store::BlobStore;
+use sekisho_store::{BlobStore, Records};
 use sekisho_types::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::decisions::{Decision, read_decision, recorded};
+use crate::decisions::verify::record_name;
+use crate::decisions::{Decision, recorded};
 use crate::push::decide::{Facts, decide};
 
 /// Largest record of facts, in bytes: an image with some ten thousand findings.
 const MAX_FACTS_BYTES: u64 = 64 * 1024 * 1024;
+
+/// What is younger is never pruned.
+const YOUNG: Duration = Duration::from_secs(3600);
 
 /// Facts, with the names of the texts that they were judged by.
 #[derive(Serialize, Deserialize)]
@@ -43,8 +49,8 @@ pub(crate) struct Evidence {
 }
 
 impl Evidence {
-    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
-        Ok(Self { store: BlobStore::open(dir)? })
+    pub(crate) fn new(store: BlobStore) -> Self {
+        Self { store }
     }
 
     fn put(&self, bytes: &[u8]) -> io::Result<Digest> {
@@ -63,6 +69,32 @@ impl Evidence {
         };
         self.put(&serde_json::to_vec(&record).map_err(io::Error::other)?)
     }
+
+    /// Removes facts of decisions that were pruned, unless another decision rests on them too, and
+    /// texts that no facts name any more. Blocks.
+    pub(crate) fn prune(&self, gone: Vec<Digest>, needed: &[Digest]) -> io::Result<()> {
+        let needed: BTreeSet<&Digest> = needed.iter().collect();
+        for facts in gone.iter().filter(|facts| !needed.contains(facts)) {
+            self.store.delete(facts)?;
+        }
+        let mut texts = BTreeSet::new();
+        for facts in &needed {
+            let Some(bytes) = self.store.read(facts, MAX_FACTS_BYTES)? else { continue };
+            let Ok(record) = serde_json::from_slice::<Record>(&bytes) else { continue };
+            texts.extend([record.policies]);
+            texts.extend(record.exceptions);
+        }
+        for digest in self.store.list()? {
+            // What is younger may belong to a decision that is being made.
+            let is_text = !needed.contains(&digest) && !texts.contains(&digest);
+            let written = self.store.written(&digest)?;
+            let age = written.and_then(|written| written.elapsed().ok()).unwrap_or_default();
+            if is_text && age > YOUNG {
+                self.store.delete(&digest)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Makes a decision again from what is on disk in a gate's folder, which may be open or not. `None`
@@ -73,16 +105,14 @@ impl Evidence {
 /// whose policies speak of other facts.
 pub fn explain(gate_dir: &Path, id: &str) -> io::Result<Option<Explained>> {
     let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-    let Some(decision) = read_decision(&gate_dir.join("decisions"), id)? else { return Ok(None) };
-    let dir = gate_dir.join("evidence");
+    let records = Records::existing(&gate_dir.join("decisions"));
+    let Ok(number) = id.parse::<u64>() else { return Ok(None) };
+    let decision: Option<Decision> = records.read_json(&record_name(number))?;
+    let Some(decision) = decision else { return Ok(None) };
+    // Not opened as one's own: that would sweep what a gate that is up is writing.
+    let store = BlobStore::existing(&gate_dir.join("evidence"));
     let read = |digest: &Digest, limit: u64| -> io::Result<Vec<u8>> {
-        // Not opened as a store: that would sweep what a gate that is up is writing.
-        let hex = digest.hex();
-        let path = dir.join("blobs").join(digest.algorithm().as_str()).join(&hex[..2]).join(hex);
-        if fs_err::metadata(&path)?.len() > limit {
-            return Err(bad("the evidence is too large"));
-        }
-        let bytes = fs_err::read(path)?;
+        let bytes = store.read(digest, limit)?.ok_or_else(|| bad("the evidence is gone"))?;
         if Digest::sha256(&bytes) == *digest {
             Ok(bytes)
         } else {

@@ -9,6 +9,7 @@ use axum::routing::{any, get, post};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use sekisho_policy::Policies;
+use sekisho_store::{BlobStore, Records, Repositories};
 
 use crate::analysis::Analyses;
 use crate::auth::identify::Issuers;
@@ -17,17 +18,23 @@ use crate::auth::session::Sessions;
 use crate::auth::worker::Workers;
 use crate::auth::{exchange, token};
 use crate::collect::{Collected, collect};
-use crate::config::{Clock, Config, OpenError};
-use crate::decisions::Log;
+use crate::config::{Clock, Config, OpenError, Options};
+use crate::decisions::checkpoint::{RecordKey, trusted};
+use crate::decisions::log::Log;
+use crate::decisions::verify::Verified;
 use crate::error::{ApiError, ApiResult, Code};
 use crate::evidence::Evidence;
 use crate::lease::{GRACE, Leases};
 use crate::mirror::Mirror;
+use crate::places::Places;
 use crate::push::flight::Flights;
+use crate::push::journal::Journal;
+use crate::push::resume;
+use crate::push::state::{Event, OnFind, on_find};
 use crate::staging::Staging;
 use crate::upload::Uploads;
 use crate::upstream::{DiskUpstream, Upstream};
-use crate::{admin, protocol};
+use crate::{admin, protocol, quarantine};
 
 /// How often what expired is removed.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -57,6 +64,10 @@ pub(crate) struct Inner {
     pub(crate) uploads: Uploads,
     pub(crate) analyses: Analyses,
     pub(crate) log: Log,
+    pub(crate) journal: Journal,
+    /// Signs checkpoints and attestations.
+    pub(crate) key: Arc<RecordKey>,
+    pub(crate) options: Options,
     pub(crate) evidence: Evidence,
     pub(crate) upstream: Arc<dyn Upstream>,
     pub(crate) flights: Flights,
@@ -78,7 +89,9 @@ impl Inner {
 
     fn collect(&self) -> std::io::Result<Collected> {
         let now = self.now();
-        match self.upstream.namespace() {
+        // What other gates promised their clients is not known here.
+        let is_alone = self.options.bucket.is_none();
+        match self.upstream.namespace().filter(|_| is_alone) {
             Some(namespace) if now.duration_since(self.opened) > GRACE => {
                 collect(namespace, &self.leases, now)
             }
@@ -90,13 +103,45 @@ impl Inner {
     fn sweep(&self) {
         let now = self.now();
         self.uploads.expire(now);
-        for (what, result) in
-            [("staging", self.staging.expire(now)), ("tokens", self.exchanged.expire(now))]
-        {
+        for (what, result) in [
+            ("staging", self.staging.expire(now)),
+            ("tokens", self.exchanged.expire(now)),
+            ("uploads", self.uploads.expire_shared(now)),
+        ] {
             if let Err(error) = result {
                 tracing::warn!("expired {what} not removed: {error}");
             }
         }
+        if let Err(error) = self.log.checkpoint(now) {
+            tracing::warn!("decisions not signed: {error}");
+        }
+    }
+
+    /// Goes through the journal: goes on with what a crash cut short, expires, forgets. Blocks.
+    fn tidy(&self, begins: bool) -> std::io::Result<()> {
+        let now = self.now();
+        for push in self.journal.all()? {
+            match on_find(&push, begins, now) {
+                OnFind::Leave => {}
+                OnFind::Forget => self.journal.forget(&push)?,
+                OnFind::Expire => self.journal.happened(&push, &Event::Tick, now).map(drop)?,
+                OnFind::Promote => {
+                    if let Err(error) = resume(self, &push) {
+                        let (repository, digest) = (push.repository, push.digest);
+                        tracing::warn!(%repository, %digest, "promotion not resumed: {error:?}");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes decisions that are old enough, with what they alone rested on. Blocks.
+    fn prune(&self) -> std::io::Result<()> {
+        let Some(retention) = self.options.retention else { return Ok(()) };
+        let before = self.now().checked_sub(retention).unwrap_or(Timestamp::MIN);
+        let gone = self.log.prune(before)?;
+        if gone.is_empty() { Ok(()) } else { self.evidence.prune(gone, &self.log.facts()?) }
     }
 }
 
@@ -113,8 +158,18 @@ impl Gate {
     /// Outside a tokio runtime: what expires is removed by a task, which ends with the gate.
     pub fn open(config: Config) -> Result<Self, OpenError> {
         let io = |what| move |source| OpenError::Io { what, source };
-        let upstream = DiskUpstream::open(&config.upstream_dir).map_err(io("upstream"))?;
-        Self::open_on(config, Arc::new(upstream))
+        let upstream = match &config.options.bucket {
+            None => DiskUpstream::open(&config.upstream_dir),
+            Some(bucket) => {
+                let bucket = bucket.below("upstream");
+                let spool = config.upstream_dir.join("spool");
+                BlobStore::in_bucket(bucket.below("content"), &spool).map(|blobs| {
+                    let records = Records::in_bucket(bucket.below("repositories"));
+                    DiskUpstream::on(Repositories::on(records, blobs))
+                })
+            }
+        };
+        Self::open_on(config, Arc::new(upstream.map_err(io("upstream"))?))
     }
 
     /// As [`Gate::open`], with another upstream than the folder.
@@ -136,18 +191,26 @@ impl Gate {
             Some(text) => Policies::load(text).map_err(OpenError::Policy)?,
             None => Policies::default_set(),
         };
-        let log = Log::open(&dir.join("decisions")).map_err(io("decisions"))?;
+        let places = Places::open(dir, config.options.bucket.as_ref()).map_err(io("folder"))?;
+        let uploads = config.options.bucket.as_ref().map(|bucket| bucket.below("uploads"));
+        let keys = config.options.keys_dir.clone().unwrap_or_else(|| dir.join("keys"));
+        let key = Arc::new(RecordKey::open(&keys)?);
+        let trusted = trusted(&keys).map_err(io("keys"))?;
+        let log = Log::open(places.decisions, Arc::clone(&key), trusted);
         let mirror = config.mirror.map(|config| Mirror::open(&dir.join("mirror"), config));
         let inner = Arc::new(Inner {
             policies: policies.with_exceptions(config.exceptions),
             issuers: Issuers::new(config.issuers)?,
-            sessions: Sessions::open(&dir.join("keys"), &base_url)?,
+            sessions: Sessions::open(&keys, &base_url)?,
             exchanged: Exchanged::open(&dir.join("exchanged")).map_err(io("exchanged tokens"))?,
-            staging: Staging::open(&dir.join("staging")).map_err(io("staging"))?,
-            uploads: Uploads::open(&dir.join("uploads")).map_err(io("uploads"))?,
-            analyses: Analyses::new(&dir.join("analysis"), config.inspector),
-            log,
-            evidence: Evidence::open(&dir.join("evidence")).map_err(io("evidence"))?,
+            staging: Staging::open(places.staging).map_err(io("staging"))?,
+            uploads: Uploads::open(&dir.join("uploads"), uploads).map_err(io("uploads"))?,
+            analyses: Analyses::new(&places.analysis, config.inspector).map_err(io("analyses"))?,
+            log: log.map_err(io("decisions"))?,
+            journal: Journal::new(places.journal),
+            key,
+            options: config.options,
+            evidence: Evidence::new(places.evidence),
             upstream,
             flights: Flights::default(),
             leases: Leases::default(),
@@ -160,18 +223,21 @@ impl Gate {
             mirror: mirror.transpose().map_err(io("mirror"))?,
             clock: config.clock,
         });
+        // Before anybody is served: a newer push must not meet an older one that is finished late.
+        if let Err(error) = inner.tidy(true) {
+            tracing::warn!("journal not read: {error}");
+        }
         tokio::spawn(keep_sweeping(Arc::downgrade(&inner)));
         Ok(Self { inner })
     }
 
-    /// Checks the chain of decisions; the file name of the first one that does not follow from the
-    /// one before it. Blocks.
-    pub fn broken_decision(&self) -> std::io::Result<Option<String>> {
-        self.inner.log.broken_link()
+    /// Checks every decision against its neighbours and the signed checkpoints. Blocks.
+    pub fn verify_decisions(&self) -> std::io::Result<Verified> {
+        self.inner.log.verify()
     }
 
     /// Removes upstream content that no manifest names, while pushes go on; the gate does so by
-    /// itself every hour. Nothing in its first hour, for what clients were told before that is not
+    /// itself every hour. Not in a bucket, which other gates may use. Nothing in its first hour, for what clients were told before that is not
     /// known. Blocks.
     ///
     /// # Errors
@@ -190,6 +256,12 @@ impl Gate {
             .route("/oidc/exchange", post(exchange::exchange))
             .route("/_gate/v1/decisions", get(admin::list))
             .route("/_gate/v1/decisions/{id}", get(admin::one))
+            .route("/_gate/v1/decisions/{id}/vsa", get(admin::vsa))
+            .route("/_gate/v1/verify", get(admin::verify))
+            .route("/_gate/v1/quarantine", get(quarantine::list))
+            .route("/_gate/v1/quarantine/{id}", get(quarantine::one))
+            .route("/_gate/v1/quarantine/{id}/approve", post(quarantine::approve))
+            .route("/_gate/v1/quarantine/{id}/reject", post(quarantine::reject))
             .layer(tower_http::catch_panic::CatchPanicLayer::new())
             .with_state(self.clone())
     }
@@ -203,7 +275,15 @@ async fn keep_sweeping(gate: Weak<Inner>) {
         let Some(gate) = gate.upgrade() else { return };
         let swept = tokio::task::spawn_blocking(move || {
             gate.sweep();
+            if tick % COLLECT_EVERY == COLLECT_EVERY / 2
+                && let Err(error) = gate.tidy(false)
+            {
+                tracing::warn!("journal not read: {error}");
+            }
             if tick % COLLECT_EVERY == COLLECT_EVERY - 1 {
+                if let Err(error) = gate.prune() {
+                    tracing::warn!("old decisions not removed: {error}");
+                }
                 match gate.collect() {
                     Ok(Collected { links, blobs, size_bytes }) => {
                         tracing::info!(links, blobs, size_bytes, "garbage collected");

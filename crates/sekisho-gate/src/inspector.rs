@@ -15,6 +15,9 @@ pub trait Inspector: Send + Sync {
     /// under this name, so it changes whenever the same layer would give another value.
     fn version(&self) -> String;
 
+    /// Names the data that [`Inspector::image`] judges by: equal names, equal answers.
+    fn data(&self) -> String;
+
     /// Reads one layer as it was pushed, compressed or not, to its end or to an error.
     ///
     /// Called on a thread of its own while the bytes arrive: before the digest is verified, and on

@@ -5,17 +5,17 @@
 //!
 //! ```text
 //!  receiving ─▶ staged ─▶ analysed ─▶ decided ─┬▶ denied: 403, nothing leaves the staging
-//!   (upload)    (blob,     (layer, as           │
+//!   (upload)    (blob,     (layer, as           ├▶ held: 403, until somebody approves or rejects
 //!               private    its bytes            └▶ promoting ─▶ promoted
-//!               to a run)  arrive)                 blobs, manifest, tag last
+//!               to a run)  arrive)                 blobs, manifest, attestation, tag last
 //! ```
 //!
 //! Blobs are staged where only the run that pushed them can see them. A manifest is what asks for a
 //! decision: the facts are gathered, the policies are asked by a plain function, the decision is
 //! written to a hash-chained log, and only then is anything copied upstream.
 //!
-//! Nothing about a push but blobs, analyses and decisions is kept, so a gate that was killed needs
-//! no repair: an upload begins anew, a manifest is put again and lands where it would have.
+//! Where a push is stands in a journal ([`push::state`]): a gate that was killed goes on with what
+//! may ship, and whoever puts the same manifest again is told the same again.
 
 mod admin;
 mod analysis;
@@ -29,24 +29,30 @@ mod gate;
 mod inspector;
 mod lease;
 mod mirror;
+mod places;
 mod protocol;
 mod push;
+mod quarantine;
 mod replay;
 mod route;
 mod staging;
 mod upload;
 mod upstream;
+mod vsa;
 
 pub use auth::worker::{Place, Workers};
 pub use collect::Collected;
 pub use config::{
-    ClaimNames, Clock, Config, Issuer, IssuersError, MAX_ISSUERS_BYTES, OpenError, Reading,
-    load_issuers,
+    ClaimNames, Clock, Config, Issuer, IssuersError, MAX_ISSUERS_BYTES, OpenError, Options,
+    Reading, load_issuers,
 };
-pub use decisions::{Decision, Decisions, Summary};
+pub use decisions::verify::{Fault, Verified};
+pub use decisions::{Approval, Decision, Decisions, Summary, verify_folder};
 pub use evidence::{Explained, explain};
 pub use gate::Gate;
 pub use inspector::{Inspection, Inspector};
 pub use mirror::{MirrorConfig, MirroredRegistry, load_mirrored};
+pub use push::state::{Basis, Push, State};
+pub use quarantine::{Held, Quarantine, Word};
 pub use replay::{Replayed, judge, replay};
 pub use upstream::{DiskUpstream, Upstream};

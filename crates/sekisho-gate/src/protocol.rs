@@ -67,8 +67,8 @@ async fn handle(gate: Gate, request: Request) -> ApiResult {
         Endpoint::Upload(id) => match *method {
             Method::PATCH => uploads::patch(context, id, &parts, body).await,
             Method::PUT => uploads::put(context, id, &parts, body).await,
-            Method::GET => uploads::status(&context, id),
-            Method::DELETE => uploads::cancel(&context, id),
+            Method::GET => uploads::status(&context, id).await,
+            Method::DELETE => uploads::cancel(&context, id).await,
             _ => Err(unsupported(method)),
         },
         _ => Err(unsupported(method)),

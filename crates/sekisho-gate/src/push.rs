@@ -1,30 +1,33 @@
 //! A manifest is put: observe, decide, act.
 
+pub(crate) mod answer;
 pub(crate) mod decide;
 mod facts;
 pub(crate) mod flight;
+pub(crate) mod journal;
 pub(crate) mod observe;
 pub(crate) mod promote;
+pub(crate) mod state;
 pub(crate) mod view;
 
 use bytes::Bytes;
-use sekisho_policy::{Identity, Target, Verdict};
+use jiff::Timestamp;
+use sekisho_oci::Manifest;
+use sekisho_policy::{Decision as Answer, Identity, Target};
+use sekisho_store::Repositories;
 use sekisho_types::{Algorithm, Digest, RepositoryName, Tag};
-use serde_json::{Value, json};
 
+use self::answer::{held, refusal, rejection, warnings};
 use self::decide::{Facts, decide};
-use self::observe::{Observed, observe};
+use self::observe::{Judged, judge};
+use self::promote::{Attestation, Item, Permit, Wanted, promote};
+use self::state::{Basis, Event, HELD_FOR, OnPut, Push, State, on_put};
 use self::view::View;
-use crate::decisions::{Decision, Draft};
-use crate::error::{ApiError, ApiResult, Code, OrFail as _, blocking, printable};
+use crate::decisions::{Approval, Decision, Draft};
+use crate::error::{ApiError, ApiResult, Code, OrFail as _, blocking};
 use crate::gate::{Gate, Inner};
 use crate::staging::Scope;
-
-/// Most reasons that a refusal lists; all of them are in the decision's record.
-const MAX_REASONS: usize = 8;
-
-/// All warnings of one answer together, in bytes: distribution-spec, "Warnings".
-const MAX_WARNING_BYTES: usize = 4096;
+use crate::vsa;
 
 /// What is put.
 #[derive(Clone)]
@@ -66,69 +69,297 @@ pub(crate) fn verified(digest: Digest, bytes: &[u8]) -> ApiResult<Digest> {
 /// The work goes on when the client is cut off; one that comes again with the same manifest joins
 /// it, or is told the same again.
 pub(crate) async fn put(gate: Gate, put: Put) -> ApiResult<Done> {
+    let basis = basis(&gate.inner, &put.identity, gate.inner.now());
     let key = flight::Key {
         scope: Scope::of(&put.identity),
         repository: put.repository.clone(),
         tag: put.tag.clone(),
         digest: put.digest.clone(),
+        basis: Digest::sha256(&serde_json::to_vec(&basis).unwrap_or_default()),
     };
     let inner = gate.inner.clone();
     gate.inner
         .flights
         .join(&gate.inner, key, async move {
-            blocking("judging a manifest", move || run(&inner, &put)).await
+            blocking("judging a manifest", move || run(&inner, &put, &basis)).await
         })
         .await
 }
 
-fn run(gate: &Inner, put: &Put) -> ApiResult<Done> {
-    let now = gate.now();
-    let staging = gate.staging.of(&Scope::of(&put.identity), now).or_fail("opening the staging")?;
-    let view = View::new(gate, Some(staging.clone()), put.repository.clone());
-    let manifest = observe::parse(put)?;
-    // From the first look to the last write, nothing of it may be collected or deleted.
-    let _held = gate.leases.hold(observe::needed(&manifest, put), now);
-    let Observed { record, blobs, contents, summary, advisories } =
-        observe(&view, &gate.analyses, put, &manifest)?;
-    let packages = contents.iter().map(|content| content.packages).sum();
-    let newest_advisory = contents.iter().filter_map(|content| content.newest_advisory).max();
-    let facts = Facts {
-        identity: put.identity.clone(),
-        target: Target::of(&put.repository, &put.identity, gate.local_owner.as_deref()),
-        contents,
-        now,
-    };
-    let verdict = decide(&gate.policies, &facts);
-    let kept = gate.evidence.keep(&gate.policies, &facts).or_fail("keeping evidence")?;
-    let draft = Draft {
-        at: now,
-        facts: kept,
-        identity: facts.identity,
-        repository: put.repository.clone(),
-        tag: put.tag.clone(),
-        digest: put.digest.clone(),
-        media_type: record.media_type.clone(),
-        verdict: verdict.clone(),
-        packages,
-        advisories,
-        newest_advisory,
-        summary,
+/// What an answer to this identity rests on now.
+fn basis(gate: &Inner, identity: &Identity, now: Timestamp) -> Basis {
+    let day = now.to_string().chars().take(10).collect();
+    Basis {
+        identity: Digest::sha256(&serde_json::to_vec(identity).unwrap_or_default()),
         policy: gate.policies.hash().clone(),
         exceptions: gate.policies.exceptions().hash().cloned(),
-        inspector: gate.analyses.inspector().version(),
-    };
-    let decision = gate.log.append(draft).or_fail("writing down a decision")?;
-    log(&decision);
-    if !verdict.decision.passes() {
-        return Err(refusal(&verdict, Some(&decision)));
+        data: gate.analyses.inspector().data(),
+        said: None,
+        day,
     }
-    let observed = promote::observe(&*gate.upstream, &put.repository, blobs, &record, &put.tag)
-        .or_fail("looking upstream")?;
-    for action in promote::plan(observed) {
-        promote::act(&*gate.upstream, &put.repository, staging.blobs(), &put.bytes, &action)
-            .or_fail("promoting")?;
+}
+
+/// What is known about a push while it is worked on.
+pub(crate) struct Work<'a> {
+    gate: &'a Inner,
+    put: &'a Put,
+    manifest: &'a Manifest,
+    staging: Repositories,
+    push: Push,
+    items: Vec<Item>,
+    now: Timestamp,
+}
+
+fn run(gate: &Inner, put: &Put, basis: &Basis) -> ApiResult<Done> {
+    let manifest = observe::parse(put)?;
+    // From the first look to the last write, nothing of it may be collected or deleted.
+    let now = gate.now();
+    let _held = gate.leases.hold(observe::needed(&manifest, put), now);
+    let work = Work::begin(gate, put, &manifest, basis.clone(), now)?;
+    // By digest alone it is a part of something: an index that comes later, and is decided about
+    // with all its parts. What says something about another manifest stands for itself.
+    if put.tag.is_none() && manifest.subject().is_none() && !gate.options.promote_untagged {
+        return work.stage();
     }
-    Ok(Done { subject: record.subject, warnings: warnings(&verdict) })
+    let tag = put.tag.as_ref();
+    let known =
+        gate.journal.get(&put.repository, tag, &put.digest).or_fail("reading the journal")?;
+    match on_put(known.as_ref(), &work.push.basis, now) {
+        OnPut::Judge => {}
+        OnPut::Answer(id) => {
+            if let Some(decision) = gate.log.get(id).or_fail("reading a decision")? {
+                return Err(work.told(known.as_ref().map(|push| &push.state), &decision));
+            }
+        }
+        OnPut::Promote(id) => {
+            let decision = gate.log.get(id).or_fail("reading a decision")?;
+            if let Some(permit) = decision.as_ref().and_then(Permit::of) {
+                return work.promote(permit);
+            }
+        }
+    }
+    work.happened(&Event::Staged)?;
+    work.judge(None)
+}
+
+/// Judges a held image again, with somebody's word for it, and promotes it if that suffices.
+pub(crate) fn approve(gate: &Inner, push: &Push, approval: Approval) -> ApiResult<Done> {
+    let (put, now) = (again(push), gate.now());
+    let manifest = observe::parse(&put)?;
+    let _held = gate.leases.hold(observe::needed(&manifest, &put), now);
+    let basis = basis(gate, &put.identity, now);
+    Work::begin(gate, &put, &manifest, basis, now)?.judge(Some(approval))
+}
+
+/// Goes on with a promotion that a crash cut short.
+pub(crate) fn resume(gate: &Inner, push: &Push) -> ApiResult<()> {
+    let (put, now) = (again(push), gate.now());
+    let manifest = observe::parse(&put)?;
+    let _held = gate.leases.hold(observe::needed(&manifest, &put), now);
+    let id = push.state.decision().unwrap_or_default();
+    let decision = gate.log.get(id).or_fail("reading a decision")?;
+    let Some(permit) = decision.as_ref().and_then(Permit::of) else { return Ok(()) };
+    Work::begin(gate, &put, &manifest, push.basis.clone(), now)?.promote(permit).map(drop)
+}
+
+/// The PUT that led to a push.
+fn again(push: &Push) -> Put {
+    Put {
+        identity: push.identity.clone(),
+        repository: push.repository.clone(),
+        tag: push.tag.clone(),
+        digest: push.digest.clone(),
+        content_type: push.media_type.clone(),
+        bytes: Bytes::copy_from_slice(push.manifest.as_bytes()),
+    }
+}
+
+impl<'a> Work<'a> {
+    fn begin(
+        gate: &'a Inner,
+        put: &'a Put,
+        manifest: &'a Manifest,
+        basis: Basis,
+        now: Timestamp,
+    ) -> ApiResult<Self> {
+        let scope = Scope::of(&put.identity);
+        let staging = gate.staging.of(&scope, now).or_fail("opening the staging")?;
+        let view = View::new(gate, Some(staging.clone()), put.repository.clone());
+        let items = observe::items(&view, put, manifest)?;
+        let said = observe::said(&view, &items)?;
+        let push = Push {
+            repository: put.repository.clone(),
+            tag: put.tag.clone(),
+            digest: put.digest.clone(),
+            media_type: put.content_type.clone(),
+            identity: put.identity.clone(),
+            basis: Basis { said, ..basis },
+            // `parse` has seen that it is JSON, and so UTF-8.
+            manifest: String::from_utf8_lossy(&put.bytes).into_owned(),
+            at: now,
+            state: State::Staged,
+        };
+        Ok(Self { gate, put, manifest, staging, push, items, now })
+    }
+
+    fn view(&self) -> View<'a> {
+        View::new(self.gate, Some(self.staging.clone()), self.put.repository.clone())
+    }
+
+    /// Writes down what happened; whether it still could.
+    fn happened(&self, event: &Event) -> ApiResult<bool> {
+        let state = self.gate.journal.happened(&self.push, event, self.now);
+        Ok(state.or_fail("writing the journal")?.is_some())
+    }
+
+    fn subject(&self) -> Option<Digest> {
+        self.manifest.subject().map(|subject| subject.digest.clone())
+    }
+
+    /// Keeps a part of something until the whole comes; only its own run sees it. Its layers are
+    /// looked at now, so that the whole is judged quickly.
+    fn stage(self) -> ApiResult<Done> {
+        judge(&self.view(), &self.gate.analyses, self.put, self.manifest)?;
+        self.keep_bits()?;
+        if let Some(item) = self.items.last() {
+            self.staging
+                .file_manifest(&self.put.repository, &item.record, &item.bytes)
+                .or_fail("staging a manifest")?;
+        }
+        Ok(Done { subject: None, warnings: Vec::new() })
+    }
+
+    /// Takes over what was upstream already: it might go away there before this is promoted.
+    fn keep_bits(&self) -> ApiResult<()> {
+        let Some(upstream) = self.gate.upstream.local_blobs() else { return Ok(()) };
+        for item in &self.items {
+            for digest in &item.blobs {
+                let kept = self.staging.blobs().adopt(upstream, digest);
+                if kept.or_fail("keeping a blob")? {
+                    let linked = self.staging.link(&self.put.repository, digest);
+                    linked.or_fail("keeping a blob")?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Observes, decides, writes down, and does what was decided.
+    fn judge(self, approval: Option<Approval>) -> ApiResult<Done> {
+        let judged = judge(&self.view(), &self.gate.analyses, self.put, self.manifest)?;
+        if approval.is_none() {
+            self.happened(&Event::Analysed)?;
+        }
+        let decision = self.decide(judged, approval)?;
+        log(&decision);
+        match decision.verdict.decision {
+            Answer::Deny => {
+                self.happened(&Event::Denied(decision.id.clone()))?;
+                Err(refusal(&decision.verdict, Some(&decision)))
+            }
+            Answer::Quarantine => {
+                self.hold(&decision)?;
+                Err(held(&decision))
+            }
+            Answer::Allow | Answer::Warn => {
+                if !self.happened(&Event::Allowed(decision.id.clone()))? {
+                    let message = "somebody else decided about this push; try again";
+                    return Err(ApiError::new(Code::Unavailable, message));
+                }
+                match Permit::of(&decision) {
+                    Some(permit) => self.promote(permit),
+                    None => Err(refusal(&decision.verdict, Some(&decision))),
+                }
+            }
+        }
+    }
+
+    fn decide(&self, judged: Judged, approval: Option<Approval>) -> ApiResult<Decision> {
+        let Judged { contents, summary, advisories } = judged;
+        let (gate, put) = (self.gate, self.put);
+        let packages = contents.iter().map(|content| content.packages).sum();
+        let newest_advisory = contents.iter().filter_map(|content| content.newest_advisory).max();
+        let facts = Facts {
+            identity: put.identity.clone(),
+            target: Target::of(&put.repository, &put.identity, gate.local_owner.as_deref()),
+            contents,
+            now: self.now,
+            approval: approval.clone(),
+        };
+        let verdict = decide(&gate.policies, &facts);
+        let kept = gate.evidence.keep(&gate.policies, &facts).or_fail("keeping evidence")?;
+        let draft = Draft {
+            at: self.now,
+            facts: kept,
+            identity: facts.identity,
+            repository: put.repository.clone(),
+            tag: put.tag.clone(),
+            digest: put.digest.clone(),
+            media_type: put.content_type.clone(),
+            verdict,
+            approval,
+            packages,
+            advisories,
+            newest_advisory,
+            summary,
+            policy: gate.policies.hash().clone(),
+            exceptions: gate.policies.exceptions().hash().cloned(),
+            inspector: gate.analyses.inspector().version(),
+        };
+        gate.log.append(draft).or_fail("writing down a decision")
+    }
+
+    /// Keeps a held image, so that it can be promoted without being built again.
+    fn hold(&self, decision: &Decision) -> ApiResult<()> {
+        self.keep_bits()?;
+        let until = self.now.checked_add(HELD_FOR).unwrap_or(Timestamp::MAX);
+        let scope = Scope::of(&self.put.identity);
+        self.gate.staging.keep(&scope, until).or_fail("keeping a held image")?;
+        for item in self.items.iter().rev().skip(1) {
+            // The parts of an index.
+            self.staging
+                .file_manifest(&self.put.repository, &item.record, &item.bytes)
+                .or_fail("keeping a held image")?;
+        }
+        self.happened(&Event::Held(decision.id.clone())).map(drop)
+    }
+
+    /// Promotes, and tells the client.
+    fn promote(self, permit: Permit<'_>) -> ApiResult<Done> {
+        let decision = permit.decision();
+        let attestation = self.attestation(decision);
+        let wanted = Wanted::new(permit, &self.items, attestation.as_ref()).ok_or_else(|| {
+            ApiError::internal("promoting", &"the decision is about another image")
+        })?;
+        if let Err(error) = promote(&*self.gate.upstream, wanted, self.staging.blobs()) {
+            // The answer matters more than that this is written down too.
+            if let Err(error) = self.happened(&Event::PromoteFailed) {
+                tracing::warn!("journal not written: {error:?}");
+            }
+            return Err(ApiError::promotion(&decision.id, &error));
+        }
+        self.happened(&Event::Promoted)?;
+        self.gate.journal.supersede(&self.push, self.now).or_fail("writing the journal")?;
+        Ok(Done { subject: self.subject(), warnings: warnings(&decision.verdict) })
+    }
+
+    /// The gate's signed word on an image with a tag.
+    fn attestation(&self, decision: &Decision) -> Option<Attestation> {
+        let root = self.items.last()?;
+        if !self.gate.options.attest || decision.tag.is_none() || root.record.subject.is_some() {
+            return None;
+        }
+        Some(vsa::attestation(decision, root.record.size, &self.gate.base_url, &self.gate.key))
+    }
+
+    /// The answer that was given before.
+    fn told(&self, state: Option<&State>, decision: &Decision) -> ApiError {
+        match state {
+            Some(State::Rejected { by, reason, .. }) => rejection(decision, by, reason),
+            Some(State::Held { .. }) => held(decision),
+            _ => refusal(&decision.verdict, Some(decision)),
+        }
+    }
 }
 
 fn log(decision: &Decision) {
@@ -142,47 +373,4 @@ fn log(decision: &Decision) {
         "image decided: {}",
         decision.verdict.decision.as_str(),
     );
-}
-
-/// 403 `DENIED`: the one answer that every client shows in full and none tries again.
-pub(crate) fn refusal(verdict: &Verdict, decision: Option<&Decision>) -> ApiError {
-    let refusing = verdict.reasons.iter().filter(|reason| reason.mode.holds_back());
-    let entry = |reason: &sekisho_policy::Reason| {
-        let worst = reason.findings.first().map(|finding| {
-            json!({
-                "id": finding.id,
-                "severity": finding.severity,
-                "package": finding.package,
-                "installed": finding.installed,
-                "fixed": finding.fixed,
-                "url": finding.url,
-            })
-        });
-        let detail: Value = json!({
-            "rule": reason.rule,
-            "fix": reason.fix,
-            "docs": reason.docs,
-            "findings": reason.findings.len(),
-            "worst": worst,
-            "decision": decision.map(|decision| &decision.id),
-        });
-        (reason.sentence(), detail)
-    };
-    ApiError::denied(refusing.take(MAX_REASONS).map(entry).collect())
-}
-
-/// The reasons that only warn, as values of `Warning` headers.
-fn warnings(verdict: &Verdict) -> Vec<String> {
-    let mut left = MAX_WARNING_BYTES;
-    let mut values = Vec::new();
-    for text in verdict.warnings() {
-        let text = printable(&text, 500).replace('\\', "/").replace('"', "'");
-        let value = format!("299 - \"{text}\"");
-        if value.len() > left {
-            break;
-        }
-        left -= value.len();
-        values.push(value);
-    }
-    values
 }

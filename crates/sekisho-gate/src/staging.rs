@@ -4,17 +4,17 @@
 //! DIR/<scope>/blobs/…          the run's blobs, linked upstream when they are promoted
 //!            /repositories/…   which of its repositories holds which blob
 //!            /used             when it was last used
+//!            /kept             until when it is kept in any case: an image is held
 //! ```
 
 use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use fs_err as fs;
 use jiff::{SignedDuration, Timestamp};
 use sekisho_policy::Identity;
-use sekisho_store::{BlobStore, Repositories, json};
+use sekisho_store::{BlobStore, Bucket, Records, Repositories};
 use sekisho_types::Digest;
 
 /// How long content without a use is kept: a matrix of jobs pushes by digest for hours before the
@@ -29,6 +29,10 @@ const USE_NOTED: SignedDuration = SignedDuration::from_mins(10);
 pub(crate) struct Scope(String);
 
 impl Scope {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     pub(crate) fn of(identity: &Identity) -> Self {
         // Lengths in front: no two identities run together to the same text.
         let parts = [&identity.issuer, &identity.repository_id, &identity.run_id];
@@ -42,54 +46,95 @@ struct Open {
     noted: Timestamp,
 }
 
+/// Where staged content lies.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// In this folder, on the file system of the upstream.
+    Folder(PathBuf),
+    /// In this folder of a bucket; the store of blobs knows where to spool.
+    Bucket(Bucket, BlobStore),
+}
+
 /// The staging of all runs.
 pub(crate) struct Staging {
-    root: PathBuf,
+    place: Place,
+    /// The times of use.
+    records: Records,
     open: Mutex<HashMap<Scope, Open>>,
 }
 
 impl Staging {
-    pub(crate) fn open(root: &Path) -> io::Result<Self> {
-        fs::create_dir_all(root)?;
-        Ok(Self { root: root.to_owned(), open: Mutex::default() })
+    pub(crate) fn open(place: Place) -> io::Result<Self> {
+        let records = match &place {
+            Place::Folder(root) => Records::in_folder(root)?,
+            Place::Bucket(bucket, _) => Records::in_bucket(bucket.clone()),
+        };
+        Ok(Self { place, records, open: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Scope, Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn used(&self, scope: &Scope, now: Timestamp) -> io::Result<()> {
+        self.records.write_json(&format!("{}/used", scope.0), &now)
+    }
+
+    fn repositories(&self, scope: &Scope) -> io::Result<Repositories> {
+        match &self.place {
+            Place::Folder(root) => {
+                let dir = root.join(&scope.0);
+                Repositories::open(&dir.join("repositories"), BlobStore::open(&dir)?)
+            }
+            Place::Bucket(bucket, blobs) => {
+                let below = bucket.below(&scope.0);
+                let records = Records::in_bucket(below.below("repositories"));
+                Ok(Repositories::on(records, blobs.beside(below)))
+            }
+        }
+    }
+
     /// The staging of one run.
     pub(crate) fn of(&self, scope: &Scope, now: Timestamp) -> io::Result<Repositories> {
-        let dir = self.root.join(&scope.0);
         let mut open = self.lock();
         if let Some(known) = open.get_mut(scope) {
             if now.duration_since(known.noted) > USE_NOTED {
-                json::write(&dir.join("used"), &now)?;
+                self.used(scope, now)?;
                 known.noted = now;
             }
             return Ok(known.repositories.clone());
         }
-        json::write(&dir.join("used"), &now)?;
-        let blobs = BlobStore::open(&dir)?;
-        let repositories = Repositories::open(&dir.join("repositories"), blobs)?;
+        self.used(scope, now)?;
+        let repositories = self.repositories(scope)?;
         let known = Open { repositories: repositories.clone(), noted: now };
         open.insert(scope.clone(), known);
         Ok(repositories)
     }
 
-    /// Removes what nobody used for [`STAGING_KEPT`].
+    /// Keeps all that a run staged until a time, whether it is used or not.
+    pub(crate) fn keep(&self, scope: &Scope, until: Timestamp) -> io::Result<()> {
+        let name = format!("{}/kept", scope.0);
+        let known: Option<Timestamp> = self.records.read_json(&name)?;
+        if known.is_some_and(|known| known >= until) {
+            return Ok(());
+        }
+        self.records.write_json(&name, &until)
+    }
+
+    /// Removes what nobody used for [`STAGING_KEPT`], and what was to be kept no longer.
     pub(crate) fn expire(&self, now: Timestamp) -> io::Result<()> {
-        for entry in fs::read_dir(&self.root)? {
-            let path = entry?.path();
+        for name in self.records.names("")? {
             // Held while it is removed, so that nobody opens it meanwhile.
             let mut open = self.lock();
-            let used: Option<Timestamp> = json::read(&path.join("used")).unwrap_or_default();
-            if used.is_some_and(|used| now.duration_since(used) <= STAGING_KEPT) {
+            let time = |what: &str| -> Option<Timestamp> {
+                self.records.read_json(&format!("{name}/{what}")).unwrap_or_default()
+            };
+            let is_used = time("used").is_some_and(|used| now.duration_since(used) <= STAGING_KEPT);
+            if is_used || time("kept").is_some_and(|until| now < until) {
                 continue;
             }
-            let scope = path.file_name().map(|name| Scope(name.to_string_lossy().into_owned()));
-            open.retain(|known, _| Some(known) != scope.as_ref());
-            fs::remove_dir_all(&path)?;
+            open.retain(|known, _| known.0 != name);
+            self.records.remove_all(&name)?;
         }
         Ok(())
     }

@@ -5,8 +5,14 @@
 //!             └──────────── cancel, an hour without a byte, restart: gone
 //! ```
 //!
+//! In a bucket, an upload survives a restart and goes on at any replica ([`session`]): what a request
+//! brought is an object before it is answered.
+//!
 //! The bytes go from the socket through a bounded queue to one thread that hashes and writes them,
 //! and passes them on to the inspector: memory does not grow with an upload.
+
+pub(crate) mod pace;
+mod session;
 
 use std::collections::HashMap;
 use std::io::{self, Write as _};
@@ -16,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use sekisho_store::{BlobStore, BlobWriter, CommitError, Repositories};
+use sekisho_store::{BlobStore, BlobWriter, Bucket, CommitError, Repositories};
 use sekisho_types::{Digest, RepositoryName};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -24,6 +30,8 @@ use uuid::Uuid;
 use crate::analysis::{Analyses, Tee};
 use crate::error::{ApiError, ApiResult, Code, OrFail as _};
 use crate::staging::Scope;
+
+use self::session::{Sessions, Shared};
 
 /// Most uploads at once. Each holds a temporary file, and while it is a layer a thread.
 const MAX_UPLOADS: usize = 256;
@@ -41,6 +49,7 @@ pub(crate) struct Upload {
     repository: RepositoryName,
     offset: AtomicU64,
     state: Mutex<State>,
+    sessions: Option<Arc<Sessions>>,
 }
 
 struct State {
@@ -55,6 +64,8 @@ struct State {
 struct Content {
     writer: BlobWriter,
     tee: Inspection,
+    /// What other replicas know, when there are any.
+    shared: Option<Shared>,
 }
 
 enum Inspection {
@@ -96,13 +107,15 @@ impl Upload {
         let (sender, mut pieces) = mpsc::channel::<Bytes>(4);
         let (this, analyses) = (Arc::clone(self), analyses.clone());
         let work = move || {
-            let result = loop {
-                let Some(piece) = pieces.blocking_recv() else { break Ok(()) };
-                if let Err(error) = content.append(&piece, &analyses) {
-                    break Err(error);
+            let mut take_in = || -> io::Result<()> {
+                content.catch_up(this.sessions.as_deref(), &analyses)?;
+                while let Some(piece) = pieces.blocking_recv() {
+                    content.append(&piece, &analyses)?;
+                    this.offset.store(content.writer.written(), Ordering::Release);
                 }
-                this.offset.store(content.writer.written(), Ordering::Release);
+                content.share(this.sessions.as_deref(), now)
             };
+            let result = take_in();
             let mut state = this.lock();
             state.touched = now;
             state.failed = result.is_err();
@@ -115,12 +128,30 @@ impl Upload {
 }
 
 impl Content {
+    /// Takes in what came at other replicas.
+    fn catch_up(&mut self, sessions: Option<&Sessions>, analyses: &Analyses) -> io::Result<()> {
+        let (Some(sessions), Some(shared)) = (sessions, self.shared.take()) else { return Ok(()) };
+        for piece in sessions.missing(&shared, self.writer.written()) {
+            self.append(&piece?, analyses)?;
+        }
+        self.shared = Some(shared);
+        Ok(())
+    }
+
+    /// Gives what came here to other replicas.
+    fn share(&mut self, sessions: Option<&Sessions>, now: Timestamp) -> io::Result<()> {
+        match (sessions, &mut self.shared) {
+            (Some(sessions), Some(shared)) => sessions.add(shared, &mut self.writer, now),
+            _ => Ok(()),
+        }
+    }
+
     fn append(&mut self, piece: &Bytes, analyses: &Analyses) -> io::Result<()> {
         if let (Inspection::Waiting, Some(first)) = (&self.tee, piece.first()) {
             // JSON is no layer; should a tar begin with a brace, it is analysed at the manifest.
             self.tee = match first {
                 b'{' => Inspection::None,
-                _ => Inspection::Running(analyses.begin()?),
+                _ => analyses.begin()?.map_or(Inspection::None, Inspection::Running),
             };
         }
         if let Inspection::Running(tee) = &mut self.tee {
@@ -133,13 +164,20 @@ impl Content {
 /// All uploads under way.
 pub(crate) struct Uploads {
     store: BlobStore,
+    sessions: Option<Arc<Sessions>>,
     open: Mutex<HashMap<Uuid, Arc<Upload>>>,
 }
 
 impl Uploads {
-    /// Uploads do not survive a restart: what they left is removed here.
-    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
-        Ok(Self { store: BlobStore::open(dir)?, open: Mutex::default() })
+    /// Uploads in a folder do not survive a restart: what they left is removed here.
+    pub(crate) fn open(dir: &Path, bucket: Option<Bucket>) -> io::Result<Self> {
+        let sessions = bucket.map(|bucket| Arc::new(Sessions::new(bucket)));
+        Ok(Self { store: BlobStore::open(dir)?, sessions, open: Mutex::default() })
+    }
+
+    /// Whether requests of one upload may come to different gates: then looking for it blocks.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.sessions.is_some()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Upload>>> {
@@ -152,14 +190,32 @@ impl Uploads {
         repository: RepositoryName,
         now: Timestamp,
     ) -> ApiResult<Arc<Upload>> {
+        let id = Uuid::new_v4();
+        let begin = |sessions: &Arc<Sessions>| sessions.begin(id, &owner, &repository, now);
+        let shared = self.sessions.as_ref().map(begin).transpose();
+        let shared = shared.or_fail("starting an upload")?;
+        self.enter(id, owner, repository, shared, now)
+    }
+
+    /// Remembers an upload; blocks.
+    fn enter(
+        &self,
+        id: Uuid,
+        owner: Scope,
+        repository: RepositoryName,
+        shared: Option<Shared>,
+        now: Timestamp,
+    ) -> ApiResult<Arc<Upload>> {
         let writer = self.store.writer().or_fail("starting an upload")?;
-        let content = Some(Content { writer, tee: Inspection::Waiting });
+        let offset = shared.as_ref().map_or(0, Shared::end);
+        let content = Some(Content { writer, tee: Inspection::Waiting, shared });
         let upload = Arc::new(Upload {
-            id: Uuid::new_v4(),
+            id,
             owner,
             repository,
-            offset: AtomicU64::new(0),
+            offset: AtomicU64::new(offset),
             state: Mutex::new(State { content, failed: false, touched: now }),
+            sessions: self.sessions.clone(),
         });
         if self.lock().len() >= MAX_UPLOADS {
             self.expire(now);
@@ -172,21 +228,41 @@ impl Uploads {
         Ok(upload)
     }
 
-    /// The upload of this id, if this run began it for this repository.
+    /// The upload of this id, if this run began it for this repository. Blocks when it is shared.
     pub(crate) fn get(
         &self,
         id: Option<Uuid>,
         owner: &Scope,
         repository: &RepositoryName,
+        now: Timestamp,
     ) -> ApiResult<Arc<Upload>> {
-        id.and_then(|id| self.lock().get(&id).cloned())
-            .filter(|upload| upload.owner == *owner && upload.repository == *repository)
-            .ok_or_else(|| ApiError::new(Code::BlobUploadUnknown, "there is no such upload"))
+        let unknown = || ApiError::new(Code::BlobUploadUnknown, "there is no such upload");
+        let id = id.ok_or_else(unknown)?;
+        let here = self.lock().get(&id).cloned();
+        let here = here.filter(|it| it.owner == *owner && it.repository == *repository);
+        let Some(sessions) = &self.sessions else { return here.ok_or_else(unknown) };
+        let shared = sessions.get(id, owner, repository).or_fail("looking for an upload")?;
+        let shared = shared.ok_or_else(unknown)?;
+        match here {
+            // A request that is under way has the newest bytes, and the last word.
+            Some(here) if here.offset() >= shared.end() => Ok(here),
+            _ => self.enter(id, owner.clone(), repository.clone(), Some(shared), now),
+        }
     }
 
-    /// Ends an upload without its blob.
-    pub(crate) fn cancel(&self, upload: &Upload) {
+    /// Forgets an upload here. What it shared stays until it expires.
+    pub(crate) fn forget(&self, upload: &Upload) {
         self.lock().remove(&upload.id);
+    }
+
+    /// Ends an upload without its blob, for all. Blocks when it is shared.
+    pub(crate) fn cancel(&self, upload: &Upload) {
+        self.forget(upload);
+        if let Some(sessions) = &self.sessions
+            && let Err(error) = sessions.end(upload.id)
+        {
+            tracing::warn!("upload not removed: {error}");
+        }
     }
 
     /// Ends an upload: verifies the digest, stages the blob, keeps the analysis. Blocks.
@@ -197,7 +273,10 @@ impl Uploads {
         staging: &Repositories,
         analyses: &Analyses,
     ) -> ApiResult<()> {
-        let content = upload.take()?;
+        let mut content = upload.take()?;
+        self.forget(upload);
+        let caught_up = content.catch_up(self.sessions.as_deref(), analyses);
+        caught_up.or_fail("storing a blob")?;
         self.cancel(upload);
         content.writer.commit(staging.blobs(), Some(digest)).map_err(|error| match error {
             CommitError::Mismatch { .. } => ApiError::new(Code::DigestInvalid, error.to_string()),
@@ -210,6 +289,11 @@ impl Uploads {
             analyses.keep(digest, &value).or_fail("keeping an analysis")?;
         }
         Ok(())
+    }
+
+    /// Removes what was shared of uploads that nobody continues. Blocks.
+    pub(crate) fn expire_shared(&self, now: Timestamp) -> io::Result<()> {
+        self.sessions.as_ref().map_or(Ok(()), |sessions| sessions.expire(now, MAX_IDLE))
     }
 
     /// Forgets uploads that nobody continues.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use sekisho_oci::parse_manifest;
-use sekisho_store::{Blob, BlobStore, ManifestRecord, Repositories, TagPage};
+use sekisho_store::{Blob, BlobStore, Expected, ManifestRecord, Repositories, TagPage};
 use sekisho_types::{Digest, RepositoryName, Tag};
 
 /// A registry that takes promoted images and serves them.
@@ -26,6 +26,9 @@ pub trait Upstream: Send + Sync {
         from: &BlobStore,
     ) -> io::Result<()>;
 
+    /// Gives the repository a blob of the gate's own.
+    fn put_bytes(&self, repository: &RepositoryName, bytes: &[u8]) -> io::Result<()>;
+
     /// A manifest and its bytes.
     fn manifest(
         &self,
@@ -44,8 +47,15 @@ pub trait Upstream: Send + Sync {
     /// What a tag points to.
     fn resolve(&self, repository: &RepositoryName, tag: &Tag) -> io::Result<Option<Digest>>;
 
-    /// Points a tag to a manifest that the repository holds.
-    fn tag(&self, repository: &RepositoryName, tag: &Tag, digest: &Digest) -> io::Result<()>;
+    /// Points a tag to a manifest that the repository holds, if it still names what was seen;
+    /// `false` when somebody else moved it.
+    fn tag(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+        digest: &Digest,
+        seen: Option<&Digest>,
+    ) -> io::Result<bool>;
 
     /// At most `limit` tags after `last`; `None` for a repository that holds nothing.
     fn tags(
@@ -82,7 +92,7 @@ pub trait Upstream: Send + Sync {
     fn local_blobs(&self) -> Option<&BlobStore>;
 }
 
-/// A namespace in a folder.
+/// A namespace in a folder or bucket.
 #[derive(Clone, Debug)]
 pub struct DiskUpstream {
     repositories: Repositories,
@@ -93,6 +103,11 @@ impl DiskUpstream {
     pub fn open(dir: &Path) -> io::Result<Self> {
         let blobs = BlobStore::open(&dir.join("content"))?;
         Ok(Self { repositories: Repositories::open(&dir.join("repositories"), blobs)? })
+    }
+
+    /// A namespace in any place.
+    pub fn on(repositories: Repositories) -> Self {
+        Self { repositories }
     }
 }
 
@@ -124,6 +139,13 @@ impl Upstream for DiskUpstream {
         self.repositories.link(repository, digest)
     }
 
+    fn put_bytes(&self, repository: &RepositoryName, bytes: &[u8]) -> io::Result<()> {
+        let mut writer = self.repositories.blobs().writer()?;
+        io::Write::write_all(&mut writer, bytes)?;
+        let committed = writer.commit(self.repositories.blobs(), None).map_err(io::Error::other)?;
+        self.repositories.link(repository, &committed.digest)
+    }
+
     fn manifest(
         &self,
         repository: &RepositoryName,
@@ -142,18 +164,21 @@ impl Upstream for DiskUpstream {
         record: &ManifestRecord,
         bytes: &[u8],
     ) -> io::Result<()> {
-        let mut writer = self.repositories.blobs().writer()?;
-        io::Write::write_all(&mut writer, bytes)?;
-        writer.commit(self.repositories.blobs(), Some(&record.digest)).map_err(io::Error::other)?;
-        self.repositories.put_manifest(repository, record)
+        self.repositories.file_manifest(repository, record, bytes)
     }
 
     fn resolve(&self, repository: &RepositoryName, tag: &Tag) -> io::Result<Option<Digest>> {
         self.repositories.resolve(repository, tag)
     }
 
-    fn tag(&self, repository: &RepositoryName, tag: &Tag, digest: &Digest) -> io::Result<()> {
-        self.repositories.tag(repository, tag, digest)
+    fn tag(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+        digest: &Digest,
+        seen: Option<&Digest>,
+    ) -> io::Result<bool> {
+        self.repositories.move_tag(repository, tag, digest, Expected::Seen(seen))
     }
 
     fn tags(

@@ -165,6 +165,20 @@ impl Verdict {
         Self::of([self.reasons, other.reasons].concat())
     }
 
+    /// The answer after somebody approved: what would hold it only warns, and says who let it pass.
+    /// What denies still denies.
+    #[must_use]
+    pub fn approved(self, by: &str) -> Self {
+        let approve = |mut reason: Reason| {
+            if reason.mode == Mode::Quarantine {
+                reason.mode = Mode::Warn;
+                reason.fix = by.to_owned();
+            }
+            reason
+        };
+        Self::of(self.reasons.into_iter().map(approve).collect())
+    }
+
     /// The reasons that deny or hold back, each as a sentence.
     pub fn refusals(&self) -> Vec<String> {
         self.sentences(Mode::holds_back)

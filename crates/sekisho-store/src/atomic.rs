@@ -57,6 +57,16 @@ pub fn write_atomic(path: &Path, bytes: &[u8], private: bool) -> io::Result<()> 
     write_atomic_with(path, bytes, private, &mut go_on)
 }
 
+/// As [`write_atomic`] for what can be made again: a crash leaves the old or the new bytes, but a power
+/// cut may lose both.
+pub(crate) fn note_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = parent(path)?;
+    fs::create_dir_all(folder)?;
+    let mut file = temporary(folder, 0o644)?;
+    file.write_all(bytes)?;
+    file.persist(path).map(drop).map_err(|error| error.error)
+}
+
 pub(crate) fn write_atomic_with(
     path: &Path,
     bytes: &[u8],

@@ -1,6 +1,6 @@
 //! The store of blobs.
 
-use std::io;
+use std::io::{self, Read, Seek as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,29 +9,77 @@ use fs_err as fs;
 use sekisho_types::{Algorithm, Digest};
 
 use crate::atomic::{create_dir_durable, found, temporary};
+use crate::bucket::Bucket;
 use crate::writer::BlobWriter;
 
 /// A blob, open for reading.
 #[derive(Debug)]
 pub struct Blob {
-    /// At its start.
-    pub file: std::fs::File,
+    /// Its bytes.
+    pub content: Content,
     /// In bytes.
     pub size: u64,
 }
 
-/// Blobs under the digests of their bytes, in one folder. Cheap to clone.
+/// Where the bytes of a blob are read from.
+#[derive(Debug)]
+pub enum Content {
+    /// A file, at its start.
+    File(std::fs::File),
+    /// An object of this name.
+    Object(Bucket, String),
+}
+
+impl Blob {
+    /// Reads the blob from byte `first` on. Blocks.
+    pub fn reader(self, first: u64) -> io::Result<Box<dyn Read + Send>> {
+        match self.content {
+            Content::File(mut file) => {
+                if first > 0 {
+                    file.seek(io::SeekFrom::Start(first))?;
+                }
+                Ok(Box::new(file.take(self.size.saturating_sub(first))))
+            }
+            Content::Object(bucket, name) => Ok(Box::new(bucket.reader(&name, first, self.size))),
+        }
+    }
+}
+
+/// Blobs under the digests of their bytes, in one folder or bucket. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct BlobStore {
+    /// The folder; for a bucket, where what is written waits until it is whole.
     root: Arc<Path>,
+    bucket: Option<Bucket>,
 }
 
 impl BlobStore {
     /// Opens the store in `dir`, makes it where there is none, and removes what an earlier process
     /// left half written.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        let store = Self { root: dir.into() };
-        create_dir_durable(&store.blobs())?;
+        create_dir_durable(&dir.join("blobs"))?;
+        Self::with_spool(dir, None)
+    }
+
+    /// A store that somebody else may have open, for reading: nothing is made or removed.
+    pub fn existing(dir: &Path) -> Self {
+        Self { root: dir.into(), bucket: None }
+    }
+
+    /// A store in a bucket. What is being written waits in the folder `spool`, which is this
+    /// process's alone and emptied here.
+    pub fn in_bucket(bucket: Bucket, spool: &Path) -> io::Result<Self> {
+        Self::with_spool(spool, Some(bucket))
+    }
+
+    /// A folder of the same bucket, with the same spool.
+    #[must_use]
+    pub fn beside(&self, bucket: Bucket) -> Self {
+        Self { root: Arc::clone(&self.root), bucket: Some(bucket) }
+    }
+
+    fn with_spool(dir: &Path, bucket: Option<Bucket>) -> io::Result<Self> {
+        let store = Self { root: dir.into(), bucket };
         create_dir_durable(&store.tmp())?;
         for entry in fs::read_dir(store.tmp())? {
             let path = entry?.path();
@@ -49,8 +97,9 @@ impl BlobStore {
         &self.root
     }
 
-    fn blobs(&self) -> PathBuf {
-        self.root.join("blobs")
+    /// The bucket, when the blobs are in one.
+    pub fn bucket(&self) -> Option<&Bucket> {
+        self.bucket.as_ref()
     }
 
     fn tmp(&self) -> PathBuf {
@@ -58,8 +107,7 @@ impl BlobStore {
     }
 
     pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
-        let hex = digest.hex();
-        self.blobs().join(digest.algorithm().as_str()).join(&hex[..2]).join(hex)
+        self.root.join(name(digest))
     }
 
     /// Starts a blob whose digest is not known yet. It is in no store until it is committed.
@@ -70,19 +118,30 @@ impl BlobStore {
 
     /// Opens a blob; `None` when it is not here.
     pub fn open_blob(&self, digest: &Digest) -> io::Result<Option<Blob>> {
+        if let Some(bucket) = &self.bucket {
+            let meta = bucket.head(&name(digest))?;
+            let content = || Content::Object(bucket.clone(), name(digest));
+            return Ok(meta.map(|meta| Blob { content: content(), size: meta.size }));
+        }
         let Some(file) = found(fs::File::open(self.path(digest)))? else { return Ok(None) };
         let size = file.metadata()?.len();
-        Ok(Some(Blob { file: file.into_file(), size }))
+        Ok(Some(Blob { content: Content::File(file.into_file()), size }))
     }
 
     /// The size in bytes; `None` when the blob is not here.
     pub fn size(&self, digest: &Digest) -> io::Result<Option<u64>> {
-        Ok(found(fs::metadata(self.path(digest)))?.map(|metadata| metadata.len()))
+        match &self.bucket {
+            Some(bucket) => Ok(bucket.head(&name(digest))?.map(|meta| meta.size)),
+            None => Ok(found(fs::metadata(self.path(digest)))?.map(|metadata| metadata.len())),
+        }
     }
 
     /// When the blob was written; `None` when it is not here.
     pub fn written(&self, digest: &Digest) -> io::Result<Option<SystemTime>> {
-        found(fs::metadata(self.path(digest)))?.map(|metadata| metadata.modified()).transpose()
+        match &self.bucket {
+            Some(bucket) => Ok(bucket.head(&name(digest))?.map(|meta| meta.modified)),
+            None => found(fs::metadata(self.path(digest)))?.map(|it| it.modified()).transpose(),
+        }
     }
 
     /// Whether the blob is here.
@@ -101,49 +160,82 @@ impl BlobStore {
                 io::ErrorKind::InvalidData,
                 format!("blob {digest} of {size} bytes is larger than {limit} bytes"),
             )),
-            Some(_) => found(fs::read(self.path(digest))),
+            Some(_) => match &self.bucket {
+                Some(bucket) => Ok(bucket.get(&name(digest))?.map(|(bytes, _)| bytes.to_vec())),
+                None => found(fs::read(self.path(digest))),
+            },
         }
     }
 
     /// Removes a blob; `false` when it was not here.
     pub fn delete(&self, digest: &Digest) -> io::Result<bool> {
-        Ok(found(fs::remove_file(self.path(digest)))?.is_some())
+        match &self.bucket {
+            Some(bucket) => bucket.delete(&name(digest)),
+            None => Ok(found(fs::remove_file(self.path(digest)))?.is_some()),
+        }
     }
 
     /// Takes over a blob of another store: by hard link on one file system, else by copy.
     ///
     /// `false` when the other store does not have it. A copy is hashed on its way.
     pub fn adopt(&self, other: &Self, digest: &Digest) -> io::Result<bool> {
-        let target = self.path(digest);
         if self.contains(digest)? {
             return Ok(true);
         }
-        let source = other.path(digest);
+        match (&self.bucket, &other.bucket) {
+            (None, None) => {
+                if let Some(adopted) = self.link_file(other, digest)? {
+                    return Ok(adopted);
+                }
+            }
+            (Some(to), Some(from)) if to.is_same_store(from) => {
+                return to.copy_from(from, &name(digest), &name(digest));
+            }
+            _ => {}
+        }
+        let Some(blob) = other.open_blob(digest)? else { return Ok(false) };
+        let mut writer = self.writer()?;
+        io::copy(&mut blob.reader(0)?, &mut writer)?;
+        writer.commit(self, Some(digest)).map_err(io::Error::other)?;
+        Ok(true)
+    }
+
+    /// `None` when a link cannot be made here.
+    fn link_file(&self, other: &Self, digest: &Digest) -> io::Result<Option<bool>> {
+        let (source, target) = (other.path(digest), self.path(digest));
         if let Some(folder) = target.parent() {
             create_dir_durable(folder)?;
             match fs::hard_link(&source, &target) {
                 Ok(()) => {
                     fs::File::open(folder)?.sync_all()?;
-                    return Ok(true);
+                    return Ok(Some(true));
                 }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(true),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    return Ok(Some(true));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(false)),
                 // Another file system, too many links, or links are not allowed here: copy.
                 Err(_) => {}
             }
         }
-        let Some(mut blob) = other.open_blob(digest)? else { return Ok(false) };
-        let mut writer = self.writer()?;
-        io::copy(&mut blob.file, &mut writer)?;
-        writer.commit(self, Some(digest)).map_err(io::Error::other)?;
-        Ok(true)
+        Ok(None)
     }
 
     /// Every digest that is here, in order.
     pub fn list(&self) -> io::Result<Vec<Digest>> {
         let mut all = Vec::new();
+        if let Some(bucket) = &self.bucket {
+            for (name, _) in bucket.list("blobs")? {
+                let mut parts = name.split('/');
+                let (algorithm, hex) = (parts.next(), parts.next_back());
+                let text = format!("{}:{}", algorithm.unwrap_or(""), hex.unwrap_or(""));
+                all.extend(text.parse::<Digest>().ok());
+            }
+            all.sort();
+            return Ok(all);
+        }
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            let folder = self.blobs().join(algorithm.as_str());
+            let folder = self.root.join("blobs").join(algorithm.as_str());
             let Some(shards) = found(fs::read_dir(folder))? else { continue };
             for shard in shards {
                 for entry in fs::read_dir(shard?.path())? {
@@ -157,4 +249,10 @@ impl BlobStore {
         all.sort();
         Ok(all)
     }
+}
+
+/// `blobs/sha256/ab/abcd…`.
+pub(crate) fn name(digest: &Digest) -> String {
+    let hex = digest.hex();
+    format!("blobs/{}/{}/{hex}", digest.algorithm().as_str(), &hex[..2])
 }

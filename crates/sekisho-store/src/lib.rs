@@ -1,4 +1,5 @@
-//! Content-addressed blobs on disk, and the small records that name them.
+//! Content-addressed blobs, and the small records that name them: in a folder, or in a bucket of an
+//! S3-compatible store, under the same names.
 //!
 //! ```text
 //! DIR/blobs/sha256/ab/abcd…      a blob, read-only, under the digest of its bytes
@@ -13,15 +14,24 @@
 //! rename it to its name, fsync the folder. So a process that is killed at any point leaves either
 //! nothing under the final name or all of it, and what was acknowledged survives a power cut.
 //!
-//! Everything here blocks, and may be called from many threads at once. One process owns a folder.
+//! In a bucket an object is there whole or not at all.
+//!
+//! Everything here blocks, and may be called from many threads at once. One process owns a folder; a
+//! bucket may be shared, and where two processes could meet a write says what it expects to find.
 
 mod atomic;
 mod blobs;
+mod bucket;
 pub mod json;
+mod records;
 mod repositories;
 mod writer;
 
 pub use atomic::write_atomic;
-pub use blobs::{Blob, BlobStore};
-pub use repositories::{ManifestRecord, Repositories, TagPage};
+pub use blobs::{Blob, BlobStore, Content};
+pub use bucket::{
+    Bucket, BucketConfig, BucketCredentials, BucketReader, BucketWriter, Meta, PART_BYTES,
+};
+pub use records::{Keep, Records, Version};
+pub use repositories::{Expected, ManifestRecord, Repositories, TagPage};
 pub use writer::{BlobWriter, CommitError, Committed};

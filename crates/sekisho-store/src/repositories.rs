@@ -1,18 +1,15 @@
 //! Which repository holds which blobs, manifests and tags.
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::io::{self, Write as _};
+use std::path::Path;
 use std::time::SystemTime;
 
-use fs_err as fs;
 use sekisho_types::{Algorithm, Digest, RepositoryName, Tag};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::atomic::{TEMPORARY_PREFIX, create_dir_durable, found, write_atomic};
 use crate::blobs::BlobStore;
-use crate::json;
+use crate::records::{Keep, Records};
 
 // A component of a repository name never begins with an underscore, so these folders cannot be
 // taken for one.
@@ -20,6 +17,8 @@ const BLOBS: &str = "_blobs";
 const MANIFESTS: &str = "_manifests";
 const TAGS: &str = "_tags";
 const REFERRERS: &str = "_referrers";
+/// There once was a manifest: a repository without any is not an unknown one.
+const KNOWN: &str = "_known";
 
 /// What is known about a manifest beside its bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,15 +58,28 @@ pub struct TagPage {
 /// or nothing, so whatever point a crash hits, a name points to what is there.
 #[derive(Clone, Debug)]
 pub struct Repositories {
-    root: Arc<Path>,
+    records: Records,
     blobs: BlobStore,
+}
+
+/// What a tag must name at the moment when it is pointed elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected<'a> {
+    /// Whatever it names.
+    Any,
+    /// This, or nothing: what somebody saw when he decided to move it.
+    Seen(Option<&'a Digest>),
 }
 
 impl Repositories {
     /// Opens the namespace in `dir`; `blobs` holds the content.
     pub fn open(dir: &Path, blobs: BlobStore) -> io::Result<Self> {
-        create_dir_durable(dir)?;
-        Ok(Self { root: dir.into(), blobs })
+        Ok(Self::on(Records::in_folder(dir)?, blobs))
+    }
+
+    /// A namespace in any place.
+    pub fn on(records: Records, blobs: BlobStore) -> Self {
+        Self { records, blobs }
     }
 
     /// The content.
@@ -75,17 +87,17 @@ impl Repositories {
         &self.blobs
     }
 
-    fn folder(&self, repository: &RepositoryName, kind: &str) -> PathBuf {
+    fn folder(repository: &RepositoryName, kind: &str) -> String {
         // `RepositoryName` has no empty, `.` or `..` component.
-        self.root.join(repository.as_str()).join(kind)
+        format!("{repository}/{kind}")
     }
 
-    fn by_digest(&self, repository: &RepositoryName, kind: &str, digest: &Digest) -> PathBuf {
-        join_digest(self.folder(repository, kind), digest)
+    fn by_digest(repository: &RepositoryName, kind: &str, digest: &Digest) -> String {
+        join_digest(&Self::folder(repository, kind), digest)
     }
 
-    fn tag_path(&self, repository: &RepositoryName, tag: &Tag) -> PathBuf {
-        self.folder(repository, TAGS).join(tag.as_str())
+    fn tag_name(repository: &RepositoryName, tag: &Tag) -> String {
+        format!("{repository}/{TAGS}/{tag}")
     }
 
     /// Says that `repository` holds the blob, which must be in the store already.
@@ -94,8 +106,8 @@ impl Repositories {
     /// `NotFound` when it is not: a link never points to nothing.
     pub fn link(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<()> {
         self.require(digest)?;
-        let path = self.by_digest(repository, BLOBS, digest);
-        if path.exists() { Ok(()) } else { write_atomic(&path, b"", false) }
+        let name = Self::by_digest(repository, BLOBS, digest);
+        if self.records.exists(&name)? { Ok(()) } else { self.records.write(&name, b"") }
     }
 
     fn require(&self, digest: &Digest) -> io::Result<()> {
@@ -107,7 +119,7 @@ impl Repositories {
 
     /// Whether `repository` holds the blob.
     pub fn holds(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<bool> {
-        Ok(found(fs::metadata(self.by_digest(repository, BLOBS, digest)))?.is_some())
+        self.records.exists(&Self::by_digest(repository, BLOBS, digest))
     }
 
     /// Files a manifest whose bytes are in the store, and lists it under its subject.
@@ -120,10 +132,31 @@ impl Repositories {
         record: &ManifestRecord,
     ) -> io::Result<()> {
         self.require(&record.digest)?;
-        json::write(&self.by_digest(repository, MANIFESTS, &record.digest), record)?;
+        let known = Self::folder(repository, KNOWN);
+        if !self.records.exists(&known)? {
+            self.records.note(&known, b"")?;
+        }
+        let name = Self::by_digest(repository, MANIFESTS, &record.digest);
+        self.records.write_json(&name, record)?;
         let Some(subject) = &record.subject else { return Ok(()) };
-        let folder = self.by_digest(repository, REFERRERS, subject);
-        json::write(&join_digest(folder, &record.digest), record)
+        let folder = Self::by_digest(repository, REFERRERS, subject);
+        self.records.write_json(&join_digest(&folder, &record.digest), record)
+    }
+
+    /// Puts a manifest's bytes into the store, and files it.
+    ///
+    /// # Errors
+    /// The bytes are not those of the record.
+    pub fn file_manifest(
+        &self,
+        repository: &RepositoryName,
+        record: &ManifestRecord,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        let mut writer = self.blobs.writer()?;
+        writer.write_all(bytes)?;
+        writer.commit(&self.blobs, Some(&record.digest)).map_err(io::Error::other)?;
+        self.put_manifest(repository, record)
     }
 
     /// Takes a manifest out: the tags that name it first, then its record, then its entry under its
@@ -134,24 +167,24 @@ impl Repositories {
         digest: &Digest,
     ) -> io::Result<bool> {
         let Some(record) = self.manifest(repository, digest)? else { return Ok(false) };
-        for name in names(&self.folder(repository, TAGS))? {
+        for name in self.records.names(&Self::folder(repository, TAGS))? {
             let Ok(tag) = name.parse::<Tag>() else { continue };
             if self.resolve(repository, &tag)?.as_ref() == Some(digest) {
                 self.delete_tag(repository, &tag)?;
             }
         }
         if let Some(subject) = &record.subject {
-            let folder = self.by_digest(repository, REFERRERS, subject);
-            remove(&join_digest(folder, digest))?;
+            let folder = Self::by_digest(repository, REFERRERS, subject);
+            self.records.remove(&join_digest(&folder, digest))?;
         }
-        remove(&self.by_digest(repository, MANIFESTS, digest))
+        self.records.remove(&Self::by_digest(repository, MANIFESTS, digest))
     }
 
     /// Every manifest that the repository holds.
     pub fn manifests(&self, repository: &RepositoryName) -> io::Result<Vec<ManifestRecord>> {
-        let folder = self.folder(repository, MANIFESTS);
+        let folder = Self::folder(repository, MANIFESTS);
         let mut records = Vec::new();
-        for (digest, _) in digests(&folder)? {
+        for (digest, _) in self.digests(&folder)? {
             records.extend(self.manifest(repository, &digest)?);
         }
         Ok(records)
@@ -159,27 +192,25 @@ impl Repositories {
 
     /// Every blob that the repository holds, with the time when it was linked.
     pub fn links(&self, repository: &RepositoryName) -> io::Result<Vec<(Digest, SystemTime)>> {
-        digests(&self.folder(repository, BLOBS))
+        self.digests(&Self::folder(repository, BLOBS))
     }
 
     /// Says that `repository` does not hold the blob any more; `false` when it did not.
     pub fn unlink(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<bool> {
-        remove(&self.by_digest(repository, BLOBS, digest))
+        self.records.remove(&Self::by_digest(repository, BLOBS, digest))
     }
 
     /// Every repository of the namespace, in order.
     pub fn repositories(&self) -> io::Result<Vec<RepositoryName>> {
         let mut all = Vec::new();
-        let mut folders = vec![(self.root.to_path_buf(), String::new())];
-        while let Some((folder, name)) = folders.pop() {
+        let mut folders = vec![String::new()];
+        while let Some(name) = folders.pop() {
             let mut holds_something = false;
-            for entry in names(&folder)? {
+            for entry in self.records.names(&name)? {
                 if entry.starts_with('_') {
                     holds_something = true;
                 } else {
-                    let below =
-                        if name.is_empty() { entry.clone() } else { format!("{name}/{entry}") };
-                    folders.push((folder.join(entry), below));
+                    folders.push(if name.is_empty() { entry } else { format!("{name}/{entry}") });
                 }
             }
             if holds_something {
@@ -196,7 +227,7 @@ impl Repositories {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> io::Result<Option<ManifestRecord>> {
-        json::read(&self.by_digest(repository, MANIFESTS, digest))
+        self.records.read_json(&Self::by_digest(repository, MANIFESTS, digest))
     }
 
     /// The manifests that say something about `subject`, by digest. At most `limit`.
@@ -206,38 +237,67 @@ impl Repositories {
         subject: &Digest,
         limit: usize,
     ) -> io::Result<Vec<ManifestRecord>> {
-        let folder = self.by_digest(repository, REFERRERS, subject);
+        let folder = Self::by_digest(repository, REFERRERS, subject);
         let mut records: Vec<ManifestRecord> = Vec::new();
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            for name in names(&folder.join(algorithm.as_str()))? {
+            let folder = format!("{folder}/{}", algorithm.as_str());
+            for name in self.records.names(&folder)? {
                 if records.len() < limit {
-                    records.extend(json::read(&folder.join(algorithm.as_str()).join(name))?);
+                    records.extend(self.records.read_json(&format!("{folder}/{name}"))?);
                 }
             }
         }
         Ok(records)
     }
 
-    /// Points a tag to a manifest that the repository holds.
+    /// Points a tag to a manifest that the repository holds, whatever it named before.
     ///
     /// # Errors
     /// `NotFound` when it does not: a tag never names what is missing.
     pub fn tag(&self, repository: &RepositoryName, tag: &Tag, digest: &Digest) -> io::Result<()> {
+        self.move_tag(repository, tag, digest, Expected::Any).map(drop)
+    }
+
+    /// Points a tag to a manifest that the repository holds, if it names what was expected; `false`
+    /// when somebody else was faster.
+    ///
+    /// # Errors
+    /// As [`Repositories::tag`].
+    pub fn move_tag(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+        digest: &Digest,
+        expected: Expected<'_>,
+    ) -> io::Result<bool> {
         if self.manifest(repository, digest)?.is_none() {
             let message = format!("repository `{repository}` has no manifest {digest}");
             return Err(io::Error::new(io::ErrorKind::NotFound, message));
         }
-        json::write(&self.tag_path(repository, tag), digest)
+        let name = Self::tag_name(repository, tag);
+        let bytes = serde_json::to_vec(digest).map_err(io::Error::other)?;
+        match expected {
+            Expected::Any => self.records.write(&name, &bytes).map(|()| true),
+            Expected::Seen(None) => self.records.create(&name, &bytes, Keep::Durably),
+            Expected::Seen(Some(seen)) => match self.records.read_versioned(&name)? {
+                Some((now, version))
+                    if serde_json::from_slice(&now).ok().as_ref() == Some(seen) =>
+                {
+                    self.records.replace(&name, &bytes, &version, Keep::Durably)
+                }
+                _ => Ok(false),
+            },
+        }
     }
 
     /// What a tag points to; `None` when there is no such tag.
     pub fn resolve(&self, repository: &RepositoryName, tag: &Tag) -> io::Result<Option<Digest>> {
-        json::read(&self.tag_path(repository, tag))
+        self.records.read_json(&Self::tag_name(repository, tag))
     }
 
     /// Takes a tag away; `false` when there was none. What it named stays.
     pub fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> io::Result<bool> {
-        remove(&self.tag_path(repository, tag))
+        self.records.remove(&Self::tag_name(repository, tag))
     }
 
     /// At most `limit` tags after `last`; `None` when the repository holds nothing at all.
@@ -247,11 +307,11 @@ impl Repositories {
         last: Option<&str>,
         limit: usize,
     ) -> io::Result<Option<TagPage>> {
-        if !self.folder(repository, MANIFESTS).is_dir() {
+        let names = self.records.names(&Self::folder(repository, TAGS))?;
+        if names.is_empty() && !self.records.exists(&Self::folder(repository, KNOWN))? {
             return Ok(None);
         }
-        let mut tags: Vec<Tag> =
-            names(&self.folder(repository, TAGS))?.iter().filter_map(|n| n.parse().ok()).collect();
+        let mut tags: Vec<Tag> = names.iter().filter_map(|name| name.parse().ok()).collect();
         if let Some(last) = last {
             tags.retain(|tag| tag.as_str() > last);
         }
@@ -259,47 +319,22 @@ impl Repositories {
         tags.truncate(limit);
         Ok(Some(TagPage { tags, more }))
     }
-}
 
-/// Removes a file so that it stays removed; `false` when there was none.
-fn remove(path: &Path) -> io::Result<bool> {
-    if found(fs::remove_file(path))?.is_none() {
-        return Ok(false);
-    }
-    if let Some(folder) = path.parent() {
-        fs::File::open(folder)?.sync_all()?;
-    }
-    Ok(true)
-}
-
-/// The digests that files in `folder` are named after, with the time of their last change.
-fn digests(folder: &Path) -> io::Result<Vec<(Digest, SystemTime)>> {
-    let mut all = Vec::new();
-    for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-        let folder = folder.join(algorithm.as_str());
-        for name in names(&folder)? {
-            let Ok(digest) = format!("{}:{name}", algorithm.as_str()).parse() else { continue };
-            // One that goes away meanwhile was deleted.
-            let Some(metadata) = found(fs::metadata(folder.join(name)))? else { continue };
-            all.push((digest, metadata.modified()?));
+    /// The digests that values in a folder are named after, with the time of their last change.
+    fn digests(&self, folder: &str) -> io::Result<Vec<(Digest, SystemTime)>> {
+        let mut all = Vec::new();
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            for (name, modified) in
+                self.records.times(&format!("{folder}/{}", algorithm.as_str()))?
+            {
+                let digest = format!("{}:{name}", algorithm.as_str()).parse();
+                all.extend(digest.ok().map(|digest| (digest, modified)));
+            }
         }
+        Ok(all)
     }
-    Ok(all)
 }
 
-fn join_digest(folder: PathBuf, digest: &Digest) -> PathBuf {
-    folder.join(digest.algorithm().as_str()).join(digest.hex())
-}
-
-/// The names in a folder in byte order, without temporary files; none when there is no folder.
-fn names(folder: &Path) -> io::Result<Vec<String>> {
-    let Some(entries) = found(fs::read_dir(folder))? else { return Ok(Vec::new()) };
-    let mut names = Vec::new();
-    for entry in entries {
-        // A name that is not UTF-8 is not ours.
-        let name = entry?.file_name().into_string().ok();
-        names.extend(name.filter(|name| !name.starts_with(TEMPORARY_PREFIX)));
-    }
-    names.sort();
-    Ok(names)
+fn join_digest(folder: &str, digest: &Digest) -> String {
+    format!("{folder}/{}/{}", digest.algorithm().as_str(), digest.hex())
 }

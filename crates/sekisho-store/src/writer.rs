@@ -7,7 +7,8 @@ use sha2::{Digest as _, Sha256, Sha512};
 use tempfile::NamedTempFile;
 
 use crate::atomic::{Hook, create_dir_durable, go_on, publish};
-use crate::blobs::BlobStore;
+use crate::blobs::{BlobStore, name};
+use crate::bucket::{Bucket, PART_BYTES};
 
 /// How much is read at once when a file is hashed again, in bytes.
 const REREAD_BYTES: usize = 256 * 1024;
@@ -84,15 +85,41 @@ impl BlobWriter {
             return Err(CommitError::Mismatch { expected: expected.clone(), found: digest });
         }
         let size = self.written;
-        let target = store.path(&digest);
         if store.size(&digest)? == Some(size) {
             return Ok(Committed { digest, size });
         }
+        if let Some(bucket) = store.bucket() {
+            self.send(bucket, &name(&digest), 0)?;
+            return Ok(Committed { digest, size });
+        }
+        let target = store.path(&digest);
         if let Some(folder) = target.parent() {
             create_dir_durable(folder)?;
         }
         publish(self.file, &target, hook)?;
         Ok(Committed { digest, size })
+    }
+
+    /// Sends what was written from byte `first` on to a bucket, as one object; more may be written
+    /// after that.
+    pub fn send(&mut self, bucket: &Bucket, name: &str, first: u64) -> io::Result<()> {
+        let file = self.file.as_file_mut();
+        file.seek(io::SeekFrom::Start(first))?;
+        let mut left = self.written.saturating_sub(first);
+        if left <= PART_BYTES as u64 {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            return bucket.put(name, bytes.into());
+        }
+        let mut object = bucket.writer(name)?;
+        while left > 0 {
+            let length = usize::try_from(left).unwrap_or(PART_BYTES).min(PART_BYTES);
+            let mut piece = vec![0; length];
+            file.read_exact(&mut piece)?;
+            left -= length as u64;
+            object.write(piece.into())?;
+        }
+        object.finish()
     }
 
     fn sha512(&mut self) -> io::Result<Digest> {

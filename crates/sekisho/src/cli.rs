@@ -86,7 +86,7 @@ pub(crate) enum Command {
     Logs(logs::LogsArgs),
     /// Build an image from a Dockerfile, without a daemon and without privilege
     Build(Box<build::BuildArgs>),
-    /// Deal with a gate as its client
+    /// Log in to a gate; approve what yours holds, verify and export its decisions
     Gate(gate::GateArgs),
     /// Golden bases, made of a distribution's own signed packages
     Base(base::BaseArgs),

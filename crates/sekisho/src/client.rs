@@ -7,6 +7,7 @@ use futures_util::{Stream, TryStreamExt as _};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use secrecy::ExposeSecret as _;
 use sekisho_github::hub_api::{Dispatch, Event, Pushed, Run, Runs};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 use tokio_util::io::StreamReader;
@@ -22,6 +23,29 @@ const MAX_EVENT: usize = 4 * 1024 * 1024;
 
 /// How many runs are asked for to see whether any is under way.
 const RECENT: u32 = 200;
+
+/// An answer of the gate.
+#[derive(Debug)]
+pub(crate) enum Said<T> {
+    /// What was asked for.
+    Yes(T),
+    /// The status, and why.
+    No(u16, String),
+}
+
+/// What the gate says when it does not: the messages of its errors.
+async fn refused<T>(answer: reqwest::Response) -> anyhow::Result<Said<T>> {
+    let status = answer.status().as_u16();
+    let body: serde_json::Value = answer.json().await.unwrap_or_default();
+    let errors = body["errors"].as_array().cloned().unwrap_or_default();
+    let messages: Vec<&str> = errors.iter().filter_map(|it| it["message"].as_str()).collect();
+    let why = if messages.is_empty() {
+        format!("the gate answered {status}")
+    } else {
+        messages.join(" | ")
+    };
+    Ok(Said::No(status, why))
+}
 
 /// A client of one plane.
 #[derive(Clone, Debug)]
@@ -103,6 +127,24 @@ impl Client {
         Ok(lines.map_err(lost).and_then(|line| async move {
             serde_json::from_str(&line).context("reading an event of a run")
         }))
+    }
+
+    /// An answer of the gate.
+    pub(crate) async fn gate<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<Said<T>> {
+        let sent = self.request(Method::GET, path)?.timeout(DEADLINE).send().await;
+        let answer = sent.with_context(|| format!("asking the gate for `{path}`"))?;
+        if !answer.status().is_success() {
+            return refused(answer).await;
+        }
+        let body = answer.json().await.with_context(|| format!("reading the gate's `{path}`"))?;
+        Ok(Said::Yes(body))
+    }
+
+    /// Says something to the gate that may take as long as a promotion.
+    pub(crate) async fn say<T: Serialize>(&self, path: &str, body: &T) -> anyhow::Result<Said<()>> {
+        let sent = self.request(Method::POST, path)?.json(body).send().await;
+        let answer = sent.with_context(|| format!("telling the gate `{path}`"))?;
+        if answer.status().is_success() { Ok(Said::Yes(())) } else { refused(answer).await }
     }
 
     /// What the gate decided on the images of a run, oldest first.

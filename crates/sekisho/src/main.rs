@@ -56,7 +56,7 @@ async fn dispatch(cli: &Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         Command::Runs(args) => cli::runs::run(args, &data()?, printer)?,
         Command::Logs(args) => cli::logs::run(args, &data()?, printer)?,
         Command::Build(args) => Box::pin(cli::build::run(args, &data()?, printer)).await?,
-        Command::Gate(args) => Box::pin(cli::gate::run(args, printer)).await?,
+        Command::Gate(args) => Box::pin(cli::gate::run(args, data, printer)).await?,
         Command::Base(args) => Box::pin(cli::base::run(args, &data()?, printer)).await?,
         Command::Policy(args) => cli::policy::run(args, data, printer)?,
         // The codes of a runner are GitHub's, not ours.

@@ -249,6 +249,7 @@ fn open_gate(data: &DataDir, url: &Url, admin_token: &SecretString) -> anyhow::R
         policies: None,
         exceptions: exceptions(data)?,
         clock: Clock::default(),
+        options: sekisho_gate::Options::default(),
     };
     Gate::open(config).context("opening the gate")
 }

@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::response::Response;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header};
+use sekisho_store::Content;
 use sekisho_types::Digest;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
@@ -49,15 +50,7 @@ pub(super) async fn get(context: Context, digest: Digest, request: &Parts) -> Ap
                 .with_header(header::CONTENT_RANGE, &format!("bytes */{}", blob.size)));
         }
     };
-    let body = if is_head {
-        Body::empty()
-    } else {
-        let mut file = tokio::fs::File::from_std(blob.file);
-        if first > 0 {
-            file.seek(std::io::SeekFrom::Start(first)).await.or_fail("reading a blob")?;
-        }
-        Body::from_stream(ReaderStream::with_capacity(file.take(length), READ_BYTES))
-    };
+    let body = if is_head { Body::empty() } else { body(blob.content, first, length).await? };
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -70,4 +63,22 @@ pub(super) async fn get(context: Context, digest: Digest, request: &Parts) -> Ap
         headers.extend(HeaderValue::from_str(&value).ok().map(|v| (header::CONTENT_RANGE, v)));
     }
     Ok(response)
+}
+
+/// A part of a blob, read as fast as the client takes it.
+async fn body(content: Content, first: u64, length: u64) -> ApiResult<Body> {
+    match content {
+        Content::File(file) => {
+            let mut file = tokio::fs::File::from_std(file);
+            if first > 0 {
+                file.seek(std::io::SeekFrom::Start(first)).await.or_fail("reading a blob")?;
+            }
+            Ok(Body::from_stream(ReaderStream::with_capacity(file.take(length), READ_BYTES)))
+        }
+        Content::Object(bucket, name) => {
+            let stream = bucket.stream(&name, first, length).await.or_fail("reading a blob")?;
+            let gone = || ApiError::new(Code::BlobUnknown, "the blob has gone");
+            Ok(Body::from_stream(stream.ok_or_else(gone)?))
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! Deletes: at once, and only of what nothing needs.
 
+use std::io;
+
 use axum::response::IntoResponse as _;
 use http::StatusCode;
-use sekisho_types::Digest;
+use sekisho_types::{Digest, RepositoryName};
 
 use super::{Context, manifests};
 use crate::auth::session::Permission;
@@ -10,6 +12,11 @@ use crate::error::{ApiError, ApiResult, Code, OrFail as _, blocking};
 use crate::lease::Respect;
 use crate::route::Reference;
 use crate::staging::Scope;
+use crate::upstream::Upstream;
+use crate::vsa;
+
+/// Most referrers of a deleted manifest among which those of the gate are looked for.
+const MAX_ATTESTATIONS: usize = 1000;
 
 fn busy() -> ApiError {
     ApiError::new(Code::Unavailable, "it is being pushed at this moment; try again")
@@ -18,7 +25,8 @@ fn busy() -> ApiError {
 /// DELETE of a tag, or of a manifest with the tags that name it.
 pub(super) async fn manifest(context: Context, reference: Reference) -> ApiResult {
     let inner = context.gate.inner.clone();
-    context.caller.may(&inner, &context.repository, Permission::Delete)?;
+    let identity = context.caller.may(&inner, &context.repository, Permission::Delete)?;
+    let scope = Scope::of(identity);
     let repository = context.repository;
     let deleted = blocking("deleting a manifest", move || {
         let upstream = &*inner.upstream;
@@ -28,10 +36,15 @@ pub(super) async fn manifest(context: Context, reference: Reference) -> ApiResul
                 upstream.delete_tag(&repository, tag).or_fail("deleting a tag").map(Some)
             }
             Reference::Digest(digest) => {
+                let staging = inner.staging.of(&scope, inner.now());
+                let staging = staging.or_fail("opening the staging")?;
+                let staged = staging.delete_manifest(&repository, digest);
+                let staged = staged.or_fail("deleting a manifest")?;
                 let removal = inner.leases.begin(inner.now());
-                let delete = || upstream.delete_manifest(&repository, digest);
+                let delete = || delete_attested(upstream, &repository, digest);
                 let deleted = inner.leases.remove(&removal, Respect::InUse, digest, delete);
-                deleted.or_fail("deleting a manifest")
+                let deleted = deleted.or_fail("deleting a manifest")?;
+                Ok(deleted.map(|deleted| deleted || staged))
             }
         }
     });
@@ -68,4 +81,19 @@ pub(super) async fn blob(context: Context, digest: Digest) -> ApiResult {
         return Ok(StatusCode::ACCEPTED.into_response());
     }
     Err(ApiError::new(Code::BlobUnknown, "there is no such blob in this repository"))
+}
+
+/// Deletes a manifest, and with it what the gate itself said about it.
+fn delete_attested(
+    upstream: &dyn Upstream,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> io::Result<bool> {
+    let deleted = upstream.delete_manifest(repository, digest)?;
+    for said in upstream.referrers(repository, digest, MAX_ATTESTATIONS)? {
+        if said.artifact_type.as_deref() == Some(vsa::ARTIFACT_TYPE) {
+            upstream.delete_manifest(repository, &said.digest)?;
+        }
+    }
+    Ok(deleted)
 }

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::{CONTENT_DIGEST, Context, created, of_digest, parameter, parameters};
 use crate::error::{ApiError, ApiResult, Code, OrFail as _, blocking};
+use crate::push::view::View;
 use crate::push::{self, Done, Put};
 use crate::route::Reference;
 
@@ -30,15 +31,25 @@ pub(super) fn unknown() -> ApiError {
 pub(super) async fn get(context: Context, reference: Reference, method: &Method) -> ApiResult {
     let found = blocking("reading a manifest", move || {
         let upstream = &context.gate.inner.upstream;
-        let digest = match &reference {
+        match &reference {
             Reference::Tag(tag) => {
-                upstream.resolve(&context.repository, tag).or_fail("reading a tag")?
+                let digest = upstream.resolve(&context.repository, tag).or_fail("reading a tag")?;
+                let Some(digest) = digest else { return Err(unknown()) };
+                upstream.manifest(&context.repository, &digest).or_fail("reading a manifest")
             }
-            Reference::Digest(digest) => Some(digest.clone()),
-            Reference::Neither => None,
-        };
-        let Some(digest) = digest else { return Ok(None) };
-        upstream.manifest(&context.repository, &digest).or_fail("reading a manifest")
+            Reference::Digest(digest) => {
+                let found = upstream.manifest(&context.repository, digest);
+                if let Some(found) = found.or_fail("reading a manifest")? {
+                    return Ok(Some(found));
+                }
+                let view = View::of_reader(&context)?;
+                let found = view.manifest(digest).or_fail("reading a manifest")?;
+                let gate = &context.gate.inner;
+                let missing = || context.caller.unknown(gate, &context.repository, unknown());
+                found.map(Some).ok_or_else(missing)
+            }
+            Reference::Neither => Ok(None),
+        }
     });
     let (record, bytes) = found.await?.ok_or_else(unknown)?;
     let length = bytes.len();

@@ -16,6 +16,7 @@ use super::{Context, created, digest_parameter, parameter};
 use crate::error::{ApiError, ApiResult, Code, OrFail as _, blocking};
 use crate::push::view::View;
 use crate::staging::Scope;
+use crate::upload::pace::Pace;
 use crate::upload::{MAX_BLOB_BYTES, Upload};
 
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
@@ -58,7 +59,7 @@ pub(super) async fn begin(context: Context, request: &Parts, body: Body) -> ApiR
     let result = receive(&context, &upload, body, None).await;
     if let Err(error) = result {
         // Nobody was told its id: nobody will continue it.
-        context.gate.inner.uploads.cancel(&upload);
+        cancel_upload(&context, &upload).await?;
         return Err(error);
     }
     finish(context, upload, digest).await
@@ -120,7 +121,7 @@ pub(super) async fn patch(
     request: &Parts,
     body: Body,
 ) -> ApiResult {
-    let upload = find(&context, id)?;
+    let upload = find(&context, id).await?;
     let expected = expected_bytes(&context.repository, &upload, request)?;
     receive(&context, &upload, body, expected).await?;
     progress(StatusCode::ACCEPTED, &context.repository, &upload)
@@ -133,7 +134,7 @@ pub(super) async fn put(
     request: &Parts,
     body: Body,
 ) -> ApiResult {
-    let upload = find(&context, id)?;
+    let upload = find(&context, id).await?;
     let digest = digest_parameter(request, "digest")?
         .ok_or_else(|| ApiError::new(Code::DigestInvalid, "the parameter `digest` is missing"))?;
     let expected = expected_bytes(&context.repository, &upload, request)?;
@@ -142,20 +143,40 @@ pub(super) async fn put(
 }
 
 /// GET: how far it came.
-pub(super) fn status(context: &Context, id: Option<Uuid>) -> ApiResult {
-    progress(StatusCode::NO_CONTENT, &context.repository, &*find(context, id)?)
+pub(super) async fn status(context: &Context, id: Option<Uuid>) -> ApiResult {
+    progress(StatusCode::NO_CONTENT, &context.repository, &*find(context, id).await?)
 }
 
 /// DELETE: gives it up.
-pub(super) fn cancel(context: &Context, id: Option<Uuid>) -> ApiResult {
-    context.gate.inner.uploads.cancel(&*find(context, id)?);
+pub(super) async fn cancel(context: &Context, id: Option<Uuid>) -> ApiResult {
+    cancel_upload(context, &find(context, id).await?).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn find(context: &Context, id: Option<Uuid>) -> ApiResult<Arc<Upload>> {
+async fn find(context: &Context, id: Option<Uuid>) -> ApiResult<Arc<Upload>> {
     let inner = &context.gate.inner;
     let scope = Scope::of(context.caller.may_push(inner, &context.repository)?);
-    inner.uploads.get(id, &scope, &context.repository)
+    if !inner.uploads.is_shared() {
+        return inner.uploads.get(id, &scope, &context.repository, inner.now());
+    }
+    let (inner, repository) = (inner.clone(), context.repository.clone());
+    blocking("looking for an upload", move || {
+        inner.uploads.get(id, &scope, &repository, inner.now())
+    })
+    .await
+}
+
+async fn cancel_upload(context: &Context, upload: &Arc<Upload>) -> ApiResult<()> {
+    let (inner, upload) = (context.gate.inner.clone(), Arc::clone(upload));
+    if !inner.uploads.is_shared() {
+        inner.uploads.cancel(&upload);
+        return Ok(());
+    }
+    blocking("ending an upload", move || {
+        inner.uploads.cancel(&upload);
+        Ok(())
+    })
+    .await
 }
 
 /// How many bytes the request says to bring, if it says where they belong.
@@ -204,6 +225,7 @@ async fn receive(
     let (sender, task) = upload.receive(&inner.analyses, inner.now())?;
     let allowed = expected.unwrap_or(MAX_BLOB_BYTES - upload.offset().min(MAX_BLOB_BYTES));
     let mut came = 0_u64;
+    let (mut pace, began) = (Pace::default(), tokio::time::Instant::now());
     let fed = loop {
         let frame = match tokio::time::timeout(MAX_SILENCE, body.frame()).await {
             Err(_) => break Err(ApiError::new(Code::BlobUploadInvalid, "no byte for 60 s")),
@@ -218,6 +240,9 @@ async fn receive(
             continue;
         }
         came += piece.len() as u64;
+        if !pace.came(piece.len() as u64, began.elapsed()) {
+            break Err(ApiError::new(Code::BlobUploadInvalid, "slower than 1 KiB/s for 30 s"));
+        }
         if came > allowed {
             break Err(match expected {
                 Some(_) => ApiError::new(Code::SizeInvalid, "more bytes than Content-Range says"),
@@ -232,7 +257,7 @@ async fn receive(
     drop(sender);
     let written = task.await.map_err(|error| ApiError::internal("receiving a blob", &error))?;
     if let Err(error) = written {
-        inner.uploads.cancel(upload);
+        inner.uploads.forget(upload);
         return Err(ApiError::io("receiving a blob", &error));
     }
     fed?;

@@ -20,6 +20,8 @@ pub(crate) struct Key {
     pub(crate) repository: RepositoryName,
     pub(crate) tag: Option<Tag>,
     pub(crate) digest: Digest,
+    /// Of policies, exceptions and data: another basis is another question.
+    pub(crate) basis: Digest,
 }
 
 type Flight = Shared<BoxFuture<'static, ApiResult<Done>>>;

@@ -15,17 +15,22 @@ use serde_json::Value;
 
 use super::Put;
 use super::facts::{self, Statements};
+use super::promote::Item;
 use super::view::View;
 use crate::analysis::Analyses;
 use crate::decisions::Summary;
 use crate::error::{ApiError, ApiResult, Code, OrFail as _};
 use crate::inspector::Inspection;
+use crate::vsa;
 
 /// How deep indexes may lie in each other.
 const MAX_INDEX_DEPTH: usize = 2;
 
 /// Most images under one index, counted once each.
 const MAX_IMAGES: usize = 256;
+
+/// Largest sum of their manifests, in bytes: they are held in memory until all are promoted.
+const MAX_INDEXED_BYTES: usize = 32 * 1024 * 1024;
 
 /// Largest document that is looked at as evidence, in bytes: provenance and SBOM of a large image
 /// have some tens of MB.
@@ -40,15 +45,21 @@ const ABOUT: &str = "vnd.docker.reference.digest";
 /// Most statements about one image that are looked at.
 const MAX_REFERRERS: usize = 100;
 
-/// All that is known about what was put.
-pub(crate) struct Observed {
-    pub(crate) record: ManifestRecord,
-    /// What must be upstream before the manifest is; for an index nothing, its images are there.
-    pub(crate) blobs: Vec<Digest>,
+/// What the policies ask about.
+pub(crate) struct Judged {
     pub(crate) contents: Vec<Content>,
     pub(crate) summary: Summary,
     /// How many advisories there were to judge by.
     pub(crate) advisories: usize,
+}
+
+/// The manifests under what was put, and what they need.
+struct Walk<'a> {
+    view: &'a View<'a>,
+    items: Vec<Item>,
+    /// Manifests that were looked at: one that is named twice is one.
+    seen: BTreeSet<Digest>,
+    manifest_bytes: usize,
 }
 
 struct Observer<'a> {
@@ -60,7 +71,6 @@ struct Observer<'a> {
     statements: BTreeMap<Digest, Statements>,
     summary: Summary,
     advisories: usize,
-    /// Manifests that were looked at: one that is named twice is one.
     seen: BTreeSet<Digest>,
 }
 
@@ -75,30 +85,17 @@ pub(crate) fn needed(manifest: &Manifest, put: &Put) -> Vec<Digest> {
     named.chain([put.digest.clone()]).collect()
 }
 
-/// Looks at everything under the manifest. Blocks.
-pub(crate) fn observe(
-    view: &View<'_>,
-    analyses: &Analyses,
-    put: &Put,
-    manifest: &Manifest,
-) -> ApiResult<Observed> {
-    let mut observer = Observer {
-        view,
-        analyses,
-        contents: Vec::new(),
-        statements: BTreeMap::new(),
-        summary: Summary::default(),
-        advisories: 0,
-        seen: BTreeSet::new(),
-    };
+/// What was put, with all that is under it: each part after what it needs, the root last. Blocks.
+///
+/// # Errors
+/// Something that it names is not here, or is not what it says.
+pub(crate) fn items(view: &View<'_>, put: &Put, manifest: &Manifest) -> ApiResult<Vec<Item>> {
+    let (items, seen) = (Vec::new(), BTreeSet::new());
+    let mut walk = Walk { view, items, seen, manifest_bytes: 0 };
     let blobs = match manifest {
-        Manifest::Image(image) => {
-            let blobs = observer.present(image)?;
-            observer.image(image, &put.digest)?;
-            blobs
-        }
+        Manifest::Image(image) => walk.present(image)?,
         Manifest::Index(index) => {
-            observer.index(index, 1)?;
+            walk.index(index, 1)?;
             Vec::new()
         }
     };
@@ -115,9 +112,60 @@ pub(crate) fn observe(
             serde_json::to_value(annotations).unwrap_or_default()
         },
     };
+    walk.items.push(Item { record, bytes: put.bytes.clone(), blobs });
+    Ok(walk.items)
+}
+
+/// Names what others said about the manifests so far; `None` when nobody did. Blocks.
+pub(crate) fn said(view: &View<'_>, items: &[Item]) -> ApiResult<Option<Digest>> {
+    let mut all = String::new();
+    for item in items {
+        let referrers = view.referrers(&item.record.digest, MAX_REFERRERS);
+        for record in referrers.or_fail("looking for statements")? {
+            if record.artifact_type.as_deref() != Some(vsa::ARTIFACT_TYPE) {
+                all.push_str(&format!("{}\n", record.digest));
+            }
+        }
+    }
+    Ok(if all.is_empty() { None } else { Some(Digest::sha256(all.as_bytes())) })
+}
+
+/// Looks into everything under the manifest. Blocks.
+pub(crate) fn judge(
+    view: &View<'_>,
+    analyses: &Analyses,
+    put: &Put,
+    manifest: &Manifest,
+) -> ApiResult<Judged> {
+    let mut observer = Observer {
+        view,
+        analyses,
+        contents: Vec::new(),
+        statements: BTreeMap::new(),
+        summary: Summary::default(),
+        advisories: 0,
+        seen: BTreeSet::new(),
+    };
+    match manifest {
+        Manifest::Image(image) => observer.image(image, &put.digest)?,
+        Manifest::Index(index) => observer.index(index)?,
+    }
     let contents = observer.with_statements()?;
     let Observer { summary, advisories, .. } = observer;
-    Ok(Observed { record, blobs, contents, summary, advisories })
+    Ok(Judged { contents, summary, advisories })
+}
+
+/// A manifest that an index names.
+fn child(view: &View<'_>, child: &Descriptor) -> ApiResult<(ManifestRecord, Vec<u8>, Manifest)> {
+    let found = view.manifest(&child.digest).or_fail("reading a manifest")?;
+    let (record, bytes) = found.ok_or_else(|| missing(child))?;
+    check_size(child, record.size)?;
+    if child.media_type != record.media_type {
+        let message = format!("{} was pushed as {}", child.digest, record.media_type);
+        return Err(ApiError::new(Code::ManifestInvalid, message));
+    }
+    let manifest = parse_manifest(&bytes, &record.media_type).map_err(|error| invalid(&error))?;
+    Ok((record, bytes, manifest))
 }
 
 fn invalid(error: &dyn std::error::Error) -> ApiError {
@@ -145,7 +193,7 @@ fn check_size(descriptor: &Descriptor, found: u64) -> ApiResult<()> {
     Err(ApiError::new(Code::ManifestInvalid, message))
 }
 
-impl Observer<'_> {
+impl Walk<'_> {
     /// The blobs of an image, all of which are here with the size that the manifest says.
     ///
     /// A layer that lies elsewhere need not be here; then nobody can judge it.
@@ -167,8 +215,8 @@ impl Observer<'_> {
     }
 
     fn index(&mut self, index: &ImageIndex, depth: usize) -> ApiResult<()> {
-        for child in &index.manifests {
-            if !self.seen.insert(child.digest.clone()) {
+        for named in &index.manifests {
+            if !self.seen.insert(named.digest.clone()) {
                 continue;
             }
             if self.seen.len() > MAX_IMAGES || depth > MAX_INDEX_DEPTH {
@@ -177,23 +225,43 @@ impl Observer<'_> {
                 );
                 return Err(ApiError::new(Code::ManifestInvalid, message));
             }
-            let found = self.view.manifest(&child.digest).or_fail("reading a manifest")?;
-            let (record, bytes) = found.ok_or_else(|| missing(child))?;
-            check_size(child, record.size)?;
-            if child.media_type != record.media_type {
-                let message = format!("{} was pushed as {}", child.digest, record.media_type);
+            let (record, bytes, manifest) = child(self.view, named)?;
+            self.manifest_bytes += bytes.len();
+            if self.manifest_bytes > MAX_INDEXED_BYTES {
+                let message =
+                    format!("the manifests of an index have at most {MAX_INDEXED_BYTES} bytes");
                 return Err(ApiError::new(Code::ManifestInvalid, message));
             }
-            match parse_manifest(&bytes, &record.media_type).map_err(|error| invalid(&error))? {
+            let blobs = match manifest {
+                Manifest::Image(image) => self.present(&image)?,
+                Manifest::Index(index) => {
+                    self.index(&index, depth + 1)?;
+                    Vec::new()
+                }
+            };
+            self.items.push(Item { record, bytes: bytes.into(), blobs });
+        }
+        Ok(())
+    }
+}
+
+impl Observer<'_> {
+    /// How deep and how much was seen to by [`items`].
+    fn index(&mut self, index: &ImageIndex) -> ApiResult<()> {
+        for named in &index.manifests {
+            if !self.seen.insert(named.digest.clone()) {
+                continue;
+            }
+            match child(self.view, named)?.2 {
                 Manifest::Image(image) => {
-                    let about = child.annotations.get(ABOUT).and_then(|text| text.parse().ok());
+                    let about = named.annotations.get(ABOUT).and_then(|text| text.parse().ok());
                     if let Some(about) = about {
                         let said = self.statements.entry(about).or_default();
                         *said = said.and(Statements::in_manifest(&image));
                     }
-                    self.image(&image, &child.digest)?;
+                    self.image(&image, &named.digest)?;
                 }
-                Manifest::Index(index) => self.index(&index, depth + 1)?,
+                Manifest::Index(index) => self.index(&index)?,
             }
         }
         Ok(())
@@ -269,7 +337,8 @@ impl Observer<'_> {
         let blob = self.view.open(&image.config.digest).or_fail("reading a config")?;
         let blob = blob.ok_or_else(|| missing(&image.config))?;
         let mut bytes = Vec::new();
-        blob.file.take(blob.size).read_to_end(&mut bytes).or_fail("reading a config")?;
+        let mut reader = blob.reader(0).or_fail("reading a config")?;
+        reader.read_to_end(&mut bytes).or_fail("reading a config")?;
         let config = ImageConfig::parse(&bytes).map_err(|error| invalid(&error))?;
         Ok(Some((config, self.analyses.inspector().config(&bytes))))
     }
@@ -299,7 +368,7 @@ impl Observer<'_> {
                 continue;
             }
             let open = || match self.view.open(&layer.digest)? {
-                Some(blob) => Ok(blob.file),
+                Some(blob) => blob.reader(0),
                 None => Err(io::Error::new(io::ErrorKind::NotFound, "the layer has gone")),
             };
             match self.analyses.of(&layer.digest, open).or_fail("reading a layer")? {
@@ -316,7 +385,7 @@ impl Observer<'_> {
         if blob.size > MAX_EVIDENCE_BYTES {
             return Ok(false);
         }
-        let reader = io::BufReader::new(blob.file);
+        let reader = io::BufReader::new(blob.reader(0).or_fail("reading a document")?);
         Ok(serde_json::from_reader::<_, serde::de::IgnoredAny>(reader).is_ok())
     }
 }

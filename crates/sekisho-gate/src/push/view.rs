@@ -81,11 +81,17 @@ impl<'a> View<'a> {
         self.upstream.referrers(&self.repository, subject, limit)
     }
 
-    /// A manifest that was promoted.
+    /// A manifest that was promoted, or that the run staged as a part of something.
     pub(crate) fn manifest(
         &self,
         digest: &Digest,
     ) -> io::Result<Option<(ManifestRecord, Vec<u8>)>> {
+        if let Some(staging) = &self.staging
+            && let Some(record) = staging.manifest(&self.repository, digest)?
+            && let Some(bytes) = staging.blobs().read(digest, record.size)?
+        {
+            return Ok(Some((record, bytes)));
+        }
         self.upstream.manifest(&self.repository, digest)
     }
 }

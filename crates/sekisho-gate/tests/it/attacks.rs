@@ -447,6 +447,10 @@ async fn indexes_cannot_be_abused() {
 struct Small;
 
 impl Inspector for Small {
+    fn data(&self) -> String {
+        String::new()
+    }
+
     fn version(&self) -> String {
         "small".to_owned()
     }

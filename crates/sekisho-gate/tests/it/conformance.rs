@@ -6,7 +6,8 @@ use std::process::{Command, Output};
 
 use serde_json::json;
 
-use crate::support::World;
+use crate::replicas::Moto;
+use crate::support::{Options, World};
 
 /// Whatever the suite pushes may ship: what is tested is the protocol, with authentication on.
 const ALLOW_ALL: &str = "@id(\"all\") permit (principal, action, resource);";
@@ -36,9 +37,12 @@ fn count(summary: &str, name: &str) -> Option<usize> {
 
 async fn check(version: &'static str, least: usize) {
     let dir = tempfile::tempdir().unwrap();
+    check_in(&World::on(dir, Some(ALLOW_ALL.to_owned())).await, version, least).await;
+}
+
+async fn check_in(world: &World, version: &'static str, least: usize) {
     let results = tempfile::tempdir().unwrap();
-    let world = World::on(dir, Some(ALLOW_ALL.to_owned())).await;
-    let Some(output) = suite(&world, version, results.path()).await else {
+    let Some(output) = suite(world, version, results.path()).await else {
         eprintln!("skipped: needs oci-conformance");
         return;
     };
@@ -52,6 +56,18 @@ async fn check(version: &'static str, least: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn profile_1_1() {
     check("1.1", 800).await;
+}
+
+/// On an S3-compatible store, moto's.
+#[tokio::test(flavor = "multi_thread")]
+async fn both_profiles_in_a_bucket() {
+    let Some(moto) = Moto::start() else { return };
+    let bucket = moto.bucket().await;
+    for (version, least) in [("1.1", 800), ("dev", 900)] {
+        let mut options = Options { policies: Some(ALLOW_ALL.to_owned()), ..Options::default() };
+        options.gate.bucket = Some(bucket.below(version));
+        check_in(&World::open(options).await, version, least).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

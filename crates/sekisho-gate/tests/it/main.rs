@@ -10,6 +10,7 @@
 mod attacks;
 mod clients;
 mod conformance;
+mod crash;
 mod deletes;
 mod docker;
 mod facts;
@@ -17,7 +18,9 @@ mod identity;
 mod mirror;
 mod protocol;
 mod push;
+mod quarantine;
 mod referrers;
+mod replicas;
 mod robust;
 mod skopeo;
 mod support;

@@ -191,7 +191,7 @@ async fn a_repeat_is_told_the_same() {
     let all = world.decisions("").await;
     assert_eq!(all.len(), 3);
     assert!(all[1]["previous"].is_string() && all[1]["previous"] != all[2]["previous"]);
-    assert_eq!(world.gate.broken_decision().unwrap(), None);
+    assert_eq!(world.gate.verify_decisions().unwrap().faults, []);
 }
 
 #[tokio::test]
@@ -231,15 +231,23 @@ async fn an_index_is_judged_with_its_images() {
     assert_eq!(decision["summary"]["images"], 3);
     assert_eq!(decision["media_type"], media_type::OCI_INDEX);
 
-    // A refused child is nowhere, so no index can hold it.
+    // A part waits in the staging, seen by its own run alone, and goes upstream with the whole.
     let manifest = world.push_blobs("acme/app", token, &[SEVERE], "app").await;
     let digest = Digest::sha256(&manifest);
     let path = format!("acme/app/manifests/{digest}");
-    check_error(world.put_manifest(&path, token, &manifest).await, 403, "DENIED").await;
-    let index = ImageIndex::new(vec![Descriptor::of(media_type::OCI_MANIFEST, &manifest)]);
-    let response = world
-        .put_as("acme/app/manifests/v2", token, &index.to_bytes(), media_type::OCI_INDEX)
-        .await;
+    assert_eq!(world.put_manifest(&path, token, &manifest).await.status(), 201);
+    let files = world.upstream_files();
+    let fine = Descriptor::of(media_type::OCI_MANIFEST, &evidence);
+    let severe = Descriptor::of(media_type::OCI_MANIFEST, &manifest);
+    let index = ImageIndex::new(vec![fine, severe]).to_bytes();
+    let path = "acme/app/manifests/v2";
+    let response = world.put_as(path, token, &index, media_type::OCI_INDEX).await;
+    let message = check_error(response, 403, "DENIED").await;
+    assert!(message.starts_with("severe-with-fix"), "{message}");
+    assert_eq!(world.upstream_files(), files, "neither the whole nor a part of it");
+    // To another run the part does not exist.
+    let other = &world.session(json!({"run_id": "13"})).await;
+    let response = world.put_as(path, other, &index, media_type::OCI_INDEX).await;
     check_error(response, 400, "MANIFEST_BLOB_UNKNOWN").await;
 }
 

@@ -35,7 +35,7 @@ async fn what_was_promoted_and_staged_survives_a_restart() {
     let token = &world.session(json!({})).await;
     check_error(world.send("GET", &location, token).await, 404, "BLOB_UPLOAD_UNKNOWN").await;
     assert_eq!(world.push("acme/app:v2", token, &[FINE]).await.status(), 201);
-    assert_eq!(world.gate.broken_decision().unwrap(), None);
+    assert_eq!(world.gate.verify_decisions().unwrap().faults, []);
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn two_pushes_at_once() {
     let found = header(&response, "docker-content-digest");
     assert!(digests.contains(&found));
     assert_eq!(found, Digest::sha256(&response.bytes().await.unwrap()).to_string());
-    assert_eq!(world.gate.broken_decision().unwrap(), None);
+    assert_eq!(world.gate.verify_decisions().unwrap().faults, []);
 }
 
 #[tokio::test]

@@ -18,10 +18,11 @@ use rsa::traits::PublicKeyParts as _;
 use secrecy::SecretString;
 use sekisho_advisory::{Finding, NotAssessed, Package, Reason};
 use sekisho_gate::{
-    Clock, Config, Gate, Inspection, Inspector, Issuer, MirrorConfig, Reading, Workers,
+    Clock, Config, Gate, Inspection, Inspector, Issuer, MirrorConfig, Reading, Verified, Workers,
 };
 use sekisho_oci::{Descriptor, ImageManifest, media_type};
 use sekisho_policy::Exceptions;
+use sekisho_store::Bucket;
 use sekisho_types::Digest;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -44,6 +45,10 @@ pub(crate) struct Lines {
 impl Inspector for Lines {
     fn version(&self) -> String {
         "lines 1".to_owned()
+    }
+
+    fn data(&self) -> String {
+        "100 records".to_owned()
     }
 
     fn layer(&self, reader: &mut dyn Read) -> anyhow::Result<Value> {
@@ -131,6 +136,7 @@ pub(crate) struct Options {
     pub(crate) inspector: Option<Arc<dyn Inspector>>,
     /// How the issuer's claims are read; GitHub's where nothing is said.
     pub(crate) reading: Option<Reading>,
+    pub(crate) gate: sekisho_gate::Options,
 }
 
 impl Default for Options {
@@ -143,6 +149,7 @@ impl Default for Options {
             mirror: None,
             inspector: None,
             reading: None,
+            gate: sekisho_gate::Options::default(),
         }
     }
 }
@@ -150,6 +157,7 @@ impl Default for Options {
 pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) gate: Gate,
+    config: Config,
     pub(crate) url: String,
     pub(crate) issuer: String,
     /// The issuer answers nothing but that it is not available.
@@ -177,6 +185,11 @@ async fn listener() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     (listener, url)
+}
+
+/// Opens a gate where it may block.
+async fn opened(config: Config) -> Gate {
+    tokio::task::spawn_blocking(|| Gate::open(config).unwrap()).await.unwrap()
 }
 
 fn issuer_router(url: &str, fetched: Arc<AtomicUsize>, away: Arc<AtomicBool>) -> Router {
@@ -230,14 +243,15 @@ impl World {
 
     /// A gate of one's choice.
     pub(crate) async fn open(options: Options) -> Self {
-        let Options { dir, policies, exceptions, workers, mirror, inspector, reading } = options;
+        let Options { dir, policies, exceptions, workers, mirror, inspector, reading, gate } =
+            options;
         let (issuer_listener, issuer) = listener().await;
         let (gate_listener, url) = listener().await;
         let clock = Arc::new(AtomicI64::new(NOW));
         let lines = Arc::new(Lines { layers_read: AtomicUsize::new(0) });
         let fetched = Arc::new(AtomicUsize::new(0));
         let now = Arc::clone(&clock);
-        let gate = Gate::open(Config {
+        let config = Config {
             dir: dir.path().join("gate"),
             upstream_dir: dir.path().join("upstream"),
             base_url: url.parse().unwrap(),
@@ -255,8 +269,9 @@ impl World {
             policies,
             exceptions,
             clock: Clock::new(move || at(now.load(Ordering::SeqCst))),
-        })
-        .unwrap();
+            options: gate,
+        };
+        let gate = opened(config.clone()).await;
         let issuer_away = Arc::new(AtomicBool::new(false));
         let issuer_router = issuer_router(&issuer, Arc::clone(&fetched), Arc::clone(&issuer_away));
         let servers = vec![
@@ -264,7 +279,43 @@ impl World {
             tokio::spawn(serve(gate_listener, gate.router())),
         ];
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { dir, gate, url, issuer, issuer_away, lines, fetched, clock, http, servers }
+        Self { dir, gate, config, url, issuer, issuer_away, lines, fetched, clock, http, servers }
+    }
+
+    /// A gate that keeps everything in a bucket; others may join it by [`World::replica`].
+    pub(crate) async fn in_bucket(bucket: Bucket) -> Self {
+        let mut options = Options::default();
+        options.gate.keys_dir = Some(options.dir.path().join("keys"));
+        options.gate.bucket = Some(bucket);
+        Self::open(options).await
+    }
+
+    /// Another gate on the same bucket, with the same keys, under the same name.
+    pub(crate) async fn replica(&self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config {
+            dir: dir.path().join("gate"),
+            upstream_dir: dir.path().join("upstream"),
+            ..self.config.clone()
+        };
+        let gate = opened(config.clone()).await;
+        let (listener, url) = listener().await;
+        let servers = vec![tokio::spawn(serve(listener, gate.router()))];
+        let (issuer, issuer_away) = (self.issuer.clone(), self.issuer_away.clone());
+        let (lines, fetched) = (self.lines.clone(), self.fetched.clone());
+        let (clock, http) = (self.clock.clone(), self.http.clone());
+        Self { dir, gate, config, url, issuer, issuer_away, lines, fetched, clock, http, servers }
+    }
+
+    /// What the gate was told.
+    pub(crate) fn config(&self) -> Config {
+        self.config.clone()
+    }
+
+    /// What a check of all decisions finds.
+    pub(crate) async fn verified(&self) -> Verified {
+        let gate = self.gate.clone();
+        tokio::task::spawn_blocking(move || gate.verify_decisions().unwrap()).await.unwrap()
     }
 
     pub(crate) fn host(&self) -> &str {

@@ -42,7 +42,8 @@ fn blobs_are_kept_by_digest() {
     assert_eq!(hello, Digest::sha256(b"hello"));
     assert_eq!(store.size(&hello).unwrap(), Some(5));
     let mut text = String::new();
-    store.open_blob(&hello).unwrap().unwrap().file.read_to_string(&mut text).unwrap();
+    let blob = store.open_blob(&hello).unwrap().unwrap();
+    blob.reader(0).unwrap().read_to_string(&mut text).unwrap();
     assert_eq!(text, "hello");
     assert_eq!(store.read(&empty, 0).unwrap().unwrap(), b"");
     assert!(store.read(&hello, 4).is_err(), "over the limit");

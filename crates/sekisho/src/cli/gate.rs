@@ -1,6 +1,7 @@
 //! `sekisho gate`.
 
 mod docker_config;
+mod keeper;
 
 use std::path::PathBuf;
 
@@ -12,12 +13,12 @@ use serde::Serialize;
 use crate::exit::{Exit, hinted};
 use crate::printer::Printer;
 use crate::session::{self, Session};
-use crate::settings;
+use crate::settings::{self, DataDir};
 
 /// Largest file with a token, in bytes.
 const MAX_TOKEN_BYTES: u64 = 64 * 1024;
 
-/// Deal with a gate as its client
+/// Log in to a gate; approve what yours holds, verify and export its decisions
 #[derive(Args, Debug)]
 pub(crate) struct GateArgs {
     #[command(subcommand)]
@@ -44,6 +45,8 @@ enum GateCommand {
         #[arg(long, value_name = "DIR")]
         docker_config: Option<PathBuf>,
     },
+    #[command(flatten)]
+    Keeper(keeper::KeeperCommand),
 }
 
 #[derive(Serialize)]
@@ -56,8 +59,17 @@ struct LoggedIn<'a> {
     file: String,
 }
 
-pub(crate) async fn run(args: &GateArgs, printer: Printer) -> anyhow::Result<Exit> {
-    let GateCommand::Login { registry, oidc_token_file, docker_config } = &args.command;
+pub(crate) async fn run(
+    args: &GateArgs,
+    data: impl FnOnce() -> anyhow::Result<DataDir>,
+    printer: Printer,
+) -> anyhow::Result<Exit> {
+    let (registry, oidc_token_file, docker_config) = match &args.command {
+        GateCommand::Login { registry, oidc_token_file, docker_config } => {
+            (registry, oidc_token_file, docker_config)
+        }
+        GateCommand::Keeper(command) => return keeper::run(command, &data()?, printer).await,
+    };
     let gate = session::gate_url(registry)?;
     let session = match oidc_token_file {
         Some(file) => session::of_token(&token_in(file)?, &gate).await?,

@@ -7,7 +7,7 @@ use sekisho_gate::{Inspection, Inspector};
 use sekisho_scanner::{
     ANALYSER, FingerprintKey, LayerIndex, Limits, index_layer, inspect, secrets_in,
 };
-use sekisho_types::LeakedSecret;
+use sekisho_types::{Digest, LeakedSecret};
 use serde_json::Value;
 
 /// The scanner over one set of advisories.
@@ -16,18 +16,27 @@ pub(super) struct Scanner {
     database: Database,
     threats: Threats,
     key: FingerprintKey,
+    /// Names all that is judged by.
+    data: String,
 }
 
 impl Scanner {
     /// Knows what `database` and `threats` know; fingerprints of secrets are made with `key`.
     pub(super) fn new(database: Database, threats: Threats, key: FingerprintKey) -> Self {
-        Self { database, threats, key }
+        let newest = database.newest().map(|at| at.to_string()).unwrap_or_default();
+        let known = Digest::sha256(format!("{threats:?}").as_bytes());
+        let data = format!("{} records, newest {newest}, threats {known}", database.records());
+        Self { database, threats, key, data }
     }
 }
 
 impl Inspector for Scanner {
     fn version(&self) -> String {
         ANALYSER.to_string()
+    }
+
+    fn data(&self) -> String {
+        self.data.clone()
     }
 
     fn layer(&self, layer: &mut dyn Read) -> anyhow::Result<Value> {

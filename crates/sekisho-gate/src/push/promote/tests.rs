@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::upstream::DiskUpstream;
@@ -16,7 +16,7 @@ struct World {
 }
 
 /// Three versions of an image: a shared base layer, a layer of its own, a manifest.
-fn version(world: &World, number: u8) -> (Vec<Digest>, ManifestRecord, Vec<u8>) {
+fn version(world: &World, number: u8) -> Item {
     let put = |bytes: &[u8]| {
         let mut writer = world.staging.writer().unwrap();
         writer.write_all(bytes).unwrap();
@@ -32,7 +32,7 @@ fn version(world: &World, number: u8) -> (Vec<Digest>, ManifestRecord, Vec<u8>) 
         artifact_type: None,
         annotations: Value::Null,
     };
-    (blobs, record, manifest)
+    Item { record, bytes: manifest.into(), blobs }
 }
 
 fn world() -> World {
@@ -42,14 +42,27 @@ fn world() -> World {
     World { _dir: dir, upstream, staging, repository: "acme/app".parse().unwrap() }
 }
 
+fn decision(world: &World, item: &Item, tag: &str, answer: &str) -> Decision {
+    serde_json::from_value(json!({
+        "id": "000000000001", "at": "2027-01-15T08:00:00Z", "previous": null, "identity": {},
+        "repository": world.repository, "tag": tag, "digest": item.record.digest,
+        "media_type": "m", "verdict": {"decision": answer, "reasons": []}, "packages": 0,
+        "summary": {"images": 1, "layers": 2, "size_bytes": 5, "findings": {}, "not_assessed": 0},
+        "policy": Digest::sha256(b""), "inspector": "", "advisories": 0, "newest_advisory": null,
+    }))
+    .unwrap()
+}
+
 /// Promotes, and dies before action number `stop`. How many actions there were.
 fn promote(world: &World, number: u8, tag: &str, stop: usize) -> usize {
-    let (blobs, record, manifest) = version(world, number);
-    let tag = Some(tag.parse().unwrap());
-    let observed = observe(&world.upstream, &world.repository, blobs, &record, &tag).unwrap();
-    let actions = plan(observed);
+    let item = version(world, number);
+    let decision = decision(world, &item, tag, "allow");
+    let items = [item];
+    let permit = Permit::of(&decision).unwrap();
+    let wanted = Wanted::new(permit, &items, None).unwrap();
+    let actions = plan(observe(&world.upstream, wanted).unwrap());
     for action in actions.iter().take(stop) {
-        act(&world.upstream, &world.repository, &world.staging, &manifest, action).unwrap();
+        assert!(act(&world.upstream, wanted, &world.staging, action).unwrap());
     }
     actions.len()
 }
@@ -63,7 +76,7 @@ fn check(world: &World) {
             world.upstream.manifest(&world.repository, &digest).unwrap().expect("a manifest");
         assert_eq!(Digest::sha256(&bytes), record.digest);
         let number: u8 = String::from_utf8(bytes).unwrap()[9..].parse().unwrap();
-        for blob in version(world, number).0 {
+        for blob in version(world, number).blobs {
             assert!(world.upstream.size(&world.repository, &blob).unwrap().is_some());
         }
     }
@@ -85,6 +98,41 @@ fn a_crash_before_any_action_leaves_no_name_without_its_content() {
         assert_eq!(promote(&world, 1, "v1", usize::MAX), 0);
         check(&world);
     }
+}
+
+#[test]
+fn only_a_decision_that_lets_pass_permits_and_only_its_own_image() {
+    let world = world();
+    let (one, other) = (version(&world, 1), version(&world, 2));
+    for answer in ["deny", "quarantine"] {
+        assert!(Permit::of(&decision(&world, &one, "v1", answer)).is_none(), "{answer}");
+    }
+    for answer in ["allow", "warn"] {
+        let decision = decision(&world, &one, "v1", answer);
+        let permit = Permit::of(&decision).unwrap();
+        assert!(Wanted::new(permit, std::slice::from_ref(&one), None).is_some());
+        assert!(Wanted::new(permit, std::slice::from_ref(&other), None).is_none(), "another image");
+        assert!(Wanted::new(permit, &[], None).is_none());
+    }
+}
+
+#[test]
+fn a_tag_that_somebody_else_moved_is_looked_at_again() {
+    let world = world();
+    let item = version(&world, 1);
+    let decision = decision(&world, &item, "v1", "allow");
+    let items = [item];
+    let wanted = Wanted::new(Permit::of(&decision).unwrap(), &items, None).unwrap();
+    let actions = plan(observe(&world.upstream, wanted).unwrap());
+    // Another replica is faster between the look and the last write.
+    promote(&world, 3, "v1", usize::MAX);
+    let mut done = actions.iter().map(|it| act(&world.upstream, wanted, &world.staging, it));
+    assert!(!done.by_ref().last().unwrap().unwrap(), "the tag is not what was seen");
+    super::promote(&world.upstream, wanted, &world.staging).unwrap();
+    let tag = "v1".parse().unwrap();
+    let now = world.upstream.resolve(&world.repository, &tag).unwrap();
+    assert_eq!(now.as_ref(), Some(&items[0].record.digest));
+    check(&world);
 }
 
 proptest! {

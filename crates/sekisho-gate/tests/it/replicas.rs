@@ -1,0 +1,187 @@
+//! Several gates over one bucket: in memory, and at an S3-compatible server that nobody here wrote.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use sekisho_store::{Bucket, BucketConfig, BucketCredentials};
+use sekisho_types::Digest;
+use serde_json::json;
+
+use crate::support::{World, check_error, header};
+
+const FINE: &str = "LAYER\npkg express 4.21.2 fine";
+
+/// moto's server; `None`, said on one line, where it is not installed.
+pub(crate) struct Moto {
+    child: Child,
+    url: String,
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Moto {
+    pub(crate) fn start() -> Option<Self> {
+        let started = Command::new("moto_server")
+            .args(["-H", "127.0.0.1", "-p", "0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn();
+        let Ok(mut child) = started else {
+            eprintln!("moto_server is not installed: no S3-compatible store to test with");
+            return None;
+        };
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let url = lines.find_map(|line| {
+            let line = line.unwrap();
+            line.split_once("Running on ").map(|(_, url)| url.trim().to_owned())
+        });
+        // Its log is long: whoever does not read it stops it.
+        std::thread::spawn(move || lines.for_each(drop));
+        Some(Self { child, url: url.unwrap() })
+    }
+
+    pub(crate) async fn bucket(&self) -> Bucket {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let made = client.put(format!("{}/sekisho", self.url)).send().await.unwrap();
+        assert_eq!(made.status(), 200);
+        let credentials = BucketCredentials {
+            access_key_id: "test".into(),
+            secret_access_key: "test".to_owned().into(),
+        };
+        Bucket::s3(&BucketConfig {
+            name: "sekisho".into(),
+            prefix: "gate".into(),
+            endpoint: Some(self.url.clone()),
+            region: "us-east-1".into(),
+            credentials: Some(credentials),
+        })
+        .unwrap()
+    }
+}
+
+fn memory() -> Bucket {
+    Bucket::on(Arc::new(object_store::memory::InMemory::new()), "gate")
+}
+
+#[tokio::test]
+async fn gates_on_one_bucket_in_memory() {
+    pushes(memory()).await;
+    uploads(memory()).await;
+    tags(memory()).await;
+}
+
+#[tokio::test]
+async fn gates_on_one_bucket_of_moto() {
+    let Some(moto) = Moto::start() else { return };
+    let bucket = moto.bucket().await;
+    pushes(bucket.below("pushes")).await;
+    uploads(bucket.below("uploads")).await;
+    tags(bucket.below("tags")).await;
+}
+
+/// What one gate takes in, the other one serves.
+async fn pushes(bucket: Bucket) {
+    let one = World::in_bucket(bucket).await;
+    let two = one.replica().await;
+    let token = &one.session(json!({})).await;
+    let manifest = one.push_blobs("acme/app", token, &[FINE], "app").await;
+    let path = "acme/app/manifests/v1";
+    let response = two.put_manifest(path, token, &manifest).await;
+    assert_eq!(response.status(), 201, "{:?}", response.text().await);
+    for gate in [&one, &two] {
+        let response = gate.send("GET", "/v2/acme/app/manifests/v1", "").await;
+        assert_eq!(response.bytes().await.unwrap(), manifest);
+        let blob = format!("/v2/acme/app/blobs/{}", Digest::sha256(FINE.as_bytes()));
+        let response = gate.request("GET", &blob, "").header("range", "bytes=3-9").send().await;
+        assert_eq!(response.unwrap().bytes().await.unwrap(), &FINE.as_bytes()[3..10]);
+        assert_eq!(gate.put_manifest(path, token, &manifest).await.status(), 201);
+    }
+    assert_eq!(one.decisions("?run_id=12").await.len(), 1, "one push, one decision");
+    // Not a file of content in a folder: only keys, and places to spool.
+    let names = fs_err::read_dir(one.dir.path().join("gate")).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.iter().all(|name| name != "staging" && name != "decisions"), "{names:?}");
+
+    let delete = format!("/v2/acme/app/manifests/{}", Digest::sha256(&manifest));
+    assert_eq!(two.send("DELETE", &delete, token).await.status(), 202);
+    let gone = one.send("GET", "/v2/acme/app/manifests/v1", "").await;
+    check_error(gone, 404, "MANIFEST_UNKNOWN").await;
+}
+
+/// An upload goes on at the other gate, for the same run and repository alone.
+async fn uploads(bucket: Bucket) {
+    let one = World::in_bucket(bucket).await;
+    let two = one.replica().await;
+    let token = &one.session(json!({})).await;
+    let begun = one.send("POST", "/v2/acme/app/blobs/uploads/", token).await;
+    assert_eq!(begun.status(), 202, "{:?}", begun.text().await);
+    let location = header(&begun, "location");
+    let content = format!("{FINE}\n{}", "x".repeat(100_000)).into_bytes();
+    for (number, piece) in content.chunks(30_000).enumerate() {
+        let gate = if number % 2 == 0 { &one } else { &two };
+        let request = gate.request("PATCH", &location, token);
+        let range = format!("{}-{}", number * 30_000, number * 30_000 + piece.len() - 1);
+        let request = request.header("content-range", range).body(piece.to_vec());
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 202, "{:?}", response.text().await);
+    }
+    for gate in [&one, &two] {
+        let status = gate.send("GET", &location, token).await;
+        assert_eq!(header(&status, "range"), format!("0-{}", content.len() - 1));
+        let other = &one.session(json!({"run_id": "13"})).await;
+        let status = gate.send("GET", &location, other).await;
+        check_error(status, 404, "BLOB_UPLOAD_UNKNOWN").await;
+        let elsewhere = location.replace("acme/app", "acme/app/other");
+        let status = gate.send("GET", &elsewhere, token).await;
+        check_error(status, 404, "BLOB_UPLOAD_UNKNOWN").await;
+    }
+    // Content that is not what was promised ends the upload; so begin another one, and end it.
+    let digest = Digest::sha256(&content);
+    let done = one.send("PUT", &format!("{location}?digest={digest}"), token).await;
+    assert_eq!(done.status(), 201, "{:?}", done.text().await);
+    let blob = two.send("GET", &format!("/v2/acme/app/blobs/{digest}"), token).await;
+    assert_eq!(blob.bytes().await.unwrap(), content);
+    let status = two.send("GET", &location, token).await;
+    check_error(status, 404, "BLOB_UPLOAD_UNKNOWN").await;
+    let begun = two.send("POST", "/v2/acme/app/blobs/uploads/", token).await;
+    let location = header(&begun, "location");
+    assert_eq!(one.send("DELETE", &location, token).await.status(), 204);
+    check_error(two.send("GET", &location, token).await, 404, "BLOB_UPLOAD_UNKNOWN").await;
+}
+
+/// Many images race for one tag at two gates.
+async fn tags(bucket: Bucket) {
+    let one = World::in_bucket(bucket).await;
+    let two = one.replica().await;
+    let token = &one.session(json!({})).await;
+    let layers: Vec<String> = (0..6).map(|n| format!("LAYER {n}\npkg p{n} 1 fine")).collect();
+    let pushes = layers.iter().enumerate().map(|(number, layer)| {
+        let gate = if number % 2 == 0 { &one } else { &two };
+        async move {
+            let response = gate.push("acme/app:v1", token, &[layer]).await;
+            assert_eq!(response.status(), 201, "{:?}", response.text().await);
+            header(&response, "docker-content-digest")
+        }
+    });
+    let digests = futures_util::future::join_all(pushes).await;
+    let named: Vec<String> = {
+        let mut named = Vec::new();
+        for gate in [&one, &two] {
+            let response = gate.send("GET", "/v2/acme/app/manifests/v1", "").await;
+            named.push(header(&response, "docker-content-digest"));
+        }
+        named
+    };
+    assert_eq!(named[0], named[1]);
+    assert!(digests.contains(&named[0]), "one of them has it, whole");
+    assert_eq!(one.decisions("").await.len(), 6);
+    let verified = two.verified().await;
+    assert_eq!((verified.records, verified.faults), (6, vec![]), "one chain");
+}

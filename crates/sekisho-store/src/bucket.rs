@@ -1,0 +1,382 @@
+//! A bucket of an S3-compatible store, in blocking calls.
+//!
+//! Objects are written whole or not at all. Where two writers may meet, a write is conditional
+//! (`If-None-Match: *`, `If-Match`): the store says who was first. Source: Amazon S3 API reference,
+//! "Conditional writes".
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use object_store::aws::AmazonS3Builder;
+use object_store::path::Path as Key;
+use object_store::{
+    ClientOptions, Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, PutMode,
+    PutOptions, PutPayload, RetryConfig, UpdateVersion, WriteMultipart,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::runtime::Runtime;
+
+/// Longest time that one request is tried again for, retries included.
+const RETRY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Longest time for one request.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Size of a part of a large object, in bytes: S3 takes at most 10 000 parts of at least 5 MiB, so
+/// this is good for 80 GB.
+pub const PART_BYTES: usize = 8 * 1024 * 1024;
+
+/// How many parts are under way at once; each is held in memory.
+const PARTS_AT_ONCE: usize = 2;
+
+/// Where a bucket is, and who we are there.
+#[derive(Clone, Debug)]
+pub struct BucketConfig {
+    /// Of the bucket.
+    pub name: String,
+    /// What all keys begin with; empty for none.
+    pub prefix: String,
+    /// `https://…`, or `http://` on loopback; `None` for AWS.
+    pub endpoint: Option<String>,
+    /// Such as `eu-central-1`.
+    pub region: String,
+    /// `None`: what AWS gives the machine (web identity, container, instance).
+    pub credentials: Option<BucketCredentials>,
+}
+
+/// A key pair.
+#[derive(Clone, Debug)]
+pub struct BucketCredentials {
+    /// Names the key.
+    pub access_key_id: String,
+    /// The key.
+    pub secret_access_key: SecretString,
+}
+
+/// What is known about an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// In bytes.
+    pub size: u64,
+    /// When it was written.
+    pub modified: SystemTime,
+}
+
+/// A folder of a bucket. Cheap to clone.
+#[derive(Clone)]
+pub struct Bucket {
+    store: Arc<dyn ObjectStore>,
+    prefix: Key,
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bucket({}, `{}`)", self.store, self.prefix)
+    }
+}
+
+/// The threads that talk to buckets. A caller may be on a thread of another runtime, which must not
+/// wait for itself.
+fn runtime() -> io::Result<&'static Runtime> {
+    static RUNTIME: OnceLock<Option<Runtime>> = OnceLock::new();
+    let runtime = RUNTIME.get_or_init(|| {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(2).thread_name("bucket").enable_all().build().ok()
+    });
+    runtime.as_ref().ok_or_else(|| io::Error::other("no threads to talk to the bucket"))
+}
+
+/// Waits for what runs on those threads.
+fn wait<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> io::Result<Result<T, Error>> {
+    let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+    runtime()?.spawn(async move {
+        // Whoever waited may be gone.
+        let _ = sender.send(work.await);
+    });
+    receiver.recv().map_err(|_| io::Error::other("a request to the bucket was dropped"))
+}
+
+fn failed(error: Error) -> io::Error {
+    let kind = match &error {
+        Error::NotFound { .. } => io::ErrorKind::NotFound,
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
+            io::ErrorKind::PermissionDenied
+        }
+        _ => io::ErrorKind::Other,
+    };
+    // Fault-injecting stores of tests say what happened in the words of `std::io`.
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(cause) = source {
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            return io::Error::new(io.kind(), error);
+        }
+        source = cause.source();
+    }
+    io::Error::new(kind, error)
+}
+
+/// `None` for what is not there.
+fn found<T>(result: Result<T, Error>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+impl Bucket {
+    /// A bucket of an S3-compatible store. Nothing is asked of it yet.
+    ///
+    /// # Errors
+    /// The configuration makes no sense.
+    pub fn s3(config: &BucketConfig) -> io::Result<Self> {
+        let retry = RetryConfig { retry_timeout: RETRY_DEADLINE, ..RetryConfig::default() };
+        let is_http = config.endpoint.as_deref().is_some_and(|url| url.starts_with("http://"));
+        let client = ClientOptions::new().with_timeout(REQUEST_DEADLINE).with_allow_http(is_http);
+        let mut builder = AmazonS3Builder::new()
+            .with_bucket_name(&config.name)
+            .with_region(&config.region)
+            .with_retry(retry)
+            .with_client_options(client)
+            .with_allow_http(is_http);
+        if let Some(endpoint) = &config.endpoint {
+            builder = builder.with_endpoint(endpoint);
+        }
+        if let Some(credentials) = &config.credentials {
+            builder = builder
+                .with_access_key_id(&credentials.access_key_id)
+                .with_secret_access_key(credentials.secret_access_key.expose_secret());
+        }
+        let store = builder.build().map_err(failed)?;
+        Ok(Self::on(Arc::new(store), &config.prefix))
+    }
+
+    /// Any other store, such as one in memory.
+    pub fn on(store: Arc<dyn ObjectStore>, prefix: &str) -> Self {
+        Self { store, prefix: Key::from(prefix) }
+    }
+
+    /// A folder of this one.
+    #[must_use]
+    pub fn below(&self, folder: &str) -> Self {
+        Self { store: Arc::clone(&self.store), prefix: self.key(folder) }
+    }
+
+    fn key(&self, name: &str) -> Key {
+        // Parts of `Key` never hold a slash; ours are typed names, so they need no escape.
+        let parts = name.split('/').filter(|part| !part.is_empty());
+        parts.fold(self.prefix.clone(), |key, part| key.join(part))
+    }
+
+    /// The object and its version; `None` when it is not there.
+    pub fn get(&self, name: &str) -> io::Result<Option<(Bytes, UpdateVersion)>> {
+        let (store, key) = (Arc::clone(&self.store), self.key(name));
+        found(wait(async move {
+            let result = store.get(&key).await?;
+            let (e_tag, version) = (result.meta.e_tag.clone(), result.meta.version.clone());
+            Ok((result.bytes().await?, UpdateVersion { e_tag, version }))
+        })?)
+    }
+
+    /// What is known about an object; `None` when it is not there.
+    pub fn head(&self, name: &str) -> io::Result<Option<Meta>> {
+        let (store, key) = (Arc::clone(&self.store), self.key(name));
+        let meta = found(wait(async move { store.head(&key).await })?)?;
+        Ok(meta.map(|meta| Meta { size: meta.size, modified: meta.last_modified.into() }))
+    }
+
+    /// Writes an object, whatever is there.
+    pub fn put(&self, name: &str, bytes: Bytes) -> io::Result<()> {
+        self.put_if(name, bytes, PutMode::Overwrite).map(drop)
+    }
+
+    /// Writes an object if the condition holds; `false` when it does not.
+    ///
+    /// A request whose answer was lost is sent again, and then finds what it wrote itself: that
+    /// counts as written.
+    pub fn put_if(&self, name: &str, bytes: Bytes, mode: PutMode) -> io::Result<bool> {
+        let (store, key, payload) = (Arc::clone(&self.store), self.key(name), bytes.clone());
+        let options = PutOptions { mode, ..PutOptions::default() };
+        let result =
+            wait(
+                async move { store.put_opts(&key, PutPayload::from_bytes(payload), options).await },
+            )?;
+        match result {
+            Ok(_) => Ok(true),
+            Err(
+                Error::AlreadyExists { .. } | Error::Precondition { .. } | Error::NotFound { .. },
+            ) => Ok(self.get(name)?.is_some_and(|(there, _)| there == bytes)),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Removes an object; `false` when it was not there.
+    pub fn delete(&self, name: &str) -> io::Result<bool> {
+        // S3 does not say whether there was one.
+        let was_there = self.head(name)?.is_some();
+        let (store, key) = (Arc::clone(&self.store), self.key(name));
+        found(wait(async move { store.delete(&key).await })?)?;
+        Ok(was_there)
+    }
+
+    /// Copies an object of another folder of the same store; `false` when it is not there.
+    pub fn copy_from(&self, other: &Self, from: &str, to: &str) -> io::Result<bool> {
+        let (store, from, to) = (Arc::clone(&self.store), other.key(from), self.key(to));
+        Ok(found(wait(async move { store.copy(&from, &to).await })?)?.is_some())
+    }
+
+    /// Whether both are folders of one store.
+    pub fn is_same_store(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.store, &other.store)
+    }
+
+    /// Every object below a folder: its name there, and what is known about it. In order.
+    pub fn list(&self, folder: &str) -> io::Result<Vec<(String, Meta)>> {
+        let (store, prefix) = (Arc::clone(&self.store), self.key(folder));
+        let mut all = wait(async move {
+            let mut names = Vec::new();
+            let mut listing = store.list(Some(&prefix));
+            while let Some(meta) = listing.try_next().await? {
+                let Some(rest) = meta.location.prefix_match(&prefix) else { continue };
+                let name: Vec<String> = rest.map(|part| part.as_ref().to_owned()).collect();
+                let about = Meta { size: meta.size, modified: meta.last_modified.into() };
+                names.push((name.join("/"), about));
+            }
+            Ok(names)
+        })?
+        .map_err(failed)?;
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(all)
+    }
+
+    /// The names directly in a folder, of objects and of folders. In order.
+    pub fn names(&self, folder: &str) -> io::Result<Vec<String>> {
+        let (store, prefix) = (Arc::clone(&self.store), self.key(folder));
+        let listed = wait(async move { store.list_with_delimiter(Some(&prefix)).await })?;
+        let listed = listed.map_err(failed)?;
+        let objects = listed.objects.iter().map(|meta| &meta.location);
+        let names = objects.chain(&listed.common_prefixes).filter_map(|key| key.filename());
+        let mut names: Vec<String> = names.map(str::to_owned).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// A part of an object as a stream; `None` when it is not there.
+    pub async fn stream(
+        &self,
+        name: &str,
+        first: u64,
+        length: u64,
+    ) -> io::Result<Option<BoxStream<'static, io::Result<Bytes>>>> {
+        if length == 0 {
+            return Ok(Some(futures_util::stream::empty().boxed()));
+        }
+        let (store, key) = (Arc::clone(&self.store), self.key(name));
+        let range = Some(GetRange::Bounded(first..first.saturating_add(length)));
+        let options = GetOptions { range, ..GetOptions::default() };
+        let task = runtime()?.spawn(async move { store.get_opts(&key, options).await });
+        let result = found(task.await.map_err(io::Error::other)?)?;
+        Ok(result.map(|result| result.into_stream().map_err(failed).boxed()))
+    }
+
+    /// Starts to read an object of this size from byte `first` on, piece by piece.
+    pub fn reader(&self, name: &str, first: u64, size: u64) -> BucketReader {
+        let (bucket, name) = (self.clone(), name.to_owned());
+        BucketReader { bucket, name, size, at: first.min(size), piece: Bytes::new() }
+    }
+
+    /// Starts to write a large object, part by part.
+    pub fn writer(&self, name: &str) -> io::Result<BucketWriter> {
+        let (store, key) = (Arc::clone(&self.store), self.key(name));
+        let upload = wait(async move { store.put_multipart(&key).await })?.map_err(failed)?;
+        let parts = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
+        Ok(BucketWriter { parts: Some(parts) })
+    }
+}
+
+/// An object on its way in: not there before [`BucketWriter::finish`].
+pub struct BucketWriter {
+    parts: Option<WriteMultipart>,
+}
+
+impl fmt::Debug for BucketWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BucketWriter")
+    }
+}
+
+impl BucketWriter {
+    fn take(&mut self) -> io::Result<WriteMultipart> {
+        self.parts.take().ok_or_else(|| io::Error::other("an earlier part failed"))
+    }
+
+    /// Appends; waits while too many parts are under way.
+    pub fn write(&mut self, piece: Bytes) -> io::Result<()> {
+        let mut parts = self.take()?;
+        let parts = wait(async move {
+            parts.wait_for_capacity(PARTS_AT_ONCE).await?;
+            parts.put(piece);
+            Ok(parts)
+        })?;
+        self.parts = Some(parts.map_err(failed)?);
+        Ok(())
+    }
+
+    /// Makes the object.
+    pub fn finish(mut self) -> io::Result<()> {
+        let parts = self.take()?;
+        wait(async move { parts.finish().await.map(drop) })?.map_err(failed)
+    }
+
+    /// Gives the object up, with what was written of it.
+    pub fn abort(mut self) -> io::Result<()> {
+        let parts = self.take()?;
+        wait(async move { parts.abort().await })?.map_err(failed)
+    }
+}
+
+/// Reads an object in pieces of [`PART_BYTES`].
+#[derive(Debug)]
+pub struct BucketReader {
+    bucket: Bucket,
+    name: String,
+    size: u64,
+    at: u64,
+    piece: Bytes,
+}
+
+impl BucketReader {
+    /// The next piece, of at most [`PART_BYTES`]; empty at the end.
+    pub fn next_piece(&mut self) -> io::Result<Bytes> {
+        let length = (self.size - self.at).min(PART_BYTES as u64);
+        if length == 0 {
+            return Ok(Bytes::new());
+        }
+        let (store, key) = (Arc::clone(&self.bucket.store), self.bucket.key(&self.name));
+        let range = self.at..self.at + length;
+        let piece = wait(async move { store.get_range(&key, range).await })?.map_err(failed)?;
+        if piece.len() as u64 != length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.at += length;
+        Ok(piece)
+    }
+}
+
+impl io::Read for BucketReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.piece.is_empty() {
+            self.piece = self.next_piece()?;
+        }
+        let taken = buffer.len().min(self.piece.len());
+        buffer[..taken].copy_from_slice(&self.piece.split_to(taken));
+        Ok(taken)
+    }
+}

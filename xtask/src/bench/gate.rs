@@ -1,0 +1,246 @@
+//! The gate beside Debian's `docker-registry`, in one run and by turns: what one second of this machine
+//! gives to one, the next gives to the other.
+//!
+//! What both serve is compared before a time is printed. Ours syncs every file, checks every push and
+//! signs; theirs does neither.
+
+mod http;
+mod load;
+mod peers;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use sekisho_types::Digest;
+
+use self::http::Connection;
+use self::load::{Image, Measured, in_parallel};
+use self::peers::{Peer, docker_registry, ours};
+use super::{machine, memory::Sampler, page};
+
+/// How much is done.
+struct Size {
+    rounds: usize,
+    pushes: usize,
+    reads: usize,
+    /// Of each of 100 uploads at once.
+    upload_mib: usize,
+    /// Of each of 20 layers.
+    layer_mib: usize,
+    verdicts: usize,
+    blobs: u32,
+}
+
+const WHOLE: Size = Size {
+    rounds: 5,
+    pushes: 60,
+    reads: 2000,
+    upload_mib: 1024,
+    layer_mib: 100,
+    verdicts: 40,
+    blobs: 100_000,
+};
+
+/// Shows that the bench works; its figures mean little.
+const QUICK: Size = Size {
+    rounds: 2,
+    pushes: 20,
+    reads: 200,
+    upload_mib: 8,
+    layer_mib: 2,
+    verdicts: 8,
+    blobs: 10_000,
+};
+
+/// Clients at once, but in the test of memory.
+const CLIENTS: usize = 10;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// Measures `program`. `quick`: little of it, and to the terminal instead of the page.
+#[expect(clippy::print_stdout, reason = "this is the chore's terminal")]
+pub(super) fn run(root: &Path, program: &Path, quick: bool) -> anyhow::Result<()> {
+    let size = if quick { QUICK } else { WHOLE };
+    let mut lines = vec![
+        "Written by `cargo xtask bench gate`, both by turns in one run; ours syncs every file, checks and signs.".to_owned(),
+        format!("Machine: {}.", machine::describe()),
+        String::new(),
+        "| what | ours | docker-registry | ratio | promised |".to_owned(),
+        "|---|---|---|---|---|".to_owned(),
+    ];
+    compare(&size, program, &mut lines)?;
+    lines.extend([String::new(), "| what | measured | promised |".into(), "|---|---|---|".into()]);
+    alone(&size, program, &mut lines)?;
+    let text = format!("{}\n", lines.join("\n"));
+    if quick {
+        println!("{text}");
+        return Ok(());
+    }
+    page::write_section(root, "The gate beside docker-registry", &text)
+}
+
+/// One row: the better way to read `value` is told by the caller.
+fn row(what: &str, ours: &Measured, theirs: &Measured, promised: f64) -> [String; 2] {
+    let ratio = ours.per_second() / theirs.per_second();
+    let lost = |is_lost: bool| if is_lost { " **lost**" } else { "" };
+    let rate = format!(
+        "| {what}/s at {CLIENTS} clients | {:.0} | {:.0} | {ratio:.2}{} | ≥ {promised} |",
+        ours.per_second(),
+        theirs.per_second(),
+        lost(ratio < promised),
+    );
+    let (p99, p50) = (ours.percentile(99), theirs.percentile(50));
+    let tail = format!(
+        "| {what}, p50 / p99 | {:.1} / {:.1} ms | {:.1} / {:.1} ms | p99 {:.2} of its p50{} | < 1 |",
+        ours.percentile(50),
+        p99,
+        p50,
+        theirs.percentile(99),
+        p99 / p50,
+        lost(p99 >= p50),
+    );
+    [rate, tail]
+}
+
+fn compare(size: &Size, program: &Path, lines: &mut Vec<String>) -> anyhow::Result<()> {
+    let (ours, theirs) = (ours(program)?, docker_registry()?);
+    let peers = [&ours, &theirs];
+    let mut pushed = [Measured::default(), Measured::default()];
+    let mut read: [[Measured; 3]; 2] = Default::default();
+    let image = Image::new(0, MIB);
+    for peer in peers {
+        image.push(&mut peer.connect()?, &peer.repository, "same")?;
+    }
+    // What both serve is the same, byte for byte.
+    let paths = ["manifests/same".to_owned(), format!("blobs/{}", image.layer_digest)];
+    for path in &paths {
+        let mut bodies = Vec::new();
+        for peer in peers {
+            let answer = peer.connect()?.get("GET", &format!("/v2/{}/{path}", peer.repository))?;
+            ensure!(answer.status == 200, "{} answers {} for {path}", peer.name, answer.status);
+            bodies.push(answer.body);
+        }
+        ensure!(bodies[0] == bodies[1], "they serve different content for {path}");
+    }
+    for round in 0..size.rounds {
+        for (which, peer) in peers.into_iter().enumerate() {
+            let work = |connection: &mut Connection, number: usize| {
+                let number = 1 + round * size.pushes + number;
+                Image::new(number, MIB).push(connection, &peer.repository, &format!("t{number}"))
+            };
+            pushed[which].add(in_parallel(peer, CLIENTS, size.pushes, &work)?);
+            for (kind, method) in ["HEAD", "GET", "GET"].into_iter().enumerate() {
+                let path = &paths[[1, 0, 1][kind]];
+                let path = format!("/v2/{}/{path}", peer.repository);
+                let count = if kind == 2 { size.reads / 4 } else { size.reads };
+                let work = |connection: &mut Connection, _: usize| {
+                    let answer = connection.get(method, &path)?;
+                    ensure!(answer.status == 200, "{method} {path}: {}", answer.status);
+                    Ok(())
+                };
+                read[which][kind].add(in_parallel(peer, CLIENTS, count, &work)?);
+            }
+        }
+    }
+    lines.extend(row("push of a new image of 1 MiB", &pushed[0], &pushed[1], 1.5));
+    let names = ["HEAD of a blob", "GET of a manifest", "GET of a blob of 1 MiB"];
+    for (kind, name) in names.into_iter().enumerate() {
+        lines.extend(row(name, &read[0][kind], &read[1][kind], 2.0));
+    }
+    Ok(())
+}
+
+fn alone(size: &Size, program: &Path, lines: &mut Vec<String>) -> anyhow::Result<()> {
+    let peer = ours(program)?;
+    verdicts(size, &peer, lines)?;
+    memory(size, &peer, lines)?;
+    drop(peer);
+    start(size, program, lines)
+}
+
+/// From the PUT of a manifest, whose blobs are there, to the answer.
+fn verdicts(size: &Size, peer: &Peer, lines: &mut Vec<String>) -> anyhow::Result<()> {
+    let mut connection = peer.connect()?;
+    let mut layers = Vec::new();
+    for number in 0..20 {
+        layers.push(load::big_layer(&mut connection, peer, number, size.layer_mib)?);
+    }
+    let (mut warm, mut new) = (Measured::default(), Measured::default());
+    for number in 0..size.verdicts {
+        let one = Image::new(1_000_000 + number, MIB);
+        let began = Instant::now();
+        load::put_manifest(&mut connection, peer, &layers, &format!("big{number}"))?;
+        warm.push(began.elapsed());
+        one.push_layer(&mut connection, &peer.repository)?;
+        let with_new = [&layers[..], &[one.layer()]].concat();
+        let began = Instant::now();
+        load::put_manifest(&mut connection, peer, &with_new, &format!("new{number}"))?;
+        new.push(began.elapsed());
+    }
+    let gib = (20 * size.layer_mib) as f64 / 1024.0;
+    lines.push(format!(
+        "| manifest PUT to verdict, image of {gib:.1} GiB whose blobs are in, p50 / p99 | {:.0} / {:.0} ms | ≤ 150 / 1000 ms |",
+        warm.percentile(50),
+        warm.percentile(99)
+    ));
+    lines.push(format!(
+        "| the same with one new layer, p50 / p99 | {:.0} / {:.0} ms | ≤ 50 ms |",
+        new.percentile(50),
+        new.percentile(99)
+    ));
+    Ok(())
+}
+
+/// A hundred uploads at once.
+fn memory(size: &Size, peer: &Peer, lines: &mut Vec<String>) -> anyhow::Result<()> {
+    let pid = peer.pid();
+    let idle = Sampler::start(pid);
+    std::thread::sleep(Duration::from_millis(200));
+    let idle = idle.peak()?;
+    let sampler = Sampler::start(pid);
+    let work = |connection: &mut Connection, number: usize| {
+        load::big_layer(connection, peer, 1000 + number, size.upload_mib).map(drop)
+    };
+    in_parallel(peer, 100, 100, &work)?;
+    let peak = sampler.peak()?;
+    let mib = |bytes: u64| bytes.div_ceil(MIB as u64);
+    lines.push(format!(
+        "| memory: idle, and 100 parallel uploads of {} MiB (PSS, analysers included) | {} / {} MiB | ≤ 128 MiB |",
+        size.upload_mib,
+        mib(idle),
+        mib(peak)
+    ));
+    Ok(())
+}
+
+/// From the start of the process to its first answer, on a store that has much in it.
+fn start(size: &Size, program: &Path, lines: &mut Vec<String>) -> anyhow::Result<()> {
+    let data = tempfile::tempdir().context("making a data folder")?;
+    for number in 0..size.blobs {
+        let digest = Digest::sha256(&number.to_le_bytes());
+        let hex = digest.hex();
+        let folder = data.path().join("upstream/content/blobs/sha256").join(&hex[..2]);
+        fs_err::create_dir_all(&folder)?;
+        fs_err::write(folder.join(hex), b"")?;
+    }
+    // What was made by others is not private: the plane wants its folder so.
+    peers::make_private(data.path())?;
+    let mut measured = Measured::default();
+    for _ in 0..5 {
+        let began = Instant::now();
+        let plane = super::Plane::start(program, data.path())?;
+        let host = peers::host_of(data.path())?;
+        let answer = Connection::open(&host, None)?.get("GET", "/v2/")?;
+        measured.push(began.elapsed());
+        ensure!(answer.status == 401, "/v2/ answers {}", answer.status);
+        drop(plane);
+    }
+    lines.push(format!(
+        "| start to first answer with {} blobs, p50 | {:.0} ms | ≤ 100 ms |",
+        size.blobs,
+        measured.percentile(50)
+    ));
+    Ok(())
+}
