@@ -14,6 +14,7 @@
 //! Every call has a deadline and a limit on the answer. What the reference says is retried, is
 //! retried; nothing else is.
 
+mod actions;
 mod broker;
 mod cipher;
 mod error;
@@ -25,6 +26,7 @@ mod routes;
 mod tenant_job;
 mod token;
 
+pub use actions::Resolution;
 pub use broker::{Client, Identity, POLL_DEADLINE, Polled, Queue, Session};
 pub use error::ClientError;
 pub use job::{JobClient, LogKind};

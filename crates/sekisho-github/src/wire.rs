@@ -10,6 +10,7 @@ pub mod context;
 pub mod error;
 pub mod feed;
 pub mod job;
+pub mod launch;
 pub mod message;
 pub mod oauth;
 pub mod oidc;

@@ -9,6 +9,7 @@ mod faults;
 mod feed;
 mod guard;
 mod hub_v1;
+mod launch;
 mod oauth;
 mod oidc;
 mod queue;
@@ -68,6 +69,8 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .nest("/_hub/v1", own)
         .nest("/_broker", broker())
         .nest("/_run", run_service())
+        .route("/actions/build/{plan}/jobs/{job}/runnerresolve/actions", post(launch::resolve))
+        .route("/_launch/{owner}/{name}/tarball/{sha}", get(launch::tarball))
         .nest("/twirp", twirp())
         .nest("/_results/twirp", twirp())
         .route("/_oauth/token", post(oauth::token))

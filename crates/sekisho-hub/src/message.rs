@@ -168,6 +168,7 @@ fn variables(
         (variable::GITHUB_TOKEN, VariableValue::secret(&secrets.github)),
         (variable::TOKEN_PERMISSIONS, VariableValue::plain(permissions(&planned.permissions))),
         (variable::RESULTS_ENDPOINT, VariableValue::plain(results)),
+        (variable::LAUNCH_ENDPOINT, VariableValue::plain(format!("{}/", config.base_url))),
         (variable::PHASE_DISPLAY_NAME, VariableValue::plain(&ready.name)),
         (variable::RUNNER_GROUP_NAME, VariableValue::plain("Default")),
         (variable::ORCHESTRATION_ID, VariableValue::plain(&secrets.orchestration)),

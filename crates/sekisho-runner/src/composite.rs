@@ -1,9 +1,10 @@
-//! Local composite actions: `uses: ./path`.
+//! Actions: where they are, their inputs, and the steps of composite ones.
 
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::Context as _;
+use sekisho_github::wire::launch::ActionRequest;
 use sekisho_github::wire::results::StepConclusion;
 use sekisho_workflow::expr::Object;
 use sekisho_workflow::token;
@@ -12,19 +13,69 @@ use crate::console::Commands;
 use crate::expression::judge;
 use crate::job::Job;
 use crate::job::step::{WorkEnd, Workplace, record_result};
-use crate::manifest::{MAX_MANIFEST_LEN, Manifest};
+use crate::manifest::{MAX_MANIFEST_LEN, Manifest, Runs};
 use crate::plan::{Status, Verdict};
-use crate::state::Scope;
+use crate::spec::StepSpec;
+use crate::state::{ActionOrigin, Scope};
 use crate::stop::Interrupt;
 
 /// Actions within actions, the outermost included.
 const MAX_DEPTH: usize = 10;
 
 impl Job {
-    /// Runs a composite action's steps in a scope of their own.
-    pub(crate) async fn composite(
+    /// Runs an action of the repository itself.
+    pub(crate) async fn local_action(
         &mut self,
         path: &str,
+        place: &mut Workplace<'_>,
+        commands: &mut Commands,
+    ) -> anyhow::Result<WorkEnd> {
+        let folder = local_folder(&self.state.dirs().workspace, path)?;
+        let origin = ActionOrigin { name: path.to_owned(), folder, repository: None };
+        self.action(origin, place, commands).await
+    }
+
+    /// Runs an action of another repository, which was fetched before.
+    pub(crate) async fn remote_action(
+        &mut self,
+        request: &ActionRequest,
+        place: &mut Workplace<'_>,
+        commands: &mut Commands,
+    ) -> anyhow::Result<WorkEnd> {
+        let folder = self.action_folder(request).map_err(anyhow::Error::msg)?;
+        let path = Some(&request.path).filter(|path| !path.is_empty());
+        let path = path.map(|path| format!("/{path}")).unwrap_or_default();
+        let origin = ActionOrigin {
+            name: format!("{}{path}@{}", request.action, request.version),
+            folder,
+            repository: Some((request.action.clone(), request.version.clone())),
+        };
+        self.action(origin, place, commands).await
+    }
+
+    async fn action(
+        &mut self,
+        origin: ActionOrigin,
+        place: &mut Workplace<'_>,
+        commands: &mut Commands,
+    ) -> anyhow::Result<WorkEnd> {
+        let manifest = load(&origin.folder, &origin.name)?;
+        match &manifest.runs {
+            Runs::Composite { steps } => {
+                self.composite(&manifest, steps, origin, place, commands).await
+            }
+            Runs::JavaScript(action) => {
+                self.javascript(&manifest, action, &origin, place, commands).await
+            }
+        }
+    }
+
+    /// Runs a composite action's steps in a scope of their own.
+    async fn composite(
+        &mut self,
+        manifest: &Manifest,
+        steps: &[StepSpec],
+        origin: ActionOrigin,
         place: &mut Workplace<'_>,
         commands: &mut Commands,
     ) -> anyhow::Result<WorkEnd> {
@@ -32,10 +83,8 @@ impl Job {
         if depth > MAX_DEPTH {
             anyhow::bail!("Composite actions are nested deeper than {MAX_DEPTH} levels");
         }
-        let folder = local_folder(&self.state.dirs().workspace, path)?;
-        let manifest = load(&folder, path)?;
-        self.log.write(&format!("##[group]Run {path}"));
-        let inputs = self.inputs(&manifest, place, commands)?;
+        self.log.write(&format!("##[group]Run {}", origin.name));
+        let inputs = self.inputs(manifest, place, commands)?;
         self.log.write("##[endgroup]");
         let mut env = place.scope.env.clone();
         env.extend(place.env.iter().cloned());
@@ -43,12 +92,12 @@ impl Job {
             inputs: Some(inputs),
             steps: Object::new(),
             env,
-            action_path: Some(folder),
+            origin: Some(origin),
             action_status: Some(Status::Success),
             depth,
         };
         let mut end = WorkEnd::Success;
-        for spec in &manifest.steps {
+        for spec in steps {
             if let Some(cause) = place.interrupt.cause() {
                 return Ok(WorkEnd::Interrupted(cause));
             }
@@ -82,12 +131,12 @@ impl Job {
                 (scope.action_status, end) = (Some(Status::Failure), WorkEnd::Failure);
             }
         }
-        place.outputs = self.action_outputs(&manifest, &scope, place)?;
+        place.outputs = self.action_outputs(manifest, &scope, place)?;
         Ok(end)
     }
 
     /// `with:` over the manifest's defaults.
-    fn inputs(
+    pub(crate) fn inputs(
         &mut self,
         manifest: &Manifest,
         place: &Workplace<'_>,
@@ -174,7 +223,7 @@ fn local_folder(workspace: &Path, path: &str) -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
-fn load(folder: &Path, path: &str) -> anyhow::Result<Manifest> {
+pub(crate) fn load(folder: &Path, path: &str) -> anyhow::Result<Manifest> {
     let names = ["action.yml", "action.yaml"];
     let name = names.into_iter().find(|name| folder.join(name).is_file()).unwrap_or(names[0]);
     let file = fs_err::File::open(folder.join(name)).context("opening the action's manifest")?;

@@ -21,6 +21,8 @@ pub(crate) struct Commands {
     pub(crate) annotations: Annotations,
     /// `set-output`, in order.
     pub(crate) outputs: Vec<(String, String)>,
+    /// `save-state` and `GITHUB_STATE`, in order, for the step's post step.
+    pub(crate) state: Vec<(String, String)>,
     /// Markdown of the step's summary, not masked yet.
     pub(crate) summary: String,
     /// A command was wrong, so the step fails.
@@ -99,10 +101,7 @@ impl Console<'_> {
             "echo" => self.echo(command, text),
             "stop-commands" => self.stop(command, text),
             "set-output" => self.set_output(command, text),
-            "save-state" => {
-                self.warn_old("save-state");
-                self.echo_line(text);
-            }
+            "save-state" => self.save_state(command, text),
             "set-env" | "add-path" => self.fail(&format!(
                 "The `{}` command is disabled. Write to the file that `GITHUB_ENV` or \
                  `GITHUB_PATH` names instead.",
@@ -162,6 +161,18 @@ impl Console<'_> {
             }
             Some(_) => self.fail("Too many outputs are set."),
             None => self.fail("Required field 'name' is missing in ##[set-output] command."),
+        }
+    }
+
+    fn save_state(&mut self, command: &Command, text: &str) {
+        self.warn_old("save-state");
+        match command.get("name") {
+            Some(name) if self.commands.state.len() < MAX_OUTPUTS => {
+                self.commands.state.push((name.to_owned(), command.message.clone()));
+                self.echo_line(text);
+            }
+            Some(_) => self.fail("Too many states are saved."),
+            None => self.fail("Required field 'name' is missing in ##[save-state] command."),
         }
     }
 

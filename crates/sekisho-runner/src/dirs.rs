@@ -23,6 +23,8 @@ pub(crate) struct Dirs {
     pub(crate) temp: PathBuf,
     pub(crate) tools: PathBuf,
     pub(crate) actions: PathBuf,
+    /// Programs that a runner's image brings along: `node20`, `node24`.
+    pub(crate) externals: PathBuf,
     pub(crate) file_commands: PathBuf,
     pub(crate) event: PathBuf,
     pub(crate) spool: PathBuf,
@@ -47,6 +49,7 @@ impl Dirs {
             actions: work.join("_actions"),
             file_commands: temp.join("_runner_file_commands"),
             event: temp.join("_github_workflow/event.json"),
+            externals: root.join("externals"),
             spool: root.join("_diag/steps"),
             temp,
         })

@@ -7,7 +7,7 @@
 mod complete;
 mod files;
 mod hook;
-mod script;
+pub(crate) mod script;
 mod setup;
 pub(crate) mod step;
 
@@ -29,6 +29,7 @@ use crate::console::Commands;
 use crate::dirs::Dirs;
 use crate::exec::KillGrace;
 use crate::expression::{StepFunctions, judge};
+use crate::javascript::PostScript;
 use crate::log::{Feed, Log, Output};
 use crate::matcher::Matchers;
 use crate::plan::{self, Action, Observed, Place, Slot, Status, Verdict};
@@ -61,10 +62,11 @@ pub(crate) struct Job {
     pub(crate) log: Log,
     pub(crate) grace: KillGrace,
     pub(crate) stop: Stop,
+    pub(crate) client: JobClient,
     timeline: Timeline,
     uploads: Uploads,
     scope: Scope,
-    main: Vec<MainStep>,
+    pub(crate) main: Vec<MainStep>,
     posts: Vec<PostStep>,
     setup_failed: bool,
     /// Of the whole job: a step's matchers hold for the steps after it.
@@ -72,8 +74,8 @@ pub(crate) struct Job {
     hooks: Hooks,
 }
 
-struct MainStep {
-    spec: StepSpec,
+pub(crate) struct MainStep {
+    pub(crate) spec: StepSpec,
     record: usize,
     slot: Slot,
     /// Why the condition could not be evaluated.
@@ -94,6 +96,8 @@ pub(crate) enum PostWork {
     Checkout(PostCheckout),
     /// Runs a step.
     Step(Box<StepSpec>),
+    /// Runs an action's `post`.
+    Script(Box<PostScript>),
 }
 
 /// Runs a job to its end.
@@ -133,7 +137,8 @@ impl Job {
             grace: input.grace,
             stop: input.stop,
             timeline: Timeline::start(input.client.clone()),
-            uploads: Uploads::start(input.client),
+            uploads: Uploads::start(input.client.clone()),
+            client: input.client,
             scope: Scope::default(),
             main: Vec::new(),
             posts: Vec::new(),
@@ -183,7 +188,12 @@ impl Job {
     fn judge(&mut self, place: Place) {
         let under = self.status();
         let verdict = match place {
-            Place::Post(_) => Ok(Verdict::Run { also_if_cancelled: true }),
+            Place::Post(index) => match &self.posts[index].work {
+                PostWork::Script(post) => self.judge_post(post),
+                PostWork::Checkout(_) | PostWork::Step(_) => {
+                    Ok(Verdict::Run { also_if_cancelled: true })
+                }
+            },
             Place::Main(index) => self.judge_main(index, under),
         };
         let verdict = match (verdict, place) {
@@ -255,7 +265,7 @@ impl Job {
             Place::Post(index) => {
                 let (name, work) = (self.posts[index].name.clone(), self.posts[index].work.clone());
                 let kind = match &work {
-                    PostWork::Checkout(_) => "repository",
+                    PostWork::Checkout(_) | PostWork::Script(_) => "repository",
                     PostWork::Step(spec) => spec.kind(),
                 };
                 let record = self.timeline.add(Uuid::new_v4(), &name, kind);
@@ -266,6 +276,9 @@ impl Job {
                             true => StepConclusion::Success,
                             false => StepConclusion::Failure,
                         }
+                    }
+                    PostWork::Script(post) => {
+                        self.post_script(&post, &mut commands, &interrupt).await
                     }
                     PostWork::Step(spec) => {
                         let mut scope = std::mem::take(&mut self.scope);
@@ -282,9 +295,18 @@ impl Job {
         *self.slot(place) = Slot::Done(conclusion);
     }
 
-    /// Registers a post step; it runs at the end, the last registered first.
-    pub(crate) fn add_post(&mut self, name: String, work: PostWork) {
+    /// Registers a post step; it runs at the end, the last registered first. The answer is its place.
+    pub(crate) fn add_post(&mut self, name: String, work: PostWork) -> usize {
         self.posts.push(PostStep { name, work, slot: Slot::Pending });
+        self.posts.len() - 1
+    }
+
+    /// Keeps what a step has saved for its post step.
+    fn save_state(&mut self, post: usize, state: Vec<(String, String)>) {
+        if let Some(PostWork::Script(script)) = self.posts.get_mut(post).map(|post| &mut post.work)
+        {
+            script.state.extend(state);
+        }
     }
 
     /// The step's log and clock begin.

@@ -6,9 +6,9 @@
 //!                           └─ goes on beside it: cancellations; and renewjob every 60 s
 //! ```
 //!
-//! What a job may do: `run` steps (bash, sh, python, templates), `actions/checkout`, composite
-//! actions of the repository itself. What it may not (other actions, containers) is an error that
-//! says so before the first step runs.
+//! What a job may do: `run` steps (bash, sh, python, templates), `actions/checkout`, JavaScript and
+//! composite actions, of the repository itself and of others. What it may not (containers) is an error
+//! that says so.
 //!
 //! *Invariants.* Text of a job leaves only through module `log`, which masks it. A step sees, of the
 //! runner's secrets, the id-token pair alone. Every step runs in a process group of its own, and
@@ -27,6 +27,7 @@ mod exec;
 mod expression;
 mod file_command;
 mod hash_files;
+mod javascript;
 mod job;
 mod lease;
 mod listener;
@@ -37,6 +38,7 @@ mod matcher;
 mod orphan;
 mod plan;
 pub mod process;
+mod remote;
 mod shell;
 mod spec;
 mod state;

@@ -1,4 +1,4 @@
-//! `action.yml` of a composite action: bytes in, steps out.
+//! `action.yml`: bytes in, an action out.
 
 use sekisho_github::wire::context::Token;
 use sekisho_workflow::expr::Scope;
@@ -20,13 +20,32 @@ const STEP: Scope =
 /// Contexts that exist in an input's default.
 const DEFAULT: Scope = Scope::new(&["github", "strategy", "matrix", "job", "runner"]);
 
-/// A composite action.
+/// An action.
 #[derive(Clone, Debug)]
 pub(crate) struct Manifest {
     pub(crate) inputs: Vec<Input>,
-    /// Names and expressions.
+    /// Names and expressions, of a composite action; a JavaScript action sets its outputs itself.
     pub(crate) outputs: Vec<(String, Token)>,
-    pub(crate) steps: Vec<StepSpec>,
+    pub(crate) runs: Runs,
+}
+
+/// What an action does.
+#[derive(Clone, Debug)]
+pub(crate) enum Runs {
+    /// Steps.
+    Composite { steps: Vec<StepSpec> },
+    /// Programs for Node.js.
+    JavaScript(JavaScript),
+}
+
+/// The programs of a JavaScript action, relative to its folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct JavaScript {
+    pub(crate) main: String,
+    pub(crate) pre: Option<String>,
+    pub(crate) post: Option<String>,
+    /// Empty: in every case.
+    pub(crate) post_if: String,
 }
 
 /// An input.
@@ -88,7 +107,7 @@ fn token(node: &Node, scope: Option<&Scope>) -> Result<Token, ManifestError> {
 }
 
 impl Manifest {
-    /// Reads a manifest. An action that is not composite is an error that says what is supported.
+    /// Reads a manifest. A container action is an error that says what is supported.
     pub(crate) fn parse(bytes: &str) -> Result<Self, ManifestError> {
         let root = yaml::parse(bytes).map_err(|error| ManifestError {
             line: error.at.line,
@@ -100,12 +119,17 @@ impl Manifest {
         let run = entries(runs, "`runs`")?;
         let using = get(&run, "using").ok_or_else(|| fail(runs, "`runs.using` is missing"))?;
         let kind = text(using)?;
+        let inputs = get(&top, "inputs").map_or(Ok(Vec::new()), inputs)?;
+        if kind.to_ascii_lowercase().starts_with("node") {
+            let runs = Runs::JavaScript(javascript(runs, &run)?);
+            return Ok(Self { inputs, outputs: Vec::new(), runs });
+        }
         if !kind.eq_ignore_ascii_case("composite") {
             return Err(fail(
                 using,
                 format!(
                     "actions with `using: {kind}` are not supported by this runner. It runs composite \
-                 actions (`using: composite`)"
+                     and JavaScript actions"
                 ),
             ));
         }
@@ -117,10 +141,20 @@ impl Manifest {
             return Err(fail(steps, format!("there are more than {MAX_STEPS} steps")));
         }
         let steps = items.iter().enumerate().map(|(index, item)| step(index, item));
-        let inputs = get(&top, "inputs").map_or(Ok(Vec::new()), inputs)?;
         let outputs = get(&top, "outputs").map_or(Ok(Vec::new()), outputs)?;
-        Ok(Self { inputs, outputs, steps: steps.collect::<Result<_, _>>()? })
+        let runs = Runs::Composite { steps: steps.collect::<Result<_, _>>()? };
+        Ok(Self { inputs, outputs, runs })
     }
+}
+
+fn javascript(node: &Node, run: &[(&str, &Node)]) -> Result<JavaScript, ManifestError> {
+    let name = |key| get(run, key).map(text).transpose();
+    Ok(JavaScript {
+        main: name("main")?.ok_or_else(|| fail(node, "`runs.main` is missing"))?,
+        pre: name("pre")?,
+        post: name("post")?,
+        post_if: get(run, "post-if").map_or(Ok(String::new()), condition)?,
+    })
 }
 
 fn inputs(node: &Node) -> Result<Vec<Input>, ManifestError> {
@@ -255,10 +289,26 @@ runs:
         assert_eq!(manifest.inputs.len(), 2);
         assert!(manifest.inputs[0].required && manifest.inputs[0].default.is_none());
         assert_eq!(manifest.outputs[0].0, "said");
-        assert_eq!(manifest.steps[0].condition, "inputs.who != ''");
-        assert_eq!(manifest.steps[0].context_name, "say");
-        assert_eq!(manifest.steps[1].context_name, "__step_2");
-        assert_eq!(manifest.steps[1].work, Work::Local { path: "./other".to_owned() });
+        let Runs::Composite { steps } = manifest.runs else { panic!("it is composite") };
+        assert_eq!(steps[0].condition, "inputs.who != ''");
+        assert_eq!(steps[0].context_name, "say");
+        assert_eq!(steps[1].context_name, "__step_2");
+        assert_eq!(steps[1].work, Work::Local { path: "./other".to_owned() });
+    }
+
+    #[test]
+    fn a_javascript_action_is_read() {
+        let text = "inputs: {a: {default: 1}}\nruns: {using: node20, main: dist/index.js, \
+                    post: dist/post.js, post-if: success()}\noutputs: {b: {description: x}}";
+        let manifest = Manifest::parse(text).unwrap();
+        let Runs::JavaScript(action) = manifest.runs else { panic!("it is JavaScript") };
+        let want = JavaScript {
+            main: "dist/index.js".to_owned(),
+            pre: None,
+            post: Some("dist/post.js".to_owned()),
+            post_if: "success()".to_owned(),
+        };
+        assert_eq!((action, manifest.inputs.len(), manifest.outputs.len()), (want, 1, 0));
     }
 
     #[track_caller]
@@ -269,11 +319,11 @@ runs:
 
     #[test]
     fn what_cannot_run_is_said_with_its_place() {
-        check_error("  using: node20\n  main: x.js", "2:10: actions with `using: node20` are not");
-        check_error("  using: docker", "not supported");
+        check_error("  using: node20", "`runs.main` is missing");
+        check_error("  using: docker", "2:10: actions with `using: docker` are not supported");
         check_error("  using: composite", "`runs.steps` is missing");
         check_error("  using: composite\n  steps: [{run: x}]", "missing: shell");
-        check_error("  using: composite\n  steps: [{uses: a/b@v1}]", "`a/b@v1` is not supported");
+        check_error("  using: composite\n  steps: [{uses: a/b}]", "`uses: a/b` is neither");
         check_error("  using: composite\n  steps: [{}]", "without `run` and `uses`");
         check_error(
             "  using: composite\n  steps: [{run: x, shell: sh, timeout-minutes: 1}]",

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use sekisho_github::wire::context::Token;
 use sekisho_github::wire::job::{ReferenceType, Step};
+use sekisho_github::wire::launch::ActionRequest;
 use sekisho_workflow::token::TokenKind;
 
 /// What a step does.
@@ -15,6 +16,8 @@ pub(crate) enum Work {
     Checkout,
     /// `uses: ./path`.
     Local { path: String },
+    /// `uses: owner/repository/path@ref`.
+    Remote(ActionRequest),
     /// A script of the runner's owner, and the variable that names it.
     Hook { path: PathBuf, variable: String },
 }
@@ -41,11 +44,8 @@ pub(crate) struct StepSpec {
 /// Why a step cannot run here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SpecError {
-    #[error(
-        "Action `{name}` is not supported by this runner. It runs `run` steps, `actions/checkout`, \
-         and composite actions of the repository itself (`uses: ./path`)"
-    )]
-    RemoteAction { name: String },
+    #[error("`uses: {name}` is neither `./path` nor `owner/repository@ref`")]
+    NoAction { name: String },
     #[error(
         "Container steps are not supported by this runner: `{image}`. Use `run` steps, or build \
          with `sekisho build`"
@@ -118,7 +118,7 @@ impl StepSpec {
     pub(crate) fn kind(&self) -> &'static str {
         match self.work {
             Work::Script | Work::Hook { .. } => "run",
-            Work::Checkout | Work::Local { .. } => "repository",
+            Work::Checkout | Work::Local { .. } | Work::Remote(_) => "repository",
         }
     }
 }
@@ -136,7 +136,19 @@ pub(crate) fn uses(text: &str) -> Result<(Work, String), SpecError> {
     if action.eq_ignore_ascii_case("actions/checkout") {
         return Ok((Work::Checkout, name));
     }
-    Err(SpecError::RemoteAction { name: text.to_owned() })
+    let no_action = || SpecError::NoAction { name: text.to_owned() };
+    let (action, version) = text.rsplit_once('@').ok_or_else(no_action)?;
+    let mut parts = action.splitn(3, '/');
+    let (owner, repository) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    if owner.is_empty() || repository.is_empty() || version.is_empty() {
+        return Err(no_action());
+    }
+    let request = ActionRequest {
+        action: format!("{owner}/{repository}"),
+        version: version.to_owned(),
+        path: parts.next().unwrap_or_default().to_owned(),
+    };
+    Ok((Work::Remote(request), name))
 }
 
 /// `Run <first line of the script>`, as far as it is known without evaluating.
@@ -159,9 +171,16 @@ mod tests {
         assert_eq!(uses("./a"), Ok((local, "Run ./a".to_owned())));
         let checkout = "Run Actions/Checkout@v4".to_owned();
         assert_eq!(uses("Actions/Checkout@v4"), Ok((Work::Checkout, checkout)));
-        let error = uses("acme/setup@v1").unwrap_err().to_string();
-        assert!(error.contains("`acme/setup@v1` is not supported"), "{error}");
-        assert!(uses("actions/checkout/sub@v4").is_err());
+        let remote = |text: &str| match uses(text) {
+            Ok((Work::Remote(r), _)) => Some(format!("{} {} {}", r.action, r.path, r.version)),
+            _ => None,
+        };
+        assert_eq!(remote("acme/setup@v1").as_deref(), Some("acme/setup  v1"));
+        assert_eq!(remote("actions/checkout/a/b@x/y").as_deref(), Some("actions/checkout a/b x/y"));
+        for bad in ["acme", "acme/setup", "acme/@v1", "/x@v1", "acme/setup@"] {
+            let error = SpecError::NoAction { name: bad.to_owned() };
+            assert_eq!(uses(bad), Err(error));
+        }
         assert!(uses("docker://alpine").is_err());
     }
 

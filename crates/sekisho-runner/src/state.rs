@@ -78,6 +78,8 @@ pub(crate) struct State {
     debug: bool,
     /// `ACTIONS_ID_TOKEN_REQUEST_URL`, `_TOKEN`, `ACTIONS_ORCHESTRATION_ID`.
     id_token: Vec<(&'static str, String)>,
+    /// What actions get besides: `ACTIONS_RUNTIME_TOKEN` and the services' URLs.
+    services: Vec<(&'static str, String)>,
 }
 
 /// What belongs to one level of steps: the job's, or a composite action's.
@@ -89,12 +91,22 @@ pub(crate) struct Scope {
     pub(crate) steps: Object,
     /// Environment of the `uses` steps around.
     pub(crate) env: Vec<(String, String)>,
-    /// Folder of the action.
-    pub(crate) action_path: Option<PathBuf>,
+    /// The action that the steps are of, or that runs.
+    pub(crate) origin: Option<ActionOrigin>,
     /// `github.action_status`, which is what `success()` asks in a composite action.
     pub(crate) action_status: Option<Status>,
     /// How many actions are around.
     pub(crate) depth: usize,
+}
+
+/// Where an action comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct ActionOrigin {
+    /// As `uses:` has it.
+    pub(crate) name: String,
+    pub(crate) folder: PathBuf,
+    /// `owner/repository` and the ref, of another repository's action.
+    pub(crate) repository: Option<(String, String)>,
 }
 
 /// The file command files of one step.
@@ -152,6 +164,7 @@ impl State {
             dirs,
             debug,
             id_token: id_token(message),
+            services: services(message),
         }
     }
 
@@ -195,8 +208,12 @@ impl State {
             github.insert("state", path_value(&files.state));
             github.insert("step_summary", path_value(&files.summary));
         }
-        if let Some(path) = &view.scope.action_path {
-            github.insert("action_path", path_value(path));
+        if let Some(origin) = &view.scope.origin {
+            github.insert("action_path", path_value(&origin.folder));
+            if let Some((repository, git_ref)) = &origin.repository {
+                github.insert("action_repository", repository.as_str());
+                github.insert("action_ref", git_ref.as_str());
+            }
         }
         if let Some(status) = view.scope.action_status {
             github.insert("action_status", status.as_str());
@@ -259,6 +276,11 @@ impl State {
         env
     }
 
+    /// What an action's program gets and a `run` step does not: the job's token and services.
+    pub(crate) fn action_environment(&self) -> impl Iterator<Item = (OsString, OsString)> + '_ {
+        self.services.iter().map(|(name, value)| ((*name).into(), value.into()))
+    }
+
     /// Added folders, then the `PATH` of the environment.
     fn search_path(&self, env: &BTreeMap<OsString, OsString>) -> String {
         let old = env.get(&OsString::from("PATH"));
@@ -316,4 +338,25 @@ fn id_token(message: &AgentJobRequestMessage) -> Vec<(&'static str, String)> {
         env.push(("ACTIONS_ORCHESTRATION_ID", id.value.expose().to_owned()));
     }
     env
+}
+
+/// The job's token and the services that it is for.
+fn services(message: &AgentJobRequestMessage) -> Vec<(&'static str, String)> {
+    let Some(endpoint) = message.system_connection() else { return Vec::new() };
+    let variable = |name| message.variable(name).map(|v| v.value.expose().to_owned());
+    let data = |name| endpoint.data(name).map(str::to_owned);
+    let is_on = |name| variable(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let results = data("ResultsServiceUrl").or_else(|| variable(variable::RESULTS_ENDPOINT));
+    let cache_v2 = is_on("actions_uses_cache_service_v2").then(|| "True".to_owned());
+    let all = [
+        ("ACTIONS_RUNTIME_URL", data("PipelinesServiceUrl").or(Some(endpoint.url.clone()))),
+        ("ACTIONS_RUNTIME_TOKEN", endpoint.access_token().map(|token| token.expose().to_owned())),
+        ("ACTIONS_CACHE_URL", data("CacheServerUrl")),
+        ("ACTIONS_RESULTS_URL", results),
+        ("ACTIONS_CACHE_SERVICE_V2", cache_v2),
+        ("ACTIONS_CACHE_MODE", variable("actions_cache_mode")),
+    ];
+    all.into_iter()
+        .filter_map(|(name, value)| Some((name, value.filter(|v| !v.is_empty())?)))
+        .collect()
 }

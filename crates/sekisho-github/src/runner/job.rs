@@ -40,14 +40,16 @@ const COMPLETE_REFUSALS: u32 = 5;
 /// Speaks for one job, with the job's token.
 #[derive(Clone)]
 pub struct JobClient {
-    http: reqwest::Client,
+    pub(super) http: reqwest::Client,
     run: Url,
     /// Set for the old flow; then `run` is not asked.
     tenant: Option<Arc<TenantJob>>,
     results: Option<Url>,
-    token: WireSecret,
-    plan_id: Uuid,
-    job_id: Uuid,
+    /// Only its authority counts.
+    pub(super) launch: Option<Url>,
+    pub(super) token: WireSecret,
+    pub(super) plan_id: Uuid,
+    pub(super) job_id: Uuid,
 }
 
 /// Which log an upload is.
@@ -79,6 +81,12 @@ impl JobClient {
             tenant: tenant.map(Arc::new),
             results: results
                 .map(|url| http::base_url(url, "the results service's URL"))
+                .transpose()?,
+            launch: message
+                .variable(variable::LAUNCH_ENDPOINT)
+                .map(|v| v.value.expose())
+                .filter(|url| !url.is_empty())
+                .map(|url| http::base_url(url, "the launch service's URL"))
                 .transpose()?,
             token: token.clone(),
             plan_id: message.plan.plan_id,

@@ -29,6 +29,8 @@ pub mod variable {
     pub const JOB: &str = "system.github.job";
     /// Base of the results service.
     pub const RESULTS_ENDPOINT: &str = "system.github.results_endpoint";
+    /// The service that knows which commit an action is.
+    pub const LAUNCH_ENDPOINT: &str = "system.github.launch_endpoint";
     /// The job's display name.
     pub const PHASE_DISPLAY_NAME: &str = "system.phaseDisplayName";
     /// The runner's group.

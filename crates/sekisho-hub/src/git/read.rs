@@ -12,6 +12,8 @@ use crate::names::{is_plain_path, is_plain_ref, is_sha};
 const MAX_OUTPUT: usize = 16 * 1024 * 1024;
 /// How much of standard error goes into an error, in bytes.
 const MAX_STDERR: usize = 2048;
+/// The largest archive of a commit, in bytes, compressed: it is held in memory.
+const MAX_ARCHIVE: usize = 256 * 1024 * 1024;
 /// Commits whose data goes into a push event, as many as GitHub lists.
 const MAX_COMMITS: usize = 20;
 
@@ -151,6 +153,12 @@ impl Repository {
             return Err(GitError::TooLarge { what: format!("`{}`", file.path), max });
         }
         self.read("cat-file", &["blob", &file.sha], max)
+    }
+
+    /// A commit's files as a gzipped tar, in one folder `top`.
+    pub(crate) fn archive(&self, sha: &str, top: &str) -> Result<Vec<u8>, GitError> {
+        let prefix = format!("--prefix={top}/");
+        self.read("archive", &["--format=tar.gz", &prefix, sha], MAX_ARCHIVE)
     }
 
     /// Whether everything in `old` is in `new` too. False if `old` is not there at all.

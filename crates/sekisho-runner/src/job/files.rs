@@ -16,7 +16,7 @@ use crate::state::StepFiles;
 
 impl StepFiles {
     /// Makes fresh, empty files.
-    pub(super) fn create(dirs: &Dirs) -> anyhow::Result<Self> {
+    pub(crate) fn create(dirs: &Dirs) -> anyhow::Result<Self> {
         let id = Uuid::new_v4();
         let make = |kind: &str| {
             let path = dirs.file_commands.join(format!("{kind}_{id}"));
@@ -33,7 +33,7 @@ impl StepFiles {
     }
 
     /// Removes them; a step that removed one itself is no error.
-    pub(super) fn remove(&self) {
+    pub(crate) fn remove(&self) {
         for path in [&self.env, &self.path, &self.output, &self.state, &self.summary] {
             let _ = fs_err::remove_file(path);
         }
@@ -42,7 +42,7 @@ impl StepFiles {
 
 impl Job {
     /// Reads the files. The answer: the outputs, and whether all files were right.
-    pub(super) fn take_files(
+    pub(crate) fn take_files(
         &mut self,
         files: &StepFiles,
         commands: &mut Commands,
@@ -64,10 +64,13 @@ impl Job {
             Ok(folders) => self.state.prepend_path(folders),
             Err(error) => fail(self, "path", &error),
         }
-        // State is for actions that have a post step of their own; here it is only checked.
-        if let Err(error) = read(&files.state, parse_pairs) {
-            fail(self, "state", &error);
-        }
+        let state = match read(&files.state, parse_pairs) {
+            Ok(state) => state,
+            Err(error) => {
+                fail(self, "state", &error);
+                Vec::new()
+            }
+        };
         let outputs = match read(&files.output, parse_pairs) {
             Ok(outputs) => outputs,
             Err(error) => {
@@ -75,6 +78,7 @@ impl Job {
                 Vec::new()
             }
         };
+        commands.state.extend(state);
         self.take_summary(&files.summary, commands);
         (outputs, ok)
     }

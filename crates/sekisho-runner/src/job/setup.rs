@@ -56,7 +56,10 @@ impl Job {
         let plan = self.plan_steps();
         self.begin_record(record).await;
         self.describe();
-        let result = plan.and_then(|()| self.prepare());
+        let result = match plan.and_then(|()| self.prepare()) {
+            Ok(()) => self.fetch_actions().await,
+            Err(error) => Err(error),
+        };
         let ok = result.is_ok() && !self.setup_failed;
         if self.setup_failed {
             self.fail_step(&mut commands, "A secret of the job cannot be masked.");

@@ -47,6 +47,8 @@ pub(crate) struct Workplace<'a> {
     pub(crate) interrupt: &'a Interrupt,
     /// Outputs that the work sets itself, as an action does.
     pub(crate) outputs: Vec<(String, String)>,
+    /// The post step that it has registered: what the step saves is for that.
+    pub(crate) post: Option<usize>,
 }
 
 impl Job {
@@ -69,9 +71,13 @@ impl Job {
                 return StepOutcome { conclusion, interrupted: None };
             }
         };
-        let (end, mut outputs) = self.work(spec, scope, &files, interrupt, commands).await;
+        let (end, mut outputs, post) = self.work(spec, scope, &files, interrupt, commands).await;
         let (written, files_ok) = self.take_files(&files, commands);
         files.remove();
+        let state = std::mem::take(&mut commands.state);
+        if let Some(post) = post {
+            self.save_state(post, state);
+        }
         outputs.append(&mut commands.outputs);
         outputs.extend(written);
         let failed = std::mem::take(&mut commands.failed) || !files_ok;
@@ -104,12 +110,12 @@ impl Job {
         files: &StepFiles,
         interrupt: &Interrupt,
         commands: &mut Commands,
-    ) -> (WorkEnd, Vec<(String, String)>) {
+    ) -> (WorkEnd, Vec<(String, String)>, Option<usize>) {
         let env = match self.step_env(spec, scope, files) {
             Ok(env) => env,
             Err(message) => {
                 self.fail_step(commands, &message);
-                return (WorkEnd::Failure, Vec::new());
+                return (WorkEnd::Failure, Vec::new(), None);
             }
         };
         let contexts = self.state.contexts(&self.view(spec, scope, Some(files), &env));
@@ -117,7 +123,7 @@ impl Job {
             Ok(minutes) => minutes,
             Err(message) => {
                 self.fail_step(commands, &message);
-                return (WorkEnd::Failure, Vec::new());
+                return (WorkEnd::Failure, Vec::new(), None);
             }
         };
         let interrupt = interrupt.within(minutes.map(|m| Duration::from_secs_f64(m * 60.0)));
@@ -130,12 +136,16 @@ impl Job {
             contexts: &contexts,
             interrupt: &interrupt,
             outputs,
+            post: None,
         };
         let result = match &spec.work {
             Work::Script => self.run_script(&place, commands).await,
             Work::Checkout => self.checkout(&mut place, commands).await,
             Work::Hook { path, variable } => self.run_hook(path, variable, &place, commands).await,
-            Work::Local { path } => Box::pin(self.composite(path, &mut place, commands)).await,
+            Work::Local { path } => Box::pin(self.local_action(path, &mut place, commands)).await,
+            Work::Remote(request) => {
+                Box::pin(self.remote_action(request, &mut place, commands)).await
+            }
         };
         let end = result.unwrap_or_else(|error| {
             self.fail_step(commands, &format!("{error:#}"));
@@ -152,7 +162,7 @@ impl Job {
             }
             _ => {}
         }
-        (end, place.outputs)
+        (end, place.outputs, place.post)
     }
 
     /// The contexts' view of a step.

@@ -106,10 +106,10 @@ async fn what_is_not_composite_or_not_there_is_said() {
         local("js", "./js", &[]),
         with(local("gone", "./gone", &[]), json!({"condition": "always()"})),
     ]);
-    let done = with_actions(&[("js", "runs: {using: node20, main: x.js}")], job).await;
+    let done = with_actions(&[("js", "runs: {using: docker, image: x}")], job).await;
     done.assert_conclusion("failed");
     assert!(
-        done.stdout.contains("./js/action.yml:1:15: actions with `using: node20` are not"),
+        done.stdout.contains("./js/action.yml:1:15: actions with `using: docker` are not"),
         "{}",
         done.stdout
     );

@@ -62,19 +62,36 @@ impl World {
         let client = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
         let mut world = Self { hub, url, jit: String::new(), run: 0, client, fixture };
         world.run = world.push(&WORKFLOW.replace("SCRIPT", &json!(script).to_string())).await;
-        let path = "/api/v3/repos/acme/app/actions/runners/generate-jitconfig";
-        let body = json!({"name": "r-1", "runner_group_id": 1, "labels": ["default"]});
-        let answer = world.call(Method::POST, path, &body).await;
-        world.jit = answer["encoded_jit_config"].as_str().unwrap().to_owned();
+        world.register().await;
         world.hub.arm(Plan { seed: 1, rules });
         Some(world)
     }
 
+    /// A new registration, for the next job.
+    async fn register(&mut self) {
+        let path = "/api/v3/repos/acme/app/actions/runners/generate-jitconfig";
+        let body = json!({"name": format!("r-{}", self.run), "runner_group_id": 1,
+            "labels": ["default"]});
+        let answer = self.call(Method::POST, path, &body).await;
+        self.jit = answer["encoded_jit_config"].as_str().unwrap().to_owned();
+    }
+
     async fn push(&self, workflow: &str) -> u64 {
-        let folder = self.fixture.root.path().join("work");
-        std::fs::create_dir_all(folder.join(".github/workflows")).unwrap();
-        std::fs::write(folder.join(".github/workflows/ci.yml"), workflow).unwrap();
-        let remote = format!("{}/acme/app", self.url);
+        let sha = self.commit("acme/app", &[(".github/workflows/ci.yml", workflow)]).await;
+        let path = format!("/_hub/v1/pushes?repository=acme/app&sha={sha}");
+        let pushed = self.call(Method::GET, &path, &Value::Null).await;
+        pushed["runs"][0].as_u64().unwrap_or_else(|| panic!("no run: {pushed}"))
+    }
+
+    /// Makes a repository with these files on `main`.
+    async fn commit(&self, repository: &str, files: &[(&str, &str)]) -> String {
+        let folder = self.fixture.root.path().join(repository);
+        for (name, text) in files {
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let remote = format!("{}/{repository}", self.url);
         let sha = tokio::task::spawn_blocking(move || {
             git(&folder, &["init", "--quiet"]);
             git(&folder, &["add", "--all"]);
@@ -82,9 +99,7 @@ impl World {
             git(&folder, &["push", "--quiet", &remote, "main"]);
             git(&folder, &["rev-parse", "HEAD"])
         });
-        let path = format!("/_hub/v1/pushes?repository=acme/app&sha={}", sha.await.unwrap());
-        let pushed = self.call(Method::GET, &path, &Value::Null).await;
-        pushed["runs"][0].as_u64().unwrap_or_else(|| panic!("no run: {pushed}"))
+        sha.await.unwrap()
     }
 
     async fn call(&self, method: Method, path: &str, body: &Value) -> Value {
@@ -234,4 +249,35 @@ async fn a_clock_that_goes_wrong_costs_no_lock() {
     let (outcome, ()) = tokio::join!(running, later);
     assert_eq!(outcome.unwrap(), RunnerOutcome::Completed(Conclusion::Succeeded));
     assert_eq!(world.job().await["conclusion"], json!("success"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_of_another_repository_of_the_hub_runs() {
+    let script = "echo \"::notice::from ${INPUT_WHO}\"; echo \"at ${GITHUB_ACTION_REF}\"";
+    let manifest = format!(
+        "inputs: {{who: {{default: nobody}}}}\nruns:\n  using: composite\n  steps:\n    \
+         - {{shell: sh, env: {{INPUT_WHO: '${{{{ inputs.who }}}}'}}, run: {}}}\n",
+        json!(script)
+    );
+    let Some(mut world) = World::new("echo unused", Vec::new()).await else { return };
+    let sha = world.commit("acme/act", &[("greet/action.yml", &manifest)]).await;
+    let workflow =
+        WORKFLOW.replace("run: SCRIPT", "uses: acme/act/greet@main\n        with: {who: you}");
+    let missing = WORKFLOW.replace("run: SCRIPT", "uses: acme/none@main");
+    // The first run of this world is not of interest: its job is taken by this runner first.
+    assert_eq!(world.runner().await.unwrap(), RunnerOutcome::Completed(Conclusion::Succeeded));
+    for (workflow, want) in [(workflow, Conclusion::Succeeded), (missing, Conclusion::Failed)] {
+        world.run = world.push(&workflow).await;
+        world.register().await;
+        assert_eq!(world.runner().await.unwrap(), RunnerOutcome::Completed(want));
+    }
+    let text = world.fixture.output.text();
+    for line in [
+        format!("Z Download action repository 'acme/act@main' (SHA:{sha})\n"),
+        "Z ##[notice]from you\n".to_owned(),
+        "Z at main\n".to_owned(),
+        "Z ##[error]Unable to resolve action `acme/none@main`: there is no repository".to_owned(),
+    ] {
+        assert!(text.contains(&line), "no `{line}` in:\n{text}");
+    }
 }

@@ -16,6 +16,7 @@ mod fixture;
 mod git;
 mod hooks;
 mod hub;
+mod javascript;
 mod lease;
 mod masks;
 mod matchers;

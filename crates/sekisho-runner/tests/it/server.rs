@@ -47,6 +47,8 @@ pub(crate) struct Server {
     pub(crate) idle: std::sync::atomic::AtomicBool,
     /// The old flow.
     pub(crate) tenant: Mutex<crate::tenant::Tenant>,
+    /// Archives of actions, by `owner/name@ref`.
+    pub(crate) archives: Mutex<BTreeMap<String, Vec<u8>>>,
     /// Folder with bare repositories.
     pub(crate) repositories: Mutex<Option<std::path::PathBuf>>,
 }
@@ -71,6 +73,7 @@ impl Server {
             errors: Mutex::default(),
             idle: false.into(),
             tenant: Mutex::default(),
+            archives: Mutex::default(),
             repositories: Mutex::default(),
         });
         let router = Router::new()
@@ -84,6 +87,8 @@ impl Server {
             .route("/results/twirp/{service}/{method}", post(twirp))
             .route("/blobs/{name}", put(blob))
             .route("/feed", get(feed))
+            .route("/actions/build/{plan}/jobs/{job}/runnerresolve/actions", post(resolve))
+            .route("/tarball/{owner}/{name}", get(tarball))
             .nest("/tenant", crate::tenant::router())
             .route("/git/{*path}", get(crate::git::serve).post(crate::git::serve))
             .layer(DefaultBodyLimit::disable())
@@ -307,4 +312,44 @@ async fn feed(
             }
         }
     }))
+}
+
+async fn resolve(
+    State(server): Shared,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Result<Response, StatusCode> {
+    expect_bearer(&headers, JOB_TOKEN)?;
+    server.tell("resolve", |_| {});
+    let (mut found, mut missing) = (json!({}), json!({}));
+    for action in body["actions"].as_array().unwrap() {
+        let text = |key: &str| action[key].as_str().unwrap().to_owned();
+        let key = format!("{}@{}", text("action"), text("version"));
+        if server.archives.lock().unwrap().contains_key(&key) {
+            found[&key] = json!({"name": text("action"), "resolved_name": text("action"),
+                "resolved_sha": "0123456789", "tar_url": format!("{}/tarball/{key}", server.url),
+                "authentication": {"token": "archive-token-1"}});
+        } else {
+            missing[&key] = json!({"message": "not here"});
+        }
+    }
+    if missing == json!({}) {
+        return Ok(Json(json!({"actions": found})).into_response());
+    }
+    let errors = Json(json!({"errors": missing}));
+    Ok((StatusCode::UNPROCESSABLE_ENTITY, errors).into_response())
+}
+
+async fn tarball(
+    State(server): Shared,
+    headers: HeaderMap,
+    Path((owner, name)): Path<(String, String)>,
+) -> Result<Vec<u8>, StatusCode> {
+    // x-access-token:archive-token-1
+    let wanted = "Basic eC1hY2Nlc3MtdG9rZW46YXJjaGl2ZS10b2tlbi0x";
+    if headers.get("authorization").is_none_or(|value| value != wanted) {
+        return Err(StatusCode::UNAUTHORIZED);
+    }
+    let archives = server.archives.lock().unwrap();
+    archives.get(&format!("{owner}/{name}")).cloned().ok_or(StatusCode::NOT_FOUND)
 }

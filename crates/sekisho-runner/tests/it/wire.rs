@@ -104,8 +104,11 @@ async fn what_cannot_run_is_said_before_the_first_step() {
     let remote = crate::fixture::uses("setup", reference, &[]);
     let done = finish(Job::new([run("first", "echo ran"), remote])).await;
     done.assert_conclusion("failed");
-    assert!(done.stdout.contains("##[error]Action `acme/setup@v1` is not supported"));
-    assert_eq!(done.conclusions(), [("Run echo ran".to_owned(), "skipped".to_owned())]);
+    assert!(done.stdout.contains(
+        "##[error]The service does not resolve actions of other repositories: `acme/setup@v1`"
+    ));
+    let skipped = |name: &str| (name.to_owned(), "skipped".to_owned());
+    assert_eq!(done.conclusions(), [skipped("Run echo ran"), skipped("Run acme/setup@v1")]);
     let mut job = Job::new([run("first", "echo ran")]);
     job.extra = json!({"jobContainer": "debian"});
     let done = finish(job).await;
