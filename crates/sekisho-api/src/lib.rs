@@ -18,6 +18,7 @@
 //! is read by this one, and the version before ignores what it does not know.
 
 #![expect(unreachable_pub, reason = "what kube's derive makes inside a function is `pub`")]
+#![expect(clippy::duplicated_attributes, reason = "each column has its own arguments")]
 
 mod class;
 pub mod condition;
