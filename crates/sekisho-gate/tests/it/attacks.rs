@@ -493,7 +493,7 @@ fn zstd_bomb(blocks: usize) -> Vec<u8> {
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58];
     for block in 0..blocks {
         let last = u32::from(block + 1 == blocks);
-        let header = (128 * 1024 << 3) | (1 << 1) | last;
+        let header = ((128 * 1024) << 3) | (1 << 1) | last;
         frame.extend_from_slice(&header.to_le_bytes()[..3]);
         frame.push(0);
     }

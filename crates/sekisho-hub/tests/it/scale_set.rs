@@ -247,6 +247,7 @@ async fn what_was_not_deleted_comes_again_to_the_next_session_and_the_next_proce
     assert_eq!(ended.statistics(), Statistics::default());
 }
 
+#[expect(clippy::too_many_lines, reason = "one table of what is refused, and why")]
 #[tokio::test(flavor = "multi_thread")]
 async fn sets_are_their_owners_and_what_is_wrong_is_told_as_github_tells_it() {
     let pool = Pool::new(|_| ()).await;

@@ -63,7 +63,7 @@ impl World {
 /// Both kinds as root, one as anybody else.
 pub(crate) fn kinds() -> Vec<Isolation> {
     match Isolation::choose() {
-        Isolation::Privileged => vec![Isolation::Privileged, Isolation::SingleId],
+        best @ (Isolation::Privileged | Isolation::IdRange) => vec![best, Isolation::SingleId],
         Isolation::SingleId => vec![Isolation::SingleId],
     }
 }
@@ -174,7 +174,7 @@ fn user_is_who_the_spec_says() {
         assert!(out.contains("CapPrm:\t0000000000000000"), "{out}");
         let owner = fs::metadata(world.upper("tmp/mine")).unwrap().uid();
         let want = match kind {
-            Isolation::Privileged => 1234,
+            Isolation::Privileged | Isolation::IdRange => 1234,
             Isolation::SingleId => fs::metadata(world.dir.path()).unwrap().uid(),
         };
         assert_eq!(owner, want);
@@ -379,7 +379,7 @@ fn probe_names_the_best() {
     assert_eq!(probe.isolation, Some(Isolation::choose()));
     let refused: Vec<_> = probe.refusals.iter().map(|refusal| refusal.isolation).collect();
     let want = match Isolation::choose() {
-        Isolation::Privileged => vec![],
+        Isolation::Privileged | Isolation::IdRange => vec![],
         Isolation::SingleId => vec![Isolation::Privileged],
     };
     assert_eq!(refused, want);
