@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub use reqwest::Client;
 use reqwest::header::HeaderMap;
 use reqwest::{Certificate, Proxy, RequestBuilder};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -72,7 +73,7 @@ impl ClientOptions {
     ///
     /// # Errors
     /// `Proxy`, `Certificates` or `Build`.
-    pub fn client(&self, urls: &[&Url]) -> Result<reqwest::Client, HttpError> {
+    pub fn client(&self, urls: &[&Url]) -> Result<Client, HttpError> {
         // The whole tree has one provider; the binary may have installed it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()

@@ -206,6 +206,12 @@ pub struct Job {
     pub conclusion: Option<Conclusion>,
     /// What its runner must offer, lower case.
     pub labels: Vec<String>,
+    /// Which attempt of the run it is of: one that was not run again keeps its own.
+    #[serde(default = "first")]
+    pub run_attempt: u64,
+    /// Who took it.
+    #[serde(default)]
+    pub runner_id: Option<u64>,
     /// Who took it.
     pub runner_name: Option<String>,
     /// When the jobs it needs had ended.
@@ -220,6 +226,10 @@ pub struct Job {
     pub outputs: BTreeMap<String, String>,
     /// Errors and warnings about it.
     pub annotations: Vec<Annotation>,
+}
+
+fn first() -> u64 {
+    1
 }
 
 /// One step of a job.

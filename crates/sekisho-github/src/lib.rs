@@ -17,4 +17,5 @@ pub mod retry;
 pub mod runner;
 pub mod scale_set;
 pub mod secret;
+pub mod webhook;
 pub mod wire;

@@ -33,6 +33,12 @@ pub struct Config {
     pub assignment: Assignment,
     /// Whether the fault switches can be used: for tests, never for work.
     pub fault_switches: bool,
+    /// The GitHub App that may ask for tokens.
+    pub app: Option<App>,
+    /// Who is told of what happens.
+    pub webhooks: Vec<Webhook>,
+    /// Requests of one credential in an hour; `None` without limit, as on a GHES.
+    pub rest_requests_per_hour: Option<u64>,
     /// Bytes of cache entries that are kept of one repository; also the most of one entry.
     pub cache_bytes_max: u64,
 }
@@ -54,6 +60,9 @@ impl Config {
             subject: SubjectForm::Names,
             assignment: Assignment::Automatic,
             fault_switches: false,
+            app: None,
+            webhooks: Vec::new(),
+            rest_requests_per_hour: None,
             cache_bytes_max: CACHE_BYTES_MAX,
         }
     }
@@ -87,6 +96,32 @@ pub enum Assignment {
     Automatic,
     /// The hub announces them, and the listener acquires what it wants: as GHES.
     Explicit,
+}
+
+/// A GitHub App, as the hub knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct App {
+    /// Its number.
+    pub id: u64,
+    /// Its client id, such as `Iv23…`.
+    pub client_id: String,
+    /// The key that its JWTs are verified with: PEM of an RSA public key.
+    pub public_key: String,
+    /// What it may do where it is installed: `read` or `write`, by name.
+    pub permissions: BTreeMap<String, String>,
+    /// Where it is installed: accounts by number.
+    pub installations: BTreeMap<u64, String>,
+}
+
+/// Somebody who is told of what happens.
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    /// Where it is told: `http` or `https`.
+    pub url: String,
+    /// The key of the signature.
+    pub secret: SecretString,
+    /// `workflow_job`, `workflow_run`, `push`; empty for all.
+    pub events: Vec<String>,
 }
 
 /// How `sub` of an ID token names the repository.

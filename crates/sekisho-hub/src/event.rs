@@ -90,6 +90,7 @@ pub(crate) fn github_context(
     ids: &RepositoryIds,
     facts: &PushFacts,
     run: &RunIds<'_>,
+    (event_name, event): (&str, Value),
 ) -> Value {
     let base = &config.base_url;
     json!({
@@ -106,8 +107,8 @@ pub(crate) fn github_context(
         "ref_type": ref_type(&facts.git_ref),
         "ref_protected": false,
         "sha": facts.sha,
-        "event_name": "push",
-        "event": push_event(base, ids, facts),
+        "event_name": event_name,
+        "event": event,
         "repository": ids.name.to_string(),
         "repository_id": ids.id.to_string(),
         "repository_owner": ids.name.owner(),
@@ -125,7 +126,8 @@ pub(crate) fn github_context(
     })
 }
 
-fn push_event(base: &str, ids: &RepositoryIds, facts: &PushFacts) -> Value {
+/// Payload of the `push` event.
+pub(crate) fn push_event(base: &str, ids: &RepositoryIds, facts: &PushFacts) -> Value {
     let web = format!("{base}/{}", ids.name);
     let commits: Vec<Value> =
         facts.commits.iter().rev().map(|commit| commit_json(&web, commit)).collect();

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 pub(crate) use http::{info_refs, receive_pack, upload_pack};
-pub(crate) use read::{Commit, Repository};
+pub(crate) use read::{Commit, Repository, TreeFile};
 
 use crate::names::RepoName;
 

@@ -1,6 +1,8 @@
 //! The hub's endpoints.
 
+mod app;
 mod artifacts;
+mod authorize;
 mod blobs;
 mod broker;
 mod caches;
@@ -10,6 +12,7 @@ mod feed;
 mod guard;
 mod hub_v1;
 mod launch;
+mod limits;
 mod oauth;
 mod oidc;
 mod queue;
@@ -18,9 +21,13 @@ mod reply;
 mod rest;
 mod rest_artifacts;
 mod rest_caches;
+mod rest_hooks;
+mod rest_registration;
 mod rest_runs;
+mod rest_workflows;
 mod results;
 mod run_service;
+pub(crate) mod shown;
 mod signed;
 mod tenant;
 
@@ -32,6 +39,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{any, delete, get, patch, post, put};
 
 pub(crate) use guard::check_base_url;
+pub(crate) use limits::Rates;
 
 use crate::git;
 use crate::shared::Shared;
@@ -47,8 +55,10 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .nest("/repos/{owner}/{name}", scope().merge(runs()))
         .nest("/orgs/{owner}", scope())
         .nest("/enterprises/{enterprise}", scope())
+        .merge(as_app())
         .fallback(rest::not_found)
-        .layer(from_fn_with_state(Arc::clone(&shared), guard::github_admin));
+        .layer(from_fn_with_state(Arc::clone(&shared), authorize::layer))
+        .layer(from_fn_with_state(Arc::clone(&shared), limits::layer));
     let own = Router::new()
         .route("/queue", get(hub_v1::queue))
         .route("/runners/{id}/gone", post(hub_v1::gone))
@@ -74,7 +84,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .nest("/twirp", twirp())
         .nest("/_results/twirp", twirp())
         .route("/_oauth/token", post(oauth::token))
-        .route("/_blobs/{run}/{job}/{file}", put(blobs::put))
+        .route("/_blobs/{run}/{job}/{file}", put(blobs::put).get(rest_runs::log))
         .route("/devstoreaccount1/{container}/{blob}", put(signed::put).get(signed::get))
         .nest("/_services/token", issuer())
         .route("/{owner}/{name}/info/refs", get(git::info_refs))
@@ -98,26 +108,62 @@ pub(crate) fn guard(shared: Arc<Shared>, router: Router) -> Router {
     router.layer(from_fn_with_state(shared, guard::local_only))
 }
 
-/// Runners of a repository or an owner: the hub has one pool for all.
+/// Runners and hooks of a repository, an organization or an enterprise: the hub has one pool for
+/// all.
 fn scope() -> Router<Arc<Shared>> {
+    let labels = get(rest_registration::get_labels)
+        .post(rest_registration::add_labels)
+        .put(rest_registration::set_labels)
+        .delete(rest_registration::clear_labels);
+    let group = get(rest_registration::get_group)
+        .patch(rest_registration::update_group)
+        .delete(rest_registration::delete_group);
+    let member =
+        put(rest_registration::add_group_runner).delete(rest_registration::remove_group_runner);
     Router::new()
+        .route("/installation", get(app::installation))
         .route("/actions/runners/generate-jitconfig", post(rest::generate_jitconfig))
         .route("/actions/runners/registration-token", post(registration::registration_token))
         .route("/actions/runners/remove-token", post(registration::remove_token))
+        .route("/actions/runners/downloads", get(rest_registration::downloads))
         .route("/actions/runners", get(rest::list_runners))
-        .route("/actions/runners/{id}", get(rest::get_runner))
-        .route("/actions/runners/{id}", delete(rest::delete_runner))
+        .route("/actions/runners/{id}", get(rest::get_runner).delete(rest::delete_runner))
+        .route("/actions/runners/{id}/labels", labels)
+        .route("/actions/runners/{id}/labels/{label}", delete(rest_registration::remove_label))
+        .route(
+            "/actions/runner-groups",
+            get(rest_registration::groups).post(rest_registration::create_group),
+        )
+        .route("/actions/runner-groups/{group}", group)
+        .route("/actions/runner-groups/{group}/runners", get(rest_registration::group_runners))
+        .route("/actions/runner-groups/{group}/runners/{runner}", member)
+        .route("/hooks", get(rest_hooks::list))
+        .route("/hooks/{hook}/pings", post(rest_hooks::ping))
+        .route("/hooks/{hook}/deliveries", get(rest_hooks::deliveries))
+        .route("/hooks/{hook}/deliveries/{delivery}", get(rest_hooks::delivery))
+        .route("/hooks/{hook}/deliveries/{delivery}/attempts", post(rest_hooks::redeliver))
+}
+
+/// What a GitHub App does as itself, and what anybody may ask.
+fn as_app() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/app", get(app::get))
+        .route("/app/installations", get(app::installations))
+        .route("/app/installations/{id}/access_tokens", post(app::access_token))
+        .route("/rate_limit", get(limits::get))
 }
 
 fn runs() -> Router<Arc<Shared>> {
     Router::new()
         .route("/actions/runs", get(rest_runs::list))
         .route("/actions/runs/{run}", get(rest_runs::get))
-        .route("/actions/runs/{run}/attempts/{attempt}", get(rest_runs::get_attempt))
+        .route("/actions/runs/{run}/attempts/{attempt}", get(rest_runs::get))
         .route("/actions/runs/{run}/jobs", get(rest_runs::jobs))
-        .route("/actions/runs/{run}/attempts/{attempt}/jobs", get(rest_runs::attempt_jobs))
+        .route("/actions/runs/{run}/attempts/{attempt}/jobs", get(rest_runs::jobs))
         .route("/actions/runs/{run}/cancel", post(rest_runs::cancel))
         .route("/actions/runs/{run}/force-cancel", post(rest_runs::force_cancel))
+        .route("/actions/runs/{run}/rerun", post(rest_runs::rerun))
+        .route("/actions/runs/{run}/rerun-failed-jobs", post(rest_runs::rerun_failed))
         .route("/actions/runs/{run}/artifacts", get(rest_artifacts::of_run))
         .route("/actions/artifacts", get(rest_artifacts::list))
         .route(
@@ -130,6 +176,9 @@ fn runs() -> Router<Arc<Shared>> {
         .route("/actions/cache/usage", get(rest_caches::usage))
         .route("/actions/jobs/{job}", get(rest_runs::job))
         .route("/actions/jobs/{job}/logs", get(rest_runs::job_logs))
+        .route("/actions/jobs/{job}/rerun", post(rest_runs::rerun_job))
+        .route("/actions/workflows/{workflow}/dispatches", post(rest_workflows::dispatch))
+        .route("/contents/{*path}", get(rest_workflows::contents))
 }
 
 /// The Actions service, as clients of scale sets see it.

@@ -17,6 +17,7 @@ mod config;
 mod event;
 pub mod faults;
 mod git;
+mod hooks;
 mod http;
 mod keys;
 mod message;
@@ -36,12 +37,18 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use sekisho_github::hub_api::{Run, Status};
 
-pub use config::{Assignment, BuiltinRepository, Config, DEFAULT_SEARCH_PATH, SubjectForm};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use config::{
+    App, Assignment, BuiltinRepository, Config, DEFAULT_SEARCH_PATH, SubjectForm, Webhook,
+};
 
 use crate::git::Git;
+use crate::hooks::Hooks;
 use crate::keys::Keys;
 use crate::names::RepoName;
-use crate::shared::Shared;
+use crate::shared::{Parts, Shared};
 use crate::state::{ScaleSets, State};
 use crate::storage::Storage;
 use crate::store::{Saver, Store};
@@ -73,6 +80,9 @@ pub enum OpenError {
         /// Why.
         message: String,
     },
+    /// The address of a webhook.
+    #[error("`{0}` is no http or https URL for a webhook")]
+    Webhook(String),
     /// [`Config::base_url`] is not a plain http or https URL.
     #[error("`{0}` is no base URL for the hub")]
     BaseUrl(String),
@@ -115,7 +125,10 @@ impl Hub {
         state.scale_sets = ScaleSets::new(config.assignment, sets);
         let storage = Storage::open(&dir, config.cache_bytes_max, clock::now()).map_err(folder)?;
         let keys = Keys::start(&dir).map_err(folder)?;
-        let shared = Arc::new(Shared::new(config, git, store, saver, storage, keys, state));
+        let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
+        let hooks = Hooks::start(&config.webhooks, &tasks, &stopping)?;
+        let parts = Parts { config, git, store, saver, storage, keys, hooks, tasks, stopping };
+        let shared = Arc::new(Shared::new(parts, state));
         shared.interrupt_all();
         shared.change(State::end_orphans);
         shared.tasks.spawn(tick(Arc::clone(&shared)));

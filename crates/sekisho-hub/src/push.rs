@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::event::{self, PushFacts};
 use crate::git::{GitError, Repository};
+use crate::http::shown::workflow_id;
 use crate::names::{RepoName, is_plain_path};
 use crate::shared::Shared;
 use crate::state::{NewRun, RepositoryIds, RunFacts};
@@ -130,6 +131,10 @@ fn start(
         None => None,
     };
     let facts = PushFacts::read(&repository, update, before, sha.clone(), actor)?;
+    let payload = event::push_event(&shared.config.base_url, ids, &facts);
+    if shared.hooks.is_wanted("push") {
+        shared.hooks.tell("push", &payload);
+    }
     let mut outcome = Pushed::default();
     let message = facts.head().map_or("", |commit| commit.message.as_str()).to_lowercase();
     if SKIP.iter().any(|marker| message.contains(marker)) {
@@ -145,12 +150,88 @@ fn start(
         if !filter.matches(&update.name, changed) {
             continue;
         }
-        match create(shared, ids, &facts, workflow) {
+        let payload = payload.clone();
+        let started = Started { event: "push", payload, inputs: Value::object(NO_INPUTS) };
+        match create(shared, ids, &facts, workflow, started) {
             Ok(run) => outcome.runs.push(run),
             Err(errors) => outcome.errors.extend(errors.into_iter().map(told)),
         }
     }
     Ok((sha, outcome))
+}
+
+/// Why a run was started.
+struct Started {
+    /// The event's name.
+    event: &'static str,
+    /// `github.event`.
+    payload: serde_json::Value,
+    /// The `inputs` context.
+    inputs: Value,
+}
+
+/// The `inputs` context of an event without any.
+const NO_INPUTS: Vec<(String, Value)> = Vec::new();
+
+/// Why a workflow was not started by hand.
+#[derive(Debug)]
+pub(crate) enum DispatchError {
+    /// There is no such workflow.
+    NotFound,
+    /// GitHub's words for what is wrong with the request.
+    Refused(String),
+    /// The repository cannot be read.
+    Git(GitError),
+}
+
+/// Starts one workflow, by its number or its file, at a ref. Blocking. Gives the run.
+pub(crate) fn workflow_dispatched(
+    shared: &Shared,
+    ids: &RepositoryIds,
+    wanted: &str,
+    git_ref: &str,
+    inputs: &serde_json::Map<String, serde_json::Value>,
+) -> Result<u64, DispatchError> {
+    let refused = |why: String| DispatchError::Refused(why);
+    let repository = shared.git.repository(&ids.name).ok_or(DispatchError::NotFound)?;
+    let (git_ref, sha) = repository
+        .resolve_named(git_ref)
+        .map_err(DispatchError::Git)?
+        .filter(|(name, _)| name.starts_with("refs/"))
+        .ok_or_else(|| refused(format!("No ref found for: {git_ref}")))?;
+    let mut errors = Vec::new();
+    let all = workflows(&repository, &sha, &mut errors).map_err(DispatchError::Git)?;
+    let is_it = |path: &str| {
+        path == wanted
+            || path.rsplit('/').next() == Some(wanted)
+            || workflow_id(ids.id, path).to_string() == wanted
+    };
+    if let Some(error) = errors.iter().find(|error| is_it(&error.path)) {
+        return Err(refused(format!("Invalid workflow file: {error}")));
+    }
+    let workflow = all.into_iter().find(|workflow| is_it(&workflow.path));
+    let workflow = workflow.ok_or(DispatchError::NotFound)?;
+    let declared = workflow
+        .on
+        .workflow_dispatch()
+        .ok_or_else(|| refused("Workflow does not have 'workflow_dispatch' trigger".to_owned()))?;
+    let typed = plan::dispatch_inputs(declared, inputs).map_err(refused)?;
+    let update = RefUpdate { name: git_ref, before: None, after: Some(sha.clone()) };
+    let actor = &shared.config.actor;
+    let facts = PushFacts::read(&repository, &update, None, sha, actor);
+    let facts = facts.map_err(DispatchError::Git)?;
+    let mut payload = event::push_event(&shared.config.base_url, ids, &facts);
+    if let Some(payload) = payload.as_object_mut() {
+        payload.retain(|name, _| matches!(name.as_str(), "ref" | "repository" | "sender"));
+        payload.insert("inputs".to_owned(), inputs.clone().into());
+        payload.insert("workflow".to_owned(), workflow.path.clone().into());
+    }
+    let started = Started { event: "workflow_dispatch", payload, inputs: typed };
+    let told = |errors: Vec<Diagnostic>| {
+        let text: Vec<String> = errors.iter().map(Diagnostic::to_string).collect();
+        refused(format!("Invalid workflow file: {}", text.join("; ")))
+    };
+    create(shared, ids, &facts, workflow, started).map_err(told)
 }
 
 /// `None`: not known, or too many.
@@ -206,6 +287,7 @@ fn create(
     ids: &RepositoryIds,
     facts: &PushFacts,
     workflow: Workflow,
+    started: Started,
 ) -> Result<u64, Vec<Diagnostic>> {
     let path = workflow.path.clone();
     let name = workflow.display_name().to_owned();
@@ -218,12 +300,13 @@ fn create(
         sha: facts.sha.clone(),
     };
     let run = event::RunIds { id, number, workflow: &name, source: &source };
-    let github = event::github_context(&shared.config, ids, facts, &run);
+    let Started { event, payload, inputs } = started;
+    let github = event::github_context(&shared.config, ids, facts, &run, (event, payload));
     let vars = &shared.config.vars;
     let contexts = Contexts::new()
         .with("github", Value::from(github.clone()))
         .with("vars", Value::object(vars.iter().map(|(k, v)| (k.as_str(), v.as_str().into()))))
-        .with("inputs", Value::object(Vec::<(String, Value)>::new()));
+        .with("inputs", inputs);
     let root = Resolved { workflow, source };
     let resolve =
         |reference: &WorkflowReference, caller: &WorkflowSource| resolve(shared, reference, caller);
@@ -233,7 +316,7 @@ fn create(
         number,
         git_ref: facts.git_ref.clone(),
         sha: facts.sha.clone(),
-        event: "push".to_owned(),
+        event: event.to_owned(),
         workflow_name: name,
         workflow_path: path,
         plan_id: Uuid::new_v4(),

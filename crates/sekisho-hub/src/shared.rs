@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
-use sekisho_github::hub_api::{Pushed, Run, Status};
+use sekisho_github::hub_api::{EventKind, Pushed, Run, Status};
+use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -14,6 +15,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::faults::{Armed, Call, Fault, Plan, Strike};
 use crate::git::Git;
+use crate::hooks::Hooks;
+use crate::http::{Rates, shown};
 use crate::keys::Keys;
 use crate::names::RepoName;
 use crate::state::{Effect, JobRef, LiveJob, Phase, State, end_interrupted};
@@ -35,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) tokens: Tokens,
     pub(crate) clock: Arc<Clock>,
     pub(crate) storage: Storage,
+    pub(crate) rates: Rates,
+    pub(crate) hooks: Hooks,
     inner: Mutex<Inner>,
     /// Counts changes; everybody who waits for one waits here.
     changed: watch::Sender<u64>,
@@ -47,6 +52,20 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
 }
 
+/// What a hub is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) git: Git,
+    pub(crate) store: Store,
+    pub(crate) saver: Saver,
+    pub(crate) storage: Storage,
+    pub(crate) keys: Keys,
+    pub(crate) hooks: Hooks,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stopping: CancellationToken,
+}
+
 #[derive(Debug)]
 struct Inner {
     state: State,
@@ -57,15 +76,8 @@ struct Inner {
 
 impl Shared {
     /// Puts the parts together.
-    pub(crate) fn new(
-        config: Config,
-        git: Git,
-        store: Store,
-        saver: Saver,
-        storage: Storage,
-        keys: Keys,
-        state: State,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts, state: State) -> Self {
+        let Parts { config, git, store, saver, storage, keys, hooks, tasks, stopping } = parts;
         let clock = Arc::new(Clock::default());
         let inner = Inner { state, events: BTreeMap::new(), pushes: VecDeque::new() };
         Self {
@@ -77,13 +89,15 @@ impl Shared {
             tokens: Tokens::new(Arc::clone(&clock)),
             clock,
             storage,
+            rates: Rates::default(),
+            hooks,
             inner: Mutex::new(inner),
             changed: watch::channel(0).0,
             news: Mutex::default(),
             faults: Mutex::default(),
             push_locks: Mutex::default(),
-            stopping: CancellationToken::new(),
-            tasks: TaskTracker::new(),
+            stopping,
+            tasks,
         }
     }
 
@@ -121,6 +135,7 @@ impl Shared {
         for effect in effects {
             match effect {
                 Effect::Event { run, kind } => {
+                    self.tell(&inner.state, run, &kind);
                     let log = match inner.events.entry(run) {
                         Entry::Occupied(log) => Some(log.into_mut()),
                         Entry::Vacant(place) => match self.store.open_events(run) {
@@ -136,6 +151,7 @@ impl Shared {
                     }
                 }
                 Effect::Save { run } => to_save.push(run),
+                Effect::SaveAttempt(run) => self.saver.save_attempt(*run),
             }
         }
         to_save.sort_unstable();
@@ -152,6 +168,54 @@ impl Shared {
         if over {
             inner.state.trim();
         }
+    }
+
+    /// Tells the hooks of a job or a run that changed.
+    fn tell(&self, state: &State, run: u64, kind: &EventKind) {
+        let Some(run) = state.runs.get(&run) else { return };
+        let Some(live) = run.live.as_deref() else { return };
+        let (base, facts) = (&self.config.base_url, &live.facts);
+        let (event, mut payload) = match kind {
+            EventKind::Run { status, conclusion } if self.hooks.is_wanted("workflow_run") => {
+                let action = match status {
+                    Status::Queued => "requested",
+                    Status::InProgress => "in_progress",
+                    Status::Completed => "completed",
+                    Status::Pending => return,
+                };
+                let view = Run { status: *status, conclusion: *conclusion, ..run.view.clone() };
+                let shown = shown::run(base, &view, &facts.repository, &facts.actor);
+                ("workflow_run", json!({ "action": action, "workflow_run": shown }))
+            }
+            EventKind::Job { job_id, name, status, conclusion, runner_name }
+                if self.hooks.is_wanted("workflow_job") =>
+            {
+                let Some(job) = run.view.jobs.iter().find(|job| job.id == *job_id) else { return };
+                let action = match status {
+                    // GitHub does not tell of a job that waits for others.
+                    Status::Pending => return,
+                    Status::Queued => "queued",
+                    Status::InProgress => "in_progress",
+                    Status::Completed => "completed",
+                };
+                // As it was at this event: the state may have gone on since.
+                let mut job = job.clone();
+                (job.name, job.status) = (name.clone(), *status);
+                (job.conclusion, job.runner_name) = (*conclusion, runner_name.clone());
+                job.completed_at = job.completed_at.filter(|_| *status == Status::Completed);
+                if *status == Status::Queued {
+                    (job.runner_id, job.runner_name) = (None, None);
+                    job.steps.clear();
+                }
+                let shown = shown::job(base, &run.view, &job);
+                ("workflow_job", json!({ "action": action, "workflow_job": shown }))
+            }
+            _ => return,
+        };
+        let branch = facts.github["event"]["repository"]["default_branch"].as_str();
+        payload["repository"] = json!(shown::repository(base, &facts.repository, branch));
+        payload["sender"] = json!({ "login": facts.actor, "id": facts.actor_id, "type": "User" });
+        self.hooks.tell(event, &payload);
     }
 
     /// Writes the repositories down. Blocking; what fails is logged, for it costs a counter only.
@@ -227,6 +291,15 @@ impl Shared {
             self.saver.save(run.clone());
         }
         Some(run)
+    }
+
+    /// A run in one of its attempts. Blocking for an earlier one.
+    pub(crate) fn attempt(&self, id: u64, attempt: u64) -> Option<Run> {
+        let newest = self.run(id)?;
+        if newest.run_attempt == attempt {
+            return Some(newest);
+        }
+        self.store.load_attempt(id, attempt)
     }
 
     /// How far a run's events go.

@@ -11,8 +11,10 @@
 //! ```
 
 mod expire;
+mod groups;
 mod jobs;
 mod repositories;
+mod rerun;
 mod runners;
 mod runs;
 mod scale_sets;
@@ -27,15 +29,17 @@ use sekisho_workflow::plan::{JobState, Plan, ReadyJob};
 use uuid::Uuid;
 
 pub(crate) use expire::end_interrupted;
+pub(crate) use groups::{DEFAULT_GROUP, Group, GroupError, Groups};
 pub(crate) use jobs::{Completion, JobError};
 pub(crate) use repositories::{Repositories, RepositoryIds};
-pub(crate) use runners::{Message, NewRunner, RegisterError, Runner, SessionError};
+pub(crate) use rerun::{RerunError, RerunOf};
+pub(crate) use runners::{LabelError, Message, NewRunner, RegisterError, Runner, SessionError};
 pub(crate) use runs::{CancelError, NewRun, RunFacts};
 pub(crate) use scale_sets::{Definition, Entry, Order, Owner, Replay, ScaleSets, SetError};
 pub(crate) use steps::StepState;
 
-/// Ids of jobs of one run: its id times this, and up; more than one run may have.
-pub(crate) const JOBS_PER_RUN: u64 = 1_000;
+/// Ids of jobs of one run: its id times this, and up; as many as a hundred attempts may have.
+pub(crate) const JOBS_PER_RUN: u64 = 100_000;
 /// Completed runs that are kept in memory; older ones are read from disk when asked for.
 pub(crate) const MAX_COMPLETED_IN_MEMORY: usize = 200;
 
@@ -46,6 +50,7 @@ pub(crate) struct State {
     pub(crate) runners: BTreeMap<u64, Runner>,
     pub(crate) repositories: Repositories,
     pub(crate) scale_sets: ScaleSets,
+    pub(crate) groups: Groups,
     next_run: u64,
     next_runner: u64,
     seq: u64,
@@ -67,6 +72,8 @@ pub(crate) enum Effect {
         /// The run.
         run: u64,
     },
+    /// Write down an attempt that is over, for another begins.
+    SaveAttempt(Box<hub_api::Run>),
 }
 
 /// A job, by the run it is of and its own id.

@@ -4,6 +4,7 @@
 //! <dir>/repositories.json          ids and counters
 //! <dir>/scale-sets.ndjson          scale sets and their messages, a journal
 //! <dir>/runs/<id>/run.json         the run, replaced as a whole
+//! <dir>/runs/<id>/attempts/…       earlier attempts, one `<n>.json` each
 //! <dir>/runs/<id>/events.ndjson    what happened, one line each, appended
 //! <dir>/runs/<id>/logs/<job>/…     what the runner uploaded
 //! <dir>/artifacts, caches, blobs    see `storage`
@@ -80,6 +81,26 @@ impl Store {
                 None
             }
         }
+    }
+
+    fn attempt_file(&self, id: u64, attempt: u64) -> PathBuf {
+        self.run_dir(id).join("attempts").join(format!("{attempt}.json"))
+    }
+
+    fn write_attempt(&self, id: u64, attempt: u64, json: &[u8]) -> io::Result<()> {
+        let path = self.attempt_file(id, attempt);
+        if let Some(folder) = path.parent() {
+            fs_err::create_dir_all(folder)?;
+        }
+        write_atomically(&path, json)
+    }
+
+    /// An earlier attempt of a run, if it was written.
+    pub(crate) fn load_attempt(&self, id: u64, attempt: u64) -> Option<Run> {
+        read_json(&self.attempt_file(id, attempt)).unwrap_or_else(|error| {
+            tracing::warn!("attempt {attempt} of run {id} cannot be read: {error}");
+            None
+        })
     }
 
     /// The repositories; none at the first start.

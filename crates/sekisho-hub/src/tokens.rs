@@ -2,6 +2,7 @@
 //!
 //! A job does not survive the process either, so no token needs to.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -21,6 +22,10 @@ const MAX_TOKEN: usize = 8 * 1024;
 pub(crate) const RUNNER_TOKEN: SignedDuration = SignedDuration::from_hours(1);
 /// How long a job's token lives: longer than any job may run by default, a day at most.
 const JOB_TOKEN: SignedDuration = SignedDuration::from_hours(24);
+/// How long an installation token lives, as on GitHub.
+pub(crate) const INSTALLATION_LIFE: SignedDuration = SignedDuration::from_hours(1);
+/// How long the URL of a log lives, as on GitHub.
+const LOG_LIFE: SignedDuration = SignedDuration::from_mins(1);
 /// How long a signed URL lives.
 const BLOB_TOKEN: SignedDuration = SignedDuration::from_hours(1);
 /// How long a registration token lives.
@@ -119,6 +124,25 @@ pub(crate) struct QueueClaims {
     pub(crate) session: Uuid,
 }
 
+/// A token of the App where it is installed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct InstallationClaims {
+    pub(crate) installation: u64,
+    /// Where it is installed.
+    pub(crate) account: String,
+    /// Full names; `None` for all of the account.
+    pub(crate) repositories: Option<Vec<String>>,
+    /// `read` or `write`, by name.
+    pub(crate) permissions: BTreeMap<String, String>,
+}
+
+/// A signed URL of a job's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogClaims {
+    pub(crate) run: u64,
+    pub(crate) job: u64,
+}
+
 /// A signed URL for one upload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BlobClaims {
@@ -169,6 +193,14 @@ impl Kind for QueueClaims {
     const AUDIENCE: &'static str = "sekisho-hub/queue";
 }
 
+impl Kind for InstallationClaims {
+    const AUDIENCE: &'static str = "sekisho-hub/installation";
+}
+
+impl Kind for LogClaims {
+    const AUDIENCE: &'static str = "sekisho-hub/log";
+}
+
 impl Kind for BlobClaims {
     const AUDIENCE: &'static str = "sekisho-hub/blob";
 }
@@ -198,6 +230,30 @@ impl Tokens {
     /// A job's `github.token`.
     pub(crate) fn github(&self, claims: GithubClaims, now: Timestamp) -> Option<String> {
         self.sign(claims, JOB_TOKEN, now)
+    }
+
+    /// An installation token, without what it begins with.
+    pub(crate) fn installation(
+        &self,
+        claims: InstallationClaims,
+        now: Timestamp,
+    ) -> Option<String> {
+        self.sign(claims, INSTALLATION_LIFE, now)
+    }
+
+    /// What an installation token may do.
+    pub(crate) fn read_installation(&self, token: &str) -> Option<InstallationClaims> {
+        self.verify(token)
+    }
+
+    /// The signature of a log's URL.
+    pub(crate) fn log(&self, claims: LogClaims, now: Timestamp) -> Option<String> {
+        self.sign(claims, LOG_LIFE, now)
+    }
+
+    /// Which log the URL is of.
+    pub(crate) fn read_log(&self, token: &str) -> Option<LogClaims> {
+        self.verify(token)
     }
 
     /// The signature of an upload's URL.

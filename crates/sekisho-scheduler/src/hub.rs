@@ -28,6 +28,7 @@ pub(crate) struct Hub {
 impl Hub {
     pub(crate) fn new(url: Url, admin_token: SecretString) -> anyhow::Result<Self> {
         let client = reqwest::Client::builder()
+            .user_agent(concat!("sekisho/", env!("CARGO_PKG_VERSION")))
             .no_proxy()
             .connect_timeout(DEADLINE)
             .build()

@@ -22,6 +22,7 @@ mod inputs;
 mod matrix;
 mod names;
 mod needs;
+mod rerun;
 
 use std::collections::BTreeMap;
 
@@ -35,6 +36,7 @@ use crate::token::Token;
 pub use decide::decide;
 pub use expand::{ResolveError, expand};
 pub use inputs::{dispatch_inputs, secrets_of};
+pub use rerun::{Rerun, rerun};
 
 /// Calls inside calls.
 pub const MAX_CALL_DEPTH: usize = 10;

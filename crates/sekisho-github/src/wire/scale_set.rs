@@ -10,6 +10,7 @@ mod registration;
 mod text;
 mod time;
 
+pub(crate) use budget::depth as json_depth;
 pub use budget::{BudgetError, MAX_BODY, MAX_DEPTH, read};
 pub use message::{
     AcquiredJobs, JOB_MESSAGES, JobMessage, JobMessageKind, JobResult, Jobs, MAX_JOBS, QueueMessage,

@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode};
 use secrecy::ExposeSecret as _;
 use url::Url;
 
-use super::reply::{GithubError, Problem};
+use super::reply::Problem;
 use crate::OpenError;
 use crate::shared::Shared;
 use crate::tokens::same_secret;
@@ -82,18 +82,6 @@ fn is_local(base: &str, host: &str) -> bool {
     }
 }
 
-/// For GitHub's REST.
-pub(super) async fn github_admin(
-    State(shared): State<Arc<Shared>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if is_admin(&shared, request.headers()) {
-        return next.run(request).await;
-    }
-    GithubError(StatusCode::UNAUTHORIZED, "Bad credentials".to_owned()).into_response()
-}
-
 /// For the hub's own API.
 pub(super) async fn own_admin(
     State(shared): State<Arc<Shared>>,
@@ -107,7 +95,8 @@ pub(super) async fn own_admin(
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", title).into_response()
 }
 
-fn is_admin(shared: &Shared, headers: &HeaderMap) -> bool {
+/// Whether the bearer is the plane's admin token.
+pub(super) fn is_admin(shared: &Shared, headers: &HeaderMap) -> bool {
     let admin = shared.config.admin_token.expose_secret();
     bearer(headers).is_some_and(|token| same_secret(token, admin))
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use http::StatusCode;
 use rsa::traits::PublicKeyParts as _;
 use secrecy::ExposeSecret as _;
@@ -17,19 +17,18 @@ use sekisho_github::rest::{GenerateJitConfig, JitConfig, Label, Runners};
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::limits::Total;
 use super::reply::GithubError;
 use crate::faults::{Call, Fault};
 use crate::shared::Shared;
 use crate::state::{NewRunner, RegisterError, Runner};
 
-/// The only group.
-pub(super) const DEFAULT_GROUP: u64 = 1;
 /// The most labels of a runner, as on GitHub.
 const MAX_LABELS: usize = 100;
 /// Longest name or label, in characters.
 const MAX_NAME: usize = 256;
 /// Entries of a page if the request does not say, and at most, as on GitHub.
-const PAGE: (usize, usize) = (30, 100);
+pub(super) const PAGE: (usize, usize) = (30, 100);
 
 type Reply = Result<Response, GithubError>;
 
@@ -43,6 +42,9 @@ pub(super) async fn generate_jitconfig(State(shared): State<Arc<Shared>>, body: 
     let mut request: GenerateJitConfig = lenient::from_slice(&body)
         .map_err(|error| GithubError::unprocessable(format!("Invalid request: {error}")))?;
     check(&request)?;
+    if shared.look(|state| state.groups.get(request.runner_group_id).is_none()) {
+        return Err(GithubError::not_found());
+    }
     if shared.strike(Call::Jit, |fault| matches!(fault, Fault::JitConflict)).is_some() {
         return Err(refused(RegisterError::NameTaken, &request.name));
     }
@@ -50,8 +52,8 @@ pub(super) async fn generate_jitconfig(State(shared): State<Arc<Shared>>, body: 
         request.labels.truncate(1);
     }
     let name = request.name.clone();
-    let GenerateJitConfig { name: _, labels, work_folder, .. } = request;
-    let new = NewRegistration { name: name.clone(), labels, work_folder, set: None };
+    let GenerateJitConfig { name: _, labels, work_folder, runner_group_id: group } = request;
+    let new = NewRegistration { name: name.clone(), labels, group, work_folder, set: None };
     let made = register(&shared, new).await;
     let (id, encoded_jit_config) = made.map_err(|error| match error {
         Some(error) => refused(error, &name),
@@ -66,6 +68,7 @@ pub(super) async fn generate_jitconfig(State(shared): State<Arc<Shared>>, body: 
 pub(super) struct NewRegistration {
     pub(super) name: String,
     pub(super) labels: Vec<String>,
+    pub(super) group: u64,
     /// `_work` if absent.
     pub(super) work_folder: Option<String>,
     /// The scale set whose jobs it takes.
@@ -84,7 +87,7 @@ pub(super) async fn register(
     let runner = NewRunner {
         name: new.name.clone(),
         labels: new.labels,
-        group: DEFAULT_GROUP,
+        group: new.group,
         set: new.set,
         client_id,
         public_key: (key.n().to_bytes_be(), key.e().to_bytes_be()),
@@ -96,20 +99,18 @@ pub(super) async fn register(
     Ok((id, blob.expose_secret().to_owned()))
 }
 
+/// Whether a name or a label may be one.
+pub(super) fn is_plain(text: &str) -> bool {
+    (1..=MAX_NAME).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+}
+
 fn check(request: &GenerateJitConfig) -> Result<(), GithubError> {
-    let plain = |text: &str| {
-        let length = text.chars().count();
-        (1..=MAX_NAME).contains(&length) && !text.chars().any(char::is_control)
-    };
-    if !plain(&request.name) || request.name.contains('/') {
+    if !is_plain(&request.name) || request.name.contains('/') {
         return Err(GithubError::unprocessable("Invalid name"));
     }
     let labels = &request.labels;
-    if !(1..=MAX_LABELS).contains(&labels.len()) || !labels.iter().all(|label| plain(label)) {
+    if !(1..=MAX_LABELS).contains(&labels.len()) || !labels.iter().all(|label| is_plain(label)) {
         return Err(GithubError::unprocessable("Invalid labels: 1 to 100 are wanted"));
-    }
-    if request.runner_group_id != DEFAULT_GROUP {
-        return Err(GithubError::not_found());
     }
     if request.work_folder.as_deref().is_some_and(|f| !crate::names::is_plain_path(f)) {
         return Err(GithubError::unprocessable("Invalid work_folder"));
@@ -173,12 +174,17 @@ fn refused(error: RegisterError, name: &str) -> GithubError {
     }
 }
 
-fn shown(runner: &Runner) -> wire::Runner {
-    let label = |name: &String| Label {
-        id: Some(0),
-        name: name.clone(),
-        kind: Some("read-only".to_owned()),
+/// The labels of a runner: those of its registration, then its own.
+pub(super) fn labels(runner: &Runner) -> Vec<Label> {
+    let label = |name: &String| {
+        let custom = runner.custom_labels.contains(name);
+        super::rest_registration::label(name, 0, custom)
     };
+    runner.labels.iter().map(label).collect()
+}
+
+/// A runner, as it is shown.
+pub(super) fn shown(runner: &Runner) -> wire::Runner {
     wire::Runner {
         id: runner.id,
         name: runner.name.clone(),
@@ -188,7 +194,7 @@ fn shown(runner: &Runner) -> wire::Runner {
             RunnerStatus::Offline => "offline".to_owned(),
         },
         busy: runner.is_busy(),
-        labels: runner.labels.iter().map(label).collect(),
+        labels: labels(runner),
         runner_group_id: Some(runner.group),
         ephemeral: Some(true),
     }
@@ -225,12 +231,14 @@ impl Page {
 pub(super) async fn list_runners(
     State(shared): State<Arc<Shared>>,
     Query(page): Query<Page>,
-) -> Json<Runners> {
+) -> Response {
     let all: Vec<wire::Runner> = shared.look(|state| {
         let wanted = |runner: &&Runner| page.name.as_ref().is_none_or(|name| *name == runner.name);
         state.runners.values().filter(wanted).map(shown).collect()
     });
-    Json(Runners { total_count: all.len() as u64, runners: page.of(all) })
+    let total = all.len();
+    let body = Json(Runners { total_count: total as u64, runners: page.of(all) });
+    (Extension(Total(total)), body).into_response()
 }
 
 /// `GET …/actions/runners/{id}`

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::artifacts::download_url;
+use super::limits::listed;
 use super::reply::GithubError;
 use super::rest::Page;
 use crate::event::short_ref;
@@ -47,8 +48,8 @@ pub(super) async fn list(
     State(shared): Hub,
     Path(at): Path<At>,
     Query(page): Query<Page>,
-) -> Json<Value> {
-    Json(listed(&shared, &at, &page, |_| true))
+) -> Response {
+    list_of(&shared, &at, &page, |_| true)
 }
 
 /// `GET …/actions/runs/{run}/artifacts`: newest first.
@@ -56,17 +57,17 @@ pub(super) async fn of_run(
     State(shared): Hub,
     Path(at): Path<At>,
     Query(page): Query<Page>,
-) -> Result<Json<Value>, GithubError> {
+) -> Result<Response, GithubError> {
     let (reader, id) = (Arc::clone(&shared), at.run);
     let run = tokio::task::spawn_blocking(move || reader.run(id)).await;
     let run = run.map_err(|error| GithubError::internal(&error))?;
     if !run.is_some_and(|run| at.is_of(&run.repository)) {
         return Err(GithubError::not_found());
     }
-    Ok(Json(listed(&shared, &at, &page, |artifact| artifact.run.run == id)))
+    Ok(list_of(&shared, &at, &page, |artifact| artifact.run.run == id))
 }
 
-fn listed(shared: &Shared, at: &At, page: &Page, wanted: impl Fn(&Artifact) -> bool) -> Value {
+fn list_of(shared: &Shared, at: &At, page: &Page, wanted: impl Fn(&Artifact) -> bool) -> Response {
     let base = &shared.config.base_url;
     let all: Vec<Value> = shared.storage.artifacts(|all| {
         let ours = all.all().rev().filter(|artifact| {
@@ -74,7 +75,8 @@ fn listed(shared: &Shared, at: &At, page: &Page, wanted: impl Fn(&Artifact) -> b
         });
         ours.map(|artifact| shown(base, artifact)).collect()
     });
-    json!({ "total_count": all.len(), "artifacts": page.of(all) })
+    let total = all.len();
+    listed(total, json!({ "total_count": total, "artifacts": page.of(all) })).into_response()
 }
 
 /// `GET …/actions/artifacts/{artifact}`

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::limits::listed;
 use super::reply::GithubError;
 use super::rest::Page;
 use crate::names::RepoName;
@@ -50,7 +52,7 @@ pub(super) async fn list(
     State(shared): Hub,
     Path(at): Path<At>,
     Query(filter): Query<Filter>,
-) -> Result<Json<Value>, GithubError> {
+) -> Result<Response, GithubError> {
     let repository = at.repository(&shared)?;
     let wanted = |entry: &CacheEntry| {
         let place = &entry.place;
@@ -63,7 +65,7 @@ pub(super) async fn list(
     let total = all.len();
     let page = Page::new(filter.page, filter.per_page).of(all);
     let page: Vec<Value> = page.iter().map(shown).collect();
-    Ok(Json(json!({ "total_count": total, "actions_caches": page })))
+    Ok(listed(total, json!({ "total_count": total, "actions_caches": page })).into_response())
 }
 
 fn shown(entry: &CacheEntry) -> Value {

@@ -1,21 +1,28 @@
-//! Runs and jobs over REST, as much as is read and cancelled.
+//! Runs and jobs over REST: looked at, stopped, run again.
 
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
-use http::header::CONTENT_TYPE;
-use sekisho_github::hub_api::{Job, Run, Status};
+use http::header::{CONTENT_TYPE, LOCATION};
+use sekisho_github::hub_api::{Job, Run};
+use sekisho_github::rest::{WorkflowJob, WorkflowRun};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
+use uuid::Uuid;
 
+use super::limits::listed;
 use super::reply::GithubError;
 use super::rest::Page;
+use super::shown;
 use crate::event::short_ref;
+use crate::names::RepoName;
 use crate::shared::Shared;
-use crate::state::{CancelError, JobRef};
+use crate::state::{CancelError, JobRef, RepositoryIds, RerunError, RerunOf};
+use crate::tokens::LogClaims;
 
 type Hub = State<Arc<Shared>>;
 
@@ -28,12 +35,8 @@ pub(super) struct At {
     run: u64,
     #[serde(default)]
     job: u64,
-    #[serde(default = "first")]
-    attempt: u64,
-}
-
-fn first() -> u64 {
-    1
+    #[serde(default)]
+    attempt: Option<u64>,
 }
 
 /// Query of [`list`].
@@ -42,22 +45,50 @@ pub(super) struct Filter {
     status: Option<String>,
     head_sha: Option<String>,
     branch: Option<String>,
+    event: Option<String>,
+    page: Option<usize>,
+    per_page: Option<usize>,
+}
+
+/// Query of [`jobs`].
+#[derive(Debug, Deserialize)]
+pub(super) struct JobFilter {
+    filter: Option<String>,
     page: Option<usize>,
     per_page: Option<usize>,
 }
 
 impl At {
+    /// The repository that is meant.
+    pub(super) fn repository(&self, shared: &Shared) -> Result<RepositoryIds, GithubError> {
+        let name = RepoName::new(&self.owner, &self.name).map_err(|_| GithubError::not_found())?;
+        let known = shared.look(|state| state.repositories.get(&name));
+        known.ok_or_else(GithubError::not_found)
+    }
+
     fn is_of(&self, run: &Run) -> bool {
         run.repository.eq_ignore_ascii_case(&format!("{}/{}", self.owner, self.name))
     }
 
     async fn run(&self, shared: &Arc<Shared>, id: u64) -> Result<Run, GithubError> {
-        let shared = Arc::clone(shared);
-        let found = tokio::task::spawn_blocking(move || shared.run(id)).await;
-        let run = found.map_err(|error| GithubError::internal(&error))?;
-        run.filter(|run| self.is_of(run) && self.attempt == run.run_attempt)
-            .ok_or_else(GithubError::not_found)
+        let (shared, attempt) = (Arc::clone(shared), self.attempt);
+        let find = move || match attempt {
+            None => shared.run(id),
+            Some(attempt) => shared.attempt(id, attempt),
+        };
+        let run = tokio::task::spawn_blocking(find).await;
+        let run = run.map_err(|error| GithubError::internal(&error))?;
+        run.filter(|run| self.is_of(run)).ok_or_else(GithubError::not_found)
     }
+}
+
+fn run_json(shared: &Shared, run: &Run, ids: &RepositoryIds) -> WorkflowRun {
+    let live = shared.look(|state| {
+        let live = state.runs.get(&run.id).and_then(|run| run.live.as_deref());
+        live.map(|live| live.facts.actor.clone())
+    });
+    let actor = live.unwrap_or_else(|| shared.config.actor.clone());
+    shown::run(&shared.config.base_url, run, ids, &actor)
 }
 
 /// `GET …/actions/runs`: newest first, of those in memory.
@@ -65,90 +96,139 @@ pub(super) async fn list(
     State(shared): Hub,
     Path(at): Path<At>,
     Query(filter): Query<Filter>,
-) -> Json<Value> {
+) -> Result<Response, GithubError> {
+    let ids = at.repository(&shared)?;
     let wanted = |run: &&Run| {
         let status = filter.status.as_deref().is_none_or(|status| {
             run.status.as_str() == status || run.conclusion.is_some_and(|c| c.as_str() == status)
         });
         let sha = filter.head_sha.as_ref().is_none_or(|sha| *sha == run.sha);
         let branch = filter.branch.as_ref().is_none_or(|b| b == short_ref(&run.git_ref));
-        at.is_of(run) && status && sha && branch
+        let event = filter.event.as_ref().is_none_or(|event| *event == run.event);
+        at.is_of(run) && status && sha && branch && event
     };
-    let base = &shared.config.base_url;
-    let all: Vec<Value> = shared.look(|state| {
+    let all: Vec<Run> = shared.look(|state| {
         let runs = state.runs.values().rev().map(|run| &run.view);
-        runs.filter(wanted).map(|run| run_json(base, run)).collect()
+        runs.filter(wanted).cloned().collect()
     });
     let total = all.len();
-    Json(json!({ "total_count": total, "workflow_runs": page(&filter).of(all) }))
+    let page = Page::new(filter.page, filter.per_page).of(all);
+    let runs: Vec<WorkflowRun> = page.iter().map(|run| run_json(&shared, run, &ids)).collect();
+    Ok(listed(total, json!({ "total_count": total, "workflow_runs": runs })).into_response())
 }
 
-fn page(filter: &Filter) -> Page {
-    Page::new(filter.page, filter.per_page)
-}
-
-/// `GET …/actions/runs/{run}`
+/// `GET …/actions/runs/{run}` and `…/attempts/{attempt}`
 pub(super) async fn get(
     State(shared): Hub,
     Path(at): Path<At>,
-) -> Result<Json<Value>, GithubError> {
+) -> Result<Json<WorkflowRun>, GithubError> {
     let run = at.run(&shared, at.run).await?;
-    Ok(Json(run_json(&shared.config.base_url, &run)))
+    Ok(Json(run_json(&shared, &run, &at.repository(&shared)?)))
 }
 
-/// `GET …/actions/runs/{run}/attempts/{attempt}`
-pub(super) async fn get_attempt(hub: Hub, at: Path<At>) -> Result<Json<Value>, GithubError> {
-    get(hub, at).await
-}
-
-/// `GET …/actions/runs/{run}/jobs`
+/// `GET …/actions/runs/{run}/jobs` and `…/attempts/{attempt}/jobs`
 pub(super) async fn jobs(
     State(shared): Hub,
     Path(at): Path<At>,
-    Query(page): Query<Page>,
-) -> Result<Json<Value>, GithubError> {
+    Query(filter): Query<JobFilter>,
+) -> Result<Response, GithubError> {
     let run = at.run(&shared, at.run).await?;
+    let mut attempts = vec![run];
+    if filter.filter.as_deref() == Some("all") && at.attempt.is_none() {
+        let (store, id, newest) = (shared.store.clone(), at.run, attempts[0].run_attempt);
+        let load = move || (1..newest).filter_map(|n| store.load_attempt(id, n)).collect();
+        let earlier: Vec<Run> = tokio::task::spawn_blocking(load)
+            .await
+            .map_err(|error| GithubError::internal(&error))?;
+        attempts.splice(0..0, earlier);
+    }
     let base = &shared.config.base_url;
-    let all: Vec<Value> = run.jobs.iter().map(|job| job_json(base, &run, job)).collect();
-    Ok(Json(json!({ "total_count": all.len(), "jobs": page.of(all) })))
-}
-
-/// `GET …/actions/runs/{run}/attempts/{attempt}/jobs`
-pub(super) async fn attempt_jobs(
-    hub: Hub,
-    at: Path<At>,
-    page: Query<Page>,
-) -> Result<Json<Value>, GithubError> {
-    jobs(hub, at, page).await
+    let mut all: Vec<WorkflowJob> = Vec::new();
+    for run in &attempts {
+        // A job that was kept is in several attempts, and is one.
+        let new = run.jobs.iter().filter(|job| all.iter().all(|known| known.id != job.id));
+        let new: Vec<WorkflowJob> = new.map(|job| shown::job(base, run, job)).collect();
+        all.extend(new);
+    }
+    let total = all.len();
+    let page = Page::new(filter.page, filter.per_page).of(all);
+    Ok(listed(total, json!({ "total_count": total, "jobs": page })).into_response())
 }
 
 /// `GET …/actions/jobs/{job}`
 pub(super) async fn job(
     State(shared): Hub,
     Path(at): Path<At>,
-) -> Result<Json<Value>, GithubError> {
+) -> Result<Json<WorkflowJob>, GithubError> {
     let (run, job) = find_job(&shared, &at).await?;
-    Ok(Json(job_json(&shared.config.base_url, &run, &job)))
+    Ok(Json(shown::job(&shared.config.base_url, &run, &job)))
 }
 
-/// `GET …/actions/jobs/{job}/logs`: the text itself, without a detour.
+/// `GET …/actions/jobs/{job}/logs`: leads to a URL that needs no token.
 pub(super) async fn job_logs(
     State(shared): Hub,
     Path(at): Path<At>,
 ) -> Result<Response, GithubError> {
     let (run, job) = find_job(&shared, &at).await?;
-    let logs = shared.store.logs(run.id, job.id);
-    let text = tokio::task::spawn_blocking(move || logs.read(&job)).await;
-    let text = text.map_err(|error| GithubError::internal(&error))?;
+    let (logs, claims) =
+        (shared.store.logs(run.id, job.id), LogClaims { run: run.id, job: job.id });
+    let there = tokio::task::spawn_blocking(move || logs.is_there(&job)).await;
+    if !there.map_err(|error| GithubError::internal(&error))? {
+        return Err(GithubError::not_found());
+    }
+    let (run, job) = (claims.run, claims.job);
+    let sig = shared.tokens.log(claims, shared.clock.now());
+    let sig = sig.ok_or_else(|| GithubError::internal(&"a URL cannot be signed"))?;
+    let url = format!("{}/_blobs/{run}/{job}/job.log?sig={sig}", shared.config.base_url);
+    Ok((StatusCode::FOUND, [(LOCATION, url)]).into_response())
+}
+
+/// Query of [`log`].
+#[derive(Debug, Deserialize)]
+pub(super) struct Signature {
+    #[serde(default)]
+    sig: String,
+}
+
+/// `GET /_blobs/{run}/{job}/job.log?sig=…`: where [`job_logs`] leads.
+pub(super) async fn log(
+    State(shared): Hub,
+    Path((run, job, file)): Path<(u64, u64, String)>,
+    Query(query): Query<Signature>,
+) -> Result<Response, GithubError> {
+    let granted = shared.tokens.read_log(&query.sig) == Some(LogClaims { run, job });
+    if !granted || file != "job.log" {
+        let message = "The signature is not of this URL, or too old".to_owned();
+        return Err(GithubError(StatusCode::FORBIDDEN, message));
+    }
+    let read = move || {
+        let job = job_anywhere(&shared, run, job)?.1;
+        shared.store.logs(run, job.id).read(&job).transpose()
+    };
+    let text = tokio::task::spawn_blocking(read).await;
     let text = text.map_err(|error| GithubError::internal(&error))?;
     let text = text.ok_or_else(GithubError::not_found)?;
+    let text = text.map_err(|error| GithubError::internal(&error))?;
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
 }
 
+/// A job of any attempt of a run. Blocking.
+fn job_anywhere(shared: &Shared, run: u64, job: u64) -> Option<(Run, Job)> {
+    let newest = shared.run(run)?;
+    let earlier = (1..newest.run_attempt).rev().filter_map(|n| shared.store.load_attempt(run, n));
+    let mut attempts = std::iter::once(newest).chain(earlier);
+    attempts.find_map(|run| {
+        let found = run.jobs.iter().find(|found| found.id == job).cloned();
+        found.map(|job| (run, job))
+    })
+}
+
 async fn find_job(shared: &Arc<Shared>, at: &At) -> Result<(Run, Job), GithubError> {
-    let run = at.run(shared, JobRef::from_job_id(at.job).run).await?;
-    let job = run.jobs.iter().find(|job| job.id == at.job).cloned();
-    job.map(|job| (run, job)).ok_or_else(GithubError::not_found)
+    let (shared, job) = (Arc::clone(shared), at.job);
+    let find = move || job_anywhere(&shared, JobRef::from_job_id(job).run, job);
+    let found = tokio::task::spawn_blocking(find).await;
+    let found = found.map_err(|error| GithubError::internal(&error))?;
+    found.filter(|(run, _)| at.is_of(run)).ok_or_else(GithubError::not_found)
 }
 
 /// `POST …/actions/runs/{run}/cancel`
@@ -179,66 +259,46 @@ fn cancelled(result: Result<(), CancelError>) -> Result<Response, GithubError> {
     }
 }
 
-fn run_json(base: &str, run: &Run) -> Value {
-    let url = format!("{base}/api/v3/repos/{}/actions/runs/{}", run.repository, run.id);
-    json!({
-        "id": run.id,
-        "name": run.workflow_name,
-        "path": run.workflow_path,
-        "head_branch": short_ref(&run.git_ref),
-        "head_sha": run.sha,
-        "event": run.event,
-        "status": run.status,
-        "conclusion": run.conclusion,
-        "run_number": run.run_number,
-        "run_attempt": run.run_attempt,
-        "created_at": run.created_at,
-        "run_started_at": run.started_at.unwrap_or(run.created_at),
-        "updated_at": run.completed_at.or(run.started_at).unwrap_or(run.created_at),
-        "url": url,
-        "jobs_url": format!("{url}/jobs"),
-        "cancel_url": format!("{url}/cancel"),
-        "html_url": format!("{base}/{}/actions/runs/{}", run.repository, run.id),
-        "repository": { "full_name": run.repository },
-    })
+/// `POST …/actions/runs/{run}/rerun`
+pub(super) async fn rerun(hub: Hub, at: Path<At>, body: Bytes) -> Result<Response, GithubError> {
+    again(hub, at, &body, RerunOf::All).await
 }
 
-fn job_json(base: &str, run: &Run, job: &Job) -> Value {
-    let api = format!("{base}/api/v3/repos/{}/actions", run.repository);
-    let steps: Vec<Value> = job
-        .steps
-        .iter()
-        .map(|step| {
-            json!({
-                "name": step.name, "status": rest_status(step.status),
-                "conclusion": step.conclusion, "number": step.number,
-                "started_at": step.started_at, "completed_at": step.completed_at,
-            })
-        })
-        .collect();
-    json!({
-        "id": job.id,
-        "run_id": run.id,
-        "run_url": format!("{api}/runs/{}", run.id),
-        "run_attempt": run.run_attempt,
-        "head_sha": run.sha,
-        "head_branch": short_ref(&run.git_ref),
-        "url": format!("{api}/jobs/{}", job.id),
-        "html_url": format!("{base}/{}/actions/runs/{}/job/{}", run.repository, run.id, job.id),
-        "status": job.status,
-        "conclusion": job.conclusion,
-        "created_at": job.queued_at.unwrap_or(run.created_at),
-        "started_at": job.started_at.or(job.queued_at).unwrap_or(run.created_at),
-        "completed_at": job.completed_at,
-        "name": job.name,
-        "steps": steps,
-        "labels": job.labels,
-        "runner_name": job.runner_name,
-        "workflow_name": run.workflow_name,
-    })
+/// `POST …/actions/runs/{run}/rerun-failed-jobs`
+pub(super) async fn rerun_failed(
+    hub: Hub,
+    at: Path<At>,
+    body: Bytes,
+) -> Result<Response, GithubError> {
+    again(hub, at, &body, RerunOf::Failed).await
 }
 
-/// Steps know no `pending`.
-fn rest_status(status: Status) -> Status {
-    if status == Status::Pending { Status::Queued } else { status }
+/// `POST …/actions/jobs/{job}/rerun`
+pub(super) async fn rerun_job(
+    hub: Hub,
+    Path(mut at): Path<At>,
+    body: Bytes,
+) -> Result<Response, GithubError> {
+    at.run = JobRef::from_job_id(at.job).run;
+    let job = at.job;
+    again(hub, Path(at), &body, RerunOf::Job(job)).await
+}
+
+async fn again(
+    State(shared): Hub,
+    Path(at): Path<At>,
+    body: &[u8],
+    which: RerunOf,
+) -> Result<Response, GithubError> {
+    // `enable_debug_logging` and its kin are taken and mean nothing here.
+    if !body.is_empty() && serde_json::from_slice::<serde_json::Map<_, _>>(body).is_err() {
+        return Err(GithubError(StatusCode::BAD_REQUEST, "Problems parsing JSON".to_owned()));
+    }
+    let run = at.run(&shared, at.run).await?;
+    let guids = run.jobs.iter().map(|_| Uuid::new_v4()).collect();
+    match shared.change(|state, now| state.rerun(at.run, which, guids, now)) {
+        Ok(_) => Ok((StatusCode::CREATED, Json(json!({}))).into_response()),
+        Err(RerunError::NotFound) => Err(GithubError::not_found()),
+        Err(error) => Err(GithubError(StatusCode::FORBIDDEN, error.to_string())),
+    }
 }

@@ -19,7 +19,7 @@ use super::rest::{self, NewRegistration};
 use crate::faults::{Call, Fault};
 use crate::names::is_plain_path;
 use crate::shared::Shared;
-use crate::state::{Definition, Owner, RegisterError, Runner, SetError};
+use crate::state::{DEFAULT_GROUP, Definition, Group, Owner, RegisterError, Runner, SetError};
 
 /// The most labels of a set, as on GitHub.
 const MAX_LABELS: usize = 100;
@@ -154,7 +154,7 @@ pub(super) async fn create(
         labels: labels.unwrap_or_else(|| vec![Label::new(&name)]),
         name,
         scope: owner,
-        group: group(request.runner_group_id.unwrap_or(1))?,
+        group: group(&shared, request.runner_group_id.unwrap_or(1))?,
         disable_update: request.runner_setting.unwrap_or_default().disable_update,
         created_on: shared.clock.now(),
     };
@@ -187,7 +187,7 @@ pub(super) async fn update(
     check(&change)?;
     drop_labels(&shared, &mut change);
     if let Some(id) = change.runner_group_id.filter(|id| *id != 0) {
-        group(id)?;
+        group(&shared, id)?;
     } else {
         change.runner_group_id = None;
     }
@@ -228,12 +228,11 @@ fn check(request: &ScaleSetRequest) -> Reply<()> {
     Ok(())
 }
 
-/// The only group there is.
-fn group(id: i64) -> Reply<u64> {
-    match u64::try_from(id) {
-        Ok(id @ rest::DEFAULT_GROUP) => Ok(id),
-        _ => Err(TenantFault::bad(format!("there is no runner group {id}"))),
-    }
+/// A group that there is.
+fn group(shared: &Shared, id: i64) -> Reply<u64> {
+    let known = u64::try_from(id).ok();
+    let known = known.filter(|id| shared.look(|state| state.groups.get(*id).is_some()));
+    known.ok_or_else(|| TenantFault::bad(format!("there is no runner group {id}")))
 }
 
 fn drop_labels(shared: &Shared, request: &mut ScaleSetRequest) {
@@ -258,15 +257,20 @@ pub(super) async fn groups(
     Query(query): Query<GroupQuery>,
 ) -> Reply<Json<Counted<RunnerGroup>>> {
     owner(&shared, &headers)?;
-    let size = shared.look(|state| state.runners.len());
-    let default = RunnerGroup {
-        id: 1,
-        name: "Default".to_owned(),
-        size: i64::try_from(size).unwrap_or(i64::MAX),
-        is_default_group: true,
+    let all: Vec<RunnerGroup> = shared.look(|state| {
+        let size = |id| state.runners.values().filter(|runner| runner.group == id).count();
+        let shown = |group: &Group| RunnerGroup {
+            id: i64::try_from(group.id).unwrap_or(i64::MAX),
+            name: group.name.clone(),
+            size: i64::try_from(size(group.id)).unwrap_or(i64::MAX),
+            is_default_group: group.id == DEFAULT_GROUP,
+        };
+        state.groups.all().map(shown).collect()
+    });
+    let wanted = |group: &RunnerGroup| {
+        query.group_name.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(&group.name))
     };
-    let wanted = query.group_name.is_none_or(|name| name.eq_ignore_ascii_case(&default.name));
-    Ok(Json(if wanted { vec![default] } else { Vec::new() }.into()))
+    Ok(Json(all.into_iter().filter(wanted).collect::<Vec<_>>().into()))
 }
 
 /// `POST runnerscalesets/{id}/generatejitconfig`
@@ -278,10 +282,10 @@ pub(super) async fn generate_jitconfig(
 ) -> Reply<Json<JitConfig>> {
     let owner = owner(&shared, &headers)?;
     let request: JitRequest = read(&body)?;
-    let labels = shared.look(|state| {
+    let (labels, group) = shared.look(|state| {
         let set = state.scale_sets.get(&owner, id)?;
         let names = set.definition.labels.iter().map(|label| label.name.clone());
-        Ok::<Vec<String>, SetError>(names.collect())
+        Ok::<(Vec<String>, u64), SetError>((names.collect(), set.definition.group))
     })?;
     let length = request.name.chars().count();
     let plain = !request.name.chars().any(|c| c.is_control() || c == '/');
@@ -296,7 +300,7 @@ pub(super) async fn generate_jitconfig(
         return Err(refused(RegisterError::NameTaken, &request.name));
     }
     let name = request.name.clone();
-    let new = NewRegistration { name: request.name, labels, work_folder, set: Some(id) };
+    let new = NewRegistration { name: request.name, labels, group, work_folder, set: Some(id) };
     let made = rest::register(&shared, new).await;
     let (runner, blob) = made.map_err(|error| match error {
         Some(error) => refused(error, &name),

@@ -116,6 +116,7 @@ impl State {
         });
         view.status = Status::InProgress;
         view.started_at = Some(now);
+        view.runner_id = Some(runner);
         view.runner_name = Some(name);
         let key = job.key.clone();
         if let Some(live) = self.live_mut(at.run) {

@@ -43,6 +43,12 @@ impl Repositories {
         Some(RepositoryIds { name: found.name.clone(), id: found.id, owner_id: *owner_id })
     }
 
+    /// The repository of that id.
+    pub(crate) fn by_id(&self, id: u64) -> Option<RepositoryIds> {
+        let found = self.repositories.values().find(|repository| repository.id == id)?;
+        self.get(&found.name)
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.repositories.len()

@@ -1,6 +1,6 @@
 //! Registered runners: from their registration to their one job's end.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
@@ -17,13 +17,18 @@ const REDELIVER_AFTER: SignedDuration = SignedDuration::from_secs(15);
 /// Assertions that are remembered of a runner, so that none is used twice.
 const MAX_ASSERTIONS: usize = 64;
 
+/// The most labels of a runner, as on GitHub.
+const MAX_LABELS: usize = 100;
+
 /// A registered runner.
 #[derive(Debug)]
 pub(crate) struct Runner {
     pub(crate) id: u64,
     pub(crate) name: String,
-    /// Lower case.
+    /// Lower case; all of them.
     pub(crate) labels: Vec<String>,
+    /// Those that it was given later.
+    pub(crate) custom_labels: BTreeSet<String>,
     pub(crate) group: u64,
     /// The scale set whose jobs it takes, and no others.
     pub(crate) set: Option<u64>,
@@ -91,6 +96,17 @@ pub(crate) enum RegisterError {
     Busy,
 }
 
+/// Why a label was not given or taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LabelError {
+    /// There is no such runner or label.
+    NotFound,
+    /// It came with the registration.
+    ReadOnly,
+    /// [`MAX_LABELS`].
+    TooMany,
+}
+
 /// Why a session cannot be had or used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SessionError {
@@ -128,9 +144,57 @@ impl Runner {
     pub(crate) fn is_busy(&self) -> bool {
         self.job.is_some() || matches!(self.haunting, Haunting::Ghost(1..))
     }
+
+    /// Gives it labels; those that it has are no error.
+    pub(crate) fn add_labels(&mut self, new: &[String]) -> Result<(), LabelError> {
+        for label in new.iter().map(|label| label.to_lowercase()) {
+            if self.labels.contains(&label) {
+                continue;
+            }
+            if self.labels.len() >= MAX_LABELS {
+                return Err(LabelError::TooMany);
+            }
+            self.custom_labels.insert(label.clone());
+            self.labels.push(label);
+        }
+        Ok(())
+    }
+
+    /// Takes a custom label.
+    pub(crate) fn remove_label(&mut self, label: &str) -> Result<(), LabelError> {
+        let label = label.to_lowercase();
+        if !self.labels.contains(&label) {
+            return Err(LabelError::NotFound);
+        }
+        if !self.custom_labels.remove(&label) {
+            return Err(LabelError::ReadOnly);
+        }
+        self.labels.retain(|known| *known != label);
+        Ok(())
+    }
+
+    /// Takes all custom labels.
+    pub(crate) fn clear_labels(&mut self) {
+        let custom = std::mem::take(&mut self.custom_labels);
+        self.labels.retain(|label| !custom.contains(label));
+    }
 }
 
 impl State {
+    /// Changes a runner's labels; jobs that wait may then be for it.
+    pub(crate) fn relabel(
+        &mut self,
+        id: u64,
+        change: impl FnOnce(&mut Runner) -> Result<(), LabelError>,
+        now: Timestamp,
+    ) -> Result<&Runner, LabelError> {
+        let runner = self.runners.get_mut(&id).ok_or(LabelError::NotFound)?;
+        change(runner)?;
+        self.touch_queue();
+        self.offer_jobs(now);
+        self.runners.get(&id).ok_or(LabelError::NotFound)
+    }
+
     /// Whether a name is free.
     pub(crate) fn check_name(&self, name: &str) -> Result<(), RegisterError> {
         if self.runners.values().any(|runner| runner.name.eq_ignore_ascii_case(name)) {
@@ -151,6 +215,7 @@ impl State {
             id,
             name: new.name,
             labels: new.labels.iter().map(|label| label.to_lowercase()).collect(),
+            custom_labels: BTreeSet::new(),
             group: new.group,
             set: new.set,
             haunting: Haunting::None,

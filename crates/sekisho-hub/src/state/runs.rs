@@ -88,7 +88,7 @@ impl State {
             created_at: now,
             started_at: None,
             completed_at: None,
-            jobs: ids.zip(&planned).map(|(id, job)| job_view(id, job)).collect(),
+            jobs: ids.zip(&planned).map(|(id, job)| job_view(id, 1, job)).collect(),
         };
         let jobs = planned.iter().zip(new.guids).map(|(job, guid)| live_job(job, guid)).collect();
         let live = Live {
@@ -226,10 +226,7 @@ impl State {
         run.view.conclusion = Some(conclusion);
         run.view.completed_at = Some(now);
         if let Some(live) = run.live.as_deref_mut() {
-            // Late uploads still need the jobs; nobody needs the rest.
-            live.plan = Plan::default();
-            live.contexts = Contexts::new();
-            live.states.clear();
+            // Late uploads need the jobs, and who runs it again needs plan and states.
             live.jobs.iter_mut().for_each(|job| job.ready = None);
         }
         self.emit(id, EventKind::Run { status: Status::Completed, conclusion: Some(conclusion) });
@@ -259,7 +256,7 @@ impl State {
     }
 }
 
-fn job_view(id: u64, planned: &PlannedJob) -> hub_api::Job {
+pub(super) fn job_view(id: u64, attempt: u64, planned: &PlannedJob) -> hub_api::Job {
     hub_api::Job {
         id,
         name: planned.name.clone(),
@@ -267,6 +264,8 @@ fn job_view(id: u64, planned: &PlannedJob) -> hub_api::Job {
         status: Status::Pending,
         conclusion: None,
         labels: Vec::new(),
+        run_attempt: attempt,
+        runner_id: None,
         runner_name: None,
         queued_at: None,
         started_at: None,
@@ -277,7 +276,7 @@ fn job_view(id: u64, planned: &PlannedJob) -> hub_api::Job {
     }
 }
 
-fn live_job(planned: &PlannedJob, guid: Uuid) -> LiveJob {
+pub(super) fn live_job(planned: &PlannedJob, guid: Uuid) -> LiveJob {
     LiveJob {
         key: planned.key.clone(),
         guid,

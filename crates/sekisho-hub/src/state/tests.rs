@@ -241,7 +241,7 @@ fn needs_are_followed_to_the_end() {
     world.complete(at, Conclusion::Failure);
     let third = world.runner("r3", &["x"]);
     let at = world.acquire(third);
-    assert_eq!(at.job, 1_002);
+    assert_eq!(at.job, 100_002);
     world.complete(at, Conclusion::Success);
     let run = &world.state.runs[&1].view;
     assert_eq!((run.status, run.conclusion), (Status::Completed, Some(Conclusion::Failure)));

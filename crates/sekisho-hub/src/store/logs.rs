@@ -109,6 +109,13 @@ impl Logs {
         if files > MAX_FILES { Err(UploadError::TooMany) } else { Ok(()) }
     }
 
+    /// Whether [`Self::read`] finds one.
+    pub(crate) fn is_there(&self, job: &Job) -> bool {
+        let steps = job.steps.iter().filter_map(|step| step.id.parse().ok()).map(LogName::Step);
+        let mut names = std::iter::once(LogName::Job).chain(steps);
+        names.any(|name| self.dir.join(name.file_name()).is_file())
+    }
+
     /// The job's log: as uploaded, else its steps' logs in their order. `None` if there is none.
     pub(crate) fn read(&self, job: &Job) -> io::Result<Option<Vec<u8>>> {
         let mut names = vec![LogName::Job];

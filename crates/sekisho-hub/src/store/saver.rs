@@ -11,6 +11,15 @@ use super::journal::Journal;
 use super::{Store, write_atomically};
 use crate::state::{Entry, Replay};
 
+/// In which file a run is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kept {
+    /// `attempts/<n>.json`.
+    Attempt(u64),
+    /// `run.json`.
+    Newest,
+}
+
 /// Keeps `run.json` of every run up to date, and the journal of scale sets. Several changes in a row
 /// are written once.
 #[derive(Debug)]
@@ -29,7 +38,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Todo {
     /// Bounded by the number of runs in memory.
-    runs: BTreeMap<u64, Run>,
+    runs: BTreeMap<(u64, Kept), Run>,
     /// Of scale sets, in order.
     journal: Vec<Entry>,
     /// Number of the newest request.
@@ -53,8 +62,17 @@ impl Saver {
 
     /// Has a run written soon.
     pub(crate) fn save(&self, run: Run) {
+        self.ask(Kept::Newest, run);
+    }
+
+    /// Has an attempt that is over written soon.
+    pub(crate) fn save_attempt(&self, run: Run) {
+        self.ask(Kept::Attempt(run.run_attempt), run);
+    }
+
+    fn ask(&self, kept: Kept, run: Run) {
         let mut todo = self.shared.todo.lock().unwrap_or_else(PoisonError::into_inner);
-        todo.runs.insert(run.id, run);
+        todo.runs.insert((run.id, kept), run);
         todo.asked += 1;
         self.shared.changed.notify_one();
     }
@@ -114,10 +132,13 @@ impl Shared {
             {
                 tracing::error!("the scale sets cannot be written down: {error}");
             }
-            for (id, run) in runs {
+            for ((id, kept), run) in runs {
                 let written = serde_json::to_vec_pretty(&run)
                     .map_err(std::io::Error::other)
-                    .and_then(|json| write_atomically(&store.run_file(id), &json));
+                    .and_then(|json| match kept {
+                        Kept::Newest => write_atomically(&store.run_file(id), &json),
+                        Kept::Attempt(attempt) => store.write_attempt(id, attempt, &json),
+                    });
                 if let Err(error) = written {
                     // The next change tries again; the run itself goes on.
                     tracing::error!("run {id} cannot be written down: {error}");

@@ -5,8 +5,10 @@
 mod client;
 mod faults;
 mod git;
+mod hooks;
 mod job;
 mod refusals;
+mod rest;
 mod restart;
 mod scale_set;
 mod storage;

@@ -68,7 +68,11 @@ impl World {
         let hub = Arc::new(Hub::open(config).unwrap());
         let router = hub.router().into_make_service_with_connect_info::<SocketAddr>();
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        let client = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
+        let client = reqwest::Client::builder()
+            .user_agent("sekisho-hub tests")
+            .tls_certs_only([])
+            .build()
+            .unwrap();
         Self { dir, url, hub, client, server }
     }
 

@@ -11,6 +11,7 @@ use crate::model::{self, Access, WorkflowReference};
 
 mod calls;
 mod matrix;
+mod rerun;
 mod run;
 mod simulation;
 

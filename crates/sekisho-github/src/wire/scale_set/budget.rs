@@ -56,7 +56,7 @@ pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, BudgetError> {
 }
 
 /// How deep arrays and objects are nested, at most; right for JSON, and finite for all else.
-fn depth(body: &[u8]) -> usize {
+pub(crate) fn depth(body: &[u8]) -> usize {
     let (mut depth, mut deepest, mut text, mut escaped) = (0usize, 0, false, false);
     for byte in body {
         match (text, byte) {

@@ -1,0 +1,338 @@
+//! Who asks GitHub's REST, and whether he may: one decision before every call.
+//!
+//! | credential | is |
+//! |---|---|
+//! | the plane's admin token | everything, and the App too |
+//! | a JWT of the configured App | the App itself: its installations and their tokens |
+//! | an installation token, `ghs_…` | what the installation was given |
+//! | a job's `github.token` | its repository, as its `permissions` say |
+//! | `RemoteAuth` with a registration token | looking at runners and groups, and removing one |
+//!
+//! Source: protocol reference 1.2 to 1.4, 1.10. Statuses and words are GitHub's: 401 for a bad
+//! credential, 403 for one that may not, 404 for what it cannot see.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use http::header::{AUTHORIZATION, USER_AGENT};
+use http::{HeaderMap, Method, StatusCode};
+use sekisho_github::wire::scale_set::RunnerEvent;
+use sekisho_workflow::model::Access;
+
+use super::guard::{bearer, is_admin};
+use super::reply::GithubError;
+use crate::shared::Shared;
+use crate::state::Owner as Place;
+use crate::tokens::InstallationClaims;
+
+/// Where the REST is.
+const PREFIX: &str = "/api/v3";
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// The plane's administrator.
+    Admin,
+    /// The configured App, as itself.
+    App,
+    /// The App where it is installed.
+    Installation(InstallationClaims),
+    /// A job. Its actions permission is not known apart from contents: it reads.
+    Job {
+        /// Its repository.
+        repository: String,
+        /// `contents: write`.
+        write: bool,
+    },
+    /// Somebody who registers or removes a runner.
+    Registrar {
+        /// As the scale sets name an owner.
+        scope: String,
+        /// He removes.
+        remove: bool,
+    },
+}
+
+/// What a path is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) owner: Owner,
+    need: Need,
+}
+
+/// Whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// `owner/name`.
+    Repository(String),
+    /// An organization.
+    Organization(String),
+    /// An enterprise.
+    Enterprise(String),
+    /// Nobody's: `/app`, `/rate_limit`.
+    None,
+}
+
+/// What it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// Any good credential.
+    Anything,
+    /// To be the App.
+    App,
+    /// A permission.
+    Permission(&'static str, Access),
+    /// A permission, or a registration token.
+    Runners(&'static str, Access),
+}
+
+impl Owner {
+    /// In lower case, as tokens name it.
+    pub(super) fn scope(&self) -> String {
+        let text = match self {
+            Self::Repository(name) => format!("repos/{name}"),
+            Self::Organization(name) => format!("orgs/{name}"),
+            Self::Enterprise(name) => format!("enterprises/{name}"),
+            Self::None => String::new(),
+        };
+        text.to_ascii_lowercase()
+    }
+
+    /// Its first part.
+    fn account(&self) -> &str {
+        match self {
+            Self::Repository(name) => name.split('/').next().unwrap_or_default(),
+            Self::Organization(name) | Self::Enterprise(name) => name,
+            Self::None => "",
+        }
+    }
+}
+
+/// Reads a path below `/api/v3`.
+pub(super) fn target(method: &Method, path: &str) -> Target {
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let (owner, rest) = match parts.as_slice() {
+        ["repos", owner, name, rest @ ..] => (Owner::Repository(format!("{owner}/{name}")), rest),
+        ["orgs", name, rest @ ..] => (Owner::Organization((*name).to_owned()), rest),
+        ["enterprises", name, rest @ ..] => (Owner::Enterprise((*name).to_owned()), rest),
+        rest => (Owner::None, rest),
+    };
+    let access = if *method == Method::GET { Access::Read } else { Access::Write };
+    let runners = match owner {
+        Owner::Repository(_) => "administration",
+        _ => "organization_self_hosted_runners",
+    };
+    let need = match (&owner, rest) {
+        (Owner::None, ["app", ..]) | (_, ["installation"]) => Need::App,
+        (Owner::None, _) => Need::Anything,
+        (_, ["actions", "runners" | "runner-groups"]) => Need::Runners(runners, access),
+        (_, ["actions", "runners", id]) if id.parse::<u64>().is_ok() => {
+            Need::Runners(runners, access)
+        }
+        (_, ["actions", "runners" | "runner-groups", ..]) => Need::Permission(runners, access),
+        (_, ["actions", ..]) => Need::Permission("actions", access),
+        (_, ["contents", ..]) => Need::Permission("contents", access),
+        (Owner::Repository(_), ["hooks", ..]) => Need::Permission("repository_hooks", access),
+        (_, ["hooks", ..]) => Need::Permission("organization_hooks", access),
+        _ => Need::Anything,
+    };
+    Target { owner, need }
+}
+
+/// Whether the caller may: nothing, or what GitHub says.
+pub(super) fn decide(caller: &Caller, target: &Target) -> Result<(), GithubError> {
+    let hidden = || Err(GithubError::not_found());
+    let forbidden = |message: &str| Err(GithubError(StatusCode::FORBIDDEN, message.to_owned()));
+    let integration = || forbidden("Resource not accessible by integration");
+    match (caller, target.need) {
+        (Caller::Admin, _) | (Caller::App, Need::App) => Ok(()),
+        (Caller::App, _) => Err(GithubError(
+            StatusCode::UNAUTHORIZED,
+            "A JSON web token could not be used here: make an installation token".to_owned(),
+        )),
+        (_, Need::App) => Err(GithubError(
+            StatusCode::UNAUTHORIZED,
+            "A JSON web token could not be decoded".to_owned(),
+        )),
+        (Caller::Registrar { scope, remove }, Need::Runners(_, access)) => {
+            let removes = access == Access::Write;
+            if scope != Place::from(target.owner.scope().as_str()).as_str() {
+                return hidden();
+            }
+            if removes && !remove { forbidden("Bad credentials") } else { Ok(()) }
+        }
+        (Caller::Registrar { .. }, _) => {
+            Err(GithubError(StatusCode::UNAUTHORIZED, "Bad credentials".to_owned()))
+        }
+        (_, Need::Anything) => Ok(()),
+        (
+            Caller::Installation(claims),
+            Need::Permission(name, access) | Need::Runners(name, access),
+        ) => {
+            if !claims.account.eq_ignore_ascii_case(target.owner.account()) {
+                return hidden();
+            }
+            if let (Owner::Repository(name), Some(only)) = (&target.owner, &claims.repositories)
+                && !only.iter().any(|one| one.eq_ignore_ascii_case(name))
+            {
+                return hidden();
+            }
+            if allows(&claims.permissions, name, access) { Ok(()) } else { integration() }
+        }
+        (Caller::Job { repository, write }, Need::Permission(name, access)) => {
+            let own = Owner::Repository(repository.clone()).scope() == target.owner.scope();
+            let granted = access == Access::Read || (name == "contents" && *write);
+            match (own, matches!(name, "actions" | "contents") && granted) {
+                (false, _) => hidden(),
+                (true, true) => Ok(()),
+                (true, false) => integration(),
+            }
+        }
+        (Caller::Job { .. }, Need::Runners(..)) => integration(),
+    }
+}
+
+fn allows(
+    permissions: &std::collections::BTreeMap<String, String>,
+    name: &str,
+    access: Access,
+) -> bool {
+    match permissions.get(name).map(String::as_str) {
+        Some("write" | "admin") => true,
+        Some("read") => access == Access::Read,
+        _ => false,
+    }
+}
+
+/// The layer around the REST.
+pub(super) async fn layer(
+    State(shared): State<Arc<Shared>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let headers = request.headers();
+    if !headers.contains_key(USER_AGENT) {
+        let message = "Request forbidden by administrative rules. Please make sure your request \
+                       has a User-Agent header.";
+        return GithubError(StatusCode::FORBIDDEN, message.to_owned()).into_response();
+    }
+    let path = request.uri().path();
+    let target = target(request.method(), path.strip_prefix(PREFIX).unwrap_or(path));
+    let caller = match caller(&shared, headers) {
+        Ok(caller) => caller,
+        Err(error) => return error.into_response(),
+    };
+    if let Err(error) = decide(&caller, &target) {
+        return error.into_response();
+    }
+    request.extensions_mut().insert(caller);
+    request.extensions_mut().insert(target.owner);
+    next.run(request).await
+}
+
+/// Understands the credential.
+fn caller(shared: &Shared, headers: &HeaderMap) -> Result<Caller, GithubError> {
+    let denied = |message: &str| GithubError(StatusCode::UNAUTHORIZED, message.to_owned());
+    if !headers.contains_key(AUTHORIZATION) {
+        return Err(denied("Requires authentication"));
+    }
+    if is_admin(shared, headers) {
+        return Ok(Caller::Admin);
+    }
+    if let Some(token) = remote_auth(headers) {
+        let claims = shared.tokens.read_registration(token);
+        let claims = claims.ok_or_else(|| denied("Bad credentials"))?;
+        let remove = claims.event == RunnerEvent::Remove.as_str();
+        return Ok(Caller::Registrar { scope: claims.owner, remove });
+    }
+    let token = bearer(headers).ok_or_else(|| denied("Bad credentials"))?;
+    if let Some(token) = token.strip_prefix(INSTALLATION_TOKEN) {
+        let claims = shared.tokens.read_installation(token);
+        return claims.map(Caller::Installation).ok_or_else(|| denied("Bad credentials"));
+    }
+    if let Some(claims) = shared.tokens.read_github(token) {
+        let at = crate::state::JobRef { run: claims.run, job: claims.job };
+        if shared.is_running(at) {
+            return Ok(Caller::Job { repository: claims.repository, write: claims.write });
+        }
+        return Err(denied("Bad credentials"));
+    }
+    match &shared.config.app {
+        Some(app) if token.matches('.').count() == 2 => {
+            super::app::check_jwt(app, token, shared.clock.now()).map(|()| Caller::App)
+        }
+        _ => Err(denied("Bad credentials")),
+    }
+}
+
+/// What installation tokens begin with.
+pub(super) const INSTALLATION_TOKEN: &str = "ghs_";
+
+/// The token of `Authorization: RemoteAuth …`.
+pub(super) fn remote_auth(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("remoteauth").then(|| token.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn installation(permissions: &[(&str, &str)], only: Option<&[&str]>) -> Caller {
+        let text = |(name, access): &(&str, &str)| ((*name).to_owned(), (*access).to_owned());
+        Caller::Installation(InstallationClaims {
+            installation: 1,
+            account: "acme".to_owned(),
+            repositories: only.map(|names| names.iter().map(|n| (*n).to_owned()).collect()),
+            permissions: permissions.iter().map(text).collect(),
+        })
+    }
+
+    #[track_caller]
+    fn check(caller: &Caller, method: Method, path: &str, want: u16) {
+        let got = decide(caller, &target(&method, path)).map_or_else(|e| e.0.as_u16(), |()| 200);
+        assert_eq!(got, want, "{caller:?} {method} {path}");
+    }
+
+    #[test]
+    fn who_may_what() {
+        let runners = "/repos/acme/app/actions/runners";
+        let jit = "/repos/acme/app/actions/runners/generate-jitconfig";
+        let all = installation(
+            &[("administration", "write"), ("actions", "read"), ("contents", "read")],
+            None,
+        );
+        check(&all, Method::POST, jit, 200);
+        check(&all, Method::GET, "/repos/Acme/App/actions/runs", 200);
+        check(&all, Method::POST, "/repos/acme/app/actions/runs/1/rerun", 403);
+        check(&all, Method::GET, "/repos/other/app/actions/runs", 404);
+        check(&all, Method::GET, "/orgs/acme/actions/runners", 403);
+        check(&all, Method::GET, "/repos/acme/app/hooks", 403);
+        check(&all, Method::GET, "/app", 401);
+        check(&all, Method::GET, "/rate_limit", 200);
+        let one = installation(&[("administration", "read")], Some(&["acme/app"]));
+        check(&one, Method::GET, runners, 200);
+        check(&one, Method::POST, jit, 403);
+        check(&one, Method::GET, "/repos/acme/other/actions/runners", 404);
+        let job = Caller::Job { repository: "acme/app".to_owned(), write: false };
+        check(&job, Method::GET, "/repos/acme/app/actions/runs", 200);
+        check(&job, Method::GET, "/repos/acme/other/actions/runs", 404);
+        check(&job, Method::POST, "/repos/acme/app/actions/runs/1/cancel", 403);
+        check(&job, Method::GET, runners, 403);
+        check(&job, Method::POST, jit, 403);
+        let registrar = |remove| Caller::Registrar { scope: "repos/acme/app".to_owned(), remove };
+        check(&registrar(false), Method::GET, runners, 200);
+        check(&registrar(false), Method::GET, "/repos/acme/app/actions/runner-groups", 200);
+        check(&registrar(false), Method::DELETE, "/repos/acme/app/actions/runners/7", 403);
+        check(&registrar(true), Method::DELETE, "/repos/acme/app/actions/runners/7", 200);
+        check(&registrar(true), Method::DELETE, "/repos/acme/other/actions/runners/7", 404);
+        check(&registrar(false), Method::POST, jit, 401);
+        check(&registrar(false), Method::GET, "/repos/acme/app/actions/runs", 401);
+        check(&Caller::App, Method::GET, "/app", 200);
+        check(&Caller::App, Method::GET, "/repos/acme/app/installation", 200);
+        check(&Caller::App, Method::GET, "/repos/acme/app/actions/runs", 401);
+        check(&Caller::Admin, Method::GET, "/app", 200);
+    }
+}
