@@ -12,6 +12,7 @@ pub mod hub_api;
 pub mod jit;
 pub mod lenient;
 pub mod oidc;
+pub mod probe;
 pub mod rest;
 pub mod retry;
 pub mod runner;

@@ -3,6 +3,7 @@
 pub(crate) mod base;
 pub(crate) mod build;
 pub(crate) mod gate;
+pub(crate) mod hub;
 pub(crate) mod logs;
 pub(crate) mod policy;
 pub(crate) mod run;
@@ -92,6 +93,8 @@ pub(crate) enum Command {
     Base(base::BaseArgs),
     /// Check the gate's rules, and explain what it decided
     Policy(policy::PolicyArgs),
+    /// Look at a GitHub, or at the hub that stands in for it
+    Hub(hub::HubArgs),
     /// The program that takes one job
     Runner(runner::RunnerArgs),
 }

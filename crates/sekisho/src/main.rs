@@ -59,6 +59,7 @@ async fn dispatch(cli: &Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         Command::Gate(args) => Box::pin(cli::gate::run(args, data, printer)).await?,
         Command::Base(args) => Box::pin(cli::base::run(args, &data()?, printer)).await?,
         Command::Policy(args) => cli::policy::run(args, data, printer)?,
+        Command::Hub(args) => Box::pin(cli::hub::run(args, data, printer)).await?,
         // The codes of a runner are GitHub's, not ours.
         Command::Runner(args) => return Box::pin(cli::runner::run(args)).await,
     };

@@ -107,6 +107,11 @@ pub(crate) async fn find_or_start(
     }
 }
 
+/// How to reach the plane that is up, if one says so.
+pub(crate) fn up(data: &DataDir) -> anyhow::Result<Option<Address>> {
+    Address::read(data)
+}
+
 impl Plane {
     async fn start(
         data: DataDir,

@@ -19,6 +19,8 @@ mod env_vars {
     pub(super) const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
     /// <https://no-color.org>: set and not empty means no colour.
     pub(super) const NO_COLOR: &str = "NO_COLOR";
+    /// Credential of `sekisho hub probe` for a server that is not the plane.
+    pub(super) const GITHUB_TOKEN: &str = "SEKISHO_GITHUB_TOKEN";
     /// <https://bixense.com/clicolors/>.
     pub(super) const CLICOLOR_FORCE: &str = "CLICOLOR_FORCE";
 }
@@ -36,6 +38,11 @@ pub(crate) fn docker_config_dir() -> anyhow::Result<PathBuf> {
         (None, Some(home)) => Ok(Path::new(&home).join(".docker")),
         (None, None) => bail!("neither `DOCKER_CONFIG` nor `HOME` says where docker's config is"),
     }
+}
+
+/// The token for a GitHub.
+pub(crate) fn github_token() -> Option<String> {
+    env(env_vars::GITHUB_TOKEN)
 }
 
 /// Whether to colour, before it is known whether there is a terminal.

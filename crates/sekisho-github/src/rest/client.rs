@@ -56,6 +56,11 @@ impl Clock {
     pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
 }
 
 impl Default for Clock {
@@ -175,6 +180,14 @@ impl GithubClient {
         &self.address
     }
 
+    /// The token that requests are made with: for programs that are none of ours.
+    ///
+    /// # Errors
+    /// When an App gets none; see [`RestError`].
+    pub async fn access_token(&self) -> Result<SecretString, RestError> {
+        self.token("getting a token").await
+    }
+
     /// What is known of the limits.
     pub fn budget(&self) -> Budget {
         self.lock_budget().clone()
@@ -189,7 +202,7 @@ impl GithubClient {
     }
 
     fn now(&self) -> Timestamp {
-        (self.clock.0)()
+        self.clock.now()
     }
 
     /// Calls, and reads the answer as JSON.

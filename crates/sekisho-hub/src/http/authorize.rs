@@ -213,7 +213,7 @@ pub(super) async fn layer(
     next: Next,
 ) -> Response {
     let headers = request.headers();
-    if !headers.contains_key(USER_AGENT) {
+    if headers.get(USER_AGENT).is_none_or(http::HeaderValue::is_empty) {
         let message = "Request forbidden by administrative rules. Please make sure your request \
                        has a User-Agent header.";
         return GithubError(StatusCode::FORBIDDEN, message.to_owned()).into_response();

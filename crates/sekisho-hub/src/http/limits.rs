@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{OriginalUri, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
@@ -110,7 +110,9 @@ pub(super) async fn layer(
 async fn conditional(request: Request, next: Next, base: &str) -> Response {
     let is_read = *request.method() == Method::GET;
     let known = request.headers().get(IF_NONE_MATCH).cloned();
-    let url = Url::parse(&format!("{base}{}", request.uri())).ok();
+    // Routers that are nested see the rest of the path alone.
+    let uri = request.extensions().get::<OriginalUri>().map_or(request.uri(), |uri| &uri.0);
+    let url = Url::parse(&format!("{base}{uri}")).ok();
     let mut response = next.run(request).await;
     if !is_read || response.status() != StatusCode::OK {
         return response;

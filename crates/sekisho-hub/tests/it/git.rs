@@ -154,3 +154,88 @@ async fn a_compressed_request_is_understood() {
     let plain = world.request(Method::POST, "/acme/app/git-receive-pack").body("0000");
     assert_eq!(plain.send().await.unwrap().status(), 415);
 }
+
+/// The objects of a kind that a clone has.
+fn objects(folder: &crate::world::Folder, copy: &str, kind: &str) -> usize {
+    let args = ["-C", copy, "cat-file", "--batch-check=%(objecttype)", "--batch-all-objects"];
+    let output = folder.git(&[&args[..], &["--unordered"]].concat());
+    String::from_utf8(output.stdout).unwrap().lines().filter(|line| *line == kind).count()
+}
+
+fn count(folder: &crate::world::Folder, copy: &str) -> String {
+    let output = folder.git(&["-C", copy, "rev-list", "--count", "HEAD"]);
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shallow_and_partial_clones_hold_what_they_should() {
+    let world = World::new().await;
+    let folder = world.folder("work", &[("a", "one"), ("big", &"x".repeat(10_000))]);
+    folder.commit(&[("a", "two")]);
+    folder.commit(&[("a", "three")]);
+    let (remote, work) = (world.remote("acme/app"), folder.clone());
+    tokio::task::spawn_blocking(move || {
+        work.git(&["push", "--quiet", &remote, "main"]);
+        let clone = |copy: &str, args: &[&str]| {
+            work.git(&[&["clone", "--quiet"][..], args, &[&remote, copy]].concat());
+        };
+        clone("../shallow", &["--depth=2"]);
+        assert_eq!(count(&work, "../shallow"), "2");
+        work.git(&["-C", "../shallow", "fetch", "--quiet", "--unshallow"]);
+        assert_eq!(count(&work, "../shallow"), "3");
+
+        // All commits and trees, and no content until it is looked at.
+        clone("../partial", &["--filter=blob:none", "--no-checkout"]);
+        assert_eq!(count(&work, "../partial"), "3");
+        assert_eq!(objects(&work, "../partial", "blob"), 0);
+        assert_eq!(objects(&work, "../partial", "commit"), 3);
+        let shown = work.git(&["-C", "../partial", "show", "HEAD:a"]);
+        assert_eq!(shown.stdout, b"three");
+        assert_eq!(objects(&work, "../partial", "blob"), 1);
+        work.git(&["-C", "../partial", "checkout", "--quiet", "main"]);
+        assert_eq!(objects(&work, "../partial", "blob"), 2);
+
+        clone("../limited", &["--filter=blob:limit=1k", "--no-checkout"]);
+        assert_eq!(objects(&work, "../limited", "blob"), 3, "three times `a`, not `big`");
+        clone("../treeless", &["--filter=tree:0", "--no-checkout", "--depth=1"]);
+        assert_eq!(objects(&work, "../treeless", "tree"), 0);
+        assert_eq!(objects(&work, "../treeless", "commit"), 1);
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clone_pushes_rewrites_and_removes() {
+    let world = World::new().await;
+    let folder = world.folder("work", &[(FILE, WORKFLOW)]);
+    world.push(&folder, "acme/app").await;
+    let (remote, work) = (world.remote("acme/app"), folder.clone());
+    tokio::task::spawn_blocking(move || {
+        work.git(&["clone", "--quiet", &remote, "../copy"]);
+        let copy = |args: &[&str]| work.git(&[&["-C", "../copy"][..], args].concat());
+        let refs = || {
+            let output = work.git(&["ls-remote", "--quiet", &remote]);
+            let text = String::from_utf8(output.stdout).unwrap();
+            let names = text.lines().filter_map(|line| line.split_once('\t'));
+            names.map(|(_, name)| name.to_owned()).collect::<Vec<_>>()
+        };
+        copy(&["commit", "--quiet", "--allow-empty", "--message=more"]);
+        copy(&["tag", "--annotate", "--message=first", "v1"]);
+        copy(&["push", "--quiet", "--atomic", "origin", "main", "main:refs/heads/other", "v1"]);
+        let all =
+            ["HEAD", "refs/heads/main", "refs/heads/other", "refs/tags/v1", "refs/tags/v1^{}"];
+        assert_eq!(refs(), all);
+        copy(&["commit", "--quiet", "--amend", "--allow-empty", "--message=other"]);
+        let behind = work.try_git(&["-C", "../copy", "push", "--quiet", "origin", "main"]);
+        assert!(!behind.status.success(), "it is no fast-forward");
+        copy(&["push", "--quiet", "--force-with-lease", "origin", "main"]);
+        copy(&["push", "--quiet", "origin", ":refs/heads/other", ":refs/tags/v1"]);
+        assert_eq!(refs(), ["HEAD", "refs/heads/main"]);
+    })
+    .await
+    .unwrap();
+    let runs = world.get("/api/v3/repos/acme/app/actions/runs").await;
+    // main, then main, other and v1, then main once more.
+    assert_eq!(runs["total_count"], 5);
+}

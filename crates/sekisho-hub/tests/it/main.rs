@@ -7,6 +7,7 @@ mod faults;
 mod git;
 mod hooks;
 mod job;
+mod probe;
 mod refusals;
 mod rest;
 mod restart;

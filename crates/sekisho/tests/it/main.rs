@@ -5,6 +5,7 @@
 mod bad_input;
 mod build;
 mod examples;
+mod hub;
 mod interrupted;
 mod plane;
 mod policy;

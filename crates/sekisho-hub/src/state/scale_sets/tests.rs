@@ -118,13 +118,13 @@ fn jobs_are_announced_and_acquired_where_the_listener_decides() {
     let acquire = |world: &mut World, jobs: &[i64]| {
         world.state.acquire_set_jobs(set, session, jobs, world.now).unwrap()
     };
-    assert_eq!(acquire(&mut world, &[1001, 77, -1]), [1001]);
-    assert_eq!(acquire(&mut world, &[1001]), [1001], "the answer may have been lost");
+    assert_eq!(acquire(&mut world, &[100_001, 77, -1]), [100_001]);
+    assert_eq!(acquire(&mut world, &[100_001]), [100_001], "the answer may have been lost");
     assert_eq!(ear.hear(&mut world, 5), ["JobAssigned b "]);
-    assert_eq!(world.acquire(runner).job, 1001);
-    assert_eq!(acquire(&mut world, &[1001]), [0; 0]);
+    assert_eq!(world.acquire(runner).job, 100_001);
+    assert_eq!(acquire(&mut world, &[100_001]), [0; 0]);
     let other = Uuid::nil();
-    let stale = world.state.acquire_set_jobs(set, other, &[1000], world.now);
+    let stale = world.state.acquire_set_jobs(set, other, &[100_000], world.now);
     assert_eq!(stale, Err(SetError::SessionExpired));
     // A run that is cancelled ends what was announced too.
     world.state.cancel_run(1, world.now).unwrap();
