@@ -21,16 +21,14 @@ pub use calls::{RunFilter, RunJobs, WorkflowFile};
 pub use client::{API_VERSION, Clock, GithubClient};
 pub use error::RestError;
 pub use group::{
-    ContentEntry, Installation, InstallationToken, Labels, RunnerGroup, RunnerGroupChange,
-    RunnerGroups,
+    ContentEntry, Installation, InstallationToken, Labels, RegistrationToken, RunnerGroup,
+    RunnerGroupChange, RunnerGroups,
 };
 pub use run::{
     Account, Dispatched, JobStep, RepositoryInfo, RunConclusion, RunStatus, WorkflowJob,
     WorkflowJobs, WorkflowRun, WorkflowRuns,
 };
 pub use token::Credential;
-
-pub use crate::wire::scale_set::RegistrationToken;
 
 use serde::{Deserialize, Serialize};
 

@@ -7,6 +7,15 @@ use super::Label;
 use super::run::Account;
 use crate::secret::WireSecret;
 
+/// Answer to `…/registration-token` and `…/remove-token`, status 201.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RegistrationToken {
+    /// For `Authorization: RemoteAuth …` alone: it is no API token.
+    pub token: WireSecret,
+    /// An hour from now.
+    pub expires_at: Timestamp,
+}
+
 /// Answer to `POST /app/installations/{id}/access_tokens`, status 201.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct InstallationToken {
