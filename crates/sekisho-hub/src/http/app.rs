@@ -157,10 +157,10 @@ fn permissions(
 ) -> Result<BTreeMap<String, String>, GithubError> {
     let Some(wanted) = wanted else { return Ok(app.permissions.clone()) };
     for (name, access) in &wanted {
-        let granted = match (app.permissions.get(name).map(String::as_str), access.as_str()) {
-            (Some("write"), "read" | "write") | (Some("read"), "read") => true,
-            _ => false,
-        };
+        let granted = matches!(
+            (app.permissions.get(name).map(String::as_str), access.as_str()),
+            (Some("write"), "read" | "write") | (Some("read"), "read")
+        );
         if !granted {
             return Err(GithubError::unprocessable(
                 "The permissions requested are not granted to this installation.",

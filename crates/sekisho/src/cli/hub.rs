@@ -164,11 +164,6 @@ fn show(url: &str, rows: &[Row], printer: Printer) -> anyhow::Result<Exit> {
     let count = |wanted: &str| rows.iter().filter(|row| word(&row.outcome).0 == wanted).count();
     let (held, broken, skipped) = (count("held"), count("broken"), count("skipped"));
     if printer.is_json() {
-        let shown = |row| {
-            let Row { id, what, source, outcome } = row;
-            let (outcome, seen) = word(outcome);
-            Shown { id, what, source, outcome, seen }
-        };
         let assumptions = rows.iter().map(shown).collect();
         let schema_version = 1;
         printer.answer_json(&Answer { schema_version, url, held, broken, skipped, assumptions })?;
@@ -189,6 +184,11 @@ fn show(url: &str, rows: &[Row], printer: Printer) -> anyhow::Result<Exit> {
         printer.note(&format!("{url}: {held} held, {broken} broken, {skipped} skipped"));
     }
     Ok(if broken == 0 { Exit::Done } else { Exit::Failed })
+}
+
+fn shown(row: &Row) -> Shown<'_> {
+    let (outcome, seen) = word(&row.outcome);
+    Shown { id: row.id, what: row.what, source: row.source, outcome, seen }
 }
 
 fn word(outcome: &Outcome) -> (&'static str, Option<&str>) {

@@ -76,10 +76,11 @@ fn what_cannot_be_probed_says_what_to_do() {
 fn the_plane_that_is_up_holds_what_is_assumed() {
     let world = World::new();
     let up = world.up();
-    let probe = ["hub", "probe", "acme/app", "--changes", "--output", "json"];
+    let probe = ["hub", "probe", "sekisho/pipeline", "--changes", "--output", "json"];
     let answer = world.sekisho(&probe).exits(0).json();
     assert_eq!(outcomes(&answer, "broken"), [""; 0]);
-    assert_eq!(answer["url"], format!("{}/acme/app", up.url));
+    assert_eq!(answer["url"], format!("{}/sekisho/pipeline", up.url));
+    // The plane has that repository from the start.
     let held = outcomes(&answer, "held");
     assert!(held.contains(&"jit.blob") && held.contains(&"registration.tenant"), "{held:?}");
     assert_eq!(up.stop(), 0);
