@@ -59,7 +59,11 @@ impl World {
         let hub = Arc::new(Hub::open(config).unwrap());
         let router = hub.router().into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        let client = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
+        let client = reqwest::Client::builder()
+            .tls_certs_only([])
+            .user_agent("sekisho-tests")
+            .build()
+            .unwrap();
         let mut world = Self { hub, url, jit: String::new(), run: 0, client, fixture };
         world.run = world.push(&WORKFLOW.replace("SCRIPT", &json!(script).to_string())).await;
         world.register().await;

@@ -9,7 +9,9 @@ use crate::{Item, file, tar};
 /// Of the right form, and nobody's: made here, so that it stands nowhere.
 fn key() -> String {
     let body: Vec<String> = (0..300_u32)
-        .map(|at| char::from(b'A' + ((at * at * 7 + at) % 26) as u8).to_string())
+        .map(|at| {
+            char::from(b'A' + ((at.wrapping_mul(2_654_435_761) >> 16) % 26) as u8).to_string()
+        })
         .collect();
     format!("-----BEGIN PRIVATE KEY-----\nMIIE{}\n-----END PRIVATE KEY-----\n", body.concat())
 }
