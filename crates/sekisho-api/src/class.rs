@@ -115,7 +115,7 @@ pub struct Security {
     #[serde(default)]
     pub user_namespaces: UserNamespaces,
     /// A seccomp profile on the nodes, below the kubelet's seccomp folder. The runtime's default
-    /// profile forbids user namespaces, which the native builder needs: see docs/operator.md.
+    /// profile forbids user namespaces, which the native builder needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 255),
