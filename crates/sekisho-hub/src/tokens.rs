@@ -51,7 +51,7 @@ impl std::fmt::Debug for Tokens {
 }
 
 /// Says what a token is for, so that none serves as another.
-trait Kind: Serialize + DeserializeOwned {
+pub(crate) trait Kind: Serialize + DeserializeOwned {
     const AUDIENCE: &'static str;
 }
 
@@ -241,19 +241,9 @@ impl Tokens {
         self.sign(claims, INSTALLATION_LIFE, now)
     }
 
-    /// What an installation token may do.
-    pub(crate) fn read_installation(&self, token: &str) -> Option<InstallationClaims> {
-        self.verify(token)
-    }
-
     /// The signature of a log's URL.
     pub(crate) fn log(&self, claims: LogClaims, now: Timestamp) -> Option<String> {
         self.sign(claims, LOG_LIFE, now)
-    }
-
-    /// Which log the URL is of.
-    pub(crate) fn read_log(&self, token: &str) -> Option<LogClaims> {
-        self.verify(token)
     }
 
     /// The signature of an upload's URL.
@@ -290,46 +280,6 @@ impl Tokens {
         self.sign(claims, QUEUE_TOKEN, now)
     }
 
-    /// Whose registration token it is.
-    pub(crate) fn read_registration(&self, token: &str) -> Option<RegistrationClaims> {
-        self.verify(token)
-    }
-
-    /// Whose tenant's admin token it is.
-    pub(crate) fn read_tenant(&self, token: &str) -> Option<TenantClaims> {
-        self.verify(token)
-    }
-
-    /// Which session's queue token it is.
-    pub(crate) fn read_queue(&self, token: &str) -> Option<QueueClaims> {
-        self.verify(token)
-    }
-
-    /// Which artifact or cache entry the URL is of.
-    pub(crate) fn read_storage(&self, token: &str) -> Option<StorageClaims> {
-        self.verify(token)
-    }
-
-    /// Whose access token it is.
-    pub(crate) fn read_runner(&self, token: &str) -> Option<RunnerClaims> {
-        self.verify(token)
-    }
-
-    /// Which job's token it is.
-    pub(crate) fn read_job(&self, token: &str) -> Option<JobClaims> {
-        self.verify(token)
-    }
-
-    /// Which job's `github.token` it is.
-    pub(crate) fn read_github(&self, token: &str) -> Option<GithubClaims> {
-        self.verify(token)
-    }
-
-    /// Which upload the URL is for.
-    pub(crate) fn read_blob(&self, token: &str) -> Option<BlobClaims> {
-        self.verify(token)
-    }
-
     /// `None` only if the claims could not be written as JSON, which ours can.
     fn sign<T: Kind>(&self, claims: T, life: SignedDuration, now: Timestamp) -> Option<String> {
         let now = self.clock.told(now);
@@ -344,7 +294,8 @@ impl Tokens {
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &signed, &self.signer).ok()
     }
 
-    fn verify<T: Kind + Clone>(&self, token: &str) -> Option<T> {
+    /// What a token says; `None` for one that is of another kind, too old or not ours.
+    pub(crate) fn read<T: Kind>(&self, token: &str) -> Option<T> {
         if token.len() > MAX_TOKEN {
             return None;
         }
@@ -376,31 +327,31 @@ mod tests {
         let tokens = Tokens::new(Arc::default());
         let now = crate::clock::now();
         let token = tokens.runner(7, now).unwrap();
-        assert_eq!(tokens.read_runner(&token), Some(RunnerClaims { runner: 7 }));
-        assert_eq!(tokens.read_job(&token), None);
-        assert_eq!(tokens.read_blob(&token), None);
-        assert_eq!(Tokens::new(Arc::default()).read_runner(&token), None);
+        assert_eq!(tokens.read::<RunnerClaims>(&token), Some(RunnerClaims { runner: 7 }));
+        assert_eq!(tokens.read::<JobClaims>(&token), None);
+        assert_eq!(tokens.read::<BlobClaims>(&token), None);
+        assert_eq!(Tokens::new(Arc::default()).read::<RunnerClaims>(&token), None);
         let blob = Uuid::nil();
         let claims = StorageClaims { blob, write: true, mime_type: None, file_name: None };
         let url = tokens.storage(claims.clone(), SignedDuration::from_mins(5), now).unwrap();
-        assert_eq!(tokens.read_storage(&url), Some(claims.clone()));
-        assert_eq!(tokens.read_blob(&url), None);
+        assert_eq!(tokens.read::<StorageClaims>(&url), Some(claims.clone()));
+        assert_eq!(tokens.read::<BlobClaims>(&url), None);
         let over = now - SignedDuration::from_mins(10);
         let url = tokens.storage(claims, SignedDuration::from_mins(5), over).unwrap();
-        assert_eq!(tokens.read_storage(&url), None);
+        assert_eq!(tokens.read::<StorageClaims>(&url), None);
         let old = tokens.runner(7, now - SignedDuration::from_hours(2)).unwrap();
-        assert_eq!(tokens.read_runner(&old), None);
+        assert_eq!(tokens.read::<RunnerClaims>(&old), None);
         // Time that was advanced makes tokens old; a clock that is wrong is wrong at both ends.
         let token = tokens.tenant(TenantClaims { owner: "orgs/o".to_owned() }, now).unwrap();
         tokens.clock.skew(SignedDuration::from_hours(5));
         let queue = QueueClaims { set: 1, session: blob };
         let skewed = tokens.queue(queue.clone(), tokens.clock.now()).unwrap();
-        assert_eq!(tokens.read_queue(&skewed), Some(queue));
-        assert_eq!(tokens.read_tenant(&token), None);
+        assert_eq!(tokens.read::<QueueClaims>(&skewed), Some(queue));
+        assert_eq!(tokens.read::<TenantClaims>(&token), None);
         tokens.clock.skew(SignedDuration::ZERO);
-        assert!(tokens.read_tenant(&token).is_some());
+        assert!(tokens.read::<TenantClaims>(&token).is_some());
         tokens.clock.advance(SignedDuration::from_mins(20));
-        assert_eq!(tokens.read_tenant(&token), None);
+        assert_eq!(tokens.read::<TenantClaims>(&token), None);
         assert!(same_secret("a", "a") && !same_secret("a", "b"));
     }
 }

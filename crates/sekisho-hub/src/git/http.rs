@@ -27,7 +27,7 @@ use crate::names::RepoName;
 use crate::push::{changed_refs, pushed};
 use crate::shared::Shared;
 use crate::state::RepositoryIds;
-use crate::tokens::same_secret;
+use crate::tokens::{GithubClaims, same_secret};
 
 /// The largest request of a fetch, in bytes: what a client has and wants, by object id.
 const MAX_FETCH_BYTES: u64 = 64 * 1024 * 1024;
@@ -264,7 +264,7 @@ struct Pusher {
 /// other end's address (see [`crate::Hub::router`]) lets every program of this machine push.
 async fn may_push(shared: &Shared, headers: &HeaderMap, peer: Peer) -> Result<Pusher, Refused> {
     let (user, password) = basic(headers).unwrap_or_default();
-    if let Some(claims) = shared.tokens.read_github(&password) {
+    if let Some(claims) = shared.tokens.read::<GithubClaims>(&password) {
         if !claims.write {
             let why = "the job's token may not push: it needs `permissions: contents: write`";
             return Err((StatusCode::FORBIDDEN, why.to_owned()));
@@ -284,7 +284,7 @@ async fn may_push(shared: &Shared, headers: &HeaderMap, peer: Peer) -> Result<Pu
 /// Who may push may fetch, and every job.
 async fn may_fetch(shared: &Shared, headers: &HeaderMap, peer: Peer) -> Result<(), Refused> {
     let (_, password) = basic(headers).unwrap_or_default();
-    if shared.tokens.read_github(&password).is_some() || is_admin(shared, &password) {
+    if shared.tokens.read::<GithubClaims>(&password).is_some() || is_admin(shared, &password) {
         return Ok(());
     }
     no_stranger(peer).await

@@ -25,7 +25,7 @@ use super::guard::{bearer, is_admin};
 use super::reply::GithubError;
 use crate::shared::Shared;
 use crate::state::Owner as Place;
-use crate::tokens::InstallationClaims;
+use crate::tokens::{GithubClaims, InstallationClaims, RegistrationClaims};
 
 /// Where the REST is.
 const PREFIX: &str = "/api/v3";
@@ -242,17 +242,17 @@ fn caller(shared: &Shared, headers: &HeaderMap) -> Result<Caller, GithubError> {
         return Ok(Caller::Admin);
     }
     if let Some(token) = remote_auth(headers) {
-        let claims = shared.tokens.read_registration(token);
+        let claims = shared.tokens.read::<RegistrationClaims>(token);
         let claims = claims.ok_or_else(|| denied("Bad credentials"))?;
         let remove = claims.event == RunnerEvent::Remove.as_str();
         return Ok(Caller::Registrar { scope: claims.owner, remove });
     }
     let token = bearer(headers).ok_or_else(|| denied("Bad credentials"))?;
     if let Some(token) = token.strip_prefix(INSTALLATION_TOKEN) {
-        let claims = shared.tokens.read_installation(token);
+        let claims = shared.tokens.read::<InstallationClaims>(token);
         return claims.map(Caller::Installation).ok_or_else(|| denied("Bad credentials"));
     }
-    if let Some(claims) = shared.tokens.read_github(token) {
+    if let Some(claims) = shared.tokens.read::<GithubClaims>(token) {
         let at = crate::state::JobRef { run: claims.run, job: claims.job };
         if shared.is_running(at) {
             return Ok(Caller::Job { repository: claims.repository, write: claims.write });

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::shared::Shared;
 use crate::store::{LogName, UploadError};
+use crate::tokens::BlobClaims;
 
 /// The largest body of one request, in bytes: blocks are 2 MiB.
 const MAX_BLOCK: usize = 16 * 1024 * 1024;
@@ -50,7 +51,7 @@ pub(super) async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refused> {
-    let claims = shared.tokens.read_blob(&query.sig);
+    let claims = shared.tokens.read::<BlobClaims>(&query.sig);
     let granted = claims.is_some_and(|c| (c.run, c.job, c.name.as_str()) == (run, job, &file));
     let (true, Some(name)) = (granted, LogName::parse(&file)) else {
         let why = "the signature is not of this URL, or too old";

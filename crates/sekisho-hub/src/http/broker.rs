@@ -23,6 +23,7 @@ use super::reply::ServiceFault;
 use crate::faults::{Call, Fault};
 use crate::shared::Shared;
 use crate::state::{Message, SessionError};
+use crate::tokens::RunnerClaims;
 
 /// How long a poll waits for a message, as on GitHub.
 const POLL: Duration = Duration::from_secs(50);
@@ -39,7 +40,7 @@ pub(super) struct SessionQuery {
 
 /// Which runner asks. It may have been removed since it got its token.
 pub(super) fn runner(shared: &Shared, headers: &HeaderMap) -> Result<u64, ServiceFault> {
-    let claims = bearer(headers).and_then(|token| shared.tokens.read_runner(token));
+    let claims = bearer(headers).and_then(|token| shared.tokens.read::<RunnerClaims>(token));
     let why = "the token is not one of a runner";
     claims
         .map(|claims| claims.runner)

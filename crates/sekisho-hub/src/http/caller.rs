@@ -14,14 +14,14 @@ use super::reply::TwirpFault;
 use crate::shared::Shared;
 use crate::state::Phase;
 use crate::storage::{BlobError, Caller, RunOf, StorageError, UPLOAD_WITHIN};
-use crate::tokens::StorageClaims;
+use crate::tokens::{JobClaims, StorageClaims};
 
 /// How long a URL for a download is good: it is used at once.
 const DOWNLOAD_WITHIN: SignedDuration = SignedDuration::from_mins(10);
 
 /// The running job whose token came with the request.
 pub(super) fn caller(shared: &Shared, headers: &HeaderMap) -> Result<Caller, TwirpFault> {
-    let claims = bearer(headers).and_then(|token| shared.tokens.read_job(token));
+    let claims = bearer(headers).and_then(|token| shared.tokens.read::<JobClaims>(token));
     let claims = claims.ok_or_else(TwirpFault::unauthenticated)?;
     let at = claims.at();
     let access: Vec<Access> = serde_json::from_str(&claims.ac).unwrap_or_default();

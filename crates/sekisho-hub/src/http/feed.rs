@@ -12,6 +12,7 @@ use sekisho_github::wire::feed::{FeedFrame, MAX_LINE_CHARS, MAX_LINES};
 use super::guard::bearer;
 use crate::shared::Shared;
 use crate::state::JobRef;
+use crate::tokens::JobClaims;
 
 /// The largest message, in bytes: the lines of one frame, escaped as JSON, with room.
 const MAX_MESSAGE: usize = 1024 * 1024;
@@ -22,7 +23,7 @@ pub(super) async fn feed(
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    let claims = bearer(&headers).and_then(|token| shared.tokens.read_job(token));
+    let claims = bearer(&headers).and_then(|token| shared.tokens.read::<JobClaims>(token));
     let Some(at) = claims.map(|claims| claims.at()) else {
         return StatusCode::UNAUTHORIZED.into_response();
     };

@@ -22,7 +22,7 @@ use super::guard::bearer;
 use super::reply::ServiceFault;
 use crate::names::{RepoName, is_sha};
 use crate::shared::Shared;
-use crate::tokens::GithubClaims;
+use crate::tokens::{GithubClaims, JobClaims};
 
 /// Most actions of one question.
 const MAX_ACTIONS: usize = 500;
@@ -35,7 +35,7 @@ pub(super) async fn resolve(
     body: Bytes,
 ) -> Result<Response, ServiceFault> {
     let refused = |status, why: &str| ServiceFault::run(status, why);
-    let claims = bearer(&headers).and_then(|token| shared.tokens.read_job(token));
+    let claims = bearer(&headers).and_then(|token| shared.tokens.read::<JobClaims>(token));
     let unknown = || refused(StatusCode::UNAUTHORIZED, "the token is not a job's");
     let at = claims.ok_or_else(unknown)?.at();
     let job = shared.look(|state| {
@@ -108,7 +108,7 @@ pub(super) async fn tarball(
     Path((owner, name, sha)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, ServiceFault> {
-    let known = password(&headers).and_then(|token| shared.tokens.read_github(&token));
+    let known = password(&headers).and_then(|token| shared.tokens.read::<GithubClaims>(&token));
     if known.is_none() {
         return Err(ServiceFault::run(StatusCode::UNAUTHORIZED, "the token is not a job's"));
     }

@@ -22,6 +22,7 @@ use crate::config::{Config, SubjectForm};
 use crate::event::ref_type;
 use crate::shared::Shared;
 use crate::state::{JobRef, Phase, State as Hub};
+use crate::tokens::JobClaims;
 
 /// How long an ID token lives, as on GitHub.
 const LIFE: SignedDuration = SignedDuration::from_mins(5);
@@ -66,7 +67,7 @@ pub(super) async fn id_token(
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
 ) -> Result<Response, GithubError> {
-    let claims = bearer(&headers).and_then(|token| shared.tokens.read_job(token));
+    let claims = bearer(&headers).and_then(|token| shared.tokens.read::<JobClaims>(token));
     let denied = || GithubError(StatusCode::UNAUTHORIZED, "Bad credentials".to_owned());
     let at = claims.ok_or_else(denied)?.at();
     let audience = wanted.audience.filter(|audience| !audience.is_empty());

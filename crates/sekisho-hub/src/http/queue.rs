@@ -187,6 +187,6 @@ pub(super) async fn acquire(
 
 /// Whose queue token it is.
 fn listener(shared: &Shared, headers: &HeaderMap) -> Reply<QueueClaims> {
-    let claims = bearer(headers).and_then(|token| shared.tokens.read_queue(token));
+    let claims = bearer(headers).and_then(|token| shared.tokens.read::<QueueClaims>(token));
     claims.ok_or_else(TenantFault::unauthorized)
 }

@@ -69,7 +69,7 @@ pub(super) async fn register(
     if !scheme.eq_ignore_ascii_case("remoteauth") {
         return Err(refused());
     }
-    let claims = shared.tokens.read_registration(token.trim()).ok_or_else(refused)?;
+    let claims = shared.tokens.read::<RegistrationClaims>(token.trim()).ok_or_else(refused)?;
     let request: RegisterRequest = read(&body)
         .map_err(|error| GithubError::unprocessable(format!("Invalid request: {error}")))?;
     let address = Address::parse(&request.url, false).map_err(|_| GithubError::not_found())?;

@@ -196,7 +196,7 @@ pub(super) async fn log(
     Path((run, job, file)): Path<(u64, u64, String)>,
     Query(query): Query<Signature>,
 ) -> Result<Response, GithubError> {
-    let granted = shared.tokens.read_log(&query.sig) == Some(LogClaims { run, job });
+    let granted = shared.tokens.read::<LogClaims>(&query.sig) == Some(LogClaims { run, job });
     if !granted || file != "job.log" {
         let message = "The signature is not of this URL, or too old".to_owned();
         return Err(GithubError(StatusCode::FORBIDDEN, message));

@@ -20,7 +20,7 @@ use super::reply::TwirpFault;
 use crate::shared::Shared;
 use crate::state::{JobRef, StepState};
 use crate::store::LogName;
-use crate::tokens::BlobClaims;
+use crate::tokens::{BlobClaims, JobClaims};
 
 /// What a step summary should not exceed, in bytes, as text.
 const SOFT_SIZE_LIMIT: &str = "1048576";
@@ -112,7 +112,7 @@ fn step(step: wire::StepUpdate) -> StepState {
 }
 
 fn authorized(shared: &Shared, headers: &HeaderMap) -> Result<JobRef, TwirpFault> {
-    let claims = bearer(headers).and_then(|token| shared.tokens.read_job(token));
+    let claims = bearer(headers).and_then(|token| shared.tokens.read::<JobClaims>(token));
     claims.map(|claims| claims.at()).ok_or_else(TwirpFault::unauthenticated)
 }
 

@@ -18,6 +18,7 @@ use crate::faults::{Call, Fault};
 use crate::message;
 use crate::shared::Shared;
 use crate::state::{Completion, JobError, JobRef, StepState};
+use crate::tokens::{JobClaims, RunnerClaims};
 
 /// `POST acquirejob`, with the runner's token: once.
 pub(super) async fn acquire(
@@ -25,7 +26,7 @@ pub(super) async fn acquire(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<AgentJobRequestMessage>, ServiceFault> {
-    let runner = bearer(&headers).and_then(|token| shared.tokens.read_runner(token));
+    let runner = bearer(&headers).and_then(|token| shared.tokens.read::<RunnerClaims>(token));
     let runner = runner.ok_or_else(unauthorized)?.runner;
     let request: AcquireJob = lenient::from_slice(&body).map_err(unprocessable)?;
     let request: Uuid = request.job_message_id.parse().map_err(unprocessable)?;
@@ -77,7 +78,7 @@ fn job(
     plan: Uuid,
     guid: Uuid,
 ) -> Result<JobRef, ServiceFault> {
-    let claims = bearer(headers).and_then(|token| shared.tokens.read_job(token));
+    let claims = bearer(headers).and_then(|token| shared.tokens.read::<JobClaims>(token));
     let at = claims.ok_or_else(unauthorized)?.at();
     let ids = shared.look(|state| state.job(at).map(|(_, live, job, _)| (live.plan_id, job.guid)));
     match ids {

@@ -49,7 +49,7 @@ fn granted(
     blob: &str,
     write: bool,
 ) -> Result<StorageClaims, Refused> {
-    let claims = shared.tokens.read_storage(&query.sig);
+    let claims = shared.tokens.read::<StorageClaims>(&query.sig);
     let same = |c: &StorageClaims| c.write == write && c.blob.simple().to_string() == blob;
     claims.filter(same).ok_or_else(|| {
         let why = "the signature is not of this URL and this operation, or too old";

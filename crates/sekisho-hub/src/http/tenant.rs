@@ -20,6 +20,7 @@ use crate::faults::{Call, Fault};
 use crate::names::is_plain_path;
 use crate::shared::Shared;
 use crate::state::{DEFAULT_GROUP, Definition, Group, Owner, RegisterError, Runner, SetError};
+use crate::tokens::TenantClaims;
 
 /// The most labels of a set, as on GitHub.
 const MAX_LABELS: usize = 100;
@@ -106,7 +107,7 @@ impl From<BudgetError> for TenantFault {
 
 /// Whose tenant: the owner that the admin token is of.
 pub(super) fn owner(shared: &Shared, headers: &HeaderMap) -> Reply<Owner> {
-    let claims = bearer(headers).and_then(|token| shared.tokens.read_tenant(token));
+    let claims = bearer(headers).and_then(|token| shared.tokens.read::<TenantClaims>(token));
     claims.map(|claims| Owner::from(claims.owner.as_str())).ok_or_else(TenantFault::unauthorized)
 }
 
