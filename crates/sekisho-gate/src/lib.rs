@@ -27,6 +27,7 @@ mod error;
 mod evidence;
 mod gate;
 mod inspector;
+mod key_file;
 mod lease;
 mod mirror;
 mod places;

@@ -4,22 +4,19 @@
 //! to be confused about. The payload says who, for what, and until when.
 
 use std::fmt;
-use std::io;
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use fs_err as fs;
 use jiff::{SignedDuration, Timestamp};
-use ring::rand::SystemRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use sekisho_policy::Identity;
-use sekisho_store::write_atomic;
 use sekisho_types::RepositoryName;
 use serde::{Deserialize, Serialize};
 
 use super::MAX_CREDENTIAL_BYTES;
 use crate::config::OpenError;
+use crate::key_file;
 
 /// What every token begins with.
 const PREFIX: &str = "skg1.";
@@ -114,19 +111,7 @@ impl fmt::Debug for Sessions {
 impl Sessions {
     /// Reads the key, or makes one that only the owner can read.
     pub(crate) fn open(dir: &Path, gate: &str) -> Result<Self, OpenError> {
-        let path = dir.join("session.pk8");
-        let io = |source| OpenError::Io { what: "signing key", source };
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
-                    .map_err(|_| io(io::Error::other("no randomness")))?;
-                write_atomic(&path, made.as_ref(), true).map_err(io)?;
-                made.as_ref().to_vec()
-            }
-            Err(error) => return Err(io(error)),
-        };
-        let key = Ed25519KeyPair::from_pkcs8(&bytes).map_err(|_| OpenError::Key(path))?;
+        let key = key_file::open(&dir.join("session.pk8"), "signing key")?;
         Ok(Self { key, gate: gate.to_owned() })
     }
 
@@ -198,6 +183,8 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+
+    use fs_err as fs;
 
     use super::*;
 

@@ -7,13 +7,13 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use fs_err as fs;
 use jiff::Timestamp;
-use ring::rand::SystemRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use sekisho_store::write_atomic;
 use sekisho_types::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::config::OpenError;
+use crate::key_file;
 
 /// Signed in front of a checkpoint, so that the key's signatures mean nothing elsewhere.
 const DOMAIN: &[u8] = b"sekisho-gate-checkpoint-v1\0";
@@ -77,24 +77,14 @@ impl PublicKey {
 impl RecordKey {
     /// Reads the key, or makes one.
     pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
-        let path = dir.join("decisions.pk8");
-        let io = |source| OpenError::Io { what: "key of its records", source };
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
-                    .map_err(|_| io(io::Error::other("no randomness")))?;
-                write_atomic(&path, made.as_ref(), true).map_err(io)?;
-                made.as_ref().to_vec()
-            }
-            Err(error) => return Err(io(error)),
-        };
-        let pair = Ed25519KeyPair::from_pkcs8(&bytes).map_err(|_| OpenError::Key(path))?;
+        const WHAT: &str = "key of its records";
+        let pair = key_file::open(&dir.join("decisions.pk8"), WHAT)?;
         let public = PublicKey::of(pair.public_key().as_ref());
         let published = dir.join(format!("{}.pub", public.name));
         if !published.exists() {
             let text = BASE64_STANDARD.encode(&public.bytes);
-            write_atomic(&published, text.as_bytes(), false).map_err(io)?;
+            write_atomic(&published, text.as_bytes(), false)
+                .map_err(|source| OpenError::Io { what: WHAT, source })?;
         }
         Ok(Self { pair, name: public.name })
     }

@@ -180,7 +180,7 @@ fn what_only_looks_like_one_is_left_alone() {
         "-----BEGIN PRIVATE KEY-----\0-----END PRIVATE KEY-----\0",
         "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----",
         // Names, and what people write.
-        "npm_config_registry=https://registry.npmjs.org/ npm_lifecycle_event_and_some_more_words_here",
+        "npm_config_registry=https://packages.example.org npm_lifecycle_event_and_some_more_words_here",
         "export const hf_layers_of_the_network_in_total = 34",
         "SG.SomeClass.someMethodThatHasAVeryLongNameIndeedYesItDoes",
     ] {
