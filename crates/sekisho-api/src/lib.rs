@@ -39,8 +39,8 @@ pub use connection::{
 };
 pub use deployment::{
     Acquisition, AcquisitionMode, JobCounts, PodTemplate, Rollout, RunnerDeployment,
-    RunnerDeploymentSpec, RunnerDeploymentStatus, ScaleSetStatus, Scaling, TemplateMetadata,
-    TrustZone,
+    RunnerDeploymentSpec, RunnerDeploymentStatus, ScaleSetStatus, Scaling, TemplateError,
+    TemplateMetadata, TrustZone,
 };
 pub use replica_set::{
     RunnerCounts, RunnerReplicaSet, RunnerReplicaSetSpec, RunnerReplicaSetStatus,
