@@ -1,0 +1,70 @@
+//! GitHubConnection: whether GitHub can be reached, and as whom.
+
+use std::time::Duration;
+
+use sekisho_api::Reason;
+use sekisho_api::condition::{Claim, READY, Truth};
+
+use crate::At;
+use crate::backoff::{Jitter, pause};
+use crate::failure::{Failure, Trouble};
+
+/// How often a connection that works is looked at: a revoked App is noticed within it, whatever its
+/// runners do.
+pub const CHECK_PERIOD: Duration = Duration::from_secs(300);
+
+/// Everything [`decide`] may look at.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// When the observation was made.
+    pub now: At,
+    /// The content of spec and secrets was changed since the last check.
+    pub changed: bool,
+    /// When GitHub was last asked; `None` since the start.
+    pub checked: Option<At>,
+    /// What came of it; `None`: it works.
+    pub trouble: Option<Trouble>,
+    /// Draws the time of the next check.
+    pub jitter: Jitter,
+    /// As whom we are signed in, for people: `acme as App 12345`.
+    pub account: Option<String>,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Ask GitHub now, then observe again.
+    pub check: bool,
+    /// The condition to be written, where there is one already.
+    pub claim: Option<Claim>,
+    /// When to look again.
+    pub requeue_after: Option<Duration>,
+}
+
+/// Decides.
+pub fn decide(seen: &Observed) -> Plan {
+    let due = match (&seen.trouble, seen.checked) {
+        (_, None) => seen.now,
+        (Some(trouble), Some(_)) => trouble.next,
+        (None, Some(checked)) => checked + pause(CHECK_PERIOD, CHECK_PERIOD, 1, seen.jitter),
+    };
+    let check = seen.changed || seen.now >= due;
+    let claim = match (&seen.trouble, seen.checked) {
+        (Some(trouble), _) => trouble.failure.claim(),
+        (None, Some(_)) => Some(Claim {
+            kind: READY,
+            truth: Truth::True,
+            reason: Reason::Connected,
+            message: seen.account.clone().unwrap_or_default(),
+        }),
+        (None, None) => None,
+    };
+    let requeue_after = (!check).then(|| seen.now.until(due));
+    Plan { check, claim, requeue_after }
+}
+
+/// What a check found, as the trouble to be remembered.
+pub fn found(seen: &Observed, failure: Option<Failure>) -> Option<Trouble> {
+    let before = seen.trouble.as_ref().filter(|_| !seen.changed);
+    failure.map(|failure| Trouble::after(before, failure, seen.now, seen.jitter))
+}

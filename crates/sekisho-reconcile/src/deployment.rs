@@ -1,0 +1,363 @@
+//! RunnerDeployment: how many runners, of which revision.
+//!
+//! `desired` is the fixed number, or jobs plus idle ones between minimum and maximum; fewer only after
+//! they were enough for `scaleDownDelaySeconds`. New runners are of the revision that the spec has
+//! now. Older revisions only lose runners ([`rollout`]); one that has a job ends it.
+//!
+//! Deletion, in this order: no more jobs are taken, the sets go with their runners, then the scale set
+//! at GitHub, then the finalizer. Each step waits for the one before it; what GitHub does not let go is
+//! left to the sweep after [`RELEASE_TIMEOUT`].
+
+pub mod rollout;
+
+use std::time::Duration;
+
+use sekisho_api::Reason;
+use sekisho_api::condition::{Claim, READY, Truth};
+
+use crate::At;
+use crate::failure::{Failure, Trouble};
+use crate::replica_set::Counts;
+use rollout::Percent;
+
+/// How long the scale set at GitHub is tried to be removed once its runners are gone.
+pub const RELEASE_TIMEOUT: Duration = Duration::from_secs(300);
+/// How often it is tried.
+pub const RELEASE_EVERY: Duration = Duration::from_secs(10);
+
+/// Everything [`decide`] may look at.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// When the observation was made.
+    pub now: At,
+    /// `metadata.deletionTimestamp`.
+    pub deleting: Option<At>,
+    /// Our finalizer is on it.
+    pub finalizer: bool,
+    /// [`sekisho_api::ANNOTATION_STOP_NOW`] is on it.
+    pub stop_now: bool,
+    /// Nothing can be created in the namespace, and nothing may hold it.
+    pub namespace_terminating: bool,
+    /// How many runners are wanted.
+    pub size: Size,
+    /// Names what a runner is to be, as the spec has it now.
+    pub revision: String,
+    /// `spec.rollout`.
+    pub rollout: Rollout,
+    /// The sets that the deployment owns, by uid of the controller reference.
+    pub sets: Vec<Set>,
+    /// How many jobs there are; `None` until GitHub has told it.
+    pub demand: Option<Demand>,
+    /// `status.desired`.
+    pub desired_before: Option<u32>,
+    /// Since when fewer than `desired_before` are enough: [`Plan::lower_since`] of the last decision.
+    pub lower_since: Option<At>,
+    /// The session that takes its jobs.
+    pub session: Session,
+    /// `status.scaleSet.id`.
+    pub scale_set: Option<i64>,
+    /// Since when there is no set any more while it is being deleted: [`Plan::released_since`] of the
+    /// last decision.
+    pub released_since: Option<At>,
+    /// What keeps it from working: no connection, no class, a template that is none.
+    pub blocked: Option<Failure>,
+    /// Removing the scale set failed.
+    pub trouble: Option<Trouble>,
+}
+
+/// How many runners are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// `spec.replicas`.
+    Fixed(u32),
+    /// `spec.scaling`.
+    Scaled {
+        /// Never fewer.
+        min: u32,
+        /// Never more.
+        max: u32,
+        /// Beyond the jobs that are there.
+        idle: u32,
+        /// How long fewer must be enough.
+        scale_down_delay: Duration,
+    },
+}
+
+/// `spec.rollout`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rollout {
+    /// How many runners there may be above what is desired.
+    pub max_surge: Percent,
+    /// How many of the desired runners may be missing.
+    pub max_unavailable: Percent,
+    /// How many old revisions are kept.
+    pub history_limit: usize,
+}
+
+/// A set of the deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `spec.revision`.
+    pub revision: String,
+    /// `metadata.creationTimestamp`.
+    pub created: At,
+    /// `metadata.deletionTimestamp` is set.
+    pub deleting: bool,
+    /// [`sekisho_api::ANNOTATION_STOP_NOW`] is on it.
+    pub stop_now: bool,
+    /// `spec.replicas`.
+    pub replicas: u32,
+    /// Its runners, counted from the runners themselves and not from its status.
+    pub runners: Counts,
+    /// Runners that it still has, of any phase.
+    pub all_runners: u32,
+    /// Its condition `Ready` when it does not hold.
+    pub problem: Option<Claim>,
+}
+
+/// How many jobs there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// Ours to run: assigned to us and not over, running ones included.
+    pub assigned: u32,
+    /// Of those, running.
+    pub running: u32,
+}
+
+/// The session that takes the jobs of a deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Session {
+    /// None: this replica does not hold the lease, or it was stopped.
+    None,
+    /// It listens.
+    Polling,
+    /// It does not.
+    Troubled(Failure),
+}
+
+/// One idempotent effect. They are done in order, up to the first that fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Before anything else.
+    AddFinalizer,
+    /// Create the set of the revision. `AlreadyExists` is a success.
+    CreateSet {
+        /// `spec.revision`.
+        revision: String,
+        /// `spec.replicas`.
+        replicas: u32,
+    },
+    /// Patch `spec.replicas`, with the resourceVersion that was read as precondition.
+    ScaleSet {
+        /// Which.
+        name: String,
+        /// So many.
+        replicas: u32,
+    },
+    /// With the uid as precondition.
+    DeleteSet {
+        /// Which.
+        name: String,
+        /// Its uid.
+        uid: String,
+    },
+    /// Put [`sekisho_api::ANNOTATION_STOP_NOW`] on it.
+    MarkStopNow {
+        /// Which.
+        name: String,
+    },
+    /// Take no more jobs, and end the session.
+    StopSession,
+    /// Remove the scale set at GitHub. That there is none is a success.
+    DeleteScaleSet {
+        /// GitHub's number.
+        id: i64,
+    },
+    /// Last.
+    RemoveFinalizer,
+}
+
+/// The status of the deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The revision that new runners are of.
+    pub revision: String,
+    /// How many runners are wanted now.
+    pub desired: u32,
+    /// How many there are, of all revisions.
+    pub runners: Counts,
+    /// Jobs that wait for a runner.
+    pub waiting: u32,
+    /// Jobs that run.
+    pub running: u32,
+    /// `Ready`.
+    pub claim: Claim,
+}
+
+/// What to do, and when to look again if nothing changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// In order.
+    pub effects: Vec<Effect>,
+    /// What the status should say; who acts writes it when it differs, at most once a second.
+    pub status: Status,
+    /// To be remembered for the next observation.
+    pub lower_since: Option<At>,
+    /// To be remembered for the next observation.
+    pub released_since: Option<At>,
+    /// `None`: when something changes.
+    pub requeue_after: Option<Duration>,
+}
+
+/// Decides.
+pub fn decide(seen: &Observed) -> Plan {
+    let (desired, lower_since) = desired(seen);
+    let status = status(seen, desired);
+    let mut plan = Plan {
+        effects: Vec::new(),
+        status,
+        lower_since,
+        released_since: None,
+        requeue_after: None,
+    };
+    match seen.deleting {
+        Some(_) if !seen.finalizer => {}
+        Some(_) => release(seen, &mut plan),
+        None if !seen.finalizer => plan.effects.push(Effect::AddFinalizer),
+        None => {
+            rollout::decide(seen, desired, &mut plan.effects);
+            if let (Some(since), Size::Scaled { scale_down_delay, .. }) = (lower_since, seen.size) {
+                look_again(&mut plan, seen.now.until(since + scale_down_delay));
+            }
+        }
+    }
+    plan
+}
+
+/// How many runners are wanted now, and since when fewer would be enough.
+fn desired(seen: &Observed) -> (u32, Option<At>) {
+    let (min, max, idle, delay) = match seen.size {
+        Size::Fixed(number) => return (number, None),
+        Size::Scaled { min, max, idle, scale_down_delay } => (min, max, idle, scale_down_delay),
+    };
+    let before = seen.desired_before.map(|before| before.clamp(min, max));
+    let Some(demand) = seen.demand else {
+        // GitHub has not told yet: what was enough before is enough now.
+        return (before.unwrap_or(min), None);
+    };
+    let wanted = demand.assigned.saturating_add(idle).clamp(min, max);
+    match before {
+        Some(before) if wanted < before => {
+            let since = seen.lower_since.unwrap_or(seen.now);
+            if seen.now.is_past(since, delay) { (wanted, None) } else { (before, Some(since)) }
+        }
+        _ => (wanted, None),
+    }
+}
+
+fn total(seen: &Observed) -> Counts {
+    seen.sets.iter().fold(Counts::default(), |sum, set| Counts {
+        live: sum.live + set.runners.live,
+        pending: sum.pending + set.runners.pending,
+        idle: sum.idle + set.runners.idle,
+        busy: sum.busy + set.runners.busy,
+        failed: sum.failed + set.runners.failed,
+    })
+}
+
+fn status(seen: &Observed, desired: u32) -> Status {
+    let runners = total(seen);
+    let demand = seen.demand.unwrap_or_default();
+    Status {
+        revision: seen.revision.clone(),
+        desired,
+        runners,
+        waiting: demand.assigned.saturating_sub(demand.running),
+        running: demand.running,
+        claim: claim(seen, desired, runners),
+    }
+}
+
+/// The most pressing first: what somebody must put right, then what passes by itself.
+fn claim(seen: &Observed, desired: u32, runners: Counts) -> Claim {
+    let not_ready = |reason, message| Claim { kind: READY, truth: Truth::False, reason, message };
+    if seen.deleting.is_some() {
+        let message = format!("{} runners have a job and are waited for", runners.busy);
+        return not_ready(Reason::Deleting, message);
+    }
+    if let Some(claim) = seen.blocked.as_ref().and_then(Failure::claim) {
+        return claim;
+    }
+    if let Session::Troubled(failure) = &seen.session
+        && let Some(claim) = failure.claim()
+    {
+        return claim;
+    }
+    let current = seen.sets.iter().find(|set| set.revision == seen.revision);
+    if let Some(problem) = current.and_then(|set| set.problem.as_ref())
+        && !matches!(problem.reason, Reason::Scaling)
+    {
+        return problem.clone();
+    }
+    let old: u32 = seen
+        .sets
+        .iter()
+        .filter(|set| set.revision != seen.revision)
+        .map(|set| set.runners.live)
+        .sum();
+    let ready = runners.idle + runners.busy;
+    if old > 0 {
+        let message = format!("{old} runners are of an older revision");
+        return not_ready(Reason::RollingOut, message);
+    }
+    if runners.live == desired && runners.pending == 0 {
+        let message = format!("{ready} runners");
+        return Claim { kind: READY, truth: Truth::True, reason: Reason::AllRunnersReady, message };
+    }
+    not_ready(Reason::Scaling, format!("{ready} of {desired} runners are ready"))
+}
+
+/// Deletion, step by step.
+fn release(seen: &Observed, plan: &mut Plan) {
+    if seen.session != Session::None {
+        plan.effects.push(Effect::StopSession);
+    }
+    for set in &seen.sets {
+        if seen.stop_now && !set.stop_now {
+            plan.effects.push(Effect::MarkStopNow { name: set.name.clone() });
+        }
+        if !set.deleting {
+            plan.effects.push(Effect::DeleteSet { name: set.name.clone(), uid: set.uid.clone() });
+        }
+    }
+    if !seen.sets.is_empty() {
+        return;
+    }
+    let since = seen.released_since.unwrap_or(seen.now);
+    plan.released_since = Some(since);
+    let late = seen.now.is_past(since, RELEASE_TIMEOUT);
+    match (seen.scale_set, &seen.trouble) {
+        (Some(_), Some(trouble)) if !late && trouble.holds(seen.now) => {
+            look_again(plan, seen.now.until(trouble.next).min(RELEASE_EVERY));
+            return;
+        }
+        (Some(id), _) if !late => {
+            plan.effects.push(Effect::DeleteScaleSet { id });
+            look_again(plan, RELEASE_EVERY);
+        }
+        _ => {}
+    }
+    plan.effects.push(Effect::RemoveFinalizer);
+}
+
+fn look_again(plan: &mut Plan, span: Duration) {
+    let span = span.max(Duration::from_millis(100));
+    plan.requeue_after = Some(plan.requeue_after.map_or(span, |known| known.min(span)));
+}
+
+#[cfg(test)]
+mod tests;

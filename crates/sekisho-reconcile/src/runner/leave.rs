@@ -1,0 +1,166 @@
+//! A runner that is being deleted: it was not needed any more, its job is over, or somebody wants so.
+//!
+//! ```text
+//!  no registration   ─▶ pod goes
+//!  no job, or so it seems ─▶ registration goes ─▶ pod goes        "it has a job": wait
+//!  a job             ─▶ wait for its end, at most until its deadline; not at all with stop-now
+//! ```
+//!
+//! What is left after `deletionTimeoutSeconds` (of waiting for anything but a job) is left to the
+//! sweep: the finalizer never holds a namespace.
+
+use std::time::Duration;
+
+use sekisho_api::Reason;
+
+use super::live::job_deadline;
+use super::{
+    ASK_EVERY, Container, Effect, FORCE_AFTER, Node, Observed, Plan, Pod, RETRY, Registration,
+    ended, secs,
+};
+use crate::At;
+
+/// Decides for a runner that is being deleted and whose end is not recorded.
+pub(super) fn decide(seen: &Observed, since: At) -> Plan {
+    let pod = match &seen.pod {
+        Some(pod) if pod.ours && seen.bound().is_none_or(|uid| uid == pod.uid) => pod,
+        _ => return without_pod(seen),
+    };
+    if let Container::Ended { code, .. } = pod.runner {
+        return stopped(seen, pod, code);
+    }
+    if seen.node == Node::Gone {
+        return without_pod(seen);
+    }
+    let busy = has_job(seen);
+    let overdue = job_deadline(seen).is_some_and(|deadline| busy && seen.now >= deadline);
+    let hurried = seen.stop_now || seen.namespace_terminating || overdue;
+    if busy && hurried {
+        return ended::fail(seen, stop_reason(overdue), "it was stopped while it had a job");
+    }
+    if busy && pod.gone_by.is_none() {
+        return wait_for_job(seen);
+    }
+    if let Some(gone_by) = pod.gone_by {
+        return stopping(seen, gone_by, busy);
+    }
+    retire(seen, pod, since)
+}
+
+/// What GitHub says counts; before it said anything, what was recorded. That it has a registration
+/// without a job may be old: to remove that registration is then refused.
+fn has_job(seen: &Observed) -> bool {
+    match seen.github.map(|at| at.seen) {
+        Some(Registration::Present { busy, .. }) => busy,
+        Some(Registration::Absent { .. }) => false,
+        None => seen.open_job().is_some(),
+    }
+}
+
+const fn stop_reason(overdue: bool) -> Reason {
+    if overdue { Reason::JobTimeout } else { Reason::StoppedWithJob }
+}
+
+/// It has no job: the registration goes, then the pod.
+fn retire(seen: &Observed, pod: &Pod, since: At) -> Plan {
+    let deadline = since + secs(u64::from(seen.lifecycle.deletion_timeout_seconds));
+    let mut effects = Vec::new();
+    if seen.now < deadline && !seen.is_absent() && may_be_registered(seen, pod) {
+        if let Some(trouble) = seen.held() {
+            let next = seen.now.until(trouble.next.min(deadline));
+            return Plan::wait(Reason::Completing, next).within(RETRY);
+        }
+        effects.push(Effect::Deregister { id: seen.registration() });
+    }
+    effects.extend(ended::drop_secret(seen));
+    let at_once = pod.node.is_none() || seen.now >= deadline;
+    effects.push(Effect::DeletePod { uid: pod.uid.clone(), at_once });
+    if at_once {
+        effects.push(Effect::RemoveFinalizer);
+    }
+    Plan::of(Reason::Completing, effects).within(RETRY)
+}
+
+/// A pod without a node is never registered; with one, the answer may have been lost.
+fn may_be_registered(seen: &Observed, pod: &Pod) -> bool {
+    seen.registered() || pod.node.is_some()
+}
+
+/// Its pod was told to stop and still runs.
+fn stopping(seen: &Observed, gone_by: At, busy: bool) -> Plan {
+    let mut effects: Vec<Effect> = ended::drop_secret(seen).into_iter().collect();
+    let dead = matches!(seen.node, Node::Silent { .. });
+    if dead && seen.now.is_past(gone_by, FORCE_AFTER) {
+        return without_pod(seen);
+    }
+    if busy && seen.record.state != Reason::Interrupted {
+        let message = "its pod is being stopped while it has a job";
+        let record = seen.noted(Reason::Interrupted, message);
+        effects.insert(0, Effect::WriteStatus(Box::new(record)));
+    }
+    let left = seen.now.until(gone_by + FORCE_AFTER).max(RETRY);
+    Plan::of(Reason::Completing, effects).within(left)
+}
+
+/// It is busy, and gets the time that its job needs. GitHub says when that is over.
+fn wait_for_job(seen: &Observed) -> Plan {
+    let mut effects: Vec<Effect> = Vec::new();
+    if seen.record.online.is_some() {
+        effects.extend(ended::drop_secret(seen));
+    }
+    let deadline = job_deadline(seen);
+    if deadline.is_none() {
+        // Nobody said yet that it has a job; from now on its time is counted.
+        let mut record = seen.noted(Reason::Busy, "");
+        record.online = Some(seen.now);
+        effects.push(Effect::WriteStatus(Box::new(record)));
+    }
+    let left = deadline.map_or(Duration::MAX, |deadline| seen.now.until(deadline));
+    let due = seen.ask_in(ASK_EVERY);
+    if due.is_zero() && seen.held().is_none() {
+        effects.push(Effect::AskGitHub);
+        return Plan::of(Reason::Busy, effects).within(left.min(ASK_EVERY));
+    }
+    Plan::of(Reason::Busy, effects).within(left.min(due))
+}
+
+/// Its container ended.
+fn stopped(seen: &Observed, pod: &Pod, code: Option<i32>) -> Plan {
+    let clean = code == Some(0) && !pod.out_of_memory && pod.disrupted.is_none();
+    if seen.open_job().is_some() && !seen.is_absent() && !clean {
+        return lost(seen, pod);
+    }
+    let had_job = seen.record.job.is_some();
+    // GitHub removes an ephemeral registration with its job: there is nothing to ask for.
+    ended::clean(seen, !(clean && had_job))
+}
+
+/// Its container ended badly, with a job whose end nobody has told.
+fn lost(seen: &Observed, pod: &Pod) -> Plan {
+    if seen.github.is_none() && seen.held().is_none() {
+        return Plan::of(Reason::Completing, [Effect::AskGitHub]).within(RETRY);
+    }
+    let reason = if pod.out_of_memory { Reason::OutOfMemory } else { Reason::StoppedWithJob };
+    let why = pod.disrupted.as_deref().unwrap_or("its container ended");
+    tell(seen, reason, &format!("it was being deleted, and stopped with a job: {why}"))
+}
+
+/// There is no pod that could still run.
+fn without_pod(seen: &Observed) -> Plan {
+    if seen.open_job().is_none() && !seen.is_busy() || seen.is_absent() {
+        return ended::clean(seen, true);
+    }
+    let reason = if seen.node == Node::Gone { Reason::NodeLost } else { Reason::PodLost };
+    tell(seen, reason, "it was being deleted, and its pod disappeared with a job")
+}
+
+/// A loss of a runner that goes: its record goes with it, so an event tells it too.
+fn tell(seen: &Observed, reason: Reason, message: &str) -> Plan {
+    let job = seen.record.job.as_ref().map_or(String::new(), |job| {
+        format!(" ({} of {}, run {})", job.display_name, job.repository, job.run_id)
+    });
+    let message = format!("{}: {message}{job}", seen.name);
+    let mut plan = ended::fail(seen, reason, message.clone());
+    plan.effects.insert(1, Effect::Event { reason, message });
+    plan
+}

@@ -1,0 +1,240 @@
+//! Session: who listens to GitHub for the jobs of a RunnerDeployment, and with which capacity.
+//!
+//! One replica of the operator holds the lease of a set, and listens; another takes over when the
+//! lease is free. How a single message session lives (conflicts, tokens, waiting) is decided in
+//! `sekisho-github`; here it is decided whether there is one at all, how many jobs may come, and what
+//! a message makes to be written down ([`message`]). Runners that are registered one by one have no
+//! session: [`queue`].
+//!
+//! **Capacity.** What GitHub is told with each poll is how many jobs the set may have in total, the
+//! running ones included. When there is no room for another runner (a quota, a back-off), it is what
+//! there is already: jobs then wait at GitHub, where their waiting is seen and bounded, and not here.
+
+pub mod message;
+pub mod queue;
+
+use std::time::Duration;
+
+use sekisho_api::Reason;
+use sekisho_api::condition::{Claim, READY, Truth};
+
+use crate::At;
+use crate::failure::{Failure, Trouble};
+use crate::replica_set::Counts;
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// How long a listener may be without any sign of life. A poll is answered within 65 s, and trouble
+/// makes pauses of 30 s: beyond that it hangs.
+pub const SILENCE_MAX: Duration = secs(150);
+/// How often the numbers of a set are read in any case: messages may be lost on GitHub's side.
+pub const STATISTICS_EVERY: Duration = secs(60);
+/// How often everything that was not acknowledged is asked for again.
+pub const REPLAY_EVERY: Duration = secs(30 * 60);
+
+/// Everything [`decide`] may look at.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// When the observation was made.
+    pub now: At,
+    /// Jobs are wanted: the deployment is not being deleted, and its finalizer is on it.
+    pub wanted: bool,
+    /// This replica holds the lease of the set, as far as it knows.
+    pub lease: Lease,
+    /// What keeps the deployment from working: no connection, no class.
+    pub blocked: Option<Failure>,
+    /// `status.scaleSet.id`.
+    pub scale_set: Option<i64>,
+    /// The id of the session that the holder before us left behind.
+    pub previous: Option<String>,
+    /// The listener of this process.
+    pub listener: Listener,
+    /// When the set's numbers were last read, with a message or without.
+    pub statistics: Option<At>,
+    /// When everything was last asked for again, or the session was opened.
+    pub replayed: Option<At>,
+    /// Creating the set, or listening, failed.
+    pub trouble: Option<Trouble>,
+    /// `spec.scaling.max`, or `spec.replicas`.
+    pub max: u32,
+    /// The runners of the deployment.
+    pub runners: Counts,
+    /// Why no further runner can be made, if so.
+    pub gate: Option<Gate>,
+}
+
+/// The lease of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lease {
+    /// Ours until then; it is renewed long before.
+    Held {
+        /// Until then.
+        until: At,
+    },
+    /// Another's, or nobody's.
+    NotHeld,
+}
+
+/// The listener of this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// None.
+    None,
+    /// It runs.
+    Running {
+        /// The set that it listens to.
+        set: i64,
+        /// When it last told anything: a message, that there is none, that there is trouble.
+        alive: At,
+        /// What the trouble is, while there is any.
+        trouble: Option<Failure>,
+    },
+}
+
+/// Why no further runner can be made; the label of the metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Gate {
+    /// A quota of the namespace is used up.
+    Quota,
+    /// Runners fail before GitHub sees them. One at a time is tried.
+    Backoff,
+    /// The deployment cannot work.
+    Blocked,
+}
+
+/// One idempotent effect. They are done in order, up to the first that fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Create the scale set, or make it what it should be; write its id into the status.
+    EnsureScaleSet,
+    /// Open a session and poll.
+    Listen {
+        /// GitHub's number of the set.
+        set: i64,
+        /// A session that may be in the way, and is ours to delete.
+        previous: Option<String>,
+    },
+    /// Delete the session, and stop polling.
+    StopListening,
+    /// Read the set's numbers.
+    ReadStatistics {
+        /// GitHub's number of the set.
+        set: i64,
+    },
+    /// Ask for everything again that was not acknowledged.
+    Replay,
+}
+
+/// What to do, and when to look again if nothing changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// In order.
+    pub effects: Vec<Effect>,
+    /// How many jobs the set may have in total: `X-ScaleSetMaxCapacity` of the next poll.
+    pub capacity: u32,
+    /// Why it is not the maximum.
+    pub gated_by: Option<Gate>,
+    /// How the session does; `None` where another replica knows.
+    pub claim: Option<Claim>,
+    /// When to look again if nothing changes.
+    pub requeue_after: Option<Duration>,
+}
+
+/// Decides.
+pub fn decide(seen: &Observed) -> Plan {
+    let gate = if seen.blocked.is_some() { Some(Gate::Blocked) } else { seen.gate };
+    let (capacity, gated_by) = capacity(seen, gate);
+    let mut plan =
+        Plan { effects: Vec::new(), capacity, gated_by, claim: None, requeue_after: None };
+    let held = matches!(seen.lease, Lease::Held { until } if seen.now < until);
+    if !held || !seen.wanted || seen.blocked.is_some() {
+        // Without the lease another may listen already: of two, GitHub turns one away.
+        if seen.listener != Listener::None {
+            plan.effects.push(Effect::StopListening);
+        }
+        plan.claim = seen.blocked.as_ref().filter(|_| held).and_then(Failure::claim);
+        return plan;
+    }
+    let Some(set) = seen.scale_set else {
+        plan.claim = trouble_claim(seen);
+        match seen.trouble.as_ref().filter(|trouble| trouble.holds(seen.now)) {
+            Some(trouble) => plan.requeue_after = Some(seen.now.until(trouble.next)),
+            None => plan.effects.push(Effect::EnsureScaleSet),
+        }
+        return plan;
+    };
+    listen(seen, set, &mut plan);
+    plan
+}
+
+fn listen(seen: &Observed, set: i64, plan: &mut Plan) {
+    let start = Effect::Listen { set, previous: seen.previous.clone() };
+    match &seen.listener {
+        Listener::None => {
+            plan.claim = trouble_claim(seen);
+            match seen.trouble.as_ref().filter(|trouble| trouble.holds(seen.now)) {
+                Some(trouble) => plan.requeue_after = Some(seen.now.until(trouble.next)),
+                // The set may have been removed by somebody: it is looked at before each session.
+                None => plan.effects.extend([Effect::EnsureScaleSet, start]),
+            }
+        }
+        Listener::Running { set: other, .. } if *other != set => {
+            plan.effects.extend([Effect::StopListening, start]);
+        }
+        Listener::Running { alive, .. } if seen.now.is_past(*alive, SILENCE_MAX) => {
+            plan.effects.extend([Effect::StopListening, start]);
+        }
+        Listener::Running { alive, trouble, .. } => {
+            plan.claim = trouble.as_ref().map_or_else(|| Some(polling()), Failure::claim);
+            let mut next = seen.now.until(*alive + SILENCE_MAX);
+            if trouble.is_none() {
+                next = next.min(refresh(seen, set, plan));
+            }
+            plan.requeue_after = Some(next.max(Duration::from_millis(100)));
+        }
+    }
+}
+
+/// What is read from time to time whether there are messages or not; when next.
+fn refresh(seen: &Observed, set: i64, plan: &mut Plan) -> Duration {
+    let due =
+        |last: Option<At>, every| last.map_or(Duration::ZERO, |at| seen.now.until(at + every));
+    let statistics = due(seen.statistics, STATISTICS_EVERY);
+    if statistics.is_zero() {
+        plan.effects.push(Effect::ReadStatistics { set });
+    }
+    let replay = due(seen.replayed, REPLAY_EVERY);
+    if replay.is_zero() {
+        plan.effects.push(Effect::Replay);
+    }
+    let next = |due: Duration, every| if due.is_zero() { every } else { due };
+    next(statistics, STATISTICS_EVERY).min(next(replay, REPLAY_EVERY))
+}
+
+fn capacity(seen: &Observed, gate: Option<Gate>) -> (u32, Option<Gate>) {
+    if !seen.wanted {
+        return (0, None);
+    }
+    let open = match gate {
+        None => return (seen.max, None),
+        Some(Gate::Blocked) => seen.runners.busy,
+        Some(Gate::Quota) => seen.runners.live,
+        // One more: without a job nothing is tried where no runner is kept ready.
+        Some(Gate::Backoff) => seen.runners.busy + seen.runners.idle + 1,
+    };
+    (open.min(seen.max), gate.filter(|_| open < seen.max))
+}
+
+fn trouble_claim(seen: &Observed) -> Option<Claim> {
+    seen.trouble.as_ref().and_then(|trouble| trouble.failure.claim())
+}
+
+fn polling() -> Claim {
+    let message = String::new();
+    Claim { kind: READY, truth: Truth::True, reason: Reason::Polling, message }
+}
+
+#[cfg(test)]
+mod tests;

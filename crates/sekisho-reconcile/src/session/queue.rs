@@ -1,0 +1,99 @@
+//! Runners that are registered one by one: how many jobs wait, and when the queue is read again.
+//!
+//! There is no message queue here. Jobs are read over REST, and a webhook makes that happen at once.
+//! A list is a level: a webhook that is lost is made good by the next poll.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::At;
+use crate::backoff::{Jitter, pause};
+use crate::deployment::Demand;
+use crate::failure::Trouble;
+
+/// How often the queue is read without a webhook.
+pub const POLL_EVERY: Duration = Duration::from_secs(30);
+/// How often it is read while webhooks arrive: they tell, and the poll only makes sure.
+pub const POLL_WITH_WEBHOOKS: Duration = Duration::from_secs(120);
+/// How long a webhook proves that webhooks arrive.
+pub const WEBHOOK_PROOF: Duration = Duration::from_secs(3600);
+/// How long after a webhook the list is read: several come together.
+pub const GATHER: Duration = Duration::from_secs(1);
+/// How long GitHub keeps a job in its queue.
+pub const QUEUE_LIMIT: Duration = Duration::from_secs(24 * 3600);
+/// The label that every runner of this mode has.
+pub const SELF_HOSTED: &str = "self-hosted";
+
+/// A job that waits or runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuedJob {
+    /// GitHub's number.
+    pub id: i64,
+    /// What it asks for with `runs-on`.
+    pub labels: Vec<String>,
+    /// When it was queued.
+    pub queued: At,
+    /// The runner that has it.
+    pub runner: Option<String>,
+}
+
+/// How many jobs there are for runners with these labels. A job that a runner of somebody else has is
+/// not ours; one that asks for nothing is nobody's.
+pub fn demand(
+    jobs: &[QueuedJob],
+    labels: &[String],
+    is_ours: impl Fn(&str) -> bool,
+    now: At,
+) -> Demand {
+    let (mut counted, mut demand) = (BTreeSet::new(), Demand::default());
+    for job in jobs {
+        let fits = match &job.runner {
+            Some(runner) => is_ours(runner),
+            None => is_for(&job.labels, labels) && !now.is_past(job.queued, QUEUE_LIMIT),
+        };
+        if fits && counted.insert(job.id) {
+            demand.assigned += 1;
+            demand.running += u32::from(job.runner.is_some());
+        }
+    }
+    demand
+}
+
+/// Whether a runner with `has` may take a job that asks for `wants`.
+pub fn is_for(wants: &[String], has: &[String]) -> bool {
+    let known = |want: &String| {
+        want.eq_ignore_ascii_case(SELF_HOSTED)
+            || has.iter().any(|has| has.eq_ignore_ascii_case(want))
+    };
+    !wants.is_empty() && wants.iter().all(known)
+}
+
+/// Everything [`decide`] may look at.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// When the observation was made.
+    pub now: At,
+    /// When the list was last read.
+    pub polled: Option<At>,
+    /// When the newest webhook came.
+    pub webhook: Option<At>,
+    /// Reading failed.
+    pub trouble: Option<Trouble>,
+    /// Draws the time of the next poll.
+    pub jitter: Jitter,
+}
+
+/// When the list is read again; nothing: now.
+pub fn decide(seen: &Observed) -> Duration {
+    if let Some(trouble) = &seen.trouble {
+        return seen.now.until(trouble.next);
+    }
+    let Some(polled) = seen.polled else { return Duration::ZERO };
+    match seen.webhook {
+        Some(webhook) if webhook > polled => return seen.now.until(webhook + GATHER),
+        _ => {}
+    }
+    let proven = seen.webhook.is_some_and(|webhook| !seen.now.is_past(webhook, WEBHOOK_PROOF));
+    let every = if proven { POLL_WITH_WEBHOOKS } else { POLL_EVERY };
+    seen.now.until(polled + pause(every, every, 1, seen.jitter))
+}
