@@ -21,6 +21,7 @@ mod reply;
 mod rest;
 mod rest_artifacts;
 mod rest_caches;
+mod rest_concurrency;
 mod rest_hooks;
 mod rest_registration;
 mod rest_runs;
@@ -171,6 +172,9 @@ fn runs() -> Router<Arc<Shared>> {
             get(rest_artifacts::get).delete(rest_artifacts::delete),
         )
         .route("/actions/artifacts/{artifact}/zip", get(rest_artifacts::zip))
+        .route("/actions/concurrency_groups", get(rest_concurrency::list))
+        .route("/actions/concurrency_groups/{group}", get(rest_concurrency::get))
+        .route("/actions/runs/{run}/concurrency_groups", get(rest_concurrency::of_run))
         .route("/actions/caches", get(rest_caches::list))
         .route("/actions/caches/{cache}", delete(rest_caches::delete))
         .route("/actions/cache/usage", get(rest_caches::usage))

@@ -10,7 +10,9 @@ use sekisho_github::wire::job::{
     Resources, SYSTEM_CONNECTION, Step, StepReference, Timeline, VariableValue, variable,
 };
 use sekisho_workflow::expr::Value;
-use sekisho_workflow::model::{Access, ActionReference, Permissions, Step as Planned, StepAction};
+use sekisho_workflow::model::{
+    Access, ActionReference, CacheMode, Permissions, Step as Planned, StepAction,
+};
 use sekisho_workflow::plan::{PlannedJob, PlannedKind, ReadyJob, StepsTemplate};
 use sekisho_workflow::token::TokenKind;
 use uuid::Uuid;
@@ -86,7 +88,7 @@ impl Minted {
         let orchestration = format!("{plan}.{}.__default", planned.id);
         let claims = JobClaims {
             scp: format!("Actions.GenericRead:{plan} Actions.Results:{plan}:{guid}"),
-            ac: cache_access(live, &run.view.git_ref),
+            ac: cache_access(live, &run.view.git_ref, planned.cache_mode),
             orch_id: orchestration.clone(),
             repository_id: live.facts.repository.id.to_string(),
             run: run_id,
@@ -107,12 +109,14 @@ impl Minted {
 }
 
 /// What the job may do with caches, as its clients read it.
-fn cache_access(live: &Live, git_ref: &str) -> String {
+fn cache_access(live: &Live, git_ref: &str, mode: Option<CacheMode>) -> String {
     let github = &live.facts.github;
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let base_ref = text(&github["base_ref"]);
     let default_branch = text(&github["event"]["repository"]["default_branch"]);
+    let mode = mode.unwrap_or(CacheMode::Write);
     let access = storage::access(git_ref, &base_ref, &default_branch);
+    let access = storage::limited(access, mode.reads(), mode.writes());
     serde_json::to_string(&access).unwrap_or_default()
 }
 
@@ -183,6 +187,9 @@ fn variables(
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
+    if let Some(mode) = planned.cache_mode {
+        all.insert("actions_cache_mode".to_owned(), VariableValue::plain(mode.as_str()));
+    }
     if let Some(source) = live.plan.files.get(planned.file).filter(|_| planned.file > 0) {
         let path = format!("{}/{}", source.repository, source.path);
         all.insert(variable::WORKFLOW_FILE.to_owned(), VariableValue::plain(path));

@@ -7,7 +7,7 @@ use sekisho_workflow::Diagnostic;
 use sekisho_workflow::diagnostic::Position;
 use sekisho_workflow::expr::{Contexts, Value};
 use sekisho_workflow::model::{self, Workflow, WorkflowReference};
-use sekisho_workflow::plan::{self, ResolveError, Resolved, WorkflowSource};
+use sekisho_workflow::plan::{self, Concurrency, ResolveError, Resolved, WorkflowSource};
 use uuid::Uuid;
 
 use crate::event::{self, PushFacts};
@@ -311,6 +311,12 @@ fn create(
     let resolve =
         |reference: &WorkflowReference, caller: &WorkflowSource| resolve(shared, reference, caller);
     let plan = plan::expand(&root, &resolve, &contexts)?;
+    let concurrency = match &root.workflow.concurrency {
+        Some(token) => Some(Concurrency::read(token, &contexts).map_err(|message| {
+            vec![Diagnostic::new(path.clone(), token.at.unwrap_or(Position::START), message)]
+        })?),
+        None => None,
+    };
     let new = NewRun {
         id,
         number,
@@ -323,6 +329,7 @@ fn create(
         guids: plan.jobs.iter().map(|_| Uuid::new_v4()).collect(),
         plan,
         contexts,
+        concurrency,
         facts: RunFacts {
             repository: ids.clone(),
             actor: facts.actor.clone(),

@@ -178,10 +178,11 @@ impl Shared {
         let (event, mut payload) = match kind {
             EventKind::Run { status, conclusion } if self.hooks.is_wanted("workflow_run") => {
                 let action = match status {
-                    Status::Queued => "requested",
+                    // One with a concurrency group was pending before: told then.
+                    Status::Queued if live.has_group() => return,
+                    Status::Pending | Status::Queued => "requested",
                     Status::InProgress => "in_progress",
                     Status::Completed => "completed",
-                    Status::Pending => return,
                 };
                 let view = Run { status: *status, conclusion: *conclusion, ..run.view.clone() };
                 let shown = shown::run(base, &view, &facts.repository, &facts.actor);

@@ -5,11 +5,12 @@
 //! new state.
 //!
 //! ```text
-//! job:  Waiting ─▶ Queued ─▶ Offered ─▶ Running ─▶ Done
-//!                    ▲          │ not taken in time, at most MAX_OFFERS times
-//!                    └──────────┘
+//! job:  Waiting ─▶ (Held ─▶) Queued ─▶ Offered ─▶ Running ─▶ Done
+//!                            ▲          │ not taken in time, at most MAX_OFFERS times
+//!                            └──────────┘
 //! ```
 
+mod concurrency;
 mod expire;
 mod groups;
 mod jobs;
@@ -25,9 +26,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use sekisho_github::hub_api::{self, EventKind, Queue, QueuedJob, RunnerState, RunnerStatus};
 use sekisho_workflow::expr::Contexts;
-use sekisho_workflow::plan::{JobState, Plan, ReadyJob};
+use sekisho_workflow::plan::{Concurrency, JobState, Plan, ReadyJob};
 use uuid::Uuid;
 
+pub(crate) use concurrency::{ConcurrencyGroups, Holder, Member};
 pub(crate) use expire::end_interrupted;
 pub(crate) use groups::{DEFAULT_GROUP, Group, GroupError, Groups};
 pub(crate) use jobs::{Completion, JobError};
@@ -51,6 +53,7 @@ pub(crate) struct State {
     pub(crate) repositories: Repositories,
     pub(crate) scale_sets: ScaleSets,
     pub(crate) groups: Groups,
+    pub(crate) concurrency: ConcurrencyGroups,
     next_run: u64,
     next_runner: u64,
     seq: u64,
@@ -111,6 +114,10 @@ pub(crate) struct Live {
     /// What the planner is told, by key; calls too.
     states: BTreeMap<String, JobState>,
     cancelled: bool,
+    /// The group that the run must have before it begins.
+    concurrency: Option<Concurrency>,
+    /// It waits for that.
+    held: bool,
 }
 
 /// What is known of a job of this process.
@@ -135,6 +142,8 @@ pub(crate) struct LiveJob {
 pub(crate) enum Phase {
     /// For the jobs it needs.
     Waiting,
+    /// For its concurrency groups.
+    Held,
     /// For a runner.
     Queued,
     /// A runner was told of it.
@@ -162,6 +171,13 @@ pub(crate) struct Running {
     time_limit: Timestamp,
     /// It was told to stop: when it is given up.
     stop_until: Option<Timestamp>,
+}
+
+impl Live {
+    /// Whether the run has a concurrency group.
+    pub(crate) fn has_group(&self) -> bool {
+        self.concurrency.is_some()
+    }
 }
 
 impl State {

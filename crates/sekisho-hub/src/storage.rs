@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 pub(crate) use artifacts::{Artifact, RunOf, check_name};
 pub(crate) use blobs::{BlobError, Blobs, Content, Piece};
-pub(crate) use caches::{CacheEntry, access};
+pub(crate) use caches::{CacheEntry, access, limited};
 
 use artifacts::{Artifacts, CreateError, Pending};
 use caches::{Caches, Place, Reservation, ReserveError};

@@ -4,6 +4,7 @@
 //! one-machine plane cannot do yet (containers, services, environments) is an error at its place,
 //! never silently left out.
 
+mod cache_mode;
 mod events;
 mod fields;
 mod graph;
@@ -20,6 +21,7 @@ use crate::diagnostic::Position;
 use crate::filter::PushFilter;
 use crate::token::Token;
 
+pub use cache_mode::CacheMode;
 pub use permissions::{Access, PERMISSION_KEYS, Permissions};
 pub use step::{ActionReference, Step, StepAction};
 pub use workflow::parse;
@@ -43,11 +45,13 @@ pub struct Workflow {
     pub on: Triggers,
     /// `permissions`; `None` when the file says nothing.
     pub permissions: Option<Permissions>,
+    /// `cache-mode`; `None` when the file says nothing.
+    pub cache_mode: Option<CacheMode>,
     /// `env`, a mapping; evaluated on the runner.
     pub env: Option<Token>,
     /// `defaults`, the mapping `{run: {shell, working-directory}}`.
     pub defaults: Option<Token>,
-    /// `concurrency`: a group, or `{group, cancel-in-progress}`. Recorded; not acted upon.
+    /// `concurrency`: a group, or `{group, cancel-in-progress, queue}`.
     pub concurrency: Option<Token>,
     /// In the order of the file.
     pub jobs: Vec<Job>,
@@ -207,9 +211,11 @@ pub struct Job {
     pub condition: String,
     /// `permissions`; `None` when the job says nothing.
     pub permissions: Option<Permissions>,
+    /// `cache-mode`; `None` when the job says nothing.
+    pub cache_mode: Option<CacheMode>,
     /// `strategy`, if there is one.
     pub strategy: Option<Strategy>,
-    /// `concurrency`. Recorded; not acted upon.
+    /// `concurrency`, as the workflow's; may use `needs`, `strategy` and `matrix` too.
     pub concurrency: Option<Token>,
     /// What it does.
     pub kind: JobKind,

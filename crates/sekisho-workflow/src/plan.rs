@@ -11,10 +11,11 @@
 //! ```text
 //! job:  (absent) ── Queue ──▶ Queued ──▶ Running ──▶ Completed
 //!           │                    └── Cancel ──▶ Cancelling ──▶ Completed
-//! call: (absent) ── Start ──▶ Running ── Complete ──▶ Completed
+//! call: (absent) ── Start ──▶ (Queued ──▶) Running ── Complete ──▶ Completed
 //! both: (absent) ── Skip, Fail ──▶ Completed
 //! ```
 
+mod concurrency;
 mod decide;
 mod expand;
 mod given;
@@ -30,9 +31,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Position;
 use crate::expr::{Contexts, Value};
-use crate::model::{CallSecrets, Input, Output, Permissions, Step, Workflow};
+use crate::model::{CacheMode, CallSecrets, Input, Output, Permissions, Step, Workflow};
 use crate::token::Token;
 
+pub(crate) use concurrency::literal_group;
+pub use concurrency::{
+    Claim, ClaimState, Concurrency, GroupAction, GroupQueue, MAX_GROUP_BYTES, MAX_WAITING,
+    decide_group,
+};
 pub use decide::decide;
 pub use expand::{ResolveError, expand};
 pub use inputs::{dispatch_inputs, secrets_of};
@@ -127,6 +133,10 @@ pub struct PlannedJob {
     pub at: Position,
     /// What the job's token may do.
     pub permissions: Permissions,
+    /// What the job may do with caches; `None` when no file says anything.
+    pub cache_mode: Option<CacheMode>,
+    /// `concurrency` of the job; evaluated when it becomes ready.
+    pub concurrency: Option<Token>,
     /// The `strategy` context.
     pub strategy: StrategyContext,
     /// The `matrix` context; null for a job without one. JSON.
@@ -202,6 +212,8 @@ pub struct CallTemplate {
     pub secrets: CallSecrets,
     /// The outputs the workflow declares.
     pub outputs: Vec<Output>,
+    /// `concurrency` of the workflow.
+    pub concurrency: Option<Token>,
     /// Groups of the called jobs.
     pub jobs: Vec<String>,
 }
@@ -240,7 +252,7 @@ pub enum JobState {
     Queued,
     /// On a runner; of a call: started.
     Running,
-    /// Was told to stop, and has not yet.
+    /// Was told to stop, and has not yet; of a call: what is in it is stopped.
     Cancelling,
     /// Done.
     Completed {
@@ -285,12 +297,15 @@ pub struct RunObserved<'a> {
 pub enum JobAction {
     /// Build the message and offer the job to runners: it becomes [`JobState::Queued`].
     Queue(Box<ReadyJob>),
-    /// The call begins: it becomes [`JobState::Running`], and its jobs can be decided.
+    /// The call begins: it becomes [`JobState::Running`], and its jobs can be decided. It stays
+    /// [`JobState::Queued`] until it has its groups.
     Start {
         /// The call.
         key: String,
         /// Its name, with the parts that depend on other jobs.
         name: String,
+        /// The groups that it must have one after the other: its own, then the called workflow's.
+        concurrency: Vec<Concurrency>,
     },
     /// Completed as skipped, with no outputs: the condition is false, or the call was skipped.
     Skip {
@@ -305,7 +320,7 @@ pub enum JobAction {
         message: String,
     },
     /// Stop the job: one that is not on a runner is completed as cancelled, one that is becomes
-    /// [`JobState::Cancelling`] and is told to stop.
+    /// [`JobState::Cancelling`] and is told to stop. A call that has not begun is completed too.
     Cancel {
         /// The job.
         key: String,
@@ -339,6 +354,8 @@ pub struct ReadyJob {
     pub labels: Vec<String>,
     /// `runs-on.group`.
     pub runner_group: Option<String>,
+    /// The group that it must have before it is offered to runners.
+    pub concurrency: Option<Concurrency>,
     /// Minutes until the job is cancelled.
     pub timeout_minutes: f64,
     /// Minutes between the message that cancels the job and the end without the runner.

@@ -15,13 +15,16 @@ use sekisho_github::lenient;
 use sekisho_github::rest as wire;
 use sekisho_github::rest::{GenerateJitConfig, JitConfig, Label, Runners};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::limits::Total;
 use super::reply::GithubError;
+use super::shown::DEFAULT_GROUP_NAME;
 use crate::faults::{Call, Fault};
+use crate::names::RepoName;
 use crate::shared::Shared;
-use crate::state::{NewRunner, RegisterError, Runner};
+use crate::state::{NewRunner, RegisterError, RepositoryIds, Runner};
 
 /// The most labels of a runner, as on GitHub.
 const MAX_LABELS: usize = 100;
@@ -37,10 +40,32 @@ pub(super) async fn not_found() -> GithubError {
     GithubError::not_found()
 }
 
+/// The repository of a path.
+pub(super) fn repository(
+    shared: &Shared,
+    owner: &str,
+    name: &str,
+) -> Result<RepositoryIds, GithubError> {
+    let name = RepoName::new(owner, name).map_err(|_| GithubError::not_found())?;
+    shared.look(|state| state.repositories.get(&name)).ok_or_else(GithubError::not_found)
+}
+
+/// Runs what blocks on a thread where it may.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, GithubError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| GithubError::internal(&error))
+}
+
+/// Reads a JSON body.
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, GithubError> {
+    let invalid = |error| GithubError::unprocessable(format!("Invalid request: {error}"));
+    lenient::from_slice(body).map_err(invalid)
+}
+
 /// `POST …/actions/runners/generate-jitconfig`
 pub(super) async fn generate_jitconfig(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
-    let mut request: GenerateJitConfig = lenient::from_slice(&body)
-        .map_err(|error| GithubError::unprocessable(format!("Invalid request: {error}")))?;
+    let mut request: GenerateJitConfig = read(&body)?;
     check(&request)?;
     if shared.look(|state| state.groups.get(request.runner_group_id).is_none()) {
         return Err(GithubError::not_found());
@@ -131,7 +156,7 @@ fn jit_config(
             agent_id: id.try_into().unwrap_or(i64::MAX),
             agent_name: name,
             pool_id: 1,
-            pool_name: "Default".to_owned(),
+            pool_name: DEFAULT_GROUP_NAME.to_owned(),
             disable_update: true,
             ephemeral: true,
             // The same as the broker's: nobody then looks for the old service.

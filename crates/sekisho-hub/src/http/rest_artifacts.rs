@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::artifacts::download_url;
 use super::limits::listed;
 use super::reply::GithubError;
-use super::rest::Page;
+use super::rest::{self, Page};
 use crate::event::short_ref;
 use crate::shared::Shared;
 use crate::storage::Artifact;
@@ -59,8 +59,7 @@ pub(super) async fn of_run(
     Query(page): Query<Page>,
 ) -> Result<Response, GithubError> {
     let (reader, id) = (Arc::clone(&shared), at.run);
-    let run = tokio::task::spawn_blocking(move || reader.run(id)).await;
-    let run = run.map_err(|error| GithubError::internal(&error))?;
+    let run = rest::blocking(move || reader.run(id)).await?;
     if !run.is_some_and(|run| at.is_of(&run.repository)) {
         return Err(GithubError::not_found());
     }
@@ -102,8 +101,7 @@ pub(super) async fn delete(
     Path(at): Path<At>,
 ) -> Result<StatusCode, GithubError> {
     let id = at.find(&shared)?.id;
-    let deleted = tokio::task::spawn_blocking(move || shared.storage.delete_artifact(id)).await;
-    match deleted.map_err(|error| GithubError::internal(&error))? {
+    match rest::blocking(move || shared.storage.delete_artifact(id)).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(GithubError::not_found()),
     }

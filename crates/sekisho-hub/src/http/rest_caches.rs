@@ -11,8 +11,7 @@ use serde_json::{Value, json};
 
 use super::limits::listed;
 use super::reply::GithubError;
-use super::rest::Page;
-use crate::names::RepoName;
+use super::rest::{self, Page};
 use crate::shared::Shared;
 use crate::storage::CacheEntry;
 
@@ -41,9 +40,7 @@ pub(super) struct Filter {
 impl At {
     /// The repository's id.
     fn repository(&self, shared: &Shared) -> Result<u64, GithubError> {
-        let name = RepoName::new(&self.owner, &self.name).map_err(|_| GithubError::not_found())?;
-        let ids = shared.look(|state| state.repositories.get(&name));
-        ids.map(|ids| ids.id).ok_or_else(GithubError::not_found)
+        rest::repository(shared, &self.owner, &self.name).map(|ids| ids.id)
     }
 }
 

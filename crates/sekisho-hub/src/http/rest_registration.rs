@@ -7,10 +7,8 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use http::StatusCode;
-use sekisho_github::lenient;
 use sekisho_github::rest::{Label, Labels, RunnerGroup, RunnerGroupChange};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::authorize::Owner;
@@ -43,11 +41,6 @@ struct NewLabels {
 fn labels(runner: &Runner) -> Labels {
     let labels = rest::labels(runner);
     Labels { total_count: labels.len() as u64, labels }
-}
-
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, GithubError> {
-    let invalid = |error| GithubError::unprocessable(format!("Invalid request: {error}"));
-    lenient::from_slice(body).map_err(invalid)
 }
 
 /// `GET …/actions/runners/{id}/labels`
@@ -102,7 +95,7 @@ pub(super) async fn remove_label(
 }
 
 fn checked(body: &[u8]) -> Result<Vec<String>, GithubError> {
-    let new = read::<NewLabels>(body)?.labels;
+    let new = rest::read::<NewLabels>(body)?.labels;
     let good = !new.is_empty() && new.iter().all(|label| rest::is_plain(label));
     if good { Ok(new) } else { Err(GithubError::unprocessable("Invalid labels")) }
 }
@@ -177,7 +170,7 @@ pub(super) async fn create_group(
     Extension(owner): Extension<Owner>,
     body: Bytes,
 ) -> Result<(StatusCode, Json<RunnerGroup>), GithubError> {
-    let new: RunnerGroupChange = read(&body)?;
+    let new: RunnerGroupChange = rest::read(&body)?;
     let group = shared.change(|state, _| state.create_group(new)).map_err(refused)?;
     Ok((StatusCode::CREATED, Json(shown(&shared, &owner, &group))))
 }
@@ -200,7 +193,7 @@ pub(super) async fn update_group(
     Path(path): Path<GroupPath>,
     body: Bytes,
 ) -> Result<Json<RunnerGroup>, GithubError> {
-    let change: RunnerGroupChange = read(&body)?;
+    let change: RunnerGroupChange = rest::read(&body)?;
     let group = shared.change(|state, _| state.update_group(path.group, change));
     group.map(|group| Json(shown(&shared, &owner, &group))).map_err(refused)
 }

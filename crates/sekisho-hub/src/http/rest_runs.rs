@@ -16,10 +16,9 @@ use uuid::Uuid;
 
 use super::limits::listed;
 use super::reply::GithubError;
-use super::rest::Page;
+use super::rest::{self, Page};
 use super::shown;
 use crate::event::short_ref;
-use crate::names::RepoName;
 use crate::shared::Shared;
 use crate::state::{CancelError, JobRef, RepositoryIds, RerunError, RerunOf};
 use crate::tokens::LogClaims;
@@ -59,11 +58,8 @@ pub(super) struct JobFilter {
 }
 
 impl At {
-    /// The repository that is meant.
-    pub(super) fn repository(&self, shared: &Shared) -> Result<RepositoryIds, GithubError> {
-        let name = RepoName::new(&self.owner, &self.name).map_err(|_| GithubError::not_found())?;
-        let known = shared.look(|state| state.repositories.get(&name));
-        known.ok_or_else(GithubError::not_found)
+    fn repository(&self, shared: &Shared) -> Result<RepositoryIds, GithubError> {
+        rest::repository(shared, &self.owner, &self.name)
     }
 
     fn is_of(&self, run: &Run) -> bool {
@@ -76,8 +72,7 @@ impl At {
             None => shared.run(id),
             Some(attempt) => shared.attempt(id, attempt),
         };
-        let run = tokio::task::spawn_blocking(find).await;
-        let run = run.map_err(|error| GithubError::internal(&error))?;
+        let run = rest::blocking(find).await?;
         run.filter(|run| self.is_of(run)).ok_or_else(GithubError::not_found)
     }
 }
@@ -107,12 +102,12 @@ pub(super) async fn list(
         let event = filter.event.as_ref().is_none_or(|event| *event == run.event);
         at.is_of(run) && status && sha && branch && event
     };
-    let all: Vec<Run> = shared.look(|state| {
+    let (total, page): (usize, Vec<Run>) = shared.look(|state| {
         let runs = state.runs.values().rev().map(|run| &run.view);
-        runs.filter(wanted).cloned().collect()
+        let all: Vec<&Run> = runs.filter(wanted).collect();
+        let page = Page::new(filter.page, filter.per_page);
+        (all.len(), page.of(all).into_iter().cloned().collect())
     });
-    let total = all.len();
-    let page = Page::new(filter.page, filter.per_page).of(all);
     let runs: Vec<WorkflowRun> = page.iter().map(|run| run_json(&shared, run, &ids)).collect();
     Ok(listed(total, json!({ "total_count": total, "workflow_runs": runs })).into_response())
 }
@@ -137,9 +132,7 @@ pub(super) async fn jobs(
     if filter.filter.as_deref() == Some("all") && at.attempt.is_none() {
         let (store, id, newest) = (shared.store.clone(), at.run, attempts[0].run_attempt);
         let load = move || (1..newest).filter_map(|n| store.load_attempt(id, n)).collect();
-        let earlier: Vec<Run> = tokio::task::spawn_blocking(load)
-            .await
-            .map_err(|error| GithubError::internal(&error))?;
+        let earlier: Vec<Run> = rest::blocking(load).await?;
         attempts.splice(0..0, earlier);
     }
     let base = &shared.config.base_url;
@@ -172,8 +165,7 @@ pub(super) async fn job_logs(
     let (run, job) = find_job(&shared, &at).await?;
     let (logs, claims) =
         (shared.store.logs(run.id, job.id), LogClaims { run: run.id, job: job.id });
-    let there = tokio::task::spawn_blocking(move || logs.is_there(&job)).await;
-    if !there.map_err(|error| GithubError::internal(&error))? {
+    if !rest::blocking(move || logs.is_there(&job)).await? {
         return Err(GithubError::not_found());
     }
     let (run, job) = (claims.run, claims.job);
@@ -205,8 +197,7 @@ pub(super) async fn log(
         let job = job_anywhere(&shared, run, job)?.1;
         shared.store.logs(run, job.id).read(&job).transpose()
     };
-    let text = tokio::task::spawn_blocking(read).await;
-    let text = text.map_err(|error| GithubError::internal(&error))?;
+    let text = rest::blocking(read).await?;
     let text = text.ok_or_else(GithubError::not_found)?;
     let text = text.map_err(|error| GithubError::internal(&error))?;
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
@@ -226,8 +217,7 @@ fn job_anywhere(shared: &Shared, run: u64, job: u64) -> Option<(Run, Job)> {
 async fn find_job(shared: &Arc<Shared>, at: &At) -> Result<(Run, Job), GithubError> {
     let (shared, job) = (Arc::clone(shared), at.job);
     let find = move || job_anywhere(&shared, JobRef::from_job_id(job).run, job);
-    let found = tokio::task::spawn_blocking(find).await;
-    let found = found.map_err(|error| GithubError::internal(&error))?;
+    let found = rest::blocking(find).await?;
     found.filter(|(run, _)| at.is_of(run)).ok_or_else(GithubError::not_found)
 }
 

@@ -14,8 +14,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::reply::GithubError;
+use super::rest;
 use crate::git::{GitError, Repository, TreeFile};
-use crate::names::{RepoName, is_plain_path};
+use crate::names::is_plain_path;
 use crate::push::{DispatchError, workflow_dispatched};
 use crate::shared::Shared;
 use crate::state::RepositoryIds;
@@ -38,9 +39,7 @@ pub(super) struct At {
 
 impl At {
     fn repository(&self, shared: &Shared) -> Result<RepositoryIds, GithubError> {
-        let name = RepoName::new(&self.owner, &self.name).map_err(|_| GithubError::not_found())?;
-        let known = shared.look(|state| state.repositories.get(&name));
-        known.ok_or_else(GithubError::not_found)
+        rest::repository(shared, &self.owner, &self.name)
     }
 }
 
@@ -63,9 +62,7 @@ pub(super) async fn contents(
         let repository = shared.git.repository(&ids.name)?;
         Some(read(&repository, &api, &at.path, wanted.git_ref.as_deref()))
     };
-    let found = tokio::task::spawn_blocking(read).await;
-    let found = found.map_err(|error| GithubError::internal(&error))?;
-    match found.unwrap_or(Ok(None)) {
+    match rest::blocking(read).await?.unwrap_or(Ok(None)) {
         Ok(Some(Contents::File(entry))) => Ok(Json(entry).into_response()),
         Ok(Some(Contents::Folder(entries))) => Ok(Json(entries).into_response()),
         Ok(None) => Err(GithubError::not_found()),
@@ -155,8 +152,7 @@ pub(super) async fn dispatch(
     let details = wanted.return_run_details;
     let start =
         move || workflow_dispatched(&shared, &ids, &at.workflow, &wanted.git_ref, &wanted.inputs);
-    let started = tokio::task::spawn_blocking(start).await;
-    match started.map_err(|error| GithubError::internal(&error))? {
+    match rest::blocking(start).await? {
         Ok(_) if !details => Ok(StatusCode::NO_CONTENT.into_response()),
         Ok(run) => Ok(Json(Dispatched {
             workflow_run_id: run,

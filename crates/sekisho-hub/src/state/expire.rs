@@ -116,8 +116,11 @@ impl State {
         }
         if let Some(live) = run.live.as_deref_mut() {
             live.jobs.iter_mut().for_each(|job| job.phase = Phase::Done);
+            live.held = false;
         }
         let after = run.view.clone();
+        // Nobody takes its place: the process stops.
+        self.release_run(id);
         for (job, was) in after.jobs.iter().zip(&before.jobs) {
             for annotation in job.annotations.iter().skip(was.annotations.len()) {
                 let annotation = annotation.clone();

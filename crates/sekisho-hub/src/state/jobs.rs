@@ -205,9 +205,7 @@ impl State {
         let tolerated = tolerates && conclusion == Conclusion::Failure;
         let key = job.key.clone();
         let state = JobState::Completed { conclusion: planners(conclusion), tolerated, outputs };
-        if let Some(live) = self.live_mut(at.run) {
-            live.states.insert(key, state);
-        }
+        self.set_state(at.run, &key, state);
         self.set_job_completed(at, conclusion, now);
         self.touch_queue();
         self.emit_job(at);
@@ -234,7 +232,7 @@ impl State {
                 }
                 self.finish_job(at, Conclusion::Cancelled, BTreeMap::new(), now);
             }
-            Phase::Waiting | Phase::Queued => {
+            Phase::Waiting | Phase::Held | Phase::Queued => {
                 self.finish_job(at, Conclusion::Cancelled, BTreeMap::new(), now);
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use sekisho_github::hub_api::{EventKind, Status};
+use sekisho_github::hub_api::Status;
 use sekisho_workflow::expr::Value;
 use sekisho_workflow::plan::{Rerun, rerun};
 use uuid::Uuid;
@@ -79,12 +79,10 @@ impl State {
         live.facts.github["run_attempt"] = attempt.to_string().into();
         live.contexts.set("github", Value::from(live.facts.github.clone()));
         let view = &mut run.view;
-        (view.run_attempt, view.status, view.conclusion) = (attempt, Status::Queued, None);
+        (view.run_attempt, view.conclusion) = (attempt, None);
         (view.started_at, view.completed_at) = (None, None);
         self.effects.push(Effect::SaveAttempt(over));
-        self.emit(id, EventKind::Run { status: Status::Queued, conclusion: None });
-        self.effects.push(Effect::Save { run: id });
-        self.advance(id, now);
+        self.open_run(id, now);
         Ok(attempt)
     }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use sekisho_github::hub_api::{self, Conclusion, EventKind, Status};
 use sekisho_workflow::expr::Contexts;
 use sekisho_workflow::plan::{
-    self, JobAction, JobState, Plan, PlannedJob, PlannedKind, RunObserved, decide,
+    self, Concurrency, JobAction, JobState, Plan, PlannedJob, PlannedKind, RunObserved, decide,
 };
 use uuid::Uuid;
 
@@ -48,6 +48,8 @@ pub(crate) struct NewRun {
     pub(crate) plan: Plan,
     pub(crate) contexts: Contexts,
     pub(crate) facts: RunFacts,
+    /// The group that it must have before it begins.
+    pub(crate) concurrency: Option<Concurrency>,
 }
 
 /// Why a run was not cancelled.
@@ -99,12 +101,23 @@ impl State {
             jobs,
             states: BTreeMap::new(),
             cancelled: false,
+            concurrency: new.concurrency,
+            held: false,
         };
         self.runs.insert(id, Run { view, live: Some(Box::new(live)) });
-        self.emit(id, EventKind::Run { status: Status::Queued, conclusion: None });
+        self.open_run(id, now);
+        id
+    }
+
+    /// Begins an attempt; at once, or when it has its group.
+    pub(super) fn open_run(&mut self, id: u64, now: Timestamp) {
+        let held = self.claim_for_run(id);
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let status = if held { Status::Pending } else { Status::Queued };
+        run.view.status = status;
+        self.emit(id, EventKind::Run { status, conclusion: None });
         self.effects.push(Effect::Save { run: id });
         self.advance(id, now);
-        id
     }
 
     /// A job of the run has started.
@@ -127,6 +140,9 @@ impl State {
             return Err(CancelError::Completed);
         }
         live.cancelled = true;
+        if live.held {
+            self.end_held(id, now);
+        }
         self.advance(id, now);
         Ok(())
     }
@@ -150,7 +166,7 @@ impl State {
         for _ in 0..MAX_ROUNDS {
             let Some(run) = self.runs.get(&id) else { break };
             let Some(live) = run.live.as_deref() else { break };
-            if run.view.status == Status::Completed {
+            if run.view.status == Status::Completed || live.held {
                 break;
             }
             let actions = decide(&RunObserved {
@@ -167,6 +183,7 @@ impl State {
                 self.apply(id, action, now);
             }
         }
+        self.settle_groups(now);
         self.offer_jobs(now);
     }
 
@@ -178,20 +195,26 @@ impl State {
                 let Some((job, view)) = self.job_mut(at) else { return };
                 view.name.clone_from(&ready.name);
                 view.labels = ready.labels.iter().map(|label| label.to_lowercase()).collect();
-                view.status = Status::Queued;
-                view.queued_at = Some(now);
-                job.phase = Phase::Queued;
+                let groups: Vec<Concurrency> = ready.concurrency.iter().cloned().collect();
+                let key = ready.key.clone();
                 job.ready = Some(ready);
-                self.bind(at);
-                self.touch_queue();
-                self.emit_job(at);
+                if groups.is_empty() {
+                    self.enqueue(at, now);
+                } else {
+                    job.phase = Phase::Held;
+                    self.claim_for_job(run, &key, groups, now);
+                }
             }
-            JobAction::Start { key, .. } => self.set_state(run, &key, JobState::Running),
+            JobAction::Start { key, concurrency, .. } if concurrency.is_empty() => {
+                self.set_state(run, &key, JobState::Running);
+            }
+            JobAction::Start { key, concurrency, .. } => {
+                self.set_state(run, &key, JobState::Queued);
+                self.claim_for_job(run, &key, concurrency, now);
+            }
             JobAction::Skip { key } => self.end(run, &key, Conclusion::Skipped, now),
             JobAction::Fail { key, message } => {
-                if let Some(at) = self.find(run, &key).or_else(|| self.first_within(run, &key)) {
-                    self.annotate(at, failure(&message));
-                }
+                self.remark(run, &key, &message);
                 self.end(run, &key, Conclusion::Failure, now);
             }
             JobAction::Cancel { key } => match self.find(run, &key) {
@@ -199,8 +222,8 @@ impl State {
                 None => self.end(run, &key, Conclusion::Cancelled, now),
             },
             JobAction::Complete { key, conclusion, outputs, message } => {
-                if let Some((at, message)) = self.first_within(run, &key).zip(message) {
-                    self.annotate(at, failure(&message));
+                if let Some(message) = message {
+                    self.remark(run, &key, &message);
                 }
                 let state = JobState::Completed { conclusion, tolerated: false, outputs };
                 self.set_state(run, &key, state);
@@ -209,8 +232,26 @@ impl State {
         }
     }
 
+    /// A job waits for a runner from now on.
+    pub(super) fn enqueue(&mut self, at: JobRef, now: Timestamp) {
+        let Some((job, view)) = self.job_mut(at) else { return };
+        view.status = Status::Queued;
+        view.queued_at = Some(now);
+        job.phase = Phase::Queued;
+        self.bind(at);
+        self.touch_queue();
+        self.emit_job(at);
+    }
+
+    /// Says what went wrong at a job, or at the first job of a call.
+    pub(super) fn remark(&mut self, run: u64, key: &str, message: &str) {
+        if let Some(at) = self.find(run, key).or_else(|| self.first_within(run, key)) {
+            self.annotate(at, failure(message));
+        }
+    }
+
     /// Ends a job, or a call, without a runner.
-    fn end(&mut self, run: u64, key: &str, conclusion: Conclusion, now: Timestamp) {
+    pub(super) fn end(&mut self, run: u64, key: &str, conclusion: Conclusion, now: Timestamp) {
         match self.find(run, key) {
             Some(at) => self.finish_job(at, conclusion, BTreeMap::new(), now),
             None => {
@@ -219,7 +260,7 @@ impl State {
         }
     }
 
-    fn complete_run(&mut self, id: u64, conclusion: plan::Conclusion, now: Timestamp) {
+    pub(super) fn complete_run(&mut self, id: u64, conclusion: plan::Conclusion, now: Timestamp) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         let conclusion = shown(conclusion);
         run.view.status = Status::Completed;
@@ -229,18 +270,22 @@ impl State {
             // Late uploads need the jobs, and who runs it again needs plan and states.
             live.jobs.iter_mut().for_each(|job| job.ready = None);
         }
+        self.release_run(id);
         self.emit(id, EventKind::Run { status: Status::Completed, conclusion: Some(conclusion) });
         self.effects.push(Effect::Save { run: id });
     }
 
-    fn set_state(&mut self, run: u64, key: &str, state: JobState) {
+    pub(super) fn set_state(&mut self, run: u64, key: &str, state: JobState) {
+        if state.is_completed() {
+            self.release_job(run, key);
+        }
         if let Some(live) = self.live_mut(run) {
             live.states.insert(key.to_owned(), state);
         }
     }
 
     /// The job with this key; calls are no jobs.
-    fn find(&self, run: u64, key: &str) -> Option<JobRef> {
+    pub(super) fn find(&self, run: u64, key: &str) -> Option<JobRef> {
         self.find_by(run, |job| job == key)
     }
 

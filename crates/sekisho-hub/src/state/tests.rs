@@ -54,7 +54,9 @@ impl World {
             .with("github", Value::object([("ref", "refs/heads/main".into())]))
             .with("vars", Value::object(Vec::<(String, Value)>::new()));
         let none = |_: &_, _: &_| Err(ResolveError::NotFound("none".to_owned()));
+        let wants = workflow.concurrency.clone();
         let plan = plan::expand(&Resolved { workflow, source }, &none, &contexts).unwrap();
+        let concurrency = wants.map(|token| Concurrency::read(&token, &contexts).unwrap());
         let (id, number) = self.state.reserve_run(&repository.name, path);
         let new = NewRun {
             id,
@@ -68,6 +70,7 @@ impl World {
             guids: (1..=plan.jobs.len()).map(|n| Uuid::from_u128((n as u128) << 64)).collect(),
             plan,
             contexts,
+            concurrency,
             facts: RunFacts {
                 repository,
                 actor: "a".to_owned(),

@@ -93,6 +93,14 @@ pub(crate) fn access(git_ref: &str, base_ref: &str, default_branch: &str) -> Vec
     all
 }
 
+/// What is left of the access of a job whose `cache-mode` allows less.
+pub(crate) fn limited(all: Vec<Access>, reads: bool, writes: bool) -> Vec<Access> {
+    let mask = if reads { READ } else { 0 } | if writes { WRITE } else { 0 };
+    let left =
+        all.into_iter().map(|access| Access { permission: access.permission & mask, ..access });
+    left.filter(|access| access.permission != 0).collect()
+}
+
 /// Says what is wrong with a key or a version.
 pub(crate) fn check_names(keys: &[&str], version: &str) -> Result<(), String> {
     if keys.len() > MAX_KEYS {

@@ -359,6 +359,102 @@ async fn what_caches_refuse_and_when_they_are_given_up() {
     assert_eq!(two.restore(&world, "k", &[]).await, Some(("k".into(), "new".into())));
 }
 
+/// As BuildKit's `type=gha` speaks: every key is also a restore key, an index is written by number.
+#[tokio::test(flavor = "multi_thread")]
+async fn caches_as_buildkit_wants_them() {
+    use base64::Engine as _;
+    let (world, folder) = world().await;
+    let job = job(&world, &folder, "r1").await;
+    let claims = job.runner.job_token().split('.').nth(1).unwrap();
+    let claims = base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    assert!(claims["exp"].is_number() && claims["nbf"].is_number());
+    let access: Value = serde_json::from_str(claims["ac"].as_str().unwrap()).unwrap();
+    assert_eq!(access, json!([{"Scope": "refs/heads/main", "Permission": 3}]));
+
+    let find = async |key: &str| {
+        let body = json!({"key": key, "restore_keys": [key], "version": "v"});
+        json_of(job.cache(&world, "GetCacheEntryDownloadURL", body).await).await
+    };
+    assert_eq!(find("index#").await, json!({"ok": false}));
+    job.save(&world, "index#1", "one").await;
+    let found = find("index#").await;
+    assert_eq!(found["matched_key"], "index#1");
+    let place = json!({"key": "index#1", "version": "v"});
+    let lost = job.cache(&world, "CreateCacheEntry", place).await;
+    refused(lost, 409, "already_exists").await;
+    // Sizes as numbers, blocks out of order.
+    let place = json!({"key": "index#2", "version": "v"});
+    let made = json_of(job.cache(&world, "CreateCacheEntry", place).await).await;
+    let url = made["signed_upload_url"].as_str().unwrap();
+    for (block, text) in [("Qg==", "wo"), ("QQ==", "t")] {
+        let answer = put(&world, url, &format!("&comp=block&blockid={block}"), text).await;
+        assert_eq!(answer.status(), 201);
+        assert!(answer.headers().contains_key("x-ms-request-id"));
+    }
+    let list =
+        "<?xml version=\"1.0\"?><BlockList><Latest>QQ==</Latest><Latest>Qg==</Latest></BlockList>";
+    assert_eq!(put(&world, url, "&comp=blocklist", list).await.status(), 201);
+    let done = json!({"key": "index#2", "version": "v", "size_bytes": 3});
+    let done = json_of(job.cache(&world, "FinalizeCacheEntryUpload", done).await).await;
+    assert!(done["entry_id"].is_string(), "{done}");
+    let found = find("index#").await;
+    assert_eq!(found["matched_key"], "index#2");
+    let answer = get(&world, found["signed_download_url"].as_str().unwrap(), "bytes=1-").await;
+    assert_eq!(answer.status(), 206);
+    assert!(answer.headers().contains_key("x-ms-request-id"));
+    assert_eq!(answer.text().await.unwrap(), "wo");
+}
+
+/// A job of a repository that is named like its `cache-mode`. Without a folder: one that may do all.
+pub(crate) async fn in_mode(world: &World, mode: &str, folder: Option<Folder>) -> (Folder, Job) {
+    let remote = format!("acme/{mode}");
+    let folder = match folder {
+        None => world.folder(mode, &[(FILE, WORKFLOW)]),
+        Some(folder) => {
+            let key = format!("    cache-mode: {mode}\n    runs-on:");
+            folder.commit(&[(FILE, &WORKFLOW.replace("    runs-on:", &key))]);
+            folder
+        }
+    };
+    let run = world.push(&folder, &remote).await;
+    let mut runner = Runner::new(world, &format!("{mode}-{run}")).await;
+    runner.acquire(world).await;
+    (folder, Job { runner, run })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_mode_is_obeyed() {
+    let world = World::new().await;
+    for (mode, reads, writes) in [
+        ("write", true, true),
+        ("read", true, false),
+        ("write-only", false, true),
+        ("none", false, false),
+    ] {
+        let (folder, free) = in_mode(&world, mode, None).await;
+        assert!(free.runner.message_of_job().variable("actions_cache_mode").is_none());
+        free.runner.complete(&world, "succeeded").await;
+        let (_, job) = in_mode(&world, mode, Some(folder)).await;
+        let message = job.runner.message_of_job();
+        assert_eq!(message.variable("actions_cache_mode").unwrap().value.expose(), mode);
+        let place = json!({"key": "k", "version": "v"});
+        let wrote = job.cache(&world, "CreateCacheEntry", place).await;
+        let lookup = json!({"key": "k", "restore_keys": [], "version": "v"});
+        let read = job.cache(&world, "GetCacheEntryDownloadURL", lookup).await;
+        for (answer, allowed, words) in
+            [(wrote, writes, "cache write denied:"), (read, reads, "cache read denied:")]
+        {
+            let want = if allowed { 200 } else { 403 };
+            assert_eq!(answer.status(), want, "{mode}: {words}");
+            let body: Value = answer.json().await.unwrap();
+            let said = body["msg"].as_str().unwrap_or_default();
+            assert_eq!(said.starts_with(words), !allowed, "{mode}: {body}");
+        }
+        job.runner.complete(&world, "succeeded").await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn caches_in_protobuf() {
     let (world, folder) = world().await;

@@ -1,11 +1,11 @@
-// Drives GitHub's own packages against the hub: `node toolkit.mjs NODE_MODULES FOLDER`.
+// Drives GitHub's own packages against the hub: `node toolkit.mjs NODE_MODULES FOLDER WHAT`.
 // Prints one line for each thing that held, and fails at the first that does not.
 import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 
-const [modules, folder] = process.argv.slice(2)
+const [modules, folder, what] = process.argv.slice(2)
 const load = file => import(pathToFileURL(path.join(modules, '@actions', file)))
 const { DefaultArtifactClient } = await load('artifact/lib/artifact.js')
 const cache = await load('cache/lib/cache.js')
@@ -109,6 +109,21 @@ async function idToken() {
   held('getIDToken')
 }
 
-await artifacts()
-await caches()
-await idToken()
+// Whether this job can make an entry, and find the one that another job made.
+async function cacheMode() {
+  const kept = path.join(folder, 'kept')
+  file('kept/a.txt', 'one')
+  const saved = await cache.saveCache([kept], `${what}-1`)
+  held(saved > 0 ? 'saves' : 'does not save')
+  if (what === 'seed') return
+  const found = await cache.restoreCache([kept], 'seed-1')
+  held(found === 'seed-1' ? 'restores' : 'does not restore')
+}
+
+if (what === 'all') {
+  await artifacts()
+  await caches()
+  await idToken()
+} else {
+  await cacheMode()
+}

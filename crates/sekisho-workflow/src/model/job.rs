@@ -11,7 +11,8 @@ use crate::yaml::{Key, Node, NodeValue};
 const MAX_ID_CHARS: usize = 99;
 
 /// What a job that runs steps or calls a workflow may say.
-const SHARED_KEYS: [&str; 6] = ["name", "needs", "if", "permissions", "strategy", "concurrency"];
+const SHARED_KEYS: [&str; 7] =
+    ["name", "needs", "if", "permissions", "cache-mode", "strategy", "concurrency"];
 
 /// What only a job with steps may say.
 const STEPS_KEYS: [&str; 8] = [
@@ -65,6 +66,7 @@ impl Reader {
             needs,
             condition,
             permissions: fields.get("permissions").and_then(|node| self.permissions(node)),
+            cache_mode: fields.get("cache-mode").and_then(|node| self.cache_mode(node)),
             strategy: fields.get("strategy").and_then(|node| self.strategy(node)),
             concurrency: fields
                 .get("concurrency")

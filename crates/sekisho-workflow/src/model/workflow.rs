@@ -2,18 +2,21 @@
 
 use super::read::Reader;
 use super::scopes;
-use super::{EventKind, MAX_JOBS, Triggers, Workflow};
+use super::{EventKind, Job, MAX_JOBS, Triggers, Workflow};
 use crate::diagnostic::{Diagnostic, Position, did_you_mean};
 use crate::expr;
+use crate::plan::literal_group;
+use crate::token::Token;
 use crate::yaml::{self, Node, NodeValue};
 
 /// What the top level may say.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "name",
     "description",
     "run-name",
     "on",
     "permissions",
+    "cache-mode",
     "env",
     "defaults",
     "concurrency",
@@ -57,6 +60,7 @@ impl Reader {
             }
         };
         let permissions = fields.get("permissions").and_then(|node| self.permissions(node));
+        let cache_mode = fields.get("cache-mode").and_then(|node| self.cache_mode(node));
         let env = fields.get("env").and_then(|n| self.string_map(n, "env", &scopes::WORKFLOW_ENV));
         let defaults = fields.get("defaults").and_then(|n| self.defaults(n, &scopes::WORKFLOW));
         let concurrency =
@@ -67,6 +71,7 @@ impl Reader {
             run_name,
             on,
             permissions,
+            cache_mode,
             env,
             defaults,
             concurrency,
@@ -93,8 +98,25 @@ impl Reader {
             jobs.extend(self.job(key, node));
         }
         self.check_needs(&mut jobs, &ids);
+        self.check_groups(workflow.concurrency.as_ref(), jobs.iter().map(|(job, _)| job));
         self.check_outputs(&workflow.on, &ids);
         workflow.jobs = jobs.into_iter().map(|(job, _)| job).collect();
+    }
+
+    /// A job that is in the group of its own run would wait for the run's end.
+    fn check_groups<'a>(&mut self, own: Option<&Token>, jobs: impl Iterator<Item = &'a Job>) {
+        let Some(group) = own.and_then(literal_group) else { return };
+        for job in jobs {
+            let Some(concurrency) = &job.concurrency else { continue };
+            if literal_group(concurrency).is_some_and(|of| of.eq_ignore_ascii_case(group)) {
+                let message = format!(
+                    "job `{}` and its workflow are in the same concurrency group `{group}`: the \
+                     job would wait for its own run",
+                    job.id
+                );
+                self.fail(concurrency.at.unwrap_or(job.at), message);
+            }
+        }
     }
 
     /// The outputs of a called workflow may only name jobs that exist.

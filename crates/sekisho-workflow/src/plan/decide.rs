@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use super::inputs::call_inputs;
 use super::needs::{View, combine, effective, id_of, result_object};
 use super::{
-    CallTemplate, Conclusion, DEFAULT_CANCEL_TIMEOUT_MINUTES, DEFAULT_TIMEOUT_MINUTES, JobAction,
-    JobState, PlannedJob, PlannedKind, ReadyJob, RunObserved, StepsTemplate, names,
+    CallTemplate, Conclusion, Concurrency, DEFAULT_CANCEL_TIMEOUT_MINUTES, DEFAULT_TIMEOUT_MINUTES,
+    JobAction, JobState, PlannedJob, PlannedKind, ReadyJob, RunObserved, StepsTemplate, names,
 };
 use crate::expr::{self, Contexts, NoFunctions, Object, Value};
 use crate::token::{self, Token};
@@ -26,7 +26,7 @@ pub fn decide(seen: &RunObserved<'_>) -> Vec<JobAction> {
     for job in &seen.plan.jobs {
         let action = match view.state(&job.key) {
             None => view.pending(job, &mut busy),
-            Some(JobState::Running) if job.is_call() => view.call_ended(job),
+            Some(JobState::Running | JobState::Cancelling) if job.is_call() => view.call_ended(job),
             Some(JobState::Queued | JobState::Running) => view.unwanted(job),
             Some(JobState::Cancelling | JobState::Completed { .. }) => None,
         };
@@ -54,7 +54,7 @@ impl<'a> View<'a> {
         let key = job.key.clone();
         match job.parent.as_deref().map(|parent| self.state(parent)) {
             // At the top, or within a call that has begun.
-            None | Some(Some(JobState::Running)) => {}
+            None | Some(Some(JobState::Running | JobState::Cancelling)) => {}
             // The call was skipped or failed before it began.
             Some(Some(JobState::Completed { .. })) => return Some(JobAction::Skip { key }),
             Some(_) => return None,
@@ -95,14 +95,23 @@ impl<'a> View<'a> {
 
     /// A job that is queued or runs and should not any more.
     fn unwanted(&self, job: &'a PlannedJob) -> Option<JobAction> {
-        // `always()` and `cancelled()` keep a job going when the run is cancelled.
-        let stopped = self.seen.cancelled && !self.wanted(job).unwrap_or(false);
+        // `always()` and `cancelled()` keep a job going when what is around it is cancelled.
+        let stopped = self.is_stopped(job) && !self.wanted(job).unwrap_or(false);
         (stopped || self.fails_fast(job)).then(|| JobAction::Cancel { key: job.key.clone() })
     }
 
     fn start(&self, job: &'a PlannedJob, call: &CallTemplate) -> Result<JobAction, String> {
-        call_inputs(call, &self.contexts(job)?)?;
-        Ok(JobAction::Start { key: job.key.clone(), name: self.name(job)? })
+        let contexts = self.contexts(job)?;
+        let inputs = call_inputs(call, &contexts)?;
+        let mut concurrency = Vec::new();
+        if let Some(own) = &job.concurrency {
+            concurrency.push(Concurrency::read(own, &contexts)?);
+        }
+        if let Some(called) = &call.concurrency {
+            let within = self.seen.contexts.clone().with("inputs", inputs);
+            concurrency.push(Concurrency::read(called, &within)?);
+        }
+        Ok(JobAction::Start { key: job.key.clone(), name: self.name(job)?, concurrency })
     }
 
     fn ready(&self, job: &'a PlannedJob, steps: &StepsTemplate) -> Result<ReadyJob, String> {
@@ -137,6 +146,10 @@ impl<'a> View<'a> {
                 DEFAULT_CANCEL_TIMEOUT_MINUTES,
             )?,
             continue_on_error,
+            concurrency: match &job.concurrency {
+                Some(token) => Some(Concurrency::read(token, &contexts)?),
+                None => None,
+            },
             needs: context("needs"),
             inputs: context("inputs"),
             strategy: context("strategy"),
@@ -154,8 +167,9 @@ impl<'a> View<'a> {
             conclusions.push(settled.conclusion);
             jobs.insert(id_of(group), result_object("result", &settled));
         }
+        let stopped = self.state(&job.key) == Some(&JobState::Cancelling);
         let (conclusion, outputs, message) = match self.call_outputs(job, call, jobs.into()) {
-            Ok(outputs) => (combine(conclusions), outputs, None),
+            Ok(outputs) => (ended(combine(conclusions), stopped), outputs, None),
             Err(message) => (Conclusion::Failure, BTreeMap::new(), Some(message)),
         };
         Some(JobAction::Complete { key: job.key.clone(), conclusion, outputs, message })
@@ -183,11 +197,7 @@ impl<'a> View<'a> {
         for job in &self.seen.plan.jobs {
             conclusions.push(self.state(&job.key).and_then(effective)?);
         }
-        let conclusion = match combine(conclusions) {
-            Conclusion::Failure => Conclusion::Failure,
-            _ if self.seen.cancelled => Conclusion::Cancelled,
-            other => other,
-        };
+        let conclusion = ended(combine(conclusions), self.seen.cancelled);
         Some(JobAction::CompleteRun { conclusion })
     }
 
@@ -215,6 +225,15 @@ impl<'a> View<'a> {
         contexts.set("strategy", strategy_context(job));
         contexts.set("matrix", Value::from(&job.matrix));
         Ok(contexts)
+    }
+}
+
+/// What a run or a call came to, if it was stopped before its end or not.
+fn ended(conclusion: Conclusion, stopped: bool) -> Conclusion {
+    match conclusion {
+        Conclusion::Failure => Conclusion::Failure,
+        _ if stopped => Conclusion::Cancelled,
+        other => other,
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
 use crate::diagnostic::{Diagnostic, MAX_DIAGNOSTICS, Position};
 use crate::expr::{self, Contexts, NoFunctions, Object, Value};
 use crate::model::{
-    CallJob, Job, JobKind, Permissions, StepsJob, Strategy, Workflow, WorkflowReference,
+    CacheMode, CallJob, Job, JobKind, Permissions, StepsJob, Strategy, Workflow, WorkflowReference,
 };
 use crate::token::{self, Token};
 
@@ -49,6 +49,7 @@ pub fn expand(
     let place = Place {
         parent: None,
         limit: None,
+        cache_mode: None,
         inputs: Some(contexts.get("inputs").cloned().unwrap_or_default()),
     };
     expander.workflow(root, &place);
@@ -74,6 +75,8 @@ struct Place {
     parent: Option<(String, String)>,
     /// What the call's own permissions leave to its jobs.
     limit: Option<Permissions>,
+    /// The call's own `cache-mode`.
+    cache_mode: Option<CacheMode>,
     /// The `inputs` context; `None` when it is known only once other jobs are done.
     inputs: Option<Value>,
 }
@@ -121,6 +124,7 @@ impl Expander<'_> {
 
     fn job(&mut self, workflow: &Workflow, job: &Job, file: usize, place: &Place) {
         let permissions = self.permissions(workflow, job, place);
+        let cache_mode = cache_mode(workflow, job, place);
         let Some(instances) = self.instances(job, place) else { return };
         let group = place.key(&job.id);
         let single = job.strategy.as_ref().is_none_or(|strategy| strategy.matrix.is_none());
@@ -139,6 +143,8 @@ impl Expander<'_> {
                 file,
                 at: job.at,
                 permissions: permissions.clone(),
+                cache_mode,
+                concurrency: job.concurrency.clone(),
                 strategy,
                 matrix,
                 kind: match &job.kind {
@@ -150,6 +156,7 @@ impl Expander<'_> {
                         with: call.with.clone(),
                         secrets: call.secrets.clone(),
                         outputs: Vec::new(),
+                        concurrency: None,
                         jobs: Vec::new(),
                     })),
                 },
@@ -237,6 +244,7 @@ impl Expander<'_> {
         let PlannedKind::Call(template) = &mut job.kind else { return };
         template.inputs.clone_from(&trigger.inputs);
         template.outputs.clone_from(&trigger.outputs);
+        template.concurrency.clone_from(&callee.workflow.concurrency);
         let waits =
             |name| uses(call.with.as_ref(), name) && (name == "needs" || place.inputs.is_none());
         let mut inputs = None;
@@ -252,6 +260,7 @@ impl Expander<'_> {
         let within = Place {
             parent: Some((job.key.clone(), job.name.clone())),
             limit: Some(job.permissions.clone()),
+            cache_mode: job.cache_mode,
             inputs,
         };
         let index = self.plan.jobs.len();
@@ -293,6 +302,14 @@ impl Expander<'_> {
             return None;
         }
         Some(callee)
+    }
+}
+
+/// What the job says, else its file; never more than the call around it.
+fn cache_mode(workflow: &Workflow, job: &Job, place: &Place) -> Option<CacheMode> {
+    match (job.cache_mode.or(workflow.cache_mode), place.cache_mode) {
+        (Some(own), Some(limit)) => Some(own.within(limit)),
+        (own, limit) => own.or(limit),
     }
 }
 

@@ -86,13 +86,23 @@ impl<'a> View<'a> {
     /// The status functions of a job's `if`.
     pub(super) fn status(&self, job: &'a PlannedJob) -> Status {
         let mut status =
-            Status { all_succeeded: true, any_failed: false, cancelled: self.seen.cancelled };
+            Status { all_succeeded: true, any_failed: false, cancelled: self.is_stopped(job) };
         for group in self.ancestors(job) {
             let conclusion = self.settled(group).map(|settled| settled.conclusion);
             status.all_succeeded &= conclusion == Some(Conclusion::Success);
             status.any_failed |= conclusion == Some(Conclusion::Failure);
         }
         status
+    }
+
+    /// Whether the run was cancelled, or a call around the job was.
+    pub(super) fn is_stopped(&self, job: &PlannedJob) -> bool {
+        let parent = job.parent.as_deref();
+        let stops = |key: &str| {
+            self.state(key) == Some(&JobState::Cancelling)
+                || self.job(key).is_some_and(|call| self.is_stopped(call))
+        };
+        self.seen.cancelled || parent.is_some_and(stops)
     }
 
     /// Whether an instance of the job's matrix failed, or of a call's around it, and that is to

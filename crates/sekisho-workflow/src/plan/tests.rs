@@ -10,6 +10,7 @@ use crate::expr::Contexts;
 use crate::model::{self, Access, WorkflowReference};
 
 mod calls;
+mod concurrency;
 mod matrix;
 mod rerun;
 mod run;

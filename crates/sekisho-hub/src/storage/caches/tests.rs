@@ -39,6 +39,24 @@ fn who_reads_and_writes_what() {
 }
 
 #[test]
+fn a_cache_mode_takes_access_away() {
+    let all = || access("refs/heads/topic", "", "main");
+    let check = |reads, writes, want: &[(&str, u8)]| {
+        let left = limited(all(), reads, writes);
+        let left: Vec<(&str, u8)> = left
+            .iter()
+            .map(|it| (it.scope.as_str(), u8::try_from(it.permission).unwrap()))
+            .collect();
+        assert_eq!(left, want);
+    };
+    let (topic, main) = ("refs/heads/topic", "refs/heads/main");
+    check(true, true, &[(topic, 3), (main, 1)]);
+    check(true, false, &[(topic, 1), (main, 1)]);
+    check(false, true, &[(topic, 2)]);
+    check(false, false, &[]);
+}
+
+#[test]
 fn what_is_found() {
     let mut other_version = entry(6, "main", "go-1", 9);
     other_version.place.version = "w".to_owned();

@@ -362,3 +362,33 @@ jobs: { a: { runs-on: x, steps: [{ run: x }] } }
     assert!(refused(json!({"dry": "yes"})).starts_with("input `dry` must be a boolean"));
     assert!(refused(json!({"note": [1]})).starts_with("input `note` must be a string"));
 }
+
+#[test]
+fn a_called_workflow_has_no_more_of_caches_than_its_caller() {
+    use crate::model::CacheMode::{self, None as Nothing, Read, Write, WriteOnly};
+    let check = |caller: &str, called: &str, want: [Option<CacheMode>; 2]| {
+        let main = format!(
+            "on: push\n{caller}jobs:\n  call: {{ uses: ./.github/workflows/called.yml }}\n"
+        );
+        let called = format!(
+            "on: workflow_call\n{called}jobs:\n  a: {{ runs-on: x, steps: [{{ run: x }}] }}\n  b: {{ cache-mode: read, runs-on: x, steps: [{{ run: x }}] }}\n"
+        );
+        let plan = plan_of(&files(&main, &called));
+        let mode = |key: &str| plan.job(key).expect("a job").cache_mode;
+        assert_eq!([mode("call/a"), mode("call/b")], want, "{caller}{called}");
+    };
+    check("", "", [None, Some(Read)]);
+    check("cache-mode: write\n", "", [Some(Write), Some(Read)]);
+    check("cache-mode: write-only\n", "cache-mode: write\n", [Some(WriteOnly), Some(Nothing)]);
+    check("cache-mode: read\n", "cache-mode: write-only\n", [Some(Nothing), Some(Read)]);
+    check("cache-mode: none\n", "cache-mode: write\n", [Some(Nothing), Some(Nothing)]);
+    let bad = "on: push\ncache-mode: all\njobs:\n  a: { runs-on: x, steps: [{ run: x }] }\n";
+    let words = "`cache-mode` must be `none`, `read`, `write-only` or `write`, not `all`";
+    refuses_file(bad, words);
+}
+
+#[track_caller]
+fn refuses_file(text: &str, words: &str) {
+    let problems = crate::model::parse(MAIN, text).expect_err("should be refused");
+    assert!(problems.iter().any(|problem| problem.message.contains(words)), "{problems:?}");
+}
