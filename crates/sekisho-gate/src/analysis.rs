@@ -11,7 +11,7 @@ use sekisho_store::Records;
 use sekisho_types::Digest;
 use serde_json::Value;
 
-use crate::inspector::Inspector;
+use crate::inspector::{Busy, Inspector};
 
 /// Most layers that are looked into while they arrive; what comes beyond that is looked into when a
 /// manifest names it. Each may be a process, and a hundred uploads at once must not be a hundred more.
@@ -64,6 +64,9 @@ impl Analyses {
             Ok(value) => {
                 self.keep(digest, &value)?;
                 Ok(Ok(value))
+            }
+            Err(error) if error.is::<Busy>() => {
+                Err(io::Error::new(io::ErrorKind::ResourceBusy, error))
             }
             Err(error) => Ok(Err(error)),
         }

@@ -129,11 +129,15 @@ impl ApiError {
         Self::new(Code::Unknown, format!("the gate failed; its log knows more under {request_id}"))
     }
 
-    /// A failure of the disk; a full one is worth coming back for.
+    /// A failure of the disk; a full one is worth coming back for, and so is what was busy.
     pub(crate) fn io(doing: &str, error: &io::Error) -> Self {
         if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
             tracing::error!("gate is out of disk space {doing}: {error}");
             return Self::new(Code::Unavailable, "the gate is out of disk space");
+        }
+        if error.kind() == io::ErrorKind::ResourceBusy {
+            tracing::error!("gate is busy {doing}: {error}");
+            return Self::new(Code::Unavailable, "the gate is busy; try again");
         }
         Self::internal(doing, error)
     }

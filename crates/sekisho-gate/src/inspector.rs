@@ -9,6 +9,11 @@ use sekisho_types::LeakedSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// A layer could not be looked into, and nothing is wrong with it: worth trying again.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("layers cannot be looked into now: {0}")]
+pub struct Busy(pub String);
+
 /// Looks into layers, then into the image that they make.
 pub trait Inspector: Send + Sync {
     /// Names the program and the form of its [`Inspector::layer`] values. They are kept by digest
@@ -22,6 +27,9 @@ pub trait Inspector: Send + Sync {
     ///
     /// Called on a thread of its own while the bytes arrive: before the digest is verified, and on
     /// blobs that turn out to be no layers. The value is small and a function of the bytes alone.
+    ///
+    /// # Errors
+    /// [`Busy`], or it is no layer that can be read.
     fn layer(&self, reader: &mut dyn Read) -> anyhow::Result<Value>;
 
     /// Looks for secrets in an image's config: environment, labels, the commands that made it.

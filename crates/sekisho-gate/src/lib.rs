@@ -51,7 +51,7 @@ pub use decisions::verify::{Fault, Verified};
 pub use decisions::{Approval, Decision, Decisions, Summary, verify_folder};
 pub use evidence::{Explained, explain};
 pub use gate::Gate;
-pub use inspector::{Inspection, Inspector};
+pub use inspector::{Busy, Inspection, Inspector};
 pub use mirror::{MirrorConfig, MirroredRegistry, load_mirrored};
 pub use push::state::{Basis, Push, State};
 pub use quarantine::{Held, Quarantine, Word};

@@ -22,12 +22,16 @@
 //! With one id ([`Isolation::SingleId`]) `chown`, `setuid` and their relatives are answered by pid 1; see
 //! `emulate`. System calls that no build needs are refused; see `filter`.
 //!
+//! Beside it, [`confine_parser`] takes everything from the calling process that a parser of foreign bytes
+//! does not need.
+//!
 //! What a command cannot do: reach a path of the host, see a process of the host, load a library
 //! into our processes, write to our executable (it is only visible through a read-only mount),
 //! gain a privilege by exec, open a device other than the few in `/dev`, write to `/proc/sys`.
 //! What it can: use the host's network, unless the spec says [`Network::None`].
 
 mod capability;
+mod confine;
 mod emulate;
 mod error;
 mod filter;
@@ -42,6 +46,7 @@ mod supervisor;
 mod sys;
 mod wire;
 
+pub use confine::confine_parser;
 pub use error::{SandboxError, Step};
 pub use isolation::{Isolation, Probe, Refusal};
 pub use launcher::{Control, Launcher, Stream};

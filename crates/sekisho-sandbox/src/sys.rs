@@ -23,6 +23,17 @@ pub(crate) fn unshare(flags: UnshareFlags) -> Result<()> {
     unsafe { rustix::thread::unshare_unsafe(flags) }
 }
 
+/// Closes every descriptor but the standard three. To be called where no value owns another one: first
+/// thing in a process.
+#[expect(unsafe_code, reason = "no safe crate closes what it does not own")]
+pub(crate) fn close_all_but_standard() -> io::Result<()> {
+    // SAFETY: the call takes three numbers; that nobody owns what it closes is the caller's word.
+    match unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Installs a filter on this thread and what it will start, and returns the end at which the calls that
 /// it holds back are answered. Needs no-new-privileges.
 #[expect(unsafe_code, reason = "no safe crate installs a filter with a listener")]

@@ -37,6 +37,13 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: &Cli, printer: Printer) -> anyhow::Result<ExitCode> {
+    if let Command::Gate(args) = &cli.command
+        && args.is_analyser()
+    {
+        // Before there is any other thread: it confines itself.
+        plane::analyser::child::run()?;
+        return Ok(Exit::Done.into());
+    }
     log_to_stderr(cli.global.verbose, printer.has_colour())?;
     // Fails only when one is installed already, and nobody else installs one.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -3,6 +3,7 @@
 //! A plane holds `plane.lock` while it lives and tells others in `plane.json` how to reach it. Who
 //! finds the lock held uses that plane; the kernel frees the lock of one that was killed.
 
+pub(crate) mod analyser;
 mod files;
 mod inspector;
 
@@ -25,6 +26,8 @@ use url::Url;
 use crate::exit::hinted;
 use crate::settings::DataDir;
 use crate::signals::Signals;
+
+use self::analyser::{Analyser, Limits};
 
 pub(crate) use files::Address;
 
@@ -250,6 +253,7 @@ fn open_gate(data: &DataDir, url: &Url, admin_token: &SecretString) -> anyhow::R
             advisories,
             threats(data)?,
             files::fingerprint_key(data)?,
+            analyser(data)?,
         )),
         policies: None,
         exceptions: exceptions(data)?,
@@ -301,6 +305,17 @@ fn threats(data: &DataDir) -> anyhow::Result<Threats> {
         threats = threats.with_forecast(&text).context("reading `gate/epss.csv`")?;
     }
     Ok(threats)
+}
+
+/// What reads layers, within the limits of `gate/analysis.toml` of the data folder, where there is one.
+fn analyser(data: &DataDir) -> anyhow::Result<Analyser> {
+    let path = data.gate().join("analysis.toml");
+    let limits = match fs_err::read_to_string(&path) {
+        Ok(text) => Limits::parse(&text).with_context(|| path.display().to_string())?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Limits::default(),
+        Err(error) => return Err(error).context("reading the limits of the gate's analyser"),
+    };
+    Ok(Analyser::new(limits))
 }
 
 /// `gate/exceptions.toml` of the data folder, where there is one.

@@ -1,7 +1,8 @@
 //! A gate that dies or runs out of space at any write, and what its successor finds.
 //!
 //! The thousands are made on a store in memory that fails at a chosen write; some are real processes,
-//! killed while they work on a real disk. `SEKISHO_INJECTIONS=10000` at build time makes more of them.
+//! killed while they work on a real disk. `SEKISHO_INJECTIONS=10000` and `SEKISHO_KILLS=1000` in the
+//! environment make more of them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -177,10 +178,15 @@ impl ObjectStore for Faulty {
     }
 }
 
-const DEFAULT_INJECTIONS: u64 = 60;
+/// Faults at a write of the store in memory, unless `SEKISHO_INJECTIONS` says otherwise.
+const INJECTIONS: u64 = 60;
 
-fn injections() -> u64 {
-    option_env!("SEKISHO_INJECTIONS").and_then(|it| it.parse().ok()).unwrap_or(DEFAULT_INJECTIONS)
+/// Kills of real processes, unless `SEKISHO_KILLS` says otherwise.
+const KILLS: u64 = 25;
+
+#[expect(clippy::disallowed_methods, reason = "a long run is asked for at the command line")]
+fn many(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 fn roll(random: &mut u64, sides: u64) -> u64 {
@@ -307,7 +313,8 @@ fn a_gate_that_dies_or_is_full_at_any_write_loses_nothing_that_it_acknowledged()
     let rig = Rig::new();
     let (mut random, mut made) = (1, 0);
     let mut hit: BTreeMap<&str, u64> = BTreeMap::new();
-    while made < injections() {
+    let injections = many("SEKISHO_INJECTIONS", INJECTIONS);
+    while made < injections {
         let mut store = Faulty::new();
         let mut acknowledged: Option<Digest> = None;
         for number in 0..12 {
@@ -357,9 +364,6 @@ fn a_gate_that_dies_or_is_full_at_any_write_loses_nothing_that_it_acknowledged()
 
 /// Folder, keys and address of a gate that this program is to be, a line each.
 const BE_A_GATE: &str = "SEKISHO_TEST_BE_A_GATE";
-
-/// Kills of real processes.
-const KILLS: u64 = 25;
 
 /// A gate on folders, by what is known of it in another process.
 fn folder_config(told: &str) -> Config {
@@ -445,7 +449,7 @@ fn a_gate_that_is_killed_loses_nothing_that_it_acknowledged() {
     let told =
         format!("{}\n{}\n{}", dir.path().display(), keys.display(), rig.world.config().base_url);
     let (mut random, mut last, mut acknowledged) = (7, None, 0);
-    for kill in 0..KILLS {
+    for kill in 0..many("SEKISHO_KILLS", KILLS) {
         let port = dir.path().join("port");
         let _ = fs_err::remove_file(&port);
         let mut child = std::process::Command::new(std::env::current_exe().unwrap())

@@ -45,8 +45,18 @@ enum GateCommand {
         #[arg(long, value_name = "DIR")]
         docker_config: Option<PathBuf>,
     },
+    /// Read one layer on stdin; started by the gate itself
+    #[command(hide = true)]
+    AnalyseLayer,
     #[command(flatten)]
     Keeper(keeper::KeeperCommand),
+}
+
+impl GateArgs {
+    /// Whether this process is to read a layer, and nothing else.
+    pub(crate) fn is_analyser(&self) -> bool {
+        matches!(self.command, GateCommand::AnalyseLayer)
+    }
 }
 
 #[derive(Serialize)]
@@ -69,6 +79,8 @@ pub(crate) async fn run(
             (registry, oidc_token_file, docker_config)
         }
         GateCommand::Keeper(command) => return keeper::run(command, &data()?, printer).await,
+        // Done before there is a runtime.
+        GateCommand::AnalyseLayer => return Ok(Exit::Done),
     };
     let gate = session::gate_url(registry)?;
     let session = match oidc_token_file {

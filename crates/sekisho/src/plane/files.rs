@@ -6,7 +6,6 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use anyhow::Context as _;
 use rustix::fs::{FlockOperation, flock};
 use secrecy::{ExposeSecret as _, SecretString};
-use sekisho_scanner::FingerprintKey;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -41,14 +40,11 @@ impl Lock {
 }
 
 /// The key that fingerprints of secrets in images are made with; made where there is none.
-pub(super) fn fingerprint_key(data: &DataDir) -> anyhow::Result<FingerprintKey> {
+pub(super) fn fingerprint_key(data: &DataDir) -> anyhow::Result<[u8; 32]> {
     let path = data.gate().join("keys/fingerprints.key");
     let context = || format!("the key of fingerprints `{}` cannot be used", path.display());
     match fs_err::read(&path) {
-        Ok(bytes) => {
-            let bytes: [u8; 32] = bytes.as_slice().try_into().with_context(context)?;
-            Ok(FingerprintKey::new(&bytes))
-        }
+        Ok(bytes) => bytes.as_slice().try_into().with_context(context),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let mut bytes = [0; 32];
             std::fs::File::open("/dev/urandom")
@@ -56,7 +52,7 @@ pub(super) fn fingerprint_key(data: &DataDir) -> anyhow::Result<FingerprintKey> 
                 .context("reading random bytes")?;
             fs_err::create_dir_all(data.gate().join("keys")).with_context(context)?;
             sekisho_store::write_atomic(&path, &bytes, true).with_context(context)?;
-            Ok(FingerprintKey::new(&bytes))
+            Ok(bytes)
         }
         Err(error) => Err(error).with_context(context),
     }

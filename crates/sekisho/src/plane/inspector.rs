@@ -4,29 +4,35 @@ use std::io::Read;
 
 use sekisho_advisory::{Database, Threats};
 use sekisho_gate::{Inspection, Inspector};
-use sekisho_scanner::{
-    ANALYSER, FingerprintKey, LayerIndex, Limits, index_layer, inspect, secrets_in,
-};
+use sekisho_scanner::{ANALYSER, FingerprintKey, LayerIndex, inspect, secrets_in};
 use sekisho_types::{Digest, LeakedSecret};
 use serde_json::Value;
 
+use super::analyser::Analyser;
+
 /// The scanner over one set of advisories.
-#[derive(Debug)]
 pub(super) struct Scanner {
     database: Database,
     threats: Threats,
-    key: FingerprintKey,
+    key: [u8; 32],
+    analyser: Analyser,
     /// Names all that is judged by.
     data: String,
 }
 
 impl Scanner {
-    /// Knows what `database` and `threats` know; fingerprints of secrets are made with `key`.
-    pub(super) fn new(database: Database, threats: Threats, key: FingerprintKey) -> Self {
+    /// Knows what `database` and `threats` know; fingerprints of secrets are made with `key`; layers
+    /// are read by `analyser`'s children.
+    pub(super) fn new(
+        database: Database,
+        threats: Threats,
+        key: [u8; 32],
+        analyser: Analyser,
+    ) -> Self {
         let newest = database.newest().map(|at| at.to_string()).unwrap_or_default();
         let known = Digest::sha256(format!("{threats:?}").as_bytes());
         let data = format!("{} records, newest {newest}, threats {known}", database.records());
-        Self { database, threats, key, data }
+        Self { database, threats, key, analyser, data }
     }
 }
 
@@ -40,12 +46,11 @@ impl Inspector for Scanner {
     }
 
     fn layer(&self, layer: &mut dyn Read) -> anyhow::Result<Value> {
-        let limits = Limits { fingerprint_key: Some(self.key.clone()), ..Limits::default() };
-        Ok(serde_json::to_value(index_layer(layer, &limits)?)?)
+        self.analyser.layer(&self.key, layer)
     }
 
     fn config(&self, bytes: &[u8]) -> Vec<LeakedSecret> {
-        secrets_in("(image config)", bytes, Some(&self.key))
+        secrets_in("(image config)", bytes, Some(&FingerprintKey::new(&self.key)))
     }
 
     fn image(&self, layers: &[Value]) -> anyhow::Result<Inspection> {

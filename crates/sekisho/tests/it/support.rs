@@ -61,6 +61,16 @@ impl World {
         self.folder.path().join("data")
     }
 
+    /// Writes a file of the data folder before there is a plane.
+    pub(crate) fn configure(&self, path: &str, text: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.data().join(path);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        let private = std::fs::Permissions::from_mode(0o700);
+        fs_err::set_permissions(self.data(), private).unwrap();
+        fs_err::write(path, text).unwrap();
+    }
+
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sekisho"));
         command
