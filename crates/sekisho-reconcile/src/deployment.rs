@@ -1,12 +1,14 @@
 //! RunnerDeployment: how many runners, of which revision.
 //!
 //! `desired` is the fixed number, or jobs plus idle ones between minimum and maximum; fewer only after
-//! they were enough for `scaleDownDelaySeconds`. New runners are of the revision that the spec has
+//! they were enough for `scaleDownDelaySeconds`. The delay keeps runners from being stopped; it makes no
+//! new ones ([`Plan::growth`]). New runners are of the revision that the spec has
 //! now. Older revisions only lose runners ([`rollout`]); one that has a job ends it.
 //!
-//! Deletion, in this order: no more jobs are taken, the sets go with their runners, then the scale set
-//! at GitHub, then the finalizer. Each step waits for the one before it; what GitHub does not let go is
-//! left to the sweep after [`RELEASE_TIMEOUT`].
+//! Deletion, in this order: no more jobs are taken; the sets stop their runners, which they do as soon
+//! as their deployment is being deleted; the sets go; then the scale set at GitHub; then the finalizer.
+//! Each step waits for the one before it, without the cluster's garbage collector; what GitHub does not
+//! let go is given up after [`RELEASE_TIMEOUT`].
 
 pub mod rollout;
 
@@ -205,6 +207,8 @@ pub struct Plan {
     pub effects: Vec<Effect>,
     /// What the status should say; who acts writes it when it differs, at most once a second.
     pub status: Status,
+    /// How many runners of the current revision are worth making now.
+    pub growth: u32,
     /// To be remembered for the next observation.
     pub lower_since: Option<At>,
     /// To be remembered for the next observation.
@@ -215,11 +219,12 @@ pub struct Plan {
 
 /// Decides.
 pub fn decide(seen: &Observed) -> Plan {
-    let (desired, lower_since) = desired(seen);
+    let (wanted, desired, lower_since) = desired(seen);
     let status = status(seen, desired);
     let mut plan = Plan {
         effects: Vec::new(),
         status,
+        growth: rollout::replicas_of_new(seen, wanted),
         lower_since,
         released_since: None,
         requeue_after: None,
@@ -238,24 +243,30 @@ pub fn decide(seen: &Observed) -> Plan {
     plan
 }
 
-/// How many runners are wanted now, and since when fewer would be enough.
-fn desired(seen: &Observed) -> (u32, Option<At>) {
+/// How many runners the jobs want now; how many are wanted after the delay; since when fewer would be
+/// enough.
+fn desired(seen: &Observed) -> (u32, u32, Option<At>) {
     let (min, max, idle, delay) = match seen.size {
-        Size::Fixed(number) => return (number, None),
+        Size::Fixed(number) => return (number, number, None),
         Size::Scaled { min, max, idle, scale_down_delay } => (min, max, idle, scale_down_delay),
     };
     let before = seen.desired_before.map(|before| before.clamp(min, max));
     let Some(demand) = seen.demand else {
         // GitHub has not told yet: what was enough before is enough now.
-        return (before.unwrap_or(min), None);
+        let enough = before.unwrap_or(min);
+        return (enough, enough, None);
     };
     let wanted = demand.assigned.saturating_add(idle).clamp(min, max);
     match before {
         Some(before) if wanted < before => {
             let since = seen.lower_since.unwrap_or(seen.now);
-            if seen.now.is_past(since, delay) { (wanted, None) } else { (before, Some(since)) }
+            if seen.now.is_past(since, delay) {
+                (wanted, wanted, None)
+            } else {
+                (wanted, before, Some(since))
+            }
         }
-        _ => (wanted, None),
+        _ => (wanted, wanted, None),
     }
 }
 
@@ -330,7 +341,7 @@ fn release(seen: &Observed, plan: &mut Plan) {
         if seen.stop_now && !set.stop_now {
             plan.effects.push(Effect::MarkStopNow { name: set.name.clone() });
         }
-        if !set.deleting {
+        if !set.deleting && set.all_runners == 0 {
             plan.effects.push(Effect::DeleteSet { name: set.name.clone(), uid: set.uid.clone() });
         }
     }

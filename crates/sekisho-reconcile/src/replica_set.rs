@@ -20,6 +20,7 @@ use sekisho_api::condition::{Claim, READY, Truth};
 
 use crate::At;
 use crate::failure::Failure;
+use crate::runner::Record;
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -48,7 +49,7 @@ pub const SUCCESS_GRAIN: Duration = secs(60);
 pub struct Observed {
     /// When the observation was made.
     pub now: At,
-    /// `metadata.deletionTimestamp` is set.
+    /// `metadata.deletionTimestamp` is set, on the set or on its RunnerDeployment.
     pub deleting: bool,
     /// Nothing can be created in the namespace.
     pub namespace_terminating: bool,
@@ -56,6 +57,10 @@ pub struct Observed {
     pub stop_now: bool,
     /// `spec.replicas`.
     pub desired: u32,
+    /// How many runners are worth making now: [`crate::deployment::Plan::growth`] of the same moment.
+    /// `desired` still holds idle runners back from being stopped when this has fallen already, and a
+    /// runner whose job is over must not be replaced meanwhile. `None` where nothing is known.
+    pub growth: Option<u32>,
     /// `status.nextNumber`; 0 where there is none.
     pub next_number: u64,
     /// `status.lastSuccessSeconds`.
@@ -103,10 +108,8 @@ pub enum Phase {
     Idle,
     /// It has a job.
     Busy,
-    /// It has a job no more, or no pod, and is on its way out.
+    /// It has a job no more, or will lose it, and is on its way out.
     Completing,
-    /// It ended well.
-    Done,
     /// It failed.
     Failed {
         /// When.
@@ -116,6 +119,34 @@ pub enum Phase {
         /// It has, or may have had, a job whose result is not known.
         open_job: bool,
     },
+}
+
+impl Phase {
+    /// What a runner with this status does. `placed`: its pod has a node.
+    pub fn of(record: &Record, placed: bool) -> Self {
+        if let Some(at) = record.ended {
+            let reason = record.state;
+            // Without a Runner there is nothing that a late message could be written on.
+            let may_have_had_one = record.registration.is_some()
+                && matches!(
+                    reason,
+                    Reason::PodLost
+                        | Reason::NodeLost
+                        | Reason::RunnerExited
+                        | Reason::OutOfMemory
+                        | Reason::StoppedWithJob
+                        | Reason::JobTimeout
+                );
+            let open_job = record.job.as_ref().map_or(may_have_had_one, |job| job.result.is_none());
+            return Self::Failed { at, reason, open_job };
+        }
+        match record.state {
+            Reason::Idle => Self::Idle,
+            Reason::Busy => Self::Busy,
+            Reason::Interrupted | Reason::Completing => Self::Completing,
+            _ => Self::Pending { placed },
+        }
+    }
 }
 
 /// How many runners there are.
@@ -201,7 +232,9 @@ pub struct Plan {
 
 /// Decides.
 pub fn decide(seen: &Observed) -> Plan {
-    let counts = count(seen);
+    let mut counts = count(&seen.runners);
+    let unseen = number(unseen(seen).count());
+    (counts.pending, counts.live) = (counts.pending + unseen, counts.live + unseen);
     let backoff = backoff(seen);
     let status = Status {
         next_number: seen.next_number,
@@ -219,8 +252,11 @@ pub fn decide(seen: &Observed) -> Plan {
     let desired = seen.desired as usize;
     if live > desired {
         stop_some(seen, live - desired, &mut plan);
-    } else if live < desired && seen.blocked.is_none() && !seen.namespace_terminating {
-        start_some(seen, desired - live, &mut plan);
+        return plan;
+    }
+    let wanted = seen.growth.map_or(desired, |growth| desired.min(growth as usize));
+    if live < wanted && seen.blocked.is_none() && !seen.namespace_terminating {
+        start_some(seen, wanted - live, &mut plan);
     }
     plan
 }
@@ -230,13 +266,14 @@ fn is_live(runner: &Runner) -> bool {
     match runner.phase {
         Phase::Busy => true,
         Phase::Pending { .. } | Phase::Idle => !runner.deleting,
-        Phase::Completing | Phase::Done | Phase::Failed { .. } => false,
+        Phase::Completing | Phase::Failed { .. } => false,
     }
 }
 
-fn count(seen: &Observed) -> Counts {
-    let mut counts = Counts { pending: number(unseen(seen).count()), ..Counts::default() };
-    for runner in &seen.runners {
+/// How many there are of these.
+pub fn count(runners: &[Runner]) -> Counts {
+    let mut counts = Counts::default();
+    for runner in runners {
         let live = is_live(runner);
         match runner.phase {
             Phase::Pending { .. } if live => counts.pending += 1,
@@ -342,7 +379,7 @@ fn newest_failed(seen: &Observed) -> Option<&str> {
     streak(seen).last().map(|(_, _, runner)| runner.name.as_str())
 }
 
-/// Failed runners whose time is over, and those that ended well, go.
+/// Failed runners whose time is over go.
 fn bury(seen: &Observed, plan: &mut Plan) {
     let streak: Vec<&str> = streak(seen).iter().map(|(.., runner)| runner.name.as_str()).collect();
     let kept: BTreeSet<&str> =
@@ -350,7 +387,6 @@ fn bury(seen: &Observed, plan: &mut Plan) {
     let mut failed: Vec<(At, &Runner)> = Vec::new();
     for runner in seen.runners.iter().filter(|runner| !runner.deleting) {
         match runner.phase {
-            Phase::Done => plan.effects.push(delete(runner)),
             Phase::Failed { at, open_job, .. } => {
                 // What is not cleaned up yet, or may still get its result, stays in any case.
                 let open = runner.finalizer || (open_job && !seen.now.is_past(at, LOSS_KEPT));

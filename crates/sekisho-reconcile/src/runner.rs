@@ -1,9 +1,10 @@
 //! Runner: one registration, one pod, one job.
 //!
 //! ```text
-//!  Pending ─▶ Provisioning ─▶ Starting ─▶ Idle ─▶ Busy ─▶ Completing ─▶ JobConcluded
-//!     │ no pod     │ no node     │ JIT    │ online │ job      │ result     Retired
-//!     └────────────┴─────────────┴────────┴────────┴──────────┴──▶ failed, and why
+//!  Pending ─▶ Provisioning ─▶ Starting ─▶ Idle ─▶ Busy ─▶ Completing ─▶ gone
+//!     │ no pod     │ no node     │ JIT    │ online │ job      │ result
+//!     │            │             │        │        ├─▶ Interrupted: its pod or node is about to go
+//!     └────────────┴─────────────┴────────┴────────┴──▶ failed, and why; kept to be looked at
 //! ```
 //!
 //! The state is the reason of the condition `Succeeded`; it is derived anew each time from what is
@@ -47,7 +48,7 @@ const fn secs(secs: u64) -> Duration {
 }
 
 /// How long a state must last before it is written for nothing but to be read.
-pub const NOTE_AFTER: Duration = secs(5);
+pub const NOTE_AFTER: Duration = secs(10);
 /// How long an image may fail to be pulled: a registry's hiccup is shorter.
 pub const PULL_GRACE: Duration = secs(30);
 /// How long after the end of the container its job's result is waited for.
@@ -56,9 +57,11 @@ pub const RESULT_AFTER: Duration = secs(60);
 pub const FATE_EVERY: Duration = secs(60);
 /// How long a job's fate is read. GitHub gives a job up some ten minutes after its runner fell silent.
 pub const FATE_DEADLINE: Duration = secs(15 * 60);
-/// How soon after its container started a runner is asked for at GitHub: it takes some two seconds,
-/// and the message that it has a job is usually earlier.
-pub const ASK_AFTER: Duration = secs(3);
+/// How soon after its container started a runner is asked for at GitHub, and said to be idle: it takes
+/// some two seconds, and one that was made for a job has it by then.
+pub const ASK_AFTER: Duration = secs(5);
+/// How long a runner whose job is over may take to exit by itself.
+pub const EXIT_GRACE: Duration = secs(10);
 /// How often a runner is asked for at GitHub.
 pub const ASK_EVERY: Duration = secs(15);
 /// In how many sweeps in a row a registration must be missing before it is believed to be gone.
@@ -99,7 +102,7 @@ pub struct Observed {
     pub secret: Option<Secret>,
     /// What GitHub said of the registration, when it was last asked.
     pub github: Option<AtGitHub>,
-    /// What GitHub said of its job, when it was last asked.
+    /// What GitHub said of its job, when it was last asked or by `JobCompleted`; kept in memory.
     pub fate: Option<Fate>,
     /// The effect that failed last time, if the one before this observation did.
     pub trouble: Option<Trouble>,
@@ -176,7 +179,8 @@ pub enum Node {
         /// Since when.
         since: At,
     },
-    /// There is no such node any more, or it has the taint `out-of-service`.
+    /// There is no such node any more, or it has the taint `out-of-service`. Read live, and the pod with
+    /// it: of a cache that is late, a node that is just being added is gone.
     Gone,
 }
 
@@ -350,6 +354,12 @@ impl Observed {
         self.github.is_some_and(|at| gone(at.seen))
     }
 
+    /// What is known of the job's end.
+    fn concluded(&self) -> Option<JobResult> {
+        let recorded = self.record.job.as_ref().and_then(|job| job.result);
+        recorded.or(self.fate.and_then(|fate| fate.result))
+    }
+
     /// GitHub says that it has a job.
     fn is_busy(&self) -> bool {
         let busy = |seen| matches!(seen, Registration::Present { busy: true, .. });
@@ -371,6 +381,12 @@ impl Observed {
         self.record.job.as_ref().filter(|job| job.result.is_none())
     }
 
+    /// As far as the cluster has it written down, it has a job, whether that is known or not.
+    fn noted_busy(&self) -> bool {
+        let busy = matches!(self.record.state, Reason::Busy | Reason::Interrupted);
+        self.open_job().is_some() || (busy && self.record.job.is_none())
+    }
+
     /// An effect that failed waits for its next attempt.
     fn held(&self) -> Option<&Trouble> {
         self.trouble.as_ref().filter(|trouble| trouble.holds(self.now))
@@ -378,12 +394,8 @@ impl Observed {
 
     /// The status that says how it ended.
     fn end(&self, reason: Reason, message: impl Into<String>) -> Effect {
-        let truth = match reason {
-            Reason::JobConcluded | Reason::Retired => Truth::True,
-            _ => Truth::False,
-        };
         let mut record = self.noted(reason, message);
-        (record.truth, record.ended) = (truth, Some(self.now));
+        (record.truth, record.ended) = (Truth::False, Some(self.now));
         Effect::WriteStatus(Box::new(record))
     }
 

@@ -10,6 +10,7 @@
 //! | yes | no | has a job | waits for GitHub to end it; told after [`GHOST_BUSY_AFTER`] |
 //! | no | it lives | | told to the runner, which believes it the second time |
 //! | | no, or another uid | a pod or a secret | removed after [`ORPHAN_AFTER`] |
+//! | | its set is gone | | deleted after [`ORPHAN_AFTER`], gracefully as ever |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -44,6 +45,8 @@ pub struct Observed {
     pub registrations: Vec<Registered>,
     /// All Runners of the namespace, **read after** the registrations, not from a cache.
     pub runners: Vec<Runner>,
+    /// The uids of all replica sets of the namespace, read after the Runners.
+    pub sets: BTreeSet<String>,
     /// All pods of runners in the namespace, read before the Runners.
     pub pods: Vec<Object>,
     /// All JIT secrets in the namespace, read before the Runners.
@@ -74,6 +77,12 @@ pub struct Runner {
     pub registered: bool,
     /// Our finalizer is on it: it removes its registration itself.
     pub finalizer: bool,
+    /// The uid of its replica set.
+    pub owner: Option<String>,
+    /// `metadata.creationTimestamp`.
+    pub created: At,
+    /// `metadata.deletionTimestamp` is set.
+    pub deleting: bool,
 }
 
 /// A pod or a secret.
@@ -109,6 +118,13 @@ pub enum Effect {
         id: i64,
         /// Its name.
         name: String,
+    },
+    /// With the uid as precondition.
+    DeleteRunner {
+        /// Which.
+        name: String,
+        /// Its uid.
+        uid: String,
     },
     /// With the uid as precondition.
     DeletePod {
@@ -155,6 +171,16 @@ pub fn decide(seen: &Observed) -> Plan {
             .cloned()
             .collect()
     };
+    let lost = seen.runners.iter().filter(|runner| {
+        let owned = runner.owner.as_ref().is_some_and(|owner| seen.sets.contains(owner));
+        !owned && !runner.deleting && seen.now.is_past(runner.created, ORPHAN_AFTER)
+    });
+    plan.effects.extend(
+        lost.map(|runner| Effect::DeleteRunner {
+            name: runner.name.clone(),
+            uid: runner.uid.clone(),
+        }),
+    );
     let pods = orphans(&seen.pods).into_iter();
     plan.effects.extend(pods.map(|pod| Effect::DeletePod { name: pod.name, uid: pod.uid }));
     let secrets = orphans(&seen.secrets).into_iter();

@@ -41,14 +41,8 @@ pub(super) fn decide(seen: &Observed, desired: u32, effects: &mut Vec<Effect>) {
     // The newest revision keeps its runners longest.
     old.sort_by_key(|set| (Reverse(set.created), set.name.clone()));
     let old_idle: u32 = old.iter().map(|set| set.runners.idle).sum();
-    let old_busy: u32 = old.iter().map(|set| set.runners.busy).sum();
 
     let unavailable = seen.rollout.max_unavailable.down(desired);
-    let surge = match seen.rollout.max_surge.up(desired) {
-        // With neither, nothing could ever be replaced.
-        0 if unavailable == 0 => 1,
-        surge => surge,
-    };
     let available: u32 = seen.sets.iter().map(|set| set.runners.idle + set.runners.busy).sum();
     let spare = available.saturating_sub(desired.saturating_sub(unavailable));
     let mut idle_kept = old_idle.saturating_sub(spare);
@@ -65,11 +59,7 @@ pub(super) fn decide(seen: &Observed, desired: u32, effects: &mut Vec<Effect>) {
     }
     forget(seen, &old, effects);
 
-    // Above what is desired only as far as somebody waits to be replaced.
-    let replicas = desired
-        .saturating_sub(old_idle + old_busy)
-        .saturating_add(surge.min(old_idle))
-        .min(desired);
+    let replicas = replicas_of_new(seen, desired);
     match new {
         None if seen.blocked.is_some() || seen.namespace_terminating => {}
         None => effects.push(Effect::CreateSet { revision: seen.revision.clone(), replicas }),
@@ -78,6 +68,21 @@ pub(super) fn decide(seen: &Observed, desired: u32, effects: &mut Vec<Effect>) {
         }
         Some(_) => {}
     }
+}
+
+/// How many runners the set of the current revision should have, where `desired` are wanted of all.
+pub(super) fn replicas_of_new(seen: &Observed, desired: u32) -> u32 {
+    let unavailable = seen.rollout.max_unavailable.down(desired);
+    let surge = match seen.rollout.max_surge.up(desired) {
+        // With neither, nothing could ever be replaced.
+        0 if unavailable == 0 => 1,
+        surge => surge,
+    };
+    let old = seen.sets.iter().filter(|set| set.revision != seen.revision);
+    let (busy, idle) =
+        old.fold((0, 0), |(busy, idle), set| (busy + set.runners.busy, idle + set.runners.idle));
+    // Above what is desired only as far as somebody waits to be replaced.
+    desired.saturating_sub(busy + idle).saturating_add(surge.min(idle)).min(desired)
 }
 
 /// Old sets without a runner go, but for the newest few.

@@ -15,8 +15,8 @@ use sekisho_api::Reason;
 
 use super::live::job_deadline;
 use super::{
-    ASK_EVERY, Container, Effect, FORCE_AFTER, Node, Observed, Plan, Pod, RETRY, Registration,
-    ended, secs,
+    ASK_EVERY, Container, EXIT_GRACE, Effect, FORCE_AFTER, Node, Observed, Plan, Pod, RESULT_AFTER,
+    RETRY, Registration, SILENT_NODE, ended, secs,
 };
 use crate::At;
 
@@ -26,8 +26,8 @@ pub(super) fn decide(seen: &Observed, since: At) -> Plan {
         Some(pod) if pod.ours && seen.bound().is_none_or(|uid| uid == pod.uid) => pod,
         _ => return without_pod(seen),
     };
-    if let Container::Ended { code, .. } = pod.runner {
-        return stopped(seen, pod, code);
+    if let Container::Ended { at, code } = pod.runner {
+        return stopped(seen, pod, at, code);
     }
     if seen.node == Node::Gone {
         return without_pod(seen);
@@ -36,7 +36,7 @@ pub(super) fn decide(seen: &Observed, since: At) -> Plan {
     let overdue = job_deadline(seen).is_some_and(|deadline| busy && seen.now >= deadline);
     let hurried = seen.stop_now || seen.namespace_terminating || overdue;
     if busy && hurried {
-        return ended::fail(seen, stop_reason(overdue), "it was stopped while it had a job");
+        return tell(seen, stop_reason(overdue), "it was stopped while it had a job");
     }
     if busy && pod.gone_by.is_none() {
         return wait_for_job(seen);
@@ -50,10 +50,13 @@ pub(super) fn decide(seen: &Observed, since: At) -> Plan {
 /// What GitHub says counts; before it said anything, what was recorded. That it has a registration
 /// without a job may be old: to remove that registration is then refused.
 fn has_job(seen: &Observed) -> bool {
+    if seen.concluded().is_some() {
+        return false;
+    }
     match seen.github.map(|at| at.seen) {
         Some(Registration::Present { busy, .. }) => busy,
         Some(Registration::Absent { .. }) => false,
-        None => seen.open_job().is_some(),
+        None => seen.noted_busy(),
     }
 }
 
@@ -64,6 +67,12 @@ const fn stop_reason(overdue: bool) -> Reason {
 /// It has no job: the registration goes, then the pod.
 fn retire(seen: &Observed, pod: &Pod, since: At) -> Plan {
     let deadline = since + secs(u64::from(seen.lifecycle.deletion_timeout_seconds));
+    if let Some(over) = job_over(seen)
+        && !seen.now.is_past(over, EXIT_GRACE)
+        && !seen.stop_now
+    {
+        return Plan::wait(Reason::Completing, seen.now.until(over + EXIT_GRACE));
+    }
     let mut effects = Vec::new();
     if seen.now < deadline && !seen.is_absent() && may_be_registered(seen, pod) {
         if let Some(trouble) = seen.held() {
@@ -81,6 +90,13 @@ fn retire(seen: &Observed, pod: &Pod, since: At) -> Plan {
     Plan::of(Reason::Completing, effects).within(RETRY)
 }
 
+/// When its job was seen to be over: it will exit by itself.
+fn job_over(seen: &Observed) -> Option<At> {
+    seen.record.job.as_ref()?;
+    let told = seen.fate.filter(|fate| fate.result.is_some()).map(|fate| fate.at);
+    told.or(seen.github.filter(|_| seen.is_absent()).map(|at| at.at))
+}
+
 /// A pod without a node is never registered; with one, the answer may have been lost.
 fn may_be_registered(seen: &Observed, pod: &Pod) -> bool {
     seen.registered() || pod.node.is_some()
@@ -96,7 +112,8 @@ fn stopping(seen: &Observed, gone_by: At, busy: bool) -> Plan {
     if busy && seen.record.state != Reason::Interrupted {
         let message = "its pod is being stopped while it has a job";
         let record = seen.noted(Reason::Interrupted, message);
-        effects.insert(0, Effect::WriteStatus(Box::new(record)));
+        let first = [told(seen, Reason::PodLost, message), [Effect::WriteStatus(Box::new(record))]];
+        effects.splice(0..0, first.into_iter().flatten());
     }
     let left = seen.now.until(gone_by + FORCE_AFTER).max(RETRY);
     Plan::of(Reason::Completing, effects).within(left)
@@ -105,16 +122,22 @@ fn stopping(seen: &Observed, gone_by: At, busy: bool) -> Plan {
 /// It is busy, and gets the time that its job needs. GitHub says when that is over.
 fn wait_for_job(seen: &Observed) -> Plan {
     let mut effects: Vec<Effect> = Vec::new();
-    if seen.record.online.is_some() {
-        effects.extend(ended::drop_secret(seen));
-    }
     let deadline = job_deadline(seen);
-    if deadline.is_none() {
+    let silent =
+        matches!(seen.node, Node::Silent { since } if seen.now.is_past(since, SILENT_NODE));
+    if silent && seen.record.state != Reason::Interrupted {
+        let message = "its node does not answer";
+        effects.extend(told(seen, Reason::NodeLost, message));
+        let mut record = seen.noted(Reason::Interrupted, message);
+        record.online = record.online.or(Some(seen.now));
+        effects.push(Effect::WriteStatus(Box::new(record)));
+    } else if deadline.is_none() {
         // Nobody said yet that it has a job; from now on its time is counted.
         let mut record = seen.noted(Reason::Busy, "");
         record.online = Some(seen.now);
         effects.push(Effect::WriteStatus(Box::new(record)));
     }
+    effects.extend(ended::drop_secret(seen));
     let left = deadline.map_or(Duration::MAX, |deadline| seen.now.until(deadline));
     let due = seen.ask_in(ASK_EVERY);
     if due.is_zero() && seen.held().is_none() {
@@ -125,14 +148,17 @@ fn wait_for_job(seen: &Observed) -> Plan {
 }
 
 /// Its container ended.
-fn stopped(seen: &Observed, pod: &Pod, code: Option<i32>) -> Plan {
+fn stopped(seen: &Observed, pod: &Pod, at: At, code: Option<i32>) -> Plan {
+    if seen.concluded().is_some() {
+        // GitHub removes an ephemeral registration with its job: there is nothing to ask for.
+        return ended::clean(seen, false);
+    }
     let clean = code == Some(0) && !pod.out_of_memory && pod.disrupted.is_none();
-    if seen.open_job().is_some() && !seen.is_absent() && !clean {
+    let open = seen.is_busy() || seen.noted_busy() && !seen.is_absent();
+    if open && (!clean || seen.now.is_past(at, RESULT_AFTER)) {
         return lost(seen, pod);
     }
-    let had_job = seen.record.job.is_some();
-    // GitHub removes an ephemeral registration with its job: there is nothing to ask for.
-    ended::clean(seen, !(clean && had_job))
+    ended::clean(seen, true)
 }
 
 /// Its container ended badly, with a job whose end nobody has told.
@@ -147,7 +173,8 @@ fn lost(seen: &Observed, pod: &Pod) -> Plan {
 
 /// There is no pod that could still run.
 fn without_pod(seen: &Observed) -> Plan {
-    if seen.open_job().is_none() && !seen.is_busy() || seen.is_absent() {
+    let concluded = seen.is_absent() || seen.concluded().is_some();
+    if concluded || !seen.noted_busy() && !seen.is_busy() {
         return ended::clean(seen, true);
     }
     let reason = if seen.node == Node::Gone { Reason::NodeLost } else { Reason::PodLost };
@@ -156,11 +183,14 @@ fn without_pod(seen: &Observed) -> Plan {
 
 /// A loss of a runner that goes: its record goes with it, so an event tells it too.
 fn tell(seen: &Observed, reason: Reason, message: &str) -> Plan {
+    let mut plan = ended::fail(seen, reason, message);
+    plan.effects.splice(0..0, told(seen, reason, message));
+    plan
+}
+
+fn told(seen: &Observed, reason: Reason, message: &str) -> [Effect; 1] {
     let job = seen.record.job.as_ref().map_or(String::new(), |job| {
         format!(" ({} of {}, run {})", job.display_name, job.repository, job.run_id)
     });
-    let message = format!("{}: {message}{job}", seen.name);
-    let mut plan = ended::fail(seen, reason, message.clone());
-    plan.effects.insert(1, Effect::Event { reason, message });
-    plan
+    [Effect::Event { reason, message: format!("{}: {message}{job}", seen.name) }]
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sekisho_api::Reason;
+use sekisho_api::{JobResult, Reason};
 
 use super::{
     ABSENT_SWEEPS, ASK_AFTER, ASK_EVERY, Container, Effect, FATE_DEADLINE, FATE_EVERY, FORCE_AFTER,
@@ -16,8 +16,8 @@ pub(super) fn decide(seen: &Observed) -> Plan {
     if !seen.finalizer {
         return Plan::of(Reason::Pending, [Effect::AddFinalizer]);
     }
-    if seen.record.job.as_ref().is_some_and(|job| job.result.is_some()) {
-        return Plan::of(Reason::Completing, [Effect::DeleteRunner]);
+    if let Some(result) = seen.record.job.as_ref().and_then(|job| job.result) {
+        return concluded(seen, result);
     }
     let bound = seen.bound();
     let pod = match (&seen.pod, bound) {
@@ -52,6 +52,15 @@ pub(super) fn decide(seen: &Observed) -> Plan {
         Container::Running { since } => running(seen, since),
         Container::Waiting | Container::Ended { .. } => waiting(seen, pod),
     }
+}
+
+/// Its job has a result. One that did not succeed while somebody stopped it is a loss all the same.
+fn concluded(seen: &Observed, result: JobResult) -> Plan {
+    if seen.record.state == Reason::Interrupted && result != JobResult::Succeeded {
+        let reason = if seen.node == Node::Ready { Reason::PodLost } else { Reason::NodeLost };
+        return ended::fail(seen, reason, seen.record.message.clone());
+    }
+    Plan::of(Reason::Completing, [Effect::DeleteRunner])
 }
 
 /// There is no pod, and never was one with a registration.
@@ -139,10 +148,19 @@ fn running(seen: &Observed, since: At) -> Plan {
     if !online {
         return unseen(seen, since);
     }
-    let state = if busy { Reason::Busy } else { Reason::Idle };
+    if !busy && seen.record.online.is_none() && !seen.now.is_past(since, ASK_AFTER) {
+        return Plan::wait(Reason::Starting, seen.now.until(since + ASK_AFTER));
+    }
+    let silent =
+        matches!(seen.node, Node::Silent { since } if seen.now.is_past(since, SILENT_NODE));
+    let (state, message) = match (busy, silent) {
+        (true, true) => (Reason::Interrupted, "its node does not answer"),
+        (true, false) => (Reason::Busy, ""),
+        (false, _) => (Reason::Idle, ""),
+    };
     let mut effects = Vec::new();
     if seen.record.online.is_none() || seen.record.state != state {
-        let mut record = seen.noted(state, "");
+        let mut record = seen.noted(state, message);
         record.online = seen.record.online.or(Some(seen.now));
         effects.push(Effect::WriteStatus(Box::new(record)));
     }
@@ -204,14 +222,17 @@ fn working(seen: &Observed, since: At) -> Plan {
         let message = format!("its job ran for {} s", seen.lifecycle.max_job_seconds);
         return ended::fail(seen, Reason::JobTimeout, message);
     }
-    let plan = Plan::wait(Reason::Busy, seen.now.until(deadline));
+    let mut plan = Plan::wait(Reason::Busy, seen.now.until(deadline));
+    if let Node::Silent { since } = seen.node {
+        plan = plan.within(seen.now.until(since + SILENT_NODE).max(secs(5)));
+    }
     if !seen.is_absent_for_good() {
         return plan;
     }
     // An ephemeral registration goes with its job; that the runner still runs is not its job's fault.
-    match seen.fate.map(|fate| fate.result) {
-        Some(Some(_)) => Plan::of(Reason::Completing, [Effect::DeleteRunner]),
-        _ => read_fate(seen, plan),
+    match seen.concluded() {
+        Some(result) => concluded(seen, result),
+        None => read_fate(seen, plan),
     }
 }
 
@@ -257,13 +278,15 @@ fn exited(seen: &Observed, pod: &Pod, at: At, code: Option<i32>) -> Plan {
         }
         return Plan::wait(Reason::Completing, seen.now.until(result_due));
     }
-    if seen.fate.is_some_and(|fate| fate.result.is_some()) {
-        return Plan::of(Reason::Completing, [Effect::DeleteRunner]);
+    if let Some(result) = seen.concluded() {
+        return concluded(seen, result);
     }
     let mut effects = Vec::new();
     let clean = matches!(pod.runner, Container::Ended { code: Some(0), .. });
-    if !clean && seen.record.state != Reason::Interrupted {
-        let record = seen.noted(Reason::Interrupted, message.clone());
+    // The pod may vanish before the result is known: how it ended is written down while it is seen.
+    let state = if pod.disrupted.is_some() { Reason::Interrupted } else { Reason::Completing };
+    if !clean && !matches!(seen.record.state, Reason::Interrupted | Reason::Completing) {
+        let record = seen.noted(state, message.clone());
         effects.push(Effect::WriteStatus(Box::new(record)));
     }
     if seen.now < result_due {

@@ -1,0 +1,632 @@
+//! The effects of one replica of the operator: one at a time, so that anything can come between two.
+
+use std::time::Duration;
+
+use sekisho_reconcile::failure::Failure;
+use sekisho_reconcile::runner::registration::{self, Holder, Seen, Step};
+use sekisho_reconcile::runner::{self, AtGitHub, Container, Effect, Fate, Registration};
+use sekisho_reconcile::session::message::{self, Recording, What, Write};
+use sekisho_reconcile::{At, deployment, replica_set, session, sweep};
+
+use crate::operator::{Flight, Key, Listening, Op, Operator, seen_pod};
+use crate::world::{Deployment, Pod, Runner, Secret, Set, World};
+
+type Done = Result<(), Failure>;
+
+/// The call does not arrive, or its answer does not.
+enum Fault {
+    None,
+    Before,
+    After,
+}
+
+fn fault(world: &mut World) -> Fault {
+    if world.goes_wrong(20) {
+        return Fault::Before;
+    }
+    if world.goes_wrong(20) { Fault::After } else { Fault::None }
+}
+
+fn api_server() -> Failure {
+    Failure::ApiServer { detail: "no answer".to_owned() }
+}
+
+fn unreachable() -> Failure {
+    Failure::Unreachable { detail: "no answer".to_owned() }
+}
+
+impl Operator {
+    /// Does the next effect of one plan.
+    pub(crate) fn step(&mut self, flight: usize, world: &mut World) {
+        let mut flight = self.flights.swap_remove(flight);
+        let Some(op) = flight.ops.pop_front() else { return };
+        let index = self.index;
+        world.say(|| format!("operator {index} does {:?} {op:?}", flight.key));
+        match self.act(&op, &mut flight, world) {
+            Ok(()) if flight.ops.is_empty() => {
+                self.troubles.remove(&flight.key);
+            }
+            Ok(()) => self.flights.push(flight),
+            Err(failure) => {
+                world.say(|| format!("operator {index} fails: {failure}"));
+                if flight.key == Key::Message
+                    && let Some(listening) = &mut self.listening
+                {
+                    listening.cursor = 0;
+                }
+                self.fails(&flight.key, failure, world);
+            }
+        }
+    }
+
+    fn act(&mut self, op: &Op, flight: &mut Flight, world: &mut World) -> Done {
+        if let Op::Registering { pod_uid, progress, seen } = op {
+            return self.registers(pod_uid, progress, seen, flight, world);
+        }
+        let at_github = matches!(
+            op,
+            Op::Session(_)
+                | Op::Acquire(_)
+                | Op::Acknowledge(_)
+                | Op::Sweep(sweep::Effect::Deregister { .. })
+                | Op::Deployment(deployment::Effect::DeleteScaleSet { .. })
+                | Op::Runner(
+                    Effect::Deregister { .. } | Effect::AskGitHub | Effect::ReadFate { .. }
+                )
+        );
+        let failure = if at_github { unreachable() } else { api_server() };
+        let fault = fault(world);
+        if matches!(fault, Fault::Before) {
+            return Err(failure);
+        }
+        self.acts(op, flight, world)?;
+        if matches!(fault, Fault::After) { Err(failure) } else { Ok(()) }
+    }
+
+    fn acts(&mut self, op: &Op, flight: &mut Flight, world: &mut World) -> Done {
+        match op {
+            Op::Runner(effect) => {
+                let Key::Runner(name) = &flight.key else { unreachable!() };
+                let name = name.clone();
+                self.act_runner(&name, effect, flight, world)
+            }
+            Op::Set(effect) => {
+                let Key::Set(name) = &flight.key else { unreachable!() };
+                let name = name.clone();
+                self.act_set(&name, effect, flight, world)
+            }
+            Op::Deployment(effect) => self.act_deployment(effect, world),
+            Op::DeploymentStatus { desired } => {
+                let version = world.version();
+                let known = world.objects.deployment.as_mut().ok_or(Failure::Conflict)?;
+                if known.version != flight.version {
+                    return Err(Failure::Conflict);
+                }
+                (known.desired, known.version) = (Some(*desired), version);
+                flight.version = version;
+                world.wrote(None);
+                Ok(())
+            }
+            Op::Session(effect) => self.act_session(effect, world),
+            Op::Sweep(effect) => {
+                sweeps(effect, world);
+                Ok(())
+            }
+            Op::Acquire(ids) => {
+                for id in ids {
+                    if let Some(job) = world.github.jobs.get_mut(id) {
+                        job.assigned = true;
+                    }
+                }
+                Ok(())
+            }
+            Op::Record(recording) => self.records(recording, world),
+            Op::Acknowledge(id) => {
+                world.github.messages.remove(id);
+                Ok(())
+            }
+            Op::Registering { .. } => unreachable!(),
+        }
+    }
+
+    fn act_runner(
+        &mut self,
+        name: &str,
+        effect: &Effect,
+        flight: &mut Flight,
+        world: &mut World,
+    ) -> Done {
+        let now = self.now(world);
+        match effect {
+            Effect::AddFinalizer => {
+                runner_of(world, name, &flight.uid)?.finalizer = true;
+                world.wrote(Some(name));
+            }
+            Effect::CreatePod => return create_pod(name, flight, world),
+            Effect::DeleteSecret { uid } => {
+                world.objects.secrets.retain(|known, secret| known != name || secret.uid != *uid);
+                world.wrote(Some(name));
+            }
+            Effect::DeletePod { uid, at_once } => {
+                self.may_delete_pod(name, world);
+                delete_pod(name, uid, *at_once, world);
+                world.wrote(Some(name));
+            }
+            Effect::Deregister { id } => return self.deregisters(name, *id, world),
+            Effect::AskGitHub => {
+                let found = world.github.registrations.iter().find(|(_, known)| known.name == name);
+                let seen = found.map_or(Registration::Absent { sweeps: 1 }, |(id, known)| {
+                    let busy = known.job.is_some();
+                    Registration::Present { id: *id, online: known.online, busy }
+                });
+                self.views.insert(name.to_owned(), AtGitHub { at: now, seen });
+            }
+            Effect::ReadFate { run_id } => {
+                let result = world.github.jobs.get(run_id).and_then(|job| job.result);
+                self.fates.insert(name.to_owned(), Fate { at: now, result });
+            }
+            Effect::WriteStatus(record) => {
+                let (version, expected) = (world.version(), flight.version);
+                let known = runner_of(world, name, &flight.uid)?;
+                if known.version != expected {
+                    return Err(Failure::Conflict);
+                }
+                (known.record, known.version) = ((**record).clone(), version);
+                flight.version = version;
+                if record.failed() {
+                    world.losses.insert(name.to_owned());
+                }
+                world.wrote(Some(name));
+            }
+            Effect::DeleteRunner => {
+                runner_of(world, name, &flight.uid)?;
+                delete_runner(name, &flight.uid, world.now, world);
+                world.wrote(Some(name));
+            }
+            Effect::RemoveFinalizer => {
+                let known = runner_of(world, name, &flight.uid)?;
+                known.finalizer = false;
+                if known.deleting.is_some() {
+                    world.objects.runners.remove(name);
+                }
+                world.wrote(Some(name));
+            }
+            Effect::Event { .. } => {
+                world.losses.insert(name.to_owned());
+                world.all_writes += 1;
+            }
+            Effect::Register { .. } => unreachable!(),
+        }
+        Ok(())
+    }
+
+    /// No runner with a job is stopped, but for a reason.
+    fn may_delete_pod(&self, name: &str, world: &World) {
+        let Some(pod) = world.objects.pods.get(name) else { return };
+        let running = matches!(pod.container, Container::Running { .. }) && pod.gone_by.is_none();
+        let job = pod
+            .jit
+            .and_then(|jit| world.github.registrations.get(&jit))
+            .and_then(|known| known.job);
+        let Some(runner) = world.objects.runners.get(name) else { return };
+        let (Some(job), true) = (job, running) else { return };
+        let started = world.github.jobs[&job].started.unwrap();
+        let overdue = self.now(world).since(started).as_secs() + 120
+            >= u64::from(world.lifecycle.max_job_seconds);
+        let node = pod.node.as_ref().map(|node| world.objects.nodes[node]);
+        assert!(
+            runner.stop_now || overdue || node != Some(runner::Node::Ready) || pod.out_of_memory,
+            "the pod of {name} is deleted while it has job {job}"
+        );
+    }
+
+    fn deregisters(&mut self, name: &str, id: Option<i64>, world: &mut World) -> Done {
+        let now = self.now(world);
+        let registrations = &mut world.github.registrations;
+        let by_name = || registrations.iter().find(|(_, known)| known.name == name).map(|r| *r.0);
+        let found = id.or_else(by_name).filter(|id| registrations.contains_key(id));
+        let busy = found.is_some_and(|id| registrations[&id].job.is_some());
+        let (seen, done) = match found {
+            Some(id) if busy => {
+                let online = registrations[&id].online;
+                (Registration::Present { id, online, busy }, Err(Failure::RunnerBusy))
+            }
+            Some(id) => {
+                registrations.remove(&id);
+                (Registration::Absent { sweeps: 1 }, Ok(()))
+            }
+            None => (Registration::Absent { sweeps: 1 }, Ok(())),
+        };
+        self.views.insert(name.to_owned(), AtGitHub { at: now, seen });
+        done
+    }
+
+    /// One step of a registration. The client of scale sets frees a taken name by itself.
+    fn registers(
+        &mut self,
+        pod_uid: &str,
+        progress: &registration::Progress,
+        seen: &Seen,
+        flight: &mut Flight,
+        world: &mut World,
+    ) -> Done {
+        let Key::Runner(name) = flight.key.clone() else { unreachable!() };
+        let (progress, step) = registration::decide(progress, seen);
+        let fault = fault(world);
+        if matches!(fault, Fault::Before) && !matches!(step, Step::Done | Step::GiveUp(_)) {
+            let failure = unreachable();
+            return self.goes_on(pod_uid, progress, Seen::Failed(failure), flight);
+        }
+        let found = world.github.registrations.iter().find(|(_, known)| known.name == name);
+        let found = found.map(|(id, known)| (*id, known.job.is_some()));
+        let next = match step {
+            Step::Done => return Ok(()),
+            Step::GiveUp(failure) => return Err(failure),
+            Step::Make if found.is_some() => Seen::NameTaken,
+            Step::Make => {
+                let id = world.github.id();
+                let made = crate::github::Registration {
+                    name: name.clone(),
+                    used_by: None,
+                    online: false,
+                    job: None,
+                };
+                world.github.registrations.insert(id, made);
+                Seen::Made { id }
+            }
+            Step::LookUp => Seen::Holder(found.map(|(id, busy)| Holder { id, busy, ours: true })),
+            Step::Remove { id } | Step::RemoveOwn { id } => {
+                let busy = world.github.registrations.get(&id).is_some_and(|r| r.job.is_some());
+                if busy {
+                    Seen::Failed(Failure::RunnerBusy)
+                } else {
+                    world.github.registrations.remove(&id);
+                    let own = matches!(step, Step::RemoveOwn { .. });
+                    if own { Seen::OwnRemoved } else { Seen::Removed }
+                }
+            }
+            Step::CreateSecret { registration } => {
+                create_secret(&name, pod_uid, registration, flight, world)
+            }
+        };
+        if matches!(fault, Fault::After) {
+            return self.goes_on(pod_uid, progress, Seen::Failed(unreachable()), flight);
+        }
+        self.goes_on(pod_uid, progress, next, flight)
+    }
+
+    fn goes_on(
+        &self,
+        pod_uid: &str,
+        progress: registration::Progress,
+        seen: Seen,
+        flight: &mut Flight,
+    ) -> Done {
+        let pod_uid = pod_uid.to_owned();
+        flight.ops.push_front(Op::Registering { pod_uid, progress, seen });
+        Ok(())
+    }
+
+    fn act_set(
+        &mut self,
+        name: &str,
+        effect: &replica_set::Effect,
+        flight: &mut Flight,
+        world: &mut World,
+    ) -> Done {
+        match effect {
+            replica_set::Effect::WriteStatus(status) => {
+                let version = world.version();
+                let known = world.objects.sets.get_mut(name).ok_or(Failure::Conflict)?;
+                if known.version != flight.version || known.uid != flight.uid {
+                    return Err(Failure::Conflict);
+                }
+                (known.next_number, known.last_success) = (status.next_number, status.last_success);
+                known.version = version;
+                flight.version = version;
+                world.wrote(None);
+            }
+            replica_set::Effect::CreateRunners { numbers } => {
+                for number in numbers {
+                    self.create_runner(*number, &flight.uid, world);
+                }
+            }
+            replica_set::Effect::DeleteRunner { name, uid } => {
+                delete_runner(name, uid, world.now, world);
+                world.wrote(Some(name));
+            }
+            replica_set::Effect::MarkStopNow { name } => {
+                let version = world.version();
+                if let Some(runner) = world.objects.runners.get_mut(name) {
+                    (runner.stop_now, runner.version) = (true, version);
+                }
+                world.wrote(Some(name));
+            }
+        }
+        Ok(())
+    }
+
+    fn create_runner(&mut self, number: u64, owner: &str, world: &mut World) {
+        let name =
+            sekisho_reconcile::name::runner(&world.mark, crate::world::DEPLOYMENT, owner, number);
+        self.expected.entry(owner.to_owned()).or_default().insert(number);
+        assert!(world.names.insert(name.clone()), "the name {name} is used twice");
+        let (uid, version) = (world.uid(), world.version());
+        let runner = Runner {
+            uid,
+            owner: owner.to_owned(),
+            version,
+            created: world.now,
+            deleting: None,
+            finalizer: true,
+            stop_now: false,
+            record: runner::Record::default(),
+        };
+        world.objects.runners.insert(name.clone(), runner);
+        world.wrote(Some(&name));
+    }
+
+    fn act_deployment(&mut self, effect: &deployment::Effect, world: &mut World) -> Done {
+        world.wrote(None);
+        match effect {
+            deployment::Effect::AddFinalizer => {
+                let version = world.version();
+                if let Some(known) = &mut world.objects.deployment {
+                    (known.finalizer, known.version) = (true, version);
+                }
+            }
+            deployment::Effect::CreateSet { revision, replicas } => {
+                create_set(revision, *replicas, world);
+            }
+            deployment::Effect::ScaleSet { name, replicas } => {
+                let version = world.version();
+                let seen = self.cache.sets.get(name).map(|set| set.version);
+                if let Some(set) = world.objects.sets.get_mut(name) {
+                    if Some(set.version) != seen {
+                        return Err(Failure::Conflict);
+                    }
+                    (set.replicas, set.version) = (*replicas, version);
+                }
+            }
+            deployment::Effect::DeleteSet { name, uid } => {
+                world.objects.sets.retain(|known, set| known != name || set.uid != *uid);
+            }
+            deployment::Effect::MarkStopNow { name } => {
+                let version = world.version();
+                if let Some(set) = world.objects.sets.get_mut(name) {
+                    (set.stop_now, set.version) = (true, version);
+                }
+            }
+            deployment::Effect::StopSession => {
+                self.act_session(&session::Effect::StopListening, world)?;
+            }
+            deployment::Effect::DeleteScaleSet { .. } => {
+                (world.github.set, world.github.session) = (None, None);
+            }
+            deployment::Effect::RemoveFinalizer => {
+                if let Some(known) = &mut world.objects.deployment {
+                    known.finalizer = false;
+                    if known.deleting.is_some() {
+                        world.objects.deployment = None;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn act_session(&mut self, effect: &session::Effect, world: &mut World) -> Done {
+        let now = self.now(world);
+        match effect {
+            session::Effect::EnsureScaleSet => {
+                let id = match world.github.set {
+                    Some(id) => id,
+                    None => world.github.id(),
+                };
+                world.github.set = Some(id);
+                let version = world.version();
+                if let Some(known) = &mut world.objects.deployment
+                    && known.scale_set != Some(id)
+                {
+                    (known.scale_set, known.version) = (Some(id), version);
+                    world.wrote(None);
+                }
+            }
+            session::Effect::Listen { set, .. } => {
+                let owner = world.github.session.as_ref().map(|session| session.owner);
+                if owner.is_some_and(|owner| owner != self.index) {
+                    let (set, owner) = (set.to_string(), "the other".to_owned());
+                    return Err(Failure::SessionHeld { set, owner });
+                }
+                if world.github.set != Some(*set) {
+                    return Err(Failure::ScaleSetGone);
+                }
+                let id = world.github.id();
+                let polled = world.now;
+                world.github.session =
+                    Some(crate::github::Session { id, owner: self.index, polled });
+                self.listening = Some(Listening {
+                    set: *set,
+                    session: id,
+                    cursor: 0,
+                    alive: now,
+                    replayed: now,
+                });
+                self.demand = Some(world.github.demand());
+            }
+            session::Effect::StopListening => {
+                let ours = self.listening.take().map(|known| known.session);
+                if ours.is_some() && world.github.session.as_ref().map(|s| s.id) == ours {
+                    world.github.session = None;
+                }
+            }
+            session::Effect::ReadStatistics { .. } => {
+                (self.demand, self.statistics) = (Some(world.github.demand()), Some(now));
+            }
+            session::Effect::Replay => {
+                if let Some(listening) = &mut self.listening {
+                    (listening.cursor, listening.replayed) = (0, now);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn records(&mut self, recording: &Recording, world: &mut World) -> Done {
+        let (now, name) = (self.now(world), &recording.runner);
+        if let What::Completed { job } = &recording.what {
+            self.fates.insert(name.clone(), Fate { at: now, result: job.result });
+        }
+        let objects = &world.objects;
+        let known = objects.runners.get(name);
+        let pod =
+            known.and_then(|runner| objects.pods.get(name).map(|pod| seen_pod(pod, &runner.uid)));
+        let target = known.map(|runner| message::Target {
+            record: &runner.record,
+            deleting: runner.deleting.is_some(),
+            pod: pod.as_ref(),
+        });
+        match message::record(&recording.what, target, now) {
+            Write::Nothing => return Ok(()),
+            Write::Status(record) => {
+                let version = world.version();
+                let runner = world.objects.runners.get_mut(name).unwrap();
+                (runner.record, runner.version) = (*record, version);
+            }
+            Write::Delete => {
+                let uid = world.objects.runners[name].uid.clone();
+                delete_runner(name, &uid, world.now, world);
+            }
+        }
+        world.wrote(Some(name));
+        Ok(())
+    }
+}
+
+fn runner_of<'a>(world: &'a mut World, name: &str, uid: &str) -> Result<&'a mut Runner, Failure> {
+    let runner = world.objects.runners.get_mut(name).filter(|runner| runner.uid == uid);
+    runner.ok_or(Failure::Conflict)
+}
+
+fn delete_runner(name: &str, uid: &str, now: At, world: &mut World) {
+    let version = world.version();
+    let Some(runner) = world.objects.runners.get_mut(name) else { return };
+    if runner.uid != uid {
+        return;
+    }
+    if runner.finalizer {
+        runner.deleting.get_or_insert(now);
+        runner.version = version;
+    } else {
+        world.objects.runners.remove(name);
+    }
+}
+
+fn create_pod(name: &str, flight: &Flight, world: &mut World) -> Done {
+    world.wrote(Some(name));
+    if world.objects.pods.contains_key(name) {
+        return Ok(());
+    }
+    if world.objects.pods.len() >= world.quota {
+        return Err(Failure::Quota { detail: "exceeded quota".to_owned() });
+    }
+    let pod = Pod {
+        uid: world.uid(),
+        owner: flight.uid.clone(),
+        created: world.now,
+        gone_by: None,
+        node: None,
+        container: Container::Waiting,
+        jit: None,
+        pull_failed: None,
+        disrupted: None,
+        out_of_memory: false,
+    };
+    world.objects.pods.insert(name.to_owned(), pod);
+    Ok(())
+}
+
+fn delete_pod(name: &str, uid: &str, at_once: bool, world: &mut World) {
+    let now = world.now;
+    let Some(pod) = world.objects.pods.get_mut(name).filter(|pod| pod.uid == uid) else { return };
+    if at_once {
+        world.objects.pods.remove(name);
+    } else {
+        pod.gone_by.get_or_insert(now + Duration::from_secs(30));
+    }
+}
+
+fn create_secret(
+    name: &str,
+    pod_uid: &str,
+    registration: i64,
+    flight: &Flight,
+    world: &mut World,
+) -> Seen {
+    world.wrote(Some(name));
+    if world.objects.secrets.contains_key(name) {
+        return Seen::SecretExists;
+    }
+    let secret = Secret {
+        uid: world.uid(),
+        owner: flight.uid.clone(),
+        pod_uid: pod_uid.to_owned(),
+        registration,
+        created: world.now,
+    };
+    world.objects.secrets.insert(name.to_owned(), secret);
+    Seen::SecretCreated
+}
+
+fn create_set(revision: &str, replicas: u32, world: &mut World) {
+    let name = sekisho_reconcile::name::replica_set(crate::world::DEPLOYMENT, revision);
+    if world.objects.sets.contains_key(&name) {
+        return;
+    }
+    let set = Set {
+        uid: world.uid(),
+        version: world.version(),
+        revision: revision.to_owned(),
+        created: world.now,
+        deleting: false,
+        stop_now: false,
+        replicas,
+        next_number: 0,
+        last_success: None,
+    };
+    world.objects.sets.insert(name, set);
+}
+
+fn sweeps(effect: &sweep::Effect, world: &mut World) {
+    match effect {
+        sweep::Effect::Deregister { id, .. } => {
+            let busy = world.github.registrations.get(id).is_some_and(|r| r.job.is_some());
+            if !busy {
+                world.github.registrations.remove(id);
+            }
+        }
+        sweep::Effect::DeleteRunner { name, uid } => {
+            delete_runner(name, uid, world.now, world);
+            world.wrote(Some(name));
+        }
+        sweep::Effect::DeletePod { name, uid } => {
+            delete_pod(name, uid, false, world);
+            world.wrote(Some(name));
+        }
+        sweep::Effect::DeleteSecret { name, uid } => {
+            world.objects.secrets.retain(|known, secret| known != name || secret.uid != *uid);
+            world.wrote(Some(name));
+        }
+    }
+}
+
+/// What a user does to the deployment.
+impl World {
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Deployment)) {
+        let version = self.version();
+        if let Some(known) = &mut self.objects.deployment {
+            change(known);
+            known.version = version;
+        }
+    }
+}
