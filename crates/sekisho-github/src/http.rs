@@ -8,6 +8,10 @@ use reqwest::{Certificate, Proxy, RequestBuilder};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::{Host, Url};
 
+/// Longest text of a service that is kept, in characters.
+pub(crate) const MAX_TEXT_CHARS: usize = 500;
+/// Bytes of a body that are looked at for its first line.
+const MAX_FIRST_LINE: usize = 4096;
 /// Until a connection stands.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -53,6 +57,25 @@ pub enum HttpError {
     TooLong(usize),
 }
 
+impl HttpError {
+    /// Whether the same request may succeed later. It may have been done all the same: only the answer
+    /// did not arrive.
+    pub fn is_lost_answer(&self) -> bool {
+        matches!(self, Self::Transport(_) | Self::Deadline(_))
+    }
+}
+
+/// A service's words, fit for a log: one line of at most 500 characters.
+pub(crate) fn shorten(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MAX_TEXT_CHARS).collect()
+}
+
+/// What an answer says that is in none of the forms that errors have.
+pub(crate) fn first_line(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body.get(..MAX_FIRST_LINE).unwrap_or(body));
+    shorten(text.lines().next().unwrap_or("no message"))
+}
+
 /// A whole answer.
 #[derive(Debug)]
 pub struct Answer {
@@ -79,7 +102,10 @@ impl ClientOptions {
         let mut builder = reqwest::Client::builder()
             .user_agent(&self.user_agent)
             .connect_timeout(CONNECT_DEADLINE)
-            .redirect(reqwest::redirect::Policy::none());
+            .redirect(reqwest::redirect::Policy::none())
+            // A websocket is opened over it; and what is spoken must not depend on which features of the
+            // library another crate asks for.
+            .http1_only();
         if urls.iter().all(|url| is_loopback(url)) {
             builder = builder.no_proxy();
         } else if let Some(proxy) = &self.proxy {

@@ -18,6 +18,7 @@ mod actions;
 mod broker;
 mod cipher;
 mod error;
+mod feed;
 #[cfg(test)]
 mod hostile;
 mod http;
@@ -30,3 +31,5 @@ pub use actions::Resolution;
 pub use broker::{Client, Identity, POLL_DEADLINE, Polled, Queue, Session};
 pub use error::ClientError;
 pub use job::{JobClient, LogKind};
+/// The connection of a live feed.
+pub use reqwest::Upgraded as FeedStream;

@@ -80,6 +80,7 @@ pub(crate) enum GitError {
 /// How to run `git`, and where the repositories are.
 #[derive(Clone, Debug)]
 pub(crate) struct Git {
+    program: PathBuf,
     root: PathBuf,
     home: PathBuf,
     search_path: String,
@@ -89,6 +90,7 @@ impl Git {
     /// `dir` is the hub's folder.
     pub(crate) fn open(dir: &Path, search_path: &str) -> io::Result<Self> {
         let git = Self {
+            program: program(search_path),
             root: dir.join("repos"),
             home: dir.join("home"),
             search_path: search_path.to_owned(),
@@ -128,7 +130,7 @@ impl Git {
 
     /// A `git` without any configuration but ours, standard streams closed.
     fn command(&self) -> Command {
-        let mut command = Command::new("git");
+        let mut command = Command::new(&self.program);
         command
             .env_clear()
             .env("PATH", &self.search_path)
@@ -147,5 +149,33 @@ impl Git {
             command.env(format!("GIT_CONFIG_VALUE_{index}"), value);
         }
         command
+    }
+}
+
+/// Where `git` is. With a path, and not a name that is looked for in the new environment's `PATH`, the
+/// standard library need not fork: a copy of the page tables of a hub with many jobs takes
+/// milliseconds, in which all its other threads wait for memory.
+fn program(search_path: &str) -> PathBuf {
+    let folders = search_path.split(':').filter(|folder| folder.starts_with('/'));
+    let mut found = folders.map(|folder| Path::new(folder).join("git"));
+    // Where there is none, running it tells.
+    found.find(|path| path.is_file()).unwrap_or_else(|| PathBuf::from("git"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn git_is_called_by_its_path() {
+        let temp = tempfile::tempdir().unwrap();
+        let there = temp.path().join("bin");
+        fs_err::create_dir_all(&there).unwrap();
+        fs_err::write(there.join("git"), "").unwrap();
+        let search = format!("relative:{}:{}", temp.path().display(), there.display());
+        assert_eq!(program(&search), there.join("git"));
+        assert_eq!(program("/none"), PathBuf::from("git"));
+        let git = Git::open(&temp.path().join("hub"), &search).unwrap();
+        assert_eq!(git.command().get_program(), there.join("git").as_os_str());
     }
 }

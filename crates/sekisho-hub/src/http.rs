@@ -39,7 +39,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{any, delete, get, patch, post, put};
 
-pub(crate) use guard::check_base_url;
+pub(crate) use guard::{basic, check_base_url};
 pub(crate) use limits::Rates;
 
 use crate::git;

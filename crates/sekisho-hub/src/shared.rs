@@ -24,6 +24,8 @@ use crate::storage::Storage;
 use crate::store::{EventLog, EventTail, Saver, Store};
 use crate::tokens::Tokens;
 
+/// Repositories that are read at the same time for a run that is dispatched: each takes some processes.
+const MAX_READERS: usize = 8;
 /// Pushes whose outcome is remembered.
 const MAX_PUSHES: usize = 1_000;
 
@@ -48,6 +50,8 @@ pub(crate) struct Shared {
     faults: Mutex<Armed>,
     /// Pushes to one repository go one after the other. Bounded by the number of repositories.
     push_locks: Mutex<BTreeMap<String, Arc<Semaphore>>>,
+    /// Who has a permit may read a repository for a dispatch.
+    pub(crate) readers: Semaphore,
     pub(crate) stopping: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
@@ -96,6 +100,7 @@ impl Shared {
             news: Mutex::default(),
             faults: Mutex::default(),
             push_locks: Mutex::default(),
+            readers: Semaphore::new(MAX_READERS),
             stopping,
             tasks,
         }

@@ -20,8 +20,8 @@ use sekisho_sandbox::remove_tree;
 use sekisho_workflow::token;
 use uuid::Uuid;
 
-use crate::console::{Commands, Console};
-use crate::exec::{self, Ended, Invocation};
+use crate::console::Commands;
+use crate::exec::{Ended, Invocation};
 use crate::job::step::{WorkEnd, Workplace};
 use crate::job::{Job, PostWork};
 use crate::shell;
@@ -170,13 +170,7 @@ impl Job {
             folder: git.folder.clone(),
             env: git.env.clone(),
         };
-        let mut console = Console {
-            log: &mut self.log,
-            commands,
-            matchers: &mut self.matchers,
-            dirs: self.state.dirs(),
-        };
-        exec::run(&invocation, &mut console, interrupt, self.grace).await
+        self.run_program(&invocation, interrupt, commands).await
     }
 
     /// The first line of a quick command's output; `None` when it fails.

@@ -15,7 +15,7 @@ use crate::job::Job;
 use crate::job::step::{WorkEnd, Workplace, record_result};
 use crate::manifest::{MAX_MANIFEST_LEN, Manifest, Runs};
 use crate::plan::{Status, Verdict};
-use crate::spec::StepSpec;
+use crate::spec::{StepSpec, Work};
 use crate::state::{ActionOrigin, Scope};
 use crate::stop::Interrupt;
 
@@ -53,6 +53,28 @@ impl Job {
         self.action(origin, place, commands).await
     }
 
+    /// The step that runs the `pre` of a step's action before the job's first step, if it has one; of a
+    /// composite action, if one of those that it uses has one. An action that cannot be read has none:
+    /// its step tells why. Actions of the workspace have none either, as at GitHub: they are not there
+    /// yet.
+    pub(crate) fn pre_of(&self, spec: &StepSpec) -> Option<StepSpec> {
+        self.pre_within(spec, 1)
+    }
+
+    fn pre_within(&self, spec: &StepSpec, depth: usize) -> Option<StepSpec> {
+        let (Work::Remote(request), true) = (&spec.work, depth <= MAX_DEPTH) else { return None };
+        let folder = self.action_folder(request).ok()?;
+        match load(&folder, &request.key()).ok()?.runs {
+            Runs::JavaScript(action) => {
+                action.pre.is_some().then(|| spec.pre(request, &action.pre_if))
+            }
+            Runs::Composite { steps } => {
+                let has_pre = |step: &StepSpec| self.pre_within(step, depth + 1).is_some();
+                steps.iter().any(has_pre).then(|| spec.pre(request, ""))
+            }
+        }
+    }
+
     async fn action(
         &mut self,
         origin: ActionOrigin,
@@ -61,6 +83,10 @@ impl Job {
     ) -> anyhow::Result<WorkEnd> {
         let manifest = load(&origin.folder, &origin.name)?;
         match &manifest.runs {
+            Runs::Composite { steps } if place.is_pre() => {
+                let steps: Vec<StepSpec> = steps.iter().filter_map(|s| self.pre_of(s)).collect();
+                self.composite(&manifest, &steps, origin, place, commands).await
+            }
             Runs::Composite { steps } => {
                 self.composite(&manifest, steps, origin, place, commands).await
             }
@@ -93,8 +119,10 @@ impl Job {
             steps: Object::new(),
             env,
             origin: Some(origin),
-            action_status: Some(Status::Success),
+            // In a `pre-if` it is the job's status that counts.
+            action_status: (!place.is_pre()).then_some(Status::Success),
             depth,
+            path: place.scope.key(place.spec),
         };
         let mut end = WorkEnd::Success;
         for spec in steps {
@@ -113,13 +141,14 @@ impl Job {
                 },
                 Ok(Verdict::Skip | Verdict::Error) => {
                     let skipped = StepConclusion::Skipped;
-                    record_result(&mut scope, &spec.context_name, &[], skipped, skipped);
+                    record_result(&mut scope, spec, &[], skipped, skipped);
                     continue;
                 }
                 Err(error) => {
                     let message = format!("The `if` of a step cannot be evaluated. {error}");
                     self.fail_step(commands, &message);
-                    (scope.action_status, end) = (Some(Status::Failure), WorkEnd::Failure);
+                    scope.action_status = scope.action_status.map(|_| Status::Failure);
+                    end = WorkEnd::Failure;
                     continue;
                 }
             };
@@ -128,10 +157,13 @@ impl Job {
                 return Ok(WorkEnd::Interrupted(cause));
             }
             if outcome.conclusion == StepConclusion::Failure {
-                (scope.action_status, end) = (Some(Status::Failure), WorkEnd::Failure);
+                scope.action_status = scope.action_status.map(|_| Status::Failure);
+                end = WorkEnd::Failure;
             }
         }
-        place.outputs = self.action_outputs(manifest, &scope, place)?;
+        if !place.is_pre() {
+            place.outputs = self.action_outputs(manifest, &scope, place)?;
+        }
         Ok(end)
     }
 

@@ -1,5 +1,5 @@
-//! JavaScript actions: `node main.js`, and `post` at the job's end. A `pre` is refused, for it would have
-//! to run before the job's first step; of a local action, which is not there by then, GitHub runs none.
+//! JavaScript actions: `pre` before the job's first step, `main`, and `post` at the job's end. Of a local
+//! action, which is not there before the first step, no `pre` runs, as at GitHub.
 //!
 //! A program is looked for in the runner's `externals/node24` and `externals/node20`, where images of
 //! runners have it, and then on the `PATH`.
@@ -12,12 +12,12 @@ use anyhow::Context as _;
 use sekisho_github::wire::results::StepConclusion;
 use sekisho_workflow::expr::Object;
 
-use crate::console::{Commands, Console};
-use crate::exec::{self, Invocation};
+use crate::console::Commands;
+use crate::exec::Invocation;
 use crate::expression::judge;
+use crate::job::Job;
 use crate::job::script::as_list;
 use crate::job::step::{WorkEnd, Workplace};
-use crate::job::{Job, PostWork};
 use crate::manifest::{JavaScript, Manifest};
 use crate::plan::Verdict;
 use crate::shell;
@@ -38,8 +38,8 @@ pub(crate) struct PostScript {
     /// The action's scope: its contexts are those of the main step.
     scope: Scope,
     action: String,
-    /// What the main step has saved.
-    pub(crate) state: Vec<(String, String)>,
+    /// Which use of the action it is of: see [`Scope::key`].
+    pub(crate) key: String,
 }
 
 // Its environment holds the job's token.
@@ -50,7 +50,7 @@ impl std::fmt::Debug for PostScript {
 }
 
 impl Job {
-    /// Runs the `main` of an action in `folder`, and registers its `post`.
+    /// Runs the `main` of an action in its folder, or its `pre`, and registers its `post`.
     pub(crate) async fn javascript(
         &mut self,
         manifest: &Manifest,
@@ -59,30 +59,15 @@ impl Job {
         place: &mut Workplace<'_>,
         commands: &mut Commands,
     ) -> anyhow::Result<WorkEnd> {
-        match (&action.pre, &origin.repository) {
-            (Some(_), Some(_)) => anyhow::bail!(
-                "Action `{}` has a `pre` program, which is not supported by this runner",
-                origin.name
-            ),
-            (Some(_), None) => {
-                let name = &origin.name;
-                let text =
-                    format!("`pre` execution is not supported for local action from '{name}'");
-                self.warn_step(commands, &text);
-            }
-            (None, _) => {}
+        if action.pre.is_some() && origin.repository.is_none() {
+            let name = &origin.name;
+            let text = format!("`pre` execution is not supported for local action from '{name}'");
+            self.warn_step(commands, &text);
         }
         self.log.write(&format!("##[group]Run {}", origin.name));
         self.log.write("with:");
         let inputs = self.inputs(manifest, place, commands)?;
-        let mut shown: BTreeMap<&String, &String> = self.state.env.iter().collect();
-        shown.extend(place.scope.env.iter().chain(place.env).map(|(name, value)| (name, value)));
-        let shown: Vec<String> =
-            shown.into_iter().map(|(name, value)| format!("  {name}: {value}")).collect();
-        if !shown.is_empty() {
-            self.log.write("env:");
-            shown.iter().for_each(|line| self.log.write(line));
-        }
+        self.show_env(place);
         self.log.write("##[endgroup]");
         let scope = Scope { origin: Some(origin.clone()), ..place.scope.clone() };
         let view = self.view(place.spec, &scope, Some(place.files), place.env);
@@ -91,7 +76,9 @@ impl Job {
         env.extend(input_variables(&inputs));
         let search = env.get(OsStr::new("PATH")).cloned().unwrap_or_default();
         let program = self.node(&search.to_string_lossy())?;
-        let script = script(&origin.folder, &action.main)?;
+        let key = place.scope.key(place.spec);
+        let name = if place.is_pre() { action.pre.as_ref() } else { None };
+        let script = script(&origin.folder, name.unwrap_or(&action.main))?;
         if let Some(post) = &action.post {
             let post = PostScript {
                 program: program.clone(),
@@ -100,12 +87,20 @@ impl Job {
                 env: env.clone(),
                 scope,
                 action: place.spec.context_name.clone(),
-                state: Vec::new(),
+                key: key.clone(),
             };
-            let name = format!("Post {}", self.display_name(place.spec, place.scope));
-            place.post = Some(self.add_post(name, PostWork::Script(Box::new(post))));
+            let name = self.display_name(place.spec, place.scope);
+            let name = name.strip_prefix("Pre ").filter(|_| place.is_pre()).unwrap_or(&name);
+            self.add_post_script(format!("Post {name}"), post);
         }
+        env.extend(self.saved_variables(&key));
         self.node_script(program, &script, env, place.interrupt, commands).await
+    }
+
+    /// `STATE_<name>`: what an earlier stage of an action has saved.
+    fn saved_variables(&self, key: &str) -> Vec<(OsString, OsString)> {
+        let saved = self.saved.get(key).into_iter().flatten();
+        saved.map(|(name, value)| (format!("STATE_{name}").into(), value.into())).collect()
     }
 
     /// Whether a post step runs.
@@ -177,8 +172,7 @@ impl Job {
             let value = now.get(OsStr::new(name)).cloned().unwrap_or_default();
             env.insert(name.into(), value);
         }
-        let state = post.state.iter();
-        env.extend(state.map(|(name, value)| (format!("STATE_{name}").into(), value.into())));
+        env.extend(self.saved_variables(&post.key));
         let program = post.program.clone();
         let end = self.node_script(program, &post.script, env, interrupt, commands).await;
         let (_, files_ok) = self.take_files(&files, commands);
@@ -200,13 +194,7 @@ impl Job {
         let folder = self.state.dirs().workspace.clone();
         let invocation =
             Invocation { program, args: vec![script.into()], folder, env: as_list(env) };
-        let mut console = Console {
-            log: &mut self.log,
-            commands,
-            matchers: &mut self.matchers,
-            dirs: self.state.dirs(),
-        };
-        let ended = exec::run(&invocation, &mut console, interrupt, self.grace).await?;
+        let ended = self.run_program(&invocation, interrupt, commands).await?;
         self.conclude(ended, commands)
     }
 

@@ -11,6 +11,7 @@ pub(crate) mod script;
 mod setup;
 pub(crate) mod step;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
@@ -66,16 +67,18 @@ pub(crate) struct Job {
     timeline: Timeline,
     uploads: Uploads,
     scope: Scope,
-    pub(crate) main: Vec<MainStep>,
+    main: Vec<MainStep>,
     posts: Vec<PostStep>,
     setup_failed: bool,
+    /// What actions have saved for their later stages, by [`Scope::key`].
+    pub(crate) saved: BTreeMap<String, Vec<(String, String)>>,
     /// Of the whole job: a step's matchers hold for the steps after it.
     pub(crate) matchers: Matchers,
     hooks: Hooks,
 }
 
-pub(crate) struct MainStep {
-    pub(crate) spec: StepSpec,
+struct MainStep {
+    spec: StepSpec,
     record: usize,
     slot: Slot,
     /// Why the condition could not be evaluated.
@@ -108,7 +111,7 @@ pub(crate) async fn run(input: JobInput) -> anyhow::Result<CompleteJob> {
     let mut job = Job::open(input)?;
     job.setup_failed = !job.set_up().await;
     let status = job.run_steps().await;
-    Ok(job.complete(status).await)
+    Ok(Box::pin(job.complete(status)).await)
 }
 
 impl Job {
@@ -120,8 +123,8 @@ impl Job {
         dirs.create_spool()?;
         let (masker, mask_error) = setup::masker(&message);
         let endpoint = message.system_connection();
-        let feed = endpoint.and_then(|e| Some((e.data("FeedStreamUrl")?, e.access_token()?)));
-        let feed = feed.and_then(|(url, token)| Feed::start(url, token));
+        let feed = endpoint.and_then(|endpoint| endpoint.data("FeedStreamUrl"));
+        let feed = feed.and_then(|url| Feed::start(url, &input.client));
         let output = Output::start(input.output).context("starting the output's thread")?;
         let mut log = Log::new(masker, output, feed, &dirs.spool);
         if mask_error {
@@ -143,6 +146,7 @@ impl Job {
             main: Vec::new(),
             posts: Vec::new(),
             setup_failed: mask_error,
+            saved: BTreeMap::new(),
             matchers: Matchers::default(),
             hooks,
             message,
@@ -226,10 +230,10 @@ impl Job {
     async fn end_unstarted(&mut self, place: Place, conclusion: StepConclusion) {
         *self.slot(place) = Slot::Done(conclusion);
         let Place::Main(index) = place else { return };
-        let (record, context_name) =
-            (self.main[index].record, self.main[index].spec.context_name.clone());
-        step::record_result(&mut self.scope, &context_name, &[], conclusion, conclusion);
-        if let Some(error) = self.main[index].error.take() {
+        let main = &mut self.main[index];
+        let record = main.record;
+        step::record_result(&mut self.scope, &main.spec, &[], conclusion, conclusion);
+        if let Some(error) = main.error.take() {
             self.begin_record(record).await;
             let mut commands = Commands::default();
             self.fail_step(&mut commands, &error);
@@ -295,17 +299,17 @@ impl Job {
         *self.slot(place) = Slot::Done(conclusion);
     }
 
-    /// Registers a post step; it runs at the end, the last registered first. The answer is its place.
-    pub(crate) fn add_post(&mut self, name: String, work: PostWork) -> usize {
+    /// Registers a post step; it runs at the end, the last registered first.
+    pub(crate) fn add_post(&mut self, name: String, work: PostWork) {
         self.posts.push(PostStep { name, work, slot: Slot::Pending });
-        self.posts.len() - 1
     }
 
-    /// Keeps what a step has saved for its post step.
-    fn save_state(&mut self, post: usize, state: Vec<(String, String)>) {
-        if let Some(PostWork::Script(script)) = self.posts.get_mut(post).map(|post| &mut post.work)
-        {
-            script.state.extend(state);
+    /// Registers an action's `post`; what its `pre` has registered is brought up to date.
+    pub(crate) fn add_post_script(&mut self, name: String, script: PostScript) {
+        let same = |post: &&mut PostStep| matches!(&post.work, PostWork::Script(known) if known.key == script.key);
+        match self.posts.iter_mut().find(same) {
+            Some(post) => post.work = PostWork::Script(Box::new(script)),
+            None => self.add_post(name, PostWork::Script(Box::new(script))),
         }
     }
 

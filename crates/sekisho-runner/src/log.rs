@@ -3,7 +3,8 @@
 //! ```text
 //! line ─ mask ─ stamp ─┬─▶ output (the process' stdout): nothing is lost, backpressure
 //!                      ├─▶ spool file of the step ─▶ results service: nothing is lost
-//!                      └─▶ live feed: bounded, what does not fit is dropped and counted
+//!                      └─▶ live feed: follows the spool file; what is left some seconds after the
+//!                          job's end is counted
 //! ```
 //!
 //! This is the only way out for text of a job: nothing else writes a line anywhere.

@@ -43,6 +43,8 @@ pub(crate) enum Runs {
 pub(crate) struct JavaScript {
     pub(crate) main: String,
     pub(crate) pre: Option<String>,
+    /// Empty: in every case.
+    pub(crate) pre_if: String,
     pub(crate) post: Option<String>,
     /// Empty: in every case.
     pub(crate) post_if: String,
@@ -128,8 +130,9 @@ impl Manifest {
             return Err(fail(
                 using,
                 format!(
-                    "actions with `using: {kind}` are not supported by this runner. It runs composite \
-                     and JavaScript actions"
+                    "actions with `using: {kind}` are not supported by this runner, which has no \
+                     container engine. It runs composite and JavaScript actions; use one of those, or \
+                     a `run` step"
                 ),
             ));
         }
@@ -152,6 +155,7 @@ fn javascript(node: &Node, run: &[(&str, &Node)]) -> Result<JavaScript, Manifest
     Ok(JavaScript {
         main: name("main")?.ok_or_else(|| fail(node, "`runs.main` is missing"))?,
         pre: name("pre")?,
+        pre_if: get(run, "pre-if").map_or(Ok(String::new()), condition)?,
         post: name("post")?,
         post_if: get(run, "post-if").map_or(Ok(String::new()), condition)?,
     })
@@ -299,12 +303,14 @@ runs:
     #[test]
     fn a_javascript_action_is_read() {
         let text = "inputs: {a: {default: 1}}\nruns: {using: node20, main: dist/index.js, \
+                    pre: dist/pre.js, pre-if: '${{ runner.os == ''Linux'' }}', \
                     post: dist/post.js, post-if: success()}\noutputs: {b: {description: x}}";
         let manifest = Manifest::parse(text).unwrap();
         let Runs::JavaScript(action) = manifest.runs else { panic!("it is JavaScript") };
         let want = JavaScript {
             main: "dist/index.js".to_owned(),
-            pre: None,
+            pre: Some("dist/pre.js".to_owned()),
+            pre_if: "runner.os == 'Linux'".to_owned(),
             post: Some("dist/post.js".to_owned()),
             post_if: "success()".to_owned(),
         };

@@ -33,9 +33,12 @@ const MAX_UNPACKED: u64 = 4 * 1024 * 1024 * 1024;
 
 impl Job {
     /// Fetches what the steps use; the error is for the log.
-    pub(crate) async fn fetch_actions(&mut self) -> Result<(), String> {
+    pub(crate) async fn fetch_actions(
+        &mut self,
+        steps: impl Iterator<Item = &StepSpec>,
+    ) -> Result<(), String> {
         let mut done = BTreeSet::new();
-        let mut wanted = requests(self.main.iter().map(|step| &step.spec));
+        let mut wanted = requests(steps);
         for _ in 0..MAX_LEVELS {
             let mut next = BTreeSet::new();
             let new: Vec<ActionRequest> = wanted.difference(&done).cloned().collect();
@@ -170,6 +173,7 @@ fn unpack(archive: impl Read, folder: &Path) -> anyhow::Result<()> {
     let mut archive = tar::Archive::new(GzDecoder::new(archive).take(MAX_UNPACKED));
     archive.set_preserve_permissions(false);
     let (mut top, mut count) = (None::<PathBuf>, 0);
+    let mut target = Target { folder, links: BTreeSet::new(), folders: BTreeSet::new() };
     for entry in archive.entries().context("reading the archive")? {
         let mut entry = entry.context("reading the archive")?;
         let kind = entry.header().entry_type();
@@ -197,7 +201,7 @@ fn unpack(archive: impl Read, folder: &Path) -> anyhow::Result<()> {
         if !(kind.is_file() || kind.is_dir() || kind.is_symlink()) {
             bail!("the archive has `{}`, which is no file, folder or link", path.display());
         }
-        write_entry(&mut entry, kind, folder, &rest)?;
+        target.write(&mut entry, kind, &rest)?;
     }
     if count == 0 {
         bail!("the archive is empty");
@@ -205,25 +209,39 @@ fn unpack(archive: impl Read, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn write_entry<R: Read>(
-    entry: &mut tar::Entry<'_, R>,
-    kind: tar::EntryType,
-    folder: &Path,
-    rest: &Path,
-) -> anyhow::Result<()> {
-    let target = folder.join(rest);
-    let parent = target.parent().unwrap_or(folder);
-    fs_err::create_dir_all(parent).context("making a folder of the action")?;
-    let real = fs_err::canonicalize(parent).context("finding a folder of the action")?;
-    if !real.starts_with(fs_err::canonicalize(folder).context("finding the action's folder")?) {
-        bail!("the archive writes `{}` through a link", rest.display());
+/// The folder of an action, and what the archive has put there: nothing else has.
+struct Target<'a> {
+    folder: &'a Path,
+    links: BTreeSet<PathBuf>,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Target<'_> {
+    fn write<R: Read>(
+        &mut self,
+        entry: &mut tar::Entry<'_, R>,
+        kind: tar::EntryType,
+        rest: &Path,
+    ) -> anyhow::Result<()> {
+        if rest.ancestors().any(|path| self.links.contains(path)) {
+            bail!("the archive writes `{}` through a link", rest.display());
+        }
+        let target = self.folder.join(rest);
+        let parent = if kind.is_dir() { rest } else { rest.parent().unwrap_or(Path::new("")) };
+        if self.folders.insert(parent.to_owned()) {
+            let made = fs_err::create_dir_all(self.folder.join(parent));
+            made.context("making a folder of the action")?;
+        }
+        if kind.is_dir() {
+            return Ok(());
+        }
+        if kind.is_symlink() {
+            self.links.insert(rest.to_owned());
+        }
+        // What a link points to is only ever read by the job, as if it had made it.
+        entry.unpack(&target).with_context(|| format!("unpacking `{}`", rest.display()))?;
+        Ok(())
     }
-    if kind.is_dir() {
-        return fs_err::create_dir_all(&target).context("making a folder of the action");
-    }
-    // What a link in the archive points to is only ever read by the job, as if it had made it.
-    entry.unpack(&target).with_context(|| format!("unpacking `{}`", rest.display()))?;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -272,6 +290,8 @@ mod tests {
         for (files, want) in [
             (vec![("r/../../x", None)], "outside of its folder"),
             (vec![("r/l", Some("/tmp")), ("r/l/sekisho-x", None)], "through a link"),
+            (vec![("r/d/l", Some("../..")), ("r/d/l/../x", None)], "outside of its folder"),
+            (vec![("r/l", Some("/tmp/sekisho-x")), ("r/l", None)], "through a link"),
             (vec![("r/a", None), ("s/b", None)], "more than one folder"),
             (vec![], "empty"),
         ] {
@@ -281,6 +301,32 @@ mod tests {
             assert!(format!("{error:#}").contains(want), "{error:#}");
         }
         assert!(unpack(&b"no gzip"[..], &tempfile::tempdir().unwrap().path().join("a")).is_err());
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+        #[test]
+        fn whatever_an_archive_holds_stays_in_its_folder(
+            files in proptest::collection::vec(("r(/(\\.|\\.\\.|a|b|c)){1,4}",
+                proptest::option::of("(/|\\.\\./|)(a|b|\\.\\.)")), 0..8),
+            cut in proptest::option::of(0..400_usize),
+        ) {
+            let files: Vec<(&str, Option<&str>)> =
+                files.iter().map(|(path, link)| (path.as_str(), link.as_deref())).collect();
+            let mut bytes = archive(&files);
+            if let Some(cut) = cut {
+                bytes.truncate(cut);
+            }
+            let temp = tempfile::tempdir().unwrap();
+            let _ = unpack(bytes.as_slice(), &temp.path().join("deep/er/action"));
+            let mut folder = temp.path().to_owned();
+            for name in ["deep", "er", "action"] {
+                let inside: Vec<_> =
+                    fs_err::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name()).collect();
+                proptest::prop_assert_eq!(inside, [name]);
+                folder.push(name);
+            }
+        }
     }
 
     #[test]

@@ -168,4 +168,16 @@ mod tests {
             assert_eq!(Shell::parse(Some(text), true), Err(want));
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_shell_is_read_without_panic(text in "[ -~]{0,20}([{]0[}])?[\"' \\\\a-z]{0,8}") {
+            if let Ok(shell) = Shell::parse(Some(&text), true) {
+                let args = shell.args(Path::new("/script"));
+                // A script that is not named would not run: it would be read from nowhere.
+                let named = |arg: &OsString| arg.to_string_lossy().contains("/script");
+                proptest::prop_assert!(args.iter().any(named), "{args:?}");
+            }
+        }
+    }
 }

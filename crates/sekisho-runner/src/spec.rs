@@ -18,6 +18,8 @@ pub(crate) enum Work {
     Local { path: String },
     /// `uses: owner/repository/path@ref`.
     Remote(ActionRequest),
+    /// What such an action wants to be done before the job's first step.
+    Pre(ActionRequest),
     /// A script of the runner's owner, and the variable that names it.
     Hook { path: PathBuf, variable: String },
 }
@@ -114,11 +116,24 @@ impl StepSpec {
         }
     }
 
+    /// The step before the job's first one that runs the `pre` of this one's action.
+    pub(crate) fn pre(&self, request: &ActionRequest, condition: &str) -> Self {
+        let always = if condition.is_empty() { "always()" } else { condition };
+        Self { work: Work::Pre(request.clone()), condition: always.to_owned(), ..self.clone() }
+    }
+
+    /// Whether it is in the `steps` context: generated names are not users' to see, and a `pre` has
+    /// the name of its action's step.
+    pub(crate) fn is_in_context(&self) -> bool {
+        let name = &self.context_name;
+        !name.is_empty() && !name.starts_with("__") && !matches!(self.work, Work::Pre(_))
+    }
+
     /// `run` or the action's kind, for the service.
     pub(crate) fn kind(&self) -> &'static str {
         match self.work {
             Work::Script | Work::Hook { .. } => "run",
-            Work::Checkout | Work::Local { .. } | Work::Remote(_) => "repository",
+            Work::Checkout | Work::Local { .. } | Work::Remote(_) | Work::Pre(_) => "repository",
         }
     }
 }
@@ -182,6 +197,16 @@ mod tests {
             assert_eq!(uses(bad), Err(error));
         }
         assert!(uses("docker://alpine").is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_uses_is_read_without_panic(text in "[-a-zA-Z0-9./@:_ ]{0,40}") {
+            if let Ok((Work::Remote(request), _)) = uses(&text) {
+                proptest::prop_assert_eq!(request.action.matches('/').count(), 1);
+                proptest::prop_assert!(!request.version.is_empty());
+            }
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use sekisho_workflow::expr::{Contexts, Object, Value};
 
 use crate::dirs::Dirs;
 use crate::plan::Status;
+use crate::spec::StepSpec;
 
 /// Keys of the `github` context that become `GITHUB_*`; no others do.
 const EXPORTED: [&str; 39] = [
@@ -97,6 +98,15 @@ pub(crate) struct Scope {
     pub(crate) action_status: Option<Status>,
     /// How many actions are around.
     pub(crate) depth: usize,
+    /// The steps around, by their names.
+    pub(crate) path: String,
+}
+
+impl Scope {
+    /// What tells one use of an action from all others of the job, in all its stages.
+    pub(crate) fn key(&self, spec: &StepSpec) -> String {
+        format!("{}/{}", self.path, spec.context_name)
+    }
 }
 
 /// Where an action comes from.

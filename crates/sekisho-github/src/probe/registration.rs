@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{Assumption, Miss, Probe, expect, json as body, jwt, status};
 use crate::rest::Scope;
+use crate::wire::scale_set::{RegisterRequest, RunnerEvent};
 
 pub(super) const ASSUMPTIONS: &[Assumption] = &[
     Assumption {
@@ -124,13 +125,8 @@ async fn not_a_bearer(probe: &Probe) -> Result<(), Miss> {
 }
 
 async fn register(probe: &Probe, token: &str) -> Result<crate::http::Answer, Miss> {
-    let web = probe.address().web();
-    let url = match probe.address().scope() {
-        Scope::Repository(repository) => format!("{web}{repository}"),
-        Scope::Organization(name) => format!("{web}{name}"),
-        Scope::Enterprise(name) => format!("{web}enterprises/{name}"),
-    };
-    let wanted = json!({"url": url, "runner_event": "register"});
+    let url = probe.address().place();
+    let wanted = RegisterRequest { url, runner_event: RunnerEvent::Register };
     let authorization = format!("RemoteAuth {token}");
     let path = "actions/runner-registration";
     probe.ask(Method::POST, path, Some(&authorization), |request| request.json(&wanted)).await

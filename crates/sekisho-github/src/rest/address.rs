@@ -125,6 +125,11 @@ impl Address {
         &self.scope
     }
 
+    /// The address of the place itself, as a registration names it.
+    pub fn place(&self) -> String {
+        format!("{}{}", self.web, self.scope)
+    }
+
     /// The `iss` of the tokens that jobs get there, unless an enterprise chose one of its own.
     ///
     /// Source: protocol reference 7.2.

@@ -3,10 +3,7 @@
 use jiff::Timestamp;
 
 use super::app::SignError;
-use crate::http::HttpError;
-
-/// Longest message of the service that is kept, in characters.
-const MAX_MESSAGE_CHARS: usize = 500;
+use crate::http::{HttpError, first_line, shorten};
 
 /// A call that failed.
 #[derive(Debug, thiserror::Error)]
@@ -88,9 +85,7 @@ impl RestError {
     /// Whether the same call may succeed in a moment: network, 408, 5xx.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Http { source, .. } => {
-                matches!(source, HttpError::Transport(_) | HttpError::Deadline(_))
-            }
+            Self::Http { source, .. } => source.is_lost_answer(),
             Self::Status { status, .. } => matches!(status, 408 | 500..=599),
             Self::Client(_)
             | Self::Sign { .. }
@@ -139,12 +134,8 @@ fn by_status(status: u16, needs: &str) -> Option<String> {
 
 /// The service's words out of an error body: the message, and what is said of single fields.
 pub(super) fn message(body: &[u8]) -> String {
-    let short = |text: &str| -> String {
-        text.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE_CHARS).collect()
-    };
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) else {
-        let text = String::from_utf8_lossy(body.get(..4096).unwrap_or(body)).into_owned();
-        return short(text.lines().next().unwrap_or("no message"));
+        return first_line(body);
     };
     let mut text = value["message"].as_str().unwrap_or("no message").to_owned();
     for error in value["errors"].as_array().into_iter().flatten().take(5) {
@@ -157,12 +148,13 @@ pub(super) fn message(body: &[u8]) -> String {
             text = format!("{text}; {said}");
         }
     }
-    short(&text)
+    shorten(&text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::MAX_TEXT_CHARS;
 
     #[test]
     fn messages() {
@@ -184,7 +176,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_body_gives_a_short_message(bytes in proptest::collection::vec(0u8.., 0..300)) {
-            assert!(message(&bytes).chars().count() <= MAX_MESSAGE_CHARS);
+            assert!(message(&bytes).chars().count() <= MAX_TEXT_CHARS);
         }
     }
 }

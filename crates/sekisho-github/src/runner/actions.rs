@@ -7,8 +7,9 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use url::Url;
 
 use super::error::ClientError;
-use super::http::{self, Answer, CALL_DEADLINE, MAX_ANSWER};
+use super::http::{self, CALL_DEADLINE, MAX_ANSWER};
 use super::job::JobClient;
+use crate::http::{Answer, HttpError};
 use crate::lenient;
 use crate::retry::{Policy, retry};
 use crate::wire::launch::{
@@ -16,7 +17,7 @@ use crate::wire::launch::{
 };
 
 /// Largest archive of an action, in bytes.
-const MAX_ARCHIVE: u64 = 1024 * 1024 * 1024;
+const MAX_ARCHIVE: usize = 1024 * 1024 * 1024;
 /// Until an archive is fetched.
 const FETCH_DEADLINE: std::time::Duration = std::time::Duration::from_secs(600);
 
@@ -49,7 +50,8 @@ impl JobClient {
         url.set_path(&path(self.plan_id, self.job_id));
         let body = ResolveActions { actions };
         let send = |_| async {
-            let request = self.http.post(url.clone()).bearer_auth(self.token.expose()).json(&body);
+            let request = self.http.client.post(url.clone()).json(&body);
+            let request = request.bearer_auth(self.http.token.expose());
             let answer = http::send(OPERATION, request, CALL_DEADLINE, MAX_ANSWER).await?;
             if answer.status == 422 { Ok(answer) } else { answer.success(OPERATION) }
         };
@@ -85,7 +87,7 @@ impl JobClient {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(ClientError::Url { what });
         }
-        let mut request = self.http.get(url);
+        let mut request = self.http.client.get(url);
         if let Some(authentication) = &action.authentication {
             let pair = format!("x-access-token:{}", authentication.token.expose());
             let value = format!("Basic {}", STANDARD.encode(pair));
@@ -94,22 +96,20 @@ impl JobClient {
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }
-        let transport = |source: reqwest::Error| ClientError::Transport {
-            operation: OPERATION,
-            source: source.without_url(),
-        };
+        let failed = |source| ClientError::Http { operation: OPERATION, source };
+        let transport = |source: reqwest::Error| failed(HttpError::Transport(source.without_url()));
         let fetch = async {
             let mut response = request.send().await.map_err(transport)?;
             let status = response.status().as_u16();
             if status != 200 {
-                return Answer { status, body: Vec::new() }.success(OPERATION).map(|_| ());
+                let (headers, body) = (response.headers().clone(), Vec::new());
+                return Answer { status, headers, body }.success(OPERATION).map(drop);
             }
-            let mut length = 0_u64;
+            let mut length = 0;
             while let Some(chunk) = response.chunk().await.map_err(transport)? {
-                length += chunk.len() as u64;
+                length += chunk.len();
                 if length > MAX_ARCHIVE {
-                    let reason = format!("more than {MAX_ARCHIVE} bytes");
-                    return Err(ClientError::Body { operation: OPERATION, reason });
+                    return Err(failed(HttpError::TooLong(MAX_ARCHIVE)));
                 }
                 let written = file.write_all(&chunk).await;
                 written.map_err(|source| ClientError::ReadLog { source })?;
@@ -118,7 +118,7 @@ impl JobClient {
         };
         match tokio::time::timeout(FETCH_DEADLINE, fetch).await {
             Ok(fetched) => fetched,
-            Err(_) => Err(ClientError::Deadline { operation: OPERATION, deadline: FETCH_DEADLINE }),
+            Err(_) => Err(failed(HttpError::Deadline(FETCH_DEADLINE))),
         }
     }
 }

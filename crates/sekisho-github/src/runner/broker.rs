@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::RequestBuilder;
 use rsa::RsaPrivateKey;
 use tokio::sync::OnceCell;
 use url::Url;
@@ -14,11 +13,12 @@ use uuid::Uuid;
 
 use super::cipher::SessionKey;
 use super::error::ClientError;
-use super::http::{self, Answer, CALL_DEADLINE, MAX_ANSWER};
+use super::http::{self, CALL_DEADLINE, MAX_ANSWER};
 use super::job::JobClient;
 use super::routes::Routes;
 use super::tenant_job::TenantJob;
 use super::token::TokenSource;
+use crate::http::ClientOptions;
 use crate::jit::JitConfig;
 use crate::retry::{Policy, retry};
 use crate::wire::job::{AgentJobRequestMessage, TENANT_MESSAGE_TYPE};
@@ -106,13 +106,17 @@ impl Client {
     pub fn new(config: &JitConfig, identity: Identity) -> Result<Self, ClientError> {
         let runner = &config.runner;
         let service = if runner.use_v2_flow { &runner.server_url_v2 } else { &runner.server_url };
-        let urls = [service, &*config.credentials.data.authorization_url];
-        let http = http::client(&urls, &format!("sekisho-runner/{}", identity.version))?;
+        let what = "AuthorizationUrl";
+        let authorization = http::base_url(&config.credentials.data.authorization_url, what)?;
         let private_key = config.private_key().map_err(|source| ClientError::Config { source })?;
         let (broker, tenant) = match runner.use_v2_flow {
             true => (Some(http::base_url(service, "ServerUrlV2")?), None),
             false => (None, Some(http::base_url(service, "ServerUrl")?)),
         };
+        let user_agent = format!("sekisho-runner/{}", identity.version);
+        let options = ClientOptions { user_agent, ..ClientOptions::default() };
+        let urls: Vec<&Url> = broker.iter().chain(&tenant).chain([&authorization]).collect();
+        let http = options.client(&urls).map_err(|source| ClientError::Client { source })?;
         Ok(Self {
             tokens: Arc::new(TokenSource::new(config, &private_key, http.clone())?),
             http,
@@ -160,7 +164,7 @@ impl Client {
         let url = self.broker_url("session")?;
         let build = || self.http.post(url.clone()).json(&body);
         let answer = retry(Policy::QUICK, ClientError::is_transient, |_| {
-            self.authorized(OPERATION, build, CALL_DEADLINE, MAX_ANSWER)
+            self.tokens.authorized(OPERATION, build, CALL_DEADLINE, MAX_ANSWER)
         });
         let session: TaskAgentSession = answer.await?.json(OPERATION)?;
         if session.encryption_key.is_some_and(|key| key.value.is_some()) {
@@ -187,7 +191,10 @@ impl Client {
         let url = self.broker_url("session")?;
         let build = || self.http.delete(url.clone());
         let deadline = ACKNOWLEDGE_DEADLINE;
-        self.authorized("deleting the session", build, deadline, MAX_ANSWER).await.map(|_| ())
+        self.tokens
+            .authorized("deleting the session", build, deadline, MAX_ANSWER)
+            .await
+            .map(|_| ())
     }
 
     /// Waits for a message, at most [`POLL_DEADLINE`]; `None` when there is none yet.
@@ -215,7 +222,8 @@ impl Client {
         const OPERATION: &str = "polling for a message";
         let url = self.broker_url("message")?;
         let build = || self.http.get(url.clone()).query(&self.query(session, status));
-        let answer = self.authorized(OPERATION, build, POLL_DEADLINE, MAX_JOB_MESSAGE).await?;
+        let answer =
+            self.tokens.authorized(OPERATION, build, POLL_DEADLINE, MAX_JOB_MESSAGE).await?;
         if answer.status != 200 || answer.body.is_empty() {
             return Ok(None);
         }
@@ -237,7 +245,7 @@ impl Client {
         let query = self.query(session, RunnerStatus::Busy);
         let build = || self.http.post(url.clone()).query(&query).json(&body);
         let operation = "acknowledging the job";
-        self.authorized(operation, build, ACKNOWLEDGE_DEADLINE, MAX_ANSWER).await.map(|_| ())
+        self.tokens.authorized(operation, build, ACKNOWLEDGE_DEADLINE, MAX_ANSWER).await.map(|_| ())
     }
 
     /// Takes the job. Retried five times, except where the answer says that it is useless.
@@ -264,7 +272,7 @@ impl Client {
             error.is_transient()
         };
         let answer = retry(ACQUIRE, again, |_| {
-            self.authorized(OPERATION, build, ACQUIRE_DEADLINE, MAX_JOB_MESSAGE)
+            self.tokens.authorized(OPERATION, build, ACQUIRE_DEADLINE, MAX_JOB_MESSAGE)
         });
         match answer.await {
             Err(error) if error.status() == Some(409) && lost.load(Ordering::Relaxed) => {
@@ -316,25 +324,5 @@ impl Client {
             architecture: self.identity.architecture.to_owned(),
             disable_update: true,
         }
-    }
-
-    /// Sends with the runner's token. A 401 gets one more try with a new token.
-    async fn authorized(
-        &self,
-        operation: &'static str,
-        build: impl Fn() -> RequestBuilder,
-        deadline: Duration,
-        max_body: usize,
-    ) -> Result<Answer, ClientError> {
-        let token = self.tokens.get().await?;
-        let request = build().bearer_auth(token.expose());
-        let answer = http::send(operation, request, deadline, max_body).await?;
-        if answer.status != 401 {
-            return answer.success(operation);
-        }
-        self.tokens.forget(&token);
-        let token = self.tokens.get().await?;
-        let request = build().bearer_auth(token.expose());
-        http::send(operation, request, deadline, max_body).await?.success(operation)
     }
 }

@@ -1,7 +1,6 @@
 //! What can go wrong between a runner and its services.
 
-use std::time::Duration;
-
+use crate::http::HttpError;
 use crate::jit::JitError;
 use crate::wire::error::kind;
 
@@ -27,15 +26,12 @@ pub enum ClientError {
         /// What.
         what: &'static str,
     },
-    /// No rustls crypto provider is installed; the binary does that first thing.
-    #[error("no TLS crypto provider is installed in this process")]
-    NoCryptoProvider,
     /// The HTTP client could not be made.
-    #[error("the HTTP client cannot be made")]
-    Build {
+    #[error("the runner's HTTP client cannot be made")]
+    Client {
         /// Why.
         #[source]
-        source: reqwest::Error,
+        source: HttpError,
     },
     /// The assertion could not be signed.
     #[error("the client assertion cannot be signed")]
@@ -44,22 +40,14 @@ pub enum ClientError {
         #[source]
         source: jsonwebtoken::errors::Error,
     },
-    /// The network failed.
+    /// No answer.
     #[error("{operation} failed")]
-    Transport {
+    Http {
         /// What was tried.
         operation: &'static str,
-        /// Why; without its URL.
+        /// Why.
         #[source]
-        source: reqwest::Error,
-    },
-    /// No whole answer in time.
-    #[error("{operation} got no answer within {deadline:?}")]
-    Deadline {
-        /// What was tried.
-        operation: &'static str,
-        /// How long it was waited for.
-        deadline: Duration,
+        source: HttpError,
     },
     /// The service said no.
     #[error("{operation} was answered {status}{}: {message}", .kind.as_ref().map(|k| format!(" {k}")).unwrap_or_default())]
@@ -73,7 +61,7 @@ pub enum ClientError {
         /// The service's words, shortened.
         message: String,
     },
-    /// The answer is too long, or not what was asked for.
+    /// The answer is not what was asked for.
     #[error("{operation} was answered with {reason}")]
     Body {
         /// What was tried.
@@ -118,19 +106,18 @@ impl ClientError {
 
     /// Whether the call may have been done all the same: only its answer did not arrive.
     pub fn is_lost_answer(&self) -> bool {
-        matches!(self, Self::Transport { .. } | Self::Deadline { .. })
+        matches!(self, Self::Http { source, .. } if source.is_lost_answer())
     }
 
     /// Whether the same call may succeed later: network, deadline, 408, 429, 5xx.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Transport { .. } | Self::Deadline { .. } => true,
+            Self::Http { source, .. } => source.is_lost_answer(),
             Self::Status { status, .. } => matches!(status, 408 | 429 | 500..=599),
             Self::Config { .. }
             | Self::Url { .. }
             | Self::Message { .. }
-            | Self::NoCryptoProvider
-            | Self::Build { .. }
+            | Self::Client { .. }
             | Self::Sign { .. }
             | Self::Body { .. }
             | Self::ReadLog { .. } => false,

@@ -4,22 +4,28 @@ use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::http::Answer;
+use crate::http::Answer;
 use crate::lenient;
 use crate::wire::job::AgentJobRequestMessage;
+use crate::wire::launch::{ResolveErrors, ResolvedActions};
 use crate::wire::message::{JobCancellation, RunnerJobRequest, TaskAgentMessage};
 use crate::wire::oauth::TokenResponse;
 use crate::wire::results::{Ok as OkAnswer, SignedUrlResponse};
 use crate::wire::run_service::RenewJobResponse;
 use crate::wire::session::TaskAgentSession;
+use crate::wire::tenant::{BrokerMigration, ConnectionData, LogReference};
 
 const SECRET: &str = "s3cr3t-s3cr3t";
 
 type Read = fn(&[u8]) -> Result<String, String>;
 
+fn answered(status: u16, body: Vec<u8>) -> Answer {
+    Answer { status, headers: reqwest::header::HeaderMap::new(), body }
+}
+
 /// Reads a body as its call does; both answers are what could end up in a log.
 fn read<T: DeserializeOwned + std::fmt::Debug>(bytes: &[u8]) -> Result<String, String> {
-    let answer = Answer { status: 200, body: bytes.to_vec() };
+    let answer = answered(200, bytes.to_vec());
     let read = answer.json::<T>("reading");
     read.map(|value| in_order(&format!("{value:?}"))).map_err(|error| format!("{error} {error:?}"))
 }
@@ -69,6 +75,20 @@ fn bodies() -> Vec<(Read, Value)> {
                 "blob_storage_type": "BLOB_STORAGE_TYPE_AZURE"}),
         ),
         (read::<OkAnswer>, json!({"ok": true})),
+        (
+            read::<ResolvedActions>,
+            json!({"actions": {"a/b@v1": {"name": "a/b", "resolved_name": "a/b",
+                "resolved_sha": "0", "tar_url": "http://127.0.0.1:1/a.tar.gz",
+                "authentication": {"token": SECRET}}}}),
+        ),
+        (read::<ResolveErrors>, json!({"errors": {"a/b@v1": {"message": "no"}}})),
+        (
+            read::<ConnectionData>,
+            json!({"locationServiceData": {"serviceDefinitions": [
+                {"identifier": guid, "relativePath": "/a/{poolId}"}]}}),
+        ),
+        (read::<BrokerMigration>, json!({"brokerBaseUrl": "http://127.0.0.1:1/"})),
+        (read::<LogReference>, json!({"id": 7, "path": "logs\\7"})),
     ]
 }
 
@@ -85,13 +105,13 @@ fn paths(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-/// All field names in another case. Keys of maps are data: those of `variables`, `parameters`,
-/// `data` and `contextData` stay.
+/// All field names in another case. Keys of maps are data: they stay.
 fn shout(value: &Value, is_data: bool) -> Value {
     match value {
         Value::Object(map) => {
             let entry = |(key, value): (&String, &Value)| {
-                let data = ["variables", "parameters", "data", "contextData"].contains(&&**key);
+                let maps = ["variables", "parameters", "data", "contextData", "actions", "errors"];
+                let data = maps.contains(&&**key);
                 // Of tokens and context data, which only a service writes.
                 let encoded = [
                     "t", "d", "k", "v", "a", "n", "type", "map", "Key", "Value", "expr", "file",
@@ -153,11 +173,12 @@ fn value() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn damaged_bodies_do_not_panic_and_are_not_quoted(
-        which in 0..9_usize,
+        which in any::<prop::sample::Index>(),
         changes in proptest::collection::vec((any::<prop::sample::Index>(), value(), any::<bool>()), 0..4),
         cut in proptest::option::of(any::<prop::sample::Index>()),
     ) {
-        let (read, mut body) = bodies().swap_remove(which);
+        let mut all = bodies();
+        let (read, mut body) = all.swap_remove(which.index(all.len()));
         for (at, value, remove) in changes {
             let mut all = Vec::new();
             paths(&body, "", &mut all);
@@ -186,6 +207,6 @@ proptest! {
         for (read, _) in bodies() {
             let _ = read(&bytes);
         }
-        let _ = Answer { status: 400, body: bytes }.success("reading");
+        let _ = answered(400, bytes).success("reading");
     }
 }

@@ -1,50 +1,27 @@
-//! One HTTP client, deadlines and limits for every call.
+//! The answers of a runner's services: what they say, and what is wrong with them.
 
 use std::time::Duration;
 
 use reqwest::RequestBuilder;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::error::ClientError;
+use crate::http::{self, Answer, first_line, shorten};
 use crate::lenient;
+use crate::secret::WireSecret;
 use crate::wire::error::{ServiceError, TwirpError};
 use crate::wire::oauth::TokenError;
 
 /// Calls that do little: token, session, renew, complete, step updates.
 pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(30);
-/// Until a connection stands.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+/// Until a piece of a log is uploaded.
+pub(super) const UPLOAD_DEADLINE: Duration = Duration::from_secs(120);
 /// Largest answer to an ordinary call, in bytes.
 pub(super) const MAX_ANSWER: usize = 1024 * 1024;
-/// Longest message of a service that is kept, in characters.
-const MAX_MESSAGE_CHARS: usize = 500;
 
-/// A whole answer.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: Vec<u8>,
-}
-
-/// The client for a runner whose services have these URLs.
-///
-/// Where all are plain HTTP (one machine), the system's certificates are not read: that is most of
-/// the time it takes to make a client.
-pub(super) fn client(urls: &[&str], user_agent: &str) -> Result<reqwest::Client, ClientError> {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        return Err(ClientError::NoCryptoProvider);
-    }
-    let mut builder = reqwest::Client::builder()
-        .user_agent(user_agent)
-        .connect_timeout(CONNECT_DEADLINE)
-        .redirect(reqwest::redirect::Policy::none());
-    if urls.iter().all(|url| url.starts_with("http://")) {
-        builder = builder.tls_certs_only([]);
-    }
-    builder.build().map_err(|source| ClientError::Build { source })
-}
-
-/// Sends, and reads the whole answer, all within `deadline`.
+/// Sends, and reads the whole answer, all within `deadline`; whatever its status.
 ///
 /// Cancel-safe: dropping it closes the request.
 pub(super) async fn send(
@@ -53,24 +30,38 @@ pub(super) async fn send(
     deadline: Duration,
     max_body: usize,
 ) -> Result<Answer, ClientError> {
-    let transport =
-        |source: reqwest::Error| ClientError::Transport { operation, source: source.without_url() };
-    let exchange = async {
-        let mut response = request.send().await.map_err(transport)?;
-        let status = response.status().as_u16();
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(transport)? {
-            if body.len() + chunk.len() > max_body {
-                let reason = format!("more than {max_body} bytes");
-                return Err(ClientError::Body { operation, reason });
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Answer { status, body })
-    };
-    match tokio::time::timeout(deadline, exchange).await {
-        Ok(result) => result,
-        Err(_) => Err(ClientError::Deadline { operation, deadline }),
+    let answer = http::send(request, deadline, max_body).await;
+    answer.map_err(|source| ClientError::Http { operation, source })
+}
+
+/// Speaks with a job's token.
+#[derive(Clone)]
+pub(super) struct JobHttp {
+    pub(super) client: http::Client,
+    pub(super) token: WireSecret,
+}
+
+impl JobHttp {
+    /// One try; the answer has a status of success.
+    pub(super) async fn send(
+        &self,
+        operation: &'static str,
+        request: RequestBuilder,
+        deadline: Duration,
+    ) -> Result<Answer, ClientError> {
+        let request = request.bearer_auth(self.token.expose());
+        send(operation, request, deadline, MAX_ANSWER).await?.success(operation)
+    }
+
+    /// JSON for JSON; one try.
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        url: &Url,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let request = self.client.post(url.clone()).json(body);
+        self.send(operation, request, CALL_DEADLINE).await?.json(operation)
     }
 }
 
@@ -110,24 +101,20 @@ fn without_values(error: &serde_json::Error) -> String {
 
 /// Kind and message out of any of the four error bodies, or the body's first line.
 fn refusal(body: &[u8]) -> (Option<String>, String) {
-    let short = |text: &str| -> String {
-        text.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE_CHARS).collect()
-    };
     if let Ok(e) = lenient::from_slice::<TokenError>(body) {
-        return (Some(short(&e.error)), short(&e.error_description));
+        return (Some(shorten(&e.error)), shorten(&e.error_description));
     }
     if let Ok(e) = lenient::from_slice::<ServiceError>(body)
         && !(e.error_message.is_empty() && e.error_kind.is_none())
     {
-        return (e.error_kind.as_deref().map(short), short(&e.error_message));
+        return (e.error_kind.as_deref().map(shorten), shorten(&e.error_message));
     }
     if let Ok(e) = lenient::from_slice::<TwirpError>(body)
         && !e.code.is_empty()
     {
-        return (Some(short(&e.code)), short(&e.msg));
+        return (Some(shorten(&e.code)), shorten(&e.msg));
     }
-    let text = String::from_utf8_lossy(body);
-    (None, short(text.lines().next().unwrap_or("no message")))
+    (None, first_line(body))
 }
 
 /// Reads a base URL; it gets its trailing `/` if a service forgot it.

@@ -15,10 +15,10 @@ use url::Url;
 use uuid::Uuid;
 
 use super::error::ClientError;
-use super::http::{self, CALL_DEADLINE, MAX_ANSWER};
+use super::http::{self, CALL_DEADLINE, JobHttp, MAX_ANSWER, UPLOAD_DEADLINE};
 use super::tenant_job::TenantJob;
+use crate::http::Client;
 use crate::retry::{Policy, retry};
-use crate::secret::WireSecret;
 use crate::wire::job::{AgentJobRequestMessage, variable};
 use crate::wire::results::{
     AZURE, JobLogsMetadata, JobRequest, Ok as OkAnswer, RECEIVER, STEPS_UPDATE, SignedUrlResponse,
@@ -28,8 +28,6 @@ use crate::wire::run_service::{CompleteJob, RenewJob, RenewJobResponse};
 
 /// Bytes in one block of an uploaded log.
 const BLOCK_LEN: usize = 2 * 1024 * 1024;
-/// Until a block is uploaded.
-const UPLOAD_DEADLINE: Duration = Duration::from_secs(120);
 /// Completing goes on for as long as a lock may be held, some ten minutes: a result that is lost is a
 /// job that has to run again.
 const COMPLETE: Policy =
@@ -40,14 +38,13 @@ const COMPLETE_REFUSALS: u32 = 5;
 /// Speaks for one job, with the job's token.
 #[derive(Clone)]
 pub struct JobClient {
-    pub(super) http: reqwest::Client,
-    run: Url,
+    pub(super) http: JobHttp,
+    pub(super) run: Url,
     /// Set for the old flow; then `run` is not asked.
     tenant: Option<Arc<TenantJob>>,
     results: Option<Url>,
     /// Only its authority counts.
     pub(super) launch: Option<Url>,
-    pub(super) token: WireSecret,
     pub(super) plan_id: Uuid,
     pub(super) job_id: Uuid,
 }
@@ -63,7 +60,7 @@ pub enum LogKind {
 
 impl JobClient {
     pub(super) fn new(
-        http: reqwest::Client,
+        client: Client,
         message: &AgentJobRequestMessage,
         tenant: Option<TenantJob>,
     ) -> Result<Self, ClientError> {
@@ -76,7 +73,7 @@ impl JobClient {
             results.map(|v| v.value.expose()).or_else(|| endpoint.data("ResultsServiceUrl"));
         let results = results.filter(|url| !url.is_empty());
         Ok(Self {
-            http,
+            http: JobHttp { client, token: token.clone() },
             run: http::base_url(&endpoint.url, "the run service's URL")?,
             tenant: tenant.map(Arc::new),
             results: results
@@ -88,7 +85,6 @@ impl JobClient {
                 .filter(|url| !url.is_empty())
                 .map(|url| http::base_url(url, "the launch service's URL"))
                 .transpose()?,
-            token: token.clone(),
             plan_id: message.plan.plan_id,
             job_id: message.job_id,
         })
@@ -105,7 +101,7 @@ impl JobClient {
         }
         let body = RenewJob { plan_id: self.plan_id, job_id: self.job_id };
         let url = http::join(&self.run, "renewjob");
-        self.post(OPERATION, &url, &body).await
+        self.http.post(OPERATION, &url, &body).await
     }
 
     /// Reports the job's result. Retried for some ten minutes while the service is away, five times
@@ -128,9 +124,8 @@ impl JobClient {
             if let Some(tenant) = &self.tenant {
                 return tenant.complete(body).await;
             }
-            let request = self.http.post(url.clone()).bearer_auth(self.token.expose()).json(body);
-            let answer = http::send(OPERATION, request, CALL_DEADLINE, MAX_ANSWER).await?;
-            answer.success(OPERATION).map(|_| ())
+            let request = self.http.client.post(url.clone()).json(body);
+            self.http.send(OPERATION, request, CALL_DEADLINE).await.map(drop)
         };
         match retry(COMPLETE, again, send).await {
             // The job is over: by the report whose answer was lost.
@@ -163,7 +158,7 @@ impl JobClient {
             workflow_job_run_backend_id: self.job_id,
         };
         let url = http::join(results, STEPS_UPDATE);
-        let _: serde_json::Value = self.post("updating the steps", &url, &body).await?;
+        let _: serde_json::Value = self.http.post("updating the steps", &url, &body).await?;
         Ok(())
     }
 
@@ -205,7 +200,7 @@ impl JobClient {
         } else {
             let length = file.metadata().await.map_err(|source| ClientError::ReadLog { source })?;
             let url = signed_url(&signed.logs_url, "")?;
-            let request = self.http.put(url).header(CONTENT_LENGTH, length.len());
+            let request = self.http.client.put(url).header(CONTENT_LENGTH, length.len());
             self.put(request.header(CONTENT_TYPE, "text/plain").body(file)).await?;
         }
         const METADATA: &str = "recording a log";
@@ -250,7 +245,7 @@ impl JobClient {
         let size = i64::try_from(markdown.len()).unwrap_or(i64::MAX);
         let url = signed_url(&signed.summary_url, "")?;
         let put = |_| {
-            let request = self.http.put(url.clone()).header("x-ms-blob-type", "BlockBlob");
+            let request = self.http.client.put(url.clone()).header("x-ms-blob-type", "BlockBlob");
             self.put(request.header(CONTENT_TYPE, "text/plain").body(markdown.clone()))
         };
         retry(Policy::PATIENT, ClientError::is_transient, put).await?;
@@ -279,7 +274,8 @@ impl JobClient {
     async fn append(&self, url: &str, file: &mut File) -> Result<(), ClientError> {
         let create = signed_url(url, "")?;
         let put = |_| {
-            let request = self.http.put(create.clone()).header("x-ms-blob-type", "AppendBlob");
+            let request =
+                self.http.client.put(create.clone()).header("x-ms-blob-type", "AppendBlob");
             self.put(request.header(CONTENT_LENGTH, 0).header(CONTENT_TYPE, "text/plain"))
         };
         retry(Policy::PATIENT, ClientError::is_transient, put).await?;
@@ -300,6 +296,7 @@ impl JobClient {
                     // that the first one arrived and only its answer was lost.
                     let mut request = self
                         .http
+                        .client
                         .put(url)
                         .header("x-ms-blob-condition-appendpos", offset)
                         .header(CONTENT_TYPE, "text/plain");
@@ -350,19 +347,8 @@ impl JobClient {
         let results = self.results.as_ref();
         let results = results.ok_or(ClientError::Message { what: "results service" })?;
         let url = http::join(results, &format!("{RECEIVER}{method}"));
-        retry(Policy::PATIENT, ClientError::is_transient, |_| self.post(operation, &url, body))
+        retry(Policy::PATIENT, ClientError::is_transient, |_| self.http.post(operation, &url, body))
             .await
-    }
-
-    async fn post<T: DeserializeOwned>(
-        &self,
-        operation: &'static str,
-        url: &Url,
-        body: &impl Serialize,
-    ) -> Result<T, ClientError> {
-        let request = self.http.post(url.clone()).bearer_auth(self.token.expose()).json(body);
-        let answer = http::send(operation, request, CALL_DEADLINE, MAX_ANSWER).await?;
-        answer.success(operation)?.json(operation)
     }
 }
 

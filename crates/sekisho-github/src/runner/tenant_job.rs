@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use reqwest::header::CONTENT_TYPE;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::fs::File;
 use url::Url;
 use uuid::Uuid;
 
 use super::error::ClientError;
-use super::http::{self, Answer, CALL_DEADLINE, MAX_ANSWER};
+use super::http::{CALL_DEADLINE, JobHttp, MAX_ANSWER, UPLOAD_DEADLINE};
 use super::job::read_block;
 use super::routes::Routes;
 use super::token::TokenSource;
+use crate::http::{Answer, Client};
 use crate::retry::{Policy, retry};
 use crate::secret::WireSecret;
 use crate::wire::job::AgentJobRequestMessage;
@@ -29,18 +28,15 @@ use crate::wire::tenant::{
 
 /// Records of one call.
 const MAX_RECORDS: usize = 25;
-/// Until a piece of a log is uploaded.
-const UPLOAD_DEADLINE: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// A job of a tenant.
 pub(super) struct TenantJob {
-    http: reqwest::Client,
     /// The lock is the runner's, and asked for with the runner's token.
     lock: Url,
     tokens: Arc<TokenSource>,
     /// All else is the job's, with its token.
+    http: JobHttp,
     routes: Routes,
-    token: WireSecret,
     request_id: i64,
     job_id: Uuid,
     plan_version: i32,
@@ -50,7 +46,7 @@ pub(super) struct TenantJob {
 
 impl TenantJob {
     pub(super) fn new(
-        http: reqwest::Client,
+        client: Client,
         tokens: Arc<TokenSource>,
         lock: Url,
         routes: Routes,
@@ -59,11 +55,10 @@ impl TenantJob {
     ) -> Self {
         let hub = Some(message.plan.plan_type.clone()).filter(|hub| !hub.is_empty());
         Self {
-            http,
             lock,
             tokens,
+            http: JobHttp { client, token: token.clone() },
             routes,
-            token: token.clone(),
             request_id: message.request_id,
             job_id: message.job_id,
             plan_version: message.plan.version,
@@ -87,15 +82,11 @@ impl TenantJob {
         operation: &'static str,
         body: &LockRequest,
     ) -> Result<Answer, ClientError> {
-        let token = self.tokens.get().await?;
-        let request = self.http.patch(self.lock.clone());
-        let request = request.query(&[("lockToken", Uuid::nil().to_string())]).json(body);
-        let request = request.bearer_auth(token.expose());
-        let answer = http::send(operation, request, CALL_DEADLINE, MAX_ANSWER).await?;
-        if answer.status == 401 {
-            self.tokens.forget(&token);
-        }
-        answer.success(operation)
+        let build = || {
+            let request = self.http.client.patch(self.lock.clone());
+            request.query(&[("lockToken", Uuid::nil().to_string())]).json(body)
+        };
+        self.tokens.authorized(operation, build, CALL_DEADLINE, MAX_ANSWER).await
     }
 
     /// Reports the steps' states, and that of the job.
@@ -141,8 +132,11 @@ impl TenantJob {
         let url = self.url(resource::RECORDS, &[])?;
         for batch in records.chunks(MAX_RECORDS) {
             let body = Listed::from(batch.to_vec());
-            let request = || self.http.patch(url.clone()).json(&body);
-            self.send(OPERATION, Policy::QUICK, request).await?;
+            let send = |_| {
+                let request = self.http.client.patch(url.clone()).json(&body);
+                self.http.send(OPERATION, request, CALL_DEADLINE)
+            };
+            retry(Policy::QUICK, ClientError::is_transient, send).await?;
         }
         Ok(())
     }
@@ -154,21 +148,20 @@ impl TenantJob {
         file: &mut File,
     ) -> Result<(), ClientError> {
         let path = Some(format!("logs\\{record}"));
-        let log: LogReference = self
-            .post("creating a log", &self.url(resource::LOGS, &[])?, &LogReference { id: 0, path })
-            .await?;
+        let (operation, logs) = ("creating a log", self.url(resource::LOGS, &[])?);
+        let reference = LogReference { id: 0, path };
+        let create = |_| self.http.post(operation, &logs, &reference);
+        let log: LogReference = retry(Policy::QUICK, ClientError::is_transient, create).await?;
         let url = self.url(resource::LOGS, &[("logId", &log.id.to_string())])?;
         loop {
             let block = read_block(file).await?;
             if block.is_empty() {
                 break;
             }
-            let request = || {
-                let request = self.http.post(url.clone()).timeout(UPLOAD_DEADLINE);
-                request.header(CONTENT_TYPE, "application/octet-stream").body(block.clone())
-            };
+            let request = self.http.client.post(url.clone()).body(block);
+            let request = request.header(CONTENT_TYPE, "application/octet-stream");
             // One try: nothing tells whether a piece whose answer was lost is there already.
-            self.send("uploading", Policy { attempts: 1, ..Policy::QUICK }, request).await?;
+            self.http.send("uploading", request, UPLOAD_DEADLINE).await?;
         }
         let log = Some(LogReference { id: log.id, path: None });
         self.patch_records(vec![TimelineRecord { id: record, log, ..TimelineRecord::default() }])
@@ -214,8 +207,8 @@ impl TenantJob {
             outputs: body.outputs.clone(),
         };
         let url = self.url(resource::PLAN_EVENTS, &[])?;
-        let request = || self.http.post(url.clone()).json(&event);
-        self.send(OPERATION, Policy { attempts: 1, ..Policy::QUICK }, request).await.map(|_| ())
+        let request = self.http.client.post(url).json(&event);
+        self.http.send(OPERATION, request, CALL_DEADLINE).await.map(drop)
     }
 
     fn url(&self, resource: Uuid, more: &[(&str, &str)]) -> Result<Url, ClientError> {
@@ -223,30 +216,6 @@ impl TenantJob {
             self.plan.iter().map(|(name, value)| (*name, value.as_str())).collect();
         values.extend_from_slice(more);
         self.routes.url(resource, &values)
-    }
-
-    async fn post<T: DeserializeOwned>(
-        &self,
-        operation: &'static str,
-        url: &Url,
-        body: &impl Serialize,
-    ) -> Result<T, ClientError> {
-        let request = || self.http.post(url.clone()).json(body);
-        self.send(operation, Policy::QUICK, request).await?.json(operation)
-    }
-
-    async fn send(
-        &self,
-        operation: &'static str,
-        policy: Policy,
-        request: impl Fn() -> reqwest::RequestBuilder,
-    ) -> Result<Answer, ClientError> {
-        let send = |_| async {
-            let request = request().bearer_auth(self.token.expose());
-            let answer = http::send(operation, request, UPLOAD_DEADLINE, MAX_ANSWER).await?;
-            answer.success(operation)
-        };
-        retry(policy, ClientError::is_transient, send).await
     }
 }
 

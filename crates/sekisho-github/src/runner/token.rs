@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use reqwest::RequestBuilder;
 use rsa::RsaPrivateKey;
 use rsa::pkcs1::EncodeRsaPrivateKey as _;
 use tokio::time::Instant;
@@ -11,6 +12,7 @@ use url::Url;
 
 use super::error::ClientError;
 use super::http::{self, CALL_DEADLINE, MAX_ANSWER};
+use crate::http::Answer;
 use crate::jit::{JitConfig, JitError};
 use crate::retry::{Policy, retry};
 use crate::secret::WireSecret;
@@ -68,7 +70,7 @@ impl TokenSource {
     }
 
     /// A token that is good for a while yet.
-    pub(super) async fn get(&self) -> Result<WireSecret, ClientError> {
+    async fn get(&self) -> Result<WireSecret, ClientError> {
         let cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(cached) = cached
             && Instant::now() < cached.until
@@ -85,8 +87,28 @@ impl TokenSource {
         Ok(token)
     }
 
+    /// Sends with the runner's token. A 401 gets one more try with a new token.
+    pub(super) async fn authorized(
+        &self,
+        operation: &'static str,
+        build: impl Fn() -> RequestBuilder,
+        deadline: Duration,
+        max_body: usize,
+    ) -> Result<Answer, ClientError> {
+        let token = self.get().await?;
+        let request = build().bearer_auth(token.expose());
+        let answer = http::send(operation, request, deadline, max_body).await?;
+        if answer.status != 401 {
+            return answer.success(operation);
+        }
+        self.forget(&token);
+        let token = self.get().await?;
+        let request = build().bearer_auth(token.expose());
+        http::send(operation, request, deadline, max_body).await?.success(operation)
+    }
+
     /// Forgets `token`, unless another has taken its place already.
-    pub(super) fn forget(&self, token: &WireSecret) {
+    fn forget(&self, token: &WireSecret) {
         let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
         if cached.as_ref().is_some_and(|c| c.token.expose() == token.expose()) {
             *cached = None;

@@ -72,4 +72,16 @@ mod tests {
         check("nonsense", 240);
         assert_eq!(usable("opaque", 0.0), Duration::from_secs(240));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_token_lives_at_most_a_day(text in ".{0,60}", exp in proptest::num::f64::ANY,
+                                         iat in proptest::num::f64::ANY) {
+            for token in [text, format!("e30.{}.x", URL_SAFE_NO_PAD.encode(
+                format!(r#"{{"exp":{exp:?},"iat":{iat:?}}}"#),
+            ))] {
+                proptest::prop_assert!(usable(&token, 0.0) <= MAX_LIFE);
+            }
+        }
+    }
 }

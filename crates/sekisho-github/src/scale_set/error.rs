@@ -3,14 +3,11 @@
 use std::time::Duration;
 
 use super::jit::NameTaken;
-use crate::http::{Answer, HttpError};
+use crate::http::{Answer, HttpError, first_line, shorten};
 use crate::lenient;
 use crate::rest::RestError;
 use crate::rest::budget::retry_after;
 use crate::wire::scale_set::{BudgetError, Exception, exception};
-
-/// Longest message of a service that is kept, in characters.
-const MAX_MESSAGE_CHARS: usize = 500;
 
 /// A call that failed. No variant holds a URL or a token.
 #[derive(Debug, thiserror::Error)]
@@ -104,18 +101,12 @@ impl ScaleSetError {
         if (200..300).contains(&answer.status) {
             return Ok(answer);
         }
-        let short = |text: &str| -> String {
-            text.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE_CHARS).collect()
-        };
         let (kind, message) = match lenient::from_slice::<Exception>(&answer.body) {
             Ok(error) if !(error.type_name.is_empty() && error.message.is_empty()) => {
                 let kind = Some(error.type_name).filter(|kind| !kind.is_empty());
-                (kind.as_deref().map(short), short(&error.message))
+                (kind.as_deref().map(shorten), shorten(&error.message))
             }
-            _ => {
-                let text = String::from_utf8_lossy(&answer.body);
-                (None, short(text.lines().next().unwrap_or("no message")))
-            }
+            _ => (None, first_line(&answer.body)),
         };
         let wait = retry_after(&answer.headers);
         Err(Self::Status { operation, status: answer.status, kind, message, wait })
@@ -153,9 +144,7 @@ impl ScaleSetError {
     /// Whether the same call may succeed later: network, deadline, 408, 429, 5xx, odd answers.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Http { source, .. } => {
-                matches!(source, HttpError::Transport(_) | HttpError::Deadline(_))
-            }
+            Self::Http { source, .. } => source.is_lost_answer(),
             Self::Status { status, .. } => {
                 matches!(status, 408 | 429 | 500 | 502..=599) || self.throttled().is_some()
             }

@@ -55,8 +55,6 @@ enum Doing {
 /// What came of the last step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// Nothing was done yet.
-    Start,
     /// A session stands.
     Created,
     /// The set's session is somebody else's (409).
@@ -196,7 +194,6 @@ impl Life {
 pub fn decide(life: &Life, seen: &Seen, jitter: f64) -> (Life, Step) {
     let mut life = life.clone();
     let step = match seen {
-        Seen::Start => life.again(Duration::ZERO),
         Seen::Created => {
             // The log belongs to the set: a new session sees all that was not deleted.
             life = Life::new(false);

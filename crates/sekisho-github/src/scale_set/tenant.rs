@@ -168,8 +168,7 @@ impl Tenant {
         let token = self.github.registration_token().await;
         let token = token.map_err(|source| ScaleSetError::Rest { source })?;
         let address = self.github.address();
-        let place = format!("{}{}", address.web(), address.scope());
-        let body = RegisterRequest { url: place, runner_event: RunnerEvent::Register };
+        let body = RegisterRequest { url: address.place(), runner_event: RunnerEvent::Register };
         let registration: Registration = retry(self.options.retry, passes, |_| async {
             let remote = format!("RemoteAuth {}", token.token.expose());
             let mut url = address.api().clone();

@@ -8,13 +8,9 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, Query, Request, State};
 use axum::response::{IntoResponse as _, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, WWW_AUTHENTICATE,
-};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
@@ -23,6 +19,7 @@ use tokio::sync::mpsc;
 use super::frames::service_header;
 use super::serve::{self, Input, Messages, Rpc, Service, exchange};
 use super::{MAX_PUSH_BYTES, Repository, peer};
+use crate::http::basic;
 use crate::names::RepoName;
 use crate::push::{changed_refs, pushed};
 use crate::shared::Shared;
@@ -302,17 +299,6 @@ async fn no_stranger(peer: Peer) -> Result<(), Refused> {
     let why = "you are not the user who runs the plane, or run in a sandbox: give the plane's admin \
                token as the password";
     Err((StatusCode::UNAUTHORIZED, why.to_owned()))
-}
-
-fn basic(headers: &HeaderMap) -> Option<(String, String)> {
-    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, encoded) = value.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
-    let (user, password) = decoded.split_once(':')?;
-    Some((user.to_owned(), password.to_owned()))
 }
 
 fn key(owner: &str, name: &str) -> String {

@@ -240,7 +240,9 @@ pub(super) async fn dispatch(
     if !full || !is_plain_ref(&dispatch.git_ref) {
         return Err(bad("`ref` must be a full branch or tag name"));
     }
-    let work = move || push::dispatched(&shared, &repository, &dispatch.git_ref, &dispatch.sha);
+    let _turn = shared.readers.acquire().await.map_err(|e| Problem::internal(&e))?;
+    let reader = Arc::clone(&shared);
+    let work = move || push::dispatched(&reader, &repository, &dispatch.git_ref, &dispatch.sha);
     let done = tokio::task::spawn_blocking(work).await.map_err(|e| Problem::internal(&e))?;
     let pushed = done.map_err(|error| Problem::internal(&error))?;
     let pushed = pushed.ok_or_else(|| Problem::not_found("commit"))?;

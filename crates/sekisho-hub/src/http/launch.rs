@@ -7,9 +7,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use sekisho_github::lenient;
 use sekisho_github::wire::launch::{
@@ -18,7 +16,7 @@ use sekisho_github::wire::launch::{
 };
 use uuid::Uuid;
 
-use super::guard::bearer;
+use super::guard::{basic, bearer};
 use super::reply::ServiceFault;
 use crate::names::{RepoName, is_sha};
 use crate::shared::Shared;
@@ -108,7 +106,8 @@ pub(super) async fn tarball(
     Path((owner, name, sha)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, ServiceFault> {
-    let known = password(&headers).and_then(|token| shared.tokens.read::<GithubClaims>(&token));
+    let password = basic(&headers).map(|(_, password)| password);
+    let known = password.and_then(|token| shared.tokens.read::<GithubClaims>(&token));
     if known.is_none() {
         return Err(ServiceFault::run(StatusCode::UNAUTHORIZED, "the token is not a job's"));
     }
@@ -122,15 +121,4 @@ pub(super) async fn tarball(
     let archive = archive.await.map_err(|error| ServiceFault::internal(&error))?;
     let archive = archive.map_err(|error| ServiceFault::internal(&error))?;
     Ok(([(CONTENT_TYPE, "application/gzip")], archive).into_response())
-}
-
-/// The password of `Authorization: Basic`.
-fn password(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, pair) = value.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let pair = String::from_utf8(STANDARD.decode(pair.trim()).ok()?).ok()?;
-    Some(pair.split_once(':')?.1.to_owned())
 }

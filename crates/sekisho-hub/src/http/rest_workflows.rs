@@ -150,8 +150,10 @@ pub(super) async fn dispatch(
     let base = format!("{}/{}/actions/runs", shared.config.base_url, ids.name);
     let api = format!("{}/api/v3/repos/{}/actions/runs", shared.config.base_url, ids.name);
     let details = wanted.return_run_details;
+    let _turn = shared.readers.acquire().await.map_err(|error| GithubError::internal(&error))?;
+    let reader = Arc::clone(&shared);
     let start =
-        move || workflow_dispatched(&shared, &ids, &at.workflow, &wanted.git_ref, &wanted.inputs);
+        move || workflow_dispatched(&reader, &ids, &at.workflow, &wanted.git_ref, &wanted.inputs);
     match rest::blocking(start).await? {
         Ok(_) if !details => Ok(StatusCode::NO_CONTENT.into_response()),
         Ok(run) => Ok(Json(Dispatched {

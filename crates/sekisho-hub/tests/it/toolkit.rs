@@ -18,7 +18,7 @@ const NODE: u32 = 20;
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/toolkit.mjs");
 
 #[expect(clippy::print_stderr, reason = "whoever runs the tests should know")]
-fn skipped(needs: &str) {
+pub(crate) fn skipped(needs: &str) {
     eprintln!("skipped: needs {needs}");
 }
 

@@ -10,8 +10,8 @@ use anyhow::Context as _;
 use super::Job;
 use super::script::as_list;
 use super::step::{WorkEnd, Workplace};
-use crate::console::{Commands, Console};
-use crate::exec::{self, Invocation};
+use crate::console::Commands;
+use crate::exec::Invocation;
 use crate::shell;
 use crate::spec::{StepSpec, Work};
 
@@ -76,13 +76,7 @@ impl Job {
         self.log.write(&format!("A job hook of this runner's owner runs: {}", path.display()));
         let args = vec!["-e".into(), path.into()];
         let invocation = Invocation { program, args, folder, env: as_list(env) };
-        let mut console = Console {
-            log: &mut self.log,
-            commands,
-            matchers: &mut self.matchers,
-            dirs: self.state.dirs(),
-        };
-        let ended = exec::run(&invocation, &mut console, place.interrupt, self.grace).await?;
+        let ended = self.run_program(&invocation, place.interrupt, commands).await?;
         self.conclude(ended, commands)
     }
 }

@@ -13,6 +13,7 @@ use super::step::{WorkEnd, Workplace};
 use crate::console::{Commands, Console};
 use crate::exec::{self, Ended, Invocation};
 use crate::shell::{self, Shell};
+use crate::stop::Interrupt;
 
 impl Job {
     /// Writes the script, shows it, runs it.
@@ -40,16 +41,26 @@ impl Job {
         let file = self.write_script(&script, shell.extension)?;
         self.show_header(&script, &shell.describe(&program), place);
         let invocation = Invocation { program, args: shell.args(&file), folder, env: as_list(env) };
+        let ended = self.run_program(&invocation, place.interrupt, commands).await;
+        // The folder is emptied at the job's end anyway.
+        let _ = fs_err::remove_file(&file);
+        self.conclude(ended?, commands)
+    }
+
+    /// Runs a program to its end, its output through the console.
+    pub(crate) async fn run_program(
+        &mut self,
+        invocation: &Invocation,
+        interrupt: &Interrupt,
+        commands: &mut Commands,
+    ) -> anyhow::Result<Ended> {
         let mut console = Console {
             log: &mut self.log,
             commands,
             matchers: &mut self.matchers,
             dirs: self.state.dirs(),
         };
-        let ended = exec::run(&invocation, &mut console, place.interrupt, self.grace).await;
-        // The folder is emptied at the job's end anyway.
-        let _ = fs_err::remove_file(&file);
-        self.conclude(ended?, commands)
+        exec::run(invocation, &mut console, interrupt, self.grace).await
     }
 
     /// Says how a process ended that must not fail.
@@ -130,17 +141,20 @@ impl Job {
             self.log.write(&format!("\u{1b}[36;1m{line}\u{1b}[0m"));
         }
         self.log.write(&format!("shell: {shell}"));
+        self.show_env(place);
+        self.log.write("##[endgroup]");
+    }
+
+    /// Shows what the job and the step have set.
+    pub(crate) fn show_env(&mut self, place: &Workplace<'_>) {
         let mut env: BTreeMap<&String, &String> = self.state.env.iter().collect();
         env.extend(place.scope.env.iter().chain(place.env).map(|(name, value)| (name, value)));
-        if !env.is_empty() {
-            let lines: Vec<String> =
-                env.into_iter().map(|(name, value)| format!("  {name}: {value}")).collect();
+        let lines: Vec<String> =
+            env.into_iter().map(|(name, value)| format!("  {name}: {value}")).collect();
+        if !lines.is_empty() {
             self.log.write("env:");
-            for line in lines {
-                self.log.write(&line);
-            }
+            lines.iter().for_each(|line| self.log.write(line));
         }
-        self.log.write("##[endgroup]");
     }
 }
 

@@ -12,7 +12,7 @@ use crate::console::Commands;
 use crate::expression::StepFunctions;
 use crate::mask::Masker;
 use crate::plan::{Slot, Status};
-use crate::spec::StepSpec;
+use crate::spec::{StepSpec, Work};
 use crate::state::{Scope, StepView};
 
 /// Most steps of a job.
@@ -53,13 +53,14 @@ impl Job {
     pub(super) async fn set_up(&mut self) -> bool {
         let record = self.timeline.add(Uuid::new_v4(), "Set up job", "setup");
         let mut commands = Commands::default();
-        let plan = self.plan_steps();
         self.begin_record(record).await;
         self.describe();
-        let result = match plan.and_then(|()| self.prepare()) {
-            Ok(()) => self.fetch_actions().await,
+        let (specs, planned) = self.plan_steps();
+        let result = match planned.and_then(|()| self.prepare()) {
+            Ok(()) => self.fetch_actions(specs.iter().map(|(_, spec)| spec)).await,
             Err(error) => Err(error),
         };
+        self.add_steps(specs, result.is_ok());
         let ok = result.is_ok() && !self.setup_failed;
         if self.setup_failed {
             self.fail_step(&mut commands, "A secret of the job cannot be masked.");
@@ -76,31 +77,44 @@ impl Job {
         ok
     }
 
-    /// Turns the message's steps into ours, and shows them as pending.
-    fn plan_steps(&mut self) -> Result<(), String> {
+    /// Turns the message's steps into ours; what is wrong with the others.
+    fn plan_steps(&self) -> (Vec<(Uuid, StepSpec)>, Result<(), String>) {
+        let (mut specs, mut problems) = (Vec::new(), Vec::new());
         if self.message.steps.len() > MAX_STEPS {
-            return Err(format!("The job has more than {MAX_STEPS} steps."));
+            return (specs, Err(format!("The job has more than {MAX_STEPS} steps.")));
         }
-        let mut problems = Vec::new();
+        for step in self.message.steps.iter().filter(|step| step.enabled) {
+            match StepSpec::from_wire(step) {
+                Ok(spec) => specs.push((step.id, spec)),
+                Err(error) => problems.push(error.to_string()),
+            }
+        }
+        (specs, if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) })
+    }
+
+    /// Shows all steps as pending: a hook, what actions want to be done before, the job's own.
+    fn add_steps(&mut self, specs: Vec<(Uuid, StepSpec)>, fetched: bool) {
         if let Some(spec) = self.hooks.started.clone() {
-            let record = self.timeline.add(Uuid::new_v4(), &spec.default_name, spec.kind());
-            self.main.push(MainStep { spec, record, slot: Slot::Pending, error: None });
+            self.add_main(Uuid::new_v4(), spec);
         }
         if let Some(spec) = self.hooks.completed.clone() {
             // The first that is registered is the last that runs.
             self.add_post(spec.default_name.clone(), PostWork::Step(Box::new(spec)));
         }
-        for step in self.message.steps.iter().filter(|step| step.enabled) {
-            match StepSpec::from_wire(step) {
-                Ok(spec) => {
-                    let name = self.display_name(&spec, &Scope::default());
-                    let record = self.timeline.add(step.id, &name, spec.kind());
-                    self.main.push(MainStep { spec, record, slot: Slot::Pending, error: None });
-                }
-                Err(error) => problems.push(error.to_string()),
-            }
+        if fetched {
+            let pres: Vec<StepSpec> = specs.iter().filter_map(|(_, s)| self.pre_of(s)).collect();
+            pres.into_iter().for_each(|pre| self.add_main(Uuid::new_v4(), pre));
         }
-        if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
+        for (id, spec) in specs {
+            self.add_main(id, spec);
+        }
+        self.timeline.publish();
+    }
+
+    fn add_main(&mut self, id: Uuid, spec: StepSpec) {
+        let name = self.display_name(&spec, &Scope::default());
+        let record = self.timeline.add(id, &name, spec.kind());
+        self.main.push(MainStep { spec, record, slot: Slot::Pending, error: None });
     }
 
     /// The step's name, masked, as far as it can be evaluated now.
@@ -117,7 +131,11 @@ impl Job {
             token::eval_string(display, &self.state.contexts(&view), &functions).ok()
         });
         let name = name.filter(|name| !name.trim().is_empty());
-        self.log.mask(name.as_deref().unwrap_or(&spec.default_name).trim())
+        let name = name.as_deref().unwrap_or(&spec.default_name).trim();
+        match spec.work {
+            Work::Pre(_) => self.log.mask(&format!("Pre {name}")),
+            _ => self.log.mask(name),
+        }
     }
 
     fn describe(&mut self) {

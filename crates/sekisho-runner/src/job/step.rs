@@ -47,8 +47,13 @@ pub(crate) struct Workplace<'a> {
     pub(crate) interrupt: &'a Interrupt,
     /// Outputs that the work sets itself, as an action does.
     pub(crate) outputs: Vec<(String, String)>,
-    /// The post step that it has registered: what the step saves is for that.
-    pub(crate) post: Option<usize>,
+}
+
+impl Workplace<'_> {
+    /// Whether it is the `pre` of an action that is to be done.
+    pub(crate) fn is_pre(&self) -> bool {
+        matches!(self.spec.work, Work::Pre(_))
+    }
 }
 
 impl Job {
@@ -67,16 +72,16 @@ impl Job {
             Err(error) => {
                 self.fail_step(commands, &format!("{error:#}"));
                 let conclusion = StepConclusion::Failure;
-                record_result(scope, &spec.context_name, &[], conclusion, conclusion);
+                record_result(scope, spec, &[], conclusion, conclusion);
                 return StepOutcome { conclusion, interrupted: None };
             }
         };
-        let (end, mut outputs, post) = self.work(spec, scope, &files, interrupt, commands).await;
+        let (end, mut outputs) = self.work(spec, scope, &files, interrupt, commands).await;
         let (written, files_ok) = self.take_files(&files, commands);
         files.remove();
         let state = std::mem::take(&mut commands.state);
-        if let Some(post) = post {
-            self.save_state(post, state);
+        if !state.is_empty() {
+            self.saved.entry(scope.key(spec)).or_default().extend(state);
         }
         outputs.append(&mut commands.outputs);
         outputs.extend(written);
@@ -91,7 +96,7 @@ impl Job {
         let tolerated =
             outcome == StepConclusion::Failure && self.continues(spec, scope, &files, commands);
         let conclusion = if tolerated { StepConclusion::Success } else { outcome };
-        record_result(scope, &spec.context_name, &outputs, outcome, conclusion);
+        record_result(scope, spec, &outputs, outcome, conclusion);
         // A timeout of the step's own has been dealt with; one from outside goes on upwards.
         let own_timeout = spec.timeout.is_some();
         let interrupted = match end {
@@ -110,12 +115,12 @@ impl Job {
         files: &StepFiles,
         interrupt: &Interrupt,
         commands: &mut Commands,
-    ) -> (WorkEnd, Vec<(String, String)>, Option<usize>) {
+    ) -> (WorkEnd, Vec<(String, String)>) {
         let env = match self.step_env(spec, scope, files) {
             Ok(env) => env,
             Err(message) => {
                 self.fail_step(commands, &message);
-                return (WorkEnd::Failure, Vec::new(), None);
+                return (WorkEnd::Failure, Vec::new());
             }
         };
         let contexts = self.state.contexts(&self.view(spec, scope, Some(files), &env));
@@ -123,7 +128,7 @@ impl Job {
             Ok(minutes) => minutes,
             Err(message) => {
                 self.fail_step(commands, &message);
-                return (WorkEnd::Failure, Vec::new(), None);
+                return (WorkEnd::Failure, Vec::new());
             }
         };
         let interrupt = interrupt.within(minutes.map(|m| Duration::from_secs_f64(m * 60.0)));
@@ -136,14 +141,13 @@ impl Job {
             contexts: &contexts,
             interrupt: &interrupt,
             outputs,
-            post: None,
         };
         let result = match &spec.work {
             Work::Script => self.run_script(&place, commands).await,
             Work::Checkout => self.checkout(&mut place, commands).await,
             Work::Hook { path, variable } => self.run_hook(path, variable, &place, commands).await,
             Work::Local { path } => Box::pin(self.local_action(path, &mut place, commands)).await,
-            Work::Remote(request) => {
+            Work::Remote(request) | Work::Pre(request) => {
                 Box::pin(self.remote_action(request, &mut place, commands)).await
             }
         };
@@ -162,7 +166,7 @@ impl Job {
             }
             _ => {}
         }
-        (end, place.outputs, place.post)
+        (end, place.outputs)
     }
 
     /// The contexts' view of a step.
@@ -236,15 +240,15 @@ impl Job {
     }
 }
 
-/// Notes a step's result for the `steps` context; generated names are not users' to see.
+/// Notes a step's result for the `steps` context.
 pub(crate) fn record_result(
     scope: &mut Scope,
-    context_name: &str,
+    spec: &StepSpec,
     outputs: &[(String, String)],
     outcome: StepConclusion,
     conclusion: StepConclusion,
 ) {
-    if context_name.is_empty() || context_name.starts_with("__") {
+    if !spec.is_in_context() {
         return;
     }
     let mut values = Object::new();
@@ -255,5 +259,5 @@ pub(crate) fn record_result(
     result.insert("outputs", Value::from(values));
     result.insert("outcome", outcome.as_str());
     result.insert("conclusion", conclusion.as_str());
-    scope.steps.insert(context_name, Value::from(result));
+    scope.steps.insert(&spec.context_name, Value::from(result));
 }

@@ -173,4 +173,18 @@ mod tests {
             assert_eq!(parse_span(bad), None, "{bad}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_span_or_none(text in "[-0-9.:a ]{0,30}") {
+            let _ = parse_span(&text);
+        }
+
+        #[test]
+        fn spans_are_read_back(days in 0..1000_u64, h in 0..24_u64, m in 0..60_u64, s in 0..60_u64) {
+            let want = Duration::from_secs(((days * 24 + h) * 60 + m) * 60 + s);
+            let text = format!("{days}.{h:02}:{m:02}:{s:02}.0000000");
+            proptest::prop_assert_eq!(parse_span(&text), Some(want));
+        }
+    }
 }

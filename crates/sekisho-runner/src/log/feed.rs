@@ -16,17 +16,17 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use sekisho_github::retry::{Policy, jitter};
-use sekisho_github::secret::WireSecret;
+use sekisho_github::runner::{FeedStream, JobClient};
 use sekisho_github::wire::feed::{FeedFrame, MAX_LINE_CHARS, MAX_LINES};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
-use tokio_tungstenite::tungstenite::{Message, handshake::client::Request};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
+use url::Url;
 use uuid::Uuid;
 
 use crate::stop::Stop;
@@ -45,7 +45,7 @@ const HURRIED_DEADLINE: Duration = Duration::from_secs(1);
 const RECONNECT: Policy =
     Policy { attempts: u32::MAX, base: Duration::from_millis(200), cap: Duration::from_secs(15) };
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Socket = WebSocketStream<FeedStream>;
 
 /// The end that the log holds.
 pub(crate) struct Feed {
@@ -91,18 +91,17 @@ impl Shared {
 }
 
 impl Feed {
-    /// Starts the task; `None` when the URL is not one that we speak (only `ws:` is).
-    pub(crate) fn start(url: &str, token: &WireSecret) -> Option<Self> {
-        if !url.starts_with("ws://") {
-            tracing::info!("the live feed is off: its URL is not a ws:// URL");
-            return None;
-        }
-        let mut request = url.into_client_request().ok()?;
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose())).ok()?;
-        bearer.set_sensitive(true);
-        request.headers_mut().insert(AUTHORIZATION, bearer);
+    /// Starts the task; `None` when the URL is not one that we speak.
+    pub(crate) fn start(url: &str, client: &JobClient) -> Option<Self> {
+        let url = match client.feed_url(url) {
+            Ok(url) => url,
+            Err(error) => {
+                tracing::warn!(%error, "the live feed is off");
+                return None;
+            }
+        };
         let shared = Arc::new(Shared::default());
-        let line = Line { request, socket: None, failures: 0 };
+        let line = Line { url, client: client.clone(), socket: None, failures: 0 };
         let task = tokio::spawn(run(Arc::clone(&shared), line));
         Some(Self { shared, task })
     }
@@ -240,7 +239,8 @@ fn shorten(line: &str) -> &str {
 
 /// The connection, made anew whenever it breaks.
 struct Line {
-    request: Request,
+    url: Url,
+    client: JobClient,
     socket: Option<Socket>,
     failures: u32,
 }
@@ -267,12 +267,15 @@ impl Line {
     }
 
     async fn connect(&mut self) {
-        let connecting = tokio_tungstenite::connect_async(self.request.clone());
-        match tokio::time::timeout(DEADLINE, connecting).await {
-            Ok(Ok((open, _))) => {
-                self.socket = Some(open);
+        let key = generate_key();
+        let opening = self.client.open_websocket(&self.url, &key);
+        match tokio::time::timeout(DEADLINE, opening).await {
+            Ok(Ok((accept, stream))) if accept == derive_accept_key(key.as_bytes()) => {
+                let socket = WebSocketStream::from_raw_socket(stream, Role::Client, None);
+                self.socket = Some(socket.await);
                 return;
             }
+            Ok(Ok(_)) => tracing::debug!("the live feed is answered by something else"),
             Ok(Err(error)) => tracing::debug!(%error, "the live feed cannot connect"),
             Err(_) => tracing::debug!("the live feed cannot connect in time"),
         }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::fixture::Fixture;
 use crate::git::git;
 
-const ADMIN: &str = "admin-token-of-the-test";
+pub(crate) const ADMIN: &str = "admin-token-of-the-test";
 
 const WORKFLOW: &str = "\
 on: push
@@ -27,13 +27,16 @@ jobs:
 ";
 
 /// A hub with one job in its queue, and a runner that is registered with it.
-struct World {
+pub(crate) struct World {
     hub: Arc<Hub>,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// The same as a URL; what the hub tells others may be another.
     url: String,
-    jit: String,
+    pub(crate) jit: String,
     run: u64,
     client: reqwest::Client,
-    fixture: Fixture,
+    pub(crate) fixture: Fixture,
 }
 
 fn rule(call: Call, fault: Fault) -> Rule {
@@ -47,14 +50,24 @@ const fn status(status: u16) -> Fault {
 impl World {
     /// `None`, with a line that says so, where there is no git.
     async fn new(script: &str, rules: Vec<Rule>) -> Option<Self> {
+        Self::known_as(None, script, rules).await
+    }
+
+    /// One that is reached by another URL than that of the address where it listens.
+    pub(crate) async fn known_as(
+        base: Option<&str>,
+        script: &str,
+        rules: Vec<Rule>,
+    ) -> Option<Self> {
         if !crate::git::is_there() {
             return None;
         }
         let fixture = Fixture::new().await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let mut config =
-            Config::new(fixture.root.path().join("hub"), &url, ADMIN.to_owned().into());
+        let address = listener.local_addr().unwrap();
+        let url = format!("http://{address}");
+        let folder = fixture.root.path().join("hub");
+        let mut config = Config::new(folder, base.unwrap_or(&url), ADMIN.to_owned().into());
         config.fault_switches = true;
         let hub = Arc::new(Hub::open(config).unwrap());
         let router = hub.router().into_make_service_with_connect_info::<SocketAddr>();
@@ -64,7 +77,7 @@ impl World {
             .user_agent("sekisho-tests")
             .build()
             .unwrap();
-        let mut world = Self { hub, url, jit: String::new(), run: 0, client, fixture };
+        let mut world = Self { hub, address, url, jit: String::new(), run: 0, client, fixture };
         world.run = world.push(&WORKFLOW.replace("SCRIPT", &json!(script).to_string())).await;
         world.register().await;
         world.hub.arm(Plan { seed: 1, rules });
@@ -114,7 +127,7 @@ impl World {
     }
 
     /// The run's only job.
-    async fn job(&self) -> Value {
+    pub(crate) async fn job(&self) -> Value {
         let path = format!("/_hub/v1/runs/{}", self.run);
         self.call(Method::GET, &path, &Value::Null).await["jobs"][0].clone()
     }
@@ -122,6 +135,13 @@ impl World {
     async fn log(&self, job: &Value) -> String {
         let path = format!("/api/v3/repos/acme/app/actions/jobs/{}/logs", job["id"]);
         let request = self.client.get(format!("{}{path}", self.url)).bearer_auth(ADMIN);
+        request.send().await.unwrap().text().await.unwrap()
+    }
+
+    /// All that happened in the run, as the hub tells it.
+    pub(crate) async fn events(&self) -> String {
+        let path = format!("{}/_hub/v1/runs/{}/events", self.url, self.run);
+        let request = self.client.get(path).bearer_auth(ADMIN);
         request.send().await.unwrap().text().await.unwrap()
     }
 

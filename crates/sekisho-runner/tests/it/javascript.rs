@@ -11,6 +11,7 @@ const env = process.env;
 console.log(`main: ${env['INPUT_WHO']} ${env['INPUT_WITH-DASH']} ${env['INPUT_A_B']} cwd=${process.cwd() === env.GITHUB_WORKSPACE}`);
 console.log(`token: ${env.ACTIONS_RUNTIME_TOKEN ? 'there' : 'none'} ${env.ACTIONS_CACHE_SERVICE_V2}`);
 console.log(`path: ${fs.existsSync(env.GITHUB_ACTION_PATH + '/action.yml')} ${env.GITHUB_ACTION_REPOSITORY} ${env.GITHUB_ACTION_REF}`);
+console.log(`early: ${env.STATE_early}`);
 fs.appendFileSync(env.GITHUB_OUTPUT, 'said=hello\n');
 fs.appendFileSync(env.GITHUB_STATE, 'kept=from main\n');
 console.log('::save-state name=old::also kept');
@@ -20,6 +21,16 @@ if (env['INPUT_WHO'] === 'fail') process.exit(3);
 const POST: &str = r#"
 const env = process.env;
 console.log(`post: ${env.STATE_kept}, ${env.STATE_old}, ${env.INPUT_WHO}, later=${env.LATER}`);
+console.log(`post, early: ${env.STATE_early}`);
+"#;
+
+/// What such an action does before the job's first step.
+const PRE: &str = r#"
+const fs = require('fs');
+const env = process.env;
+console.log(`pre: ${env['INPUT_WHO']} ${env.GITHUB_ACTION_REPOSITORY} ${env.ACTIONS_RUNTIME_TOKEN ? 'there' : 'none'}`);
+fs.appendFileSync(env.GITHUB_STATE, 'early=from pre\n');
+if (env['INPUT_WHO'] === 'fail-early') process.exit(4);
 "#;
 
 const MANIFEST: &str = "\
@@ -163,6 +174,96 @@ async fn actions_of_other_repositories_are_fetched_with_those_that_they_use() {
         assert!(done.stdout.contains(&line), "no `{line}` in:\n{}", done.stdout);
     }
     let _ = id("outer");
+}
+
+/// A job whose second step uses an action of another repository, the action's `pre-if` given.
+async fn with_pre(pre_if: &str, who: &str) -> Finished {
+    let fixture = Fixture::new().await;
+    let manifest =
+        MANIFEST.replace("main:", &format!("pre: dist/pre.js, pre-if: \"{pre_if}\", main:"));
+    let composite = "\
+inputs: {name: {default: nobody}}
+runs:
+  using: composite
+  steps:
+    - {run: echo inside, shell: sh}
+    - {uses: acme/js@v1, with: {who: '${{ inputs.name }}'}}
+";
+    let files = [
+        ("action.yml", manifest.as_str()),
+        ("dist/main.js", MAIN),
+        ("dist/post.js", POST),
+        ("dist/pre.js", PRE),
+    ];
+    {
+        let archives = &mut *fixture.server.archives.lock().unwrap();
+        archives.insert("acme/js@v1".to_owned(), archive(&files));
+        archives.insert("acme/outer@v1".to_owned(), archive(&[("action.yml", composite)]));
+    }
+    let steps = [
+        run("first", "echo the first step"),
+        remote("use", "acme/js", "", &[("who", json!(who))]),
+        remote("outer", "acme/outer", "", &[("name", json!("nested"))]),
+    ];
+    let job = with_launch(&fixture, Job::new(steps));
+    fixture.run(job).await
+}
+
+fn names(done: &Finished) -> Vec<(String, String)> {
+    let short = |name: String| name.replace("echo the ", "").replace(" step", "");
+    done.conclusions().into_iter().map(|(name, end)| (short(name), end)).collect()
+}
+
+#[tokio::test]
+async fn the_pre_of_an_action_runs_before_the_first_step_and_its_state_is_kept() {
+    if !is_there() {
+        return;
+    }
+    let done = with_pre("always()", "you").await;
+    done.assert_conclusion("succeeded");
+    let all: Vec<(String, String)> = names(&done);
+    let got: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
+    let want = [
+        "Pre Run acme/js@v1",
+        "Pre Run acme/outer@v1",
+        "Run first",
+        "Run acme/js@v1",
+        "Run acme/outer@v1",
+    ];
+    assert_eq!(got[..5], want);
+    assert_eq!(got[5..], ["Post Run acme/js@v1", "Post Run acme/js@v1"]);
+    let at = |line: &str| {
+        let found = done.stdout.find(&format!("Z {line}\n"));
+        found.unwrap_or_else(|| panic!("no `{line}` in:\n{}", done.stdout))
+    };
+    assert!(at("pre: you acme/js there") < at("pre: nested acme/js there"));
+    assert!(at("pre: nested acme/js there") < at("the first step"));
+    assert!(at("the first step") < at("main: you main blank cwd=true"));
+    assert_eq!(done.stdout.matches("Z early: from pre\n").count(), 2, "{}", done.stdout);
+    assert_eq!(done.stdout.matches("Z post, early: from pre\n").count(), 2, "{}", done.stdout);
+    // The steps of the composite action that have no `pre` are not run before.
+    assert_eq!(done.stdout.matches("Z inside\n").count(), 1, "{}", done.stdout);
+}
+
+#[tokio::test]
+async fn a_pre_has_a_condition_and_may_fail() {
+    if !is_there() {
+        return;
+    }
+    let done = with_pre("runner.os == 'Windows'", "you").await;
+    done.assert_conclusion("succeeded");
+    assert!(!done.stdout.contains("Z pre: "), "{}", done.stdout);
+    assert_eq!(names(&done)[0], ("Pre Run acme/js@v1".to_owned(), "skipped".to_owned()));
+    assert_eq!(done.stdout.matches("Z early: undefined\n").count(), 2, "{}", done.stdout);
+
+    let done = with_pre("always()", "fail-early").await;
+    done.assert_conclusion("failed");
+    let ends: Vec<String> = names(&done).into_iter().map(|(_, end)| end).collect();
+    let want = ["failed", "succeeded", "skipped", "skipped", "skipped"];
+    assert_eq!(ends[..5], want, "{}", done.stdout);
+    // What has begun is cleaned up: both have run their `pre`.
+    assert_eq!(ends[5..], ["succeeded", "succeeded"]);
+    assert_eq!(done.stdout.matches("Z post, early: from pre\n").count(), 2, "{}", done.stdout);
 }
 
 #[tokio::test]

@@ -24,5 +24,6 @@ mod process;
 mod server;
 mod steps;
 mod tenant;
+mod tls;
 mod volume;
 mod wire;

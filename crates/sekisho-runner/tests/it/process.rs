@@ -38,6 +38,13 @@ fn spawn(fixture: &Fixture) -> tokio::process::Child {
 }
 
 fn command(fixture: &Fixture) -> tokio::process::Command {
+    let mut command = runner(fixture, blob(&fixture.server.url).expose_secret());
+    command.env("SEKISHO_RUNNER_TRACKING", "mark-1");
+    command
+}
+
+/// A process that is a runner of this registration.
+pub(crate) fn runner(fixture: &Fixture, jit: &str) -> tokio::process::Command {
     let path = std::env::vars_os().find(|(name, _)| name == "PATH").unwrap().1;
     let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
     command
@@ -46,8 +53,7 @@ fn command(fixture: &Fixture) -> tokio::process::Command {
         .env("PATH", path)
         .env("HOME", fixture.root.path())
         .env(ROOT, fixture.root.path().join("root"))
-        .env("SEKISHO_RUNNER_TRACKING", "mark-1")
-        .env("ACTIONS_RUNNER_INPUT_JITCONFIG", blob(&fixture.server.url).expose_secret())
+        .env("ACTIONS_RUNNER_INPUT_JITCONFIG", jit)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);

@@ -41,8 +41,10 @@ pub(crate) struct Server {
     pub(crate) messages: Mutex<Vec<Value>>,
     /// Something was told or queued.
     pub(crate) changed: Notify,
-    /// Errors to answer with instead, by call: status and body; each once.
+    /// Errors to answer with instead, by the end of a path: status and body; each once.
     pub(crate) errors: Mutex<BTreeMap<&'static str, (u16, Value)>>,
+    /// So many connections of the live feed end after their first frame.
+    pub(crate) feed_breaks: std::sync::atomic::AtomicU32,
     /// There is no job for a runner that waits.
     pub(crate) idle: std::sync::atomic::AtomicBool,
     /// The old flow.
@@ -71,6 +73,7 @@ impl Server {
             messages: Mutex::default(),
             changed: Notify::new(),
             errors: Mutex::default(),
+            feed_breaks: 0.into(),
             idle: false.into(),
             tenant: Mutex::default(),
             archives: Mutex::default(),
@@ -133,10 +136,14 @@ async fn fail(
     request: axum::extract::Request,
     next: axum::middleware::Next,
 ) -> Response {
-    let name = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
-    let error = server.errors.lock().unwrap().remove(name.as_str());
+    let path = request.uri().path();
+    let error = {
+        let mut errors = server.errors.lock().unwrap();
+        let name = errors.keys().copied().find(|name| path.ends_with(&format!("/{name}")));
+        name.and_then(|name| errors.remove(name).map(|error| (name, error)))
+    };
     match error {
-        Some((status, body)) => {
+        Some((name, (status, body))) => {
             server.tell(&format!("{status} to {name}"), |_| {});
             (StatusCode::from_u16(status).unwrap(), Json(body)).into_response()
         }
@@ -305,10 +312,16 @@ async fn feed(
 ) -> Result<Response, StatusCode> {
     expect_bearer(&headers, JOB_TOKEN)?;
     Ok(upgrade.on_upgrade(move |mut socket| async move {
+        server.tell("feed connection", |_| {});
         while let Some(Ok(message)) = socket.recv().await {
             if let Message::Text(text) = message {
                 let frame: Value = serde_json::from_str(&text).unwrap();
                 server.tell("feed", |told| told.feed.push(frame));
+                let order = std::sync::atomic::Ordering::SeqCst;
+                let take = |left: u32| left.checked_sub(1);
+                if server.feed_breaks.fetch_update(order, order, take).is_ok() {
+                    break;
+                }
             }
         }
     }))

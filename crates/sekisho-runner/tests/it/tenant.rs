@@ -228,6 +228,47 @@ async fn an_old_plan_ends_with_its_lock() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_refused_costs_neither_the_lock_nor_the_end() {
+    let fixture = Fixture::new().await;
+    let go = fixture.root.path().join("go");
+    let wait = format!("until test -e '{}'; do sleep 0.02; done", go.display());
+    let mut job = steps();
+    job.steps = vec![run("hello", &wait)];
+    let mut message = job.message(&fixture.server);
+    message["messageType"] = json!("PipelineAgentJobRequest");
+    message["plan"]["version"] = json!(7);
+    message["resources"]["endpoints"][0]["url"] = json!(format!("{}/tenant/", fixture.server.url));
+    fixture.server.tenant.lock().unwrap().message = Some(json!({"messageId": 7,
+        "messageType": "PipelineAgentJobRequest", "body": message.to_string()}));
+    let refuse = || {
+        fixture.server.errors.lock().unwrap().insert("lock/1/1", (401, json!({})));
+    };
+    refuse();
+    let running = sekisho_runner::run(tenant_blob(&fixture.server.url), fixture.options());
+    let later = async {
+        fixture.server.until("delete message 7").await;
+        // The renewal beside the job comes at once; what is refused next is the end.
+        while fixture.server.told.lock().unwrap().calls.iter().filter(|c| *c == "lock").count() < 2
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        refuse();
+        std::fs::write(&go, "").unwrap();
+    };
+    let (outcome, ()) = tokio::join!(running, later);
+    assert_eq!(outcome.unwrap(), RunnerOutcome::Completed(Conclusion::Succeeded));
+    let told = fixture.server.told.lock().unwrap();
+    assert_eq!(told.complete.as_ref().unwrap()["result"], json!("succeeded"));
+    let count = |name: &str| told.calls.iter().filter(|call| *call == name).count();
+    assert_eq!(
+        (count("401 to lock/1/1"), count("finish"), count("token")),
+        (2, 1, 3),
+        "{:?}",
+        told.calls
+    );
+}
+
+#[tokio::test]
 async fn a_session_may_move_to_a_broker() {
     let fixture = Fixture::new().await;
     fixture.set_job(&steps());

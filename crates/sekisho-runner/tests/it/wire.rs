@@ -173,3 +173,45 @@ async fn a_runner_that_is_stopped_before_it_has_a_job_just_goes() {
     let outcome = sekisho_runner::run(blob(&fixture.server.url), fixture.options()).await.unwrap();
     assert_eq!(outcome, RunnerOutcome::NoJob);
 }
+
+#[tokio::test]
+async fn a_feed_that_breaks_is_joined_again_and_goes_on_where_it_was() {
+    const BREAKS: u32 = 3;
+    let fixture = Fixture::new().await;
+    fixture.server.feed_breaks.store(BREAKS, std::sync::atomic::Ordering::SeqCst);
+    let end = fixture.root.path().join("end");
+    let script = format!(
+        "n=0; until test -e '{}'; do n=$((n+1)); echo \"line $n\"; sleep 0.02; done; echo last",
+        end.display()
+    );
+    fixture.set_job(&Job::new([run("slow", &script)]));
+    let server = std::sync::Arc::clone(&fixture.server);
+    let running = sekisho_runner::run(blob(&fixture.server.url), fixture.options());
+    let watching = async {
+        let connections = || {
+            let told = server.told.lock().unwrap();
+            told.calls.iter().filter(|call| *call == "feed connection").count()
+        };
+        while connections() <= BREAKS as usize {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        std::fs::write(&end, "").unwrap();
+    };
+    let both = async { tokio::join!(running, watching) };
+    let both = tokio::time::timeout(std::time::Duration::from_secs(120), both);
+    let (outcome, ()) = both.await.expect("the feed is joined again");
+    let done = fixture.finish(outcome.unwrap());
+    done.assert_conclusion("succeeded");
+    let of_step = done.told.feed.iter().filter(|frame| frame["stepId"] == json!(id("slow")));
+    let mut next = 1;
+    let mut lines = Vec::new();
+    for frame in of_step {
+        let (start, count) = (frame["startLine"].as_u64().unwrap(), frame["count"].as_u64());
+        assert!(start >= next, "a line comes once: {start} after {next}");
+        next = start + count.unwrap();
+        lines.extend(frame["value"].as_array().unwrap().iter().cloned());
+    }
+    let log = done.log("slow");
+    assert_eq!(next, log.len() as u64 + 1, "the last line of the log is the last of the feed");
+    assert!(lines.last().unwrap().as_str().unwrap().ends_with("Z last"));
+}

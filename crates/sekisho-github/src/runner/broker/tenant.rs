@@ -39,7 +39,7 @@ impl Client {
         let query = [("connectOptions", "1"), ("lastChangeId", "-1"), ("lastChangeId64", "-1")];
         let build = || self.http.get(url.clone()).query(&query);
         let answer = retry(Policy::QUICK, ClientError::is_transient, |_| {
-            self.authorized(OPERATION, build, CALL_DEADLINE, MAX_CONNECTION_DATA)
+            self.tokens.authorized(OPERATION, build, CALL_DEADLINE, MAX_CONNECTION_DATA)
         });
         let data: ConnectionData = answer.await?.json(OPERATION)?;
         Ok(Arc::new(Routes::new(base.clone(), data)))
@@ -52,7 +52,7 @@ impl Client {
         let url = self.routes().await?.url(resource::SESSIONS, &[("poolId", &pool)])?;
         let build = || self.http.post(url.clone()).json(&body);
         let answer = retry(Policy::QUICK, ClientError::is_transient, |_| {
-            self.authorized(OPERATION, build, CALL_DEADLINE, MAX_ANSWER)
+            self.tokens.authorized(OPERATION, build, CALL_DEADLINE, MAX_ANSWER)
         });
         let session: TaskAgentSession = answer.await?.json(OPERATION)?;
         if let Some(migration) = session.broker_migration_message {
@@ -69,7 +69,10 @@ impl Client {
         let url = self.routes().await?.url(resource::SESSIONS, &values)?;
         let build = || self.http.delete(url.clone());
         let deadline = ACKNOWLEDGE_DEADLINE;
-        self.authorized("deleting the session", build, deadline, MAX_ANSWER).await.map(|_| ())
+        self.tokens
+            .authorized("deleting the session", build, deadline, MAX_ANSWER)
+            .await
+            .map(|_| ())
     }
 
     /// Asks the queue, and the broker where the queue says so.
@@ -83,7 +86,8 @@ impl Client {
         let url = self.routes().await?.url(resource::MESSAGES, &[("poolId", &pool)])?;
         let query = self.query(session, status);
         let build = || self.http.get(url.clone()).query(&query).query(&[("lastMessageId", "0")]);
-        let answer = self.authorized(OPERATION, build, POLL_DEADLINE, MAX_JOB_MESSAGE).await?;
+        let answer =
+            self.tokens.authorized(OPERATION, build, POLL_DEADLINE, MAX_JOB_MESSAGE).await?;
         if answer.status != 200 || answer.body.is_empty() {
             return Ok(None);
         }
@@ -115,7 +119,9 @@ impl Client {
             let url = self.routes().await?.url(resource::MESSAGES, &values)?;
             let query = [("sessionId", session.id.to_string())];
             let build = || self.http.delete(url.clone()).query(&query);
-            self.authorized("deleting a message", build, ACKNOWLEDGE_DEADLINE, MAX_ANSWER).await
+            self.tokens
+                .authorized("deleting a message", build, ACKNOWLEDGE_DEADLINE, MAX_ANSWER)
+                .await
         };
         if let Err(error) = deleted.await {
             tracing::warn!(%error, "a message could not be deleted");

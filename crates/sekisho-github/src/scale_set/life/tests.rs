@@ -262,10 +262,13 @@ impl World {
 
     /// Runs a listener until it ends, or `steps` are over.
     fn listen(&mut self, mut life: Life, steps: usize) -> Option<Ended> {
-        let (mut seen, mut last_id) = (Seen::Start, 0);
+        let (mut seen, mut last_id) = (None, 0);
         for _ in 0..steps {
             let jitter = f64::from(u32::try_from(self.dice.roll(100)).unwrap()) / 100.0;
-            let (next, step) = decide(&life, &seen, jitter);
+            let (next, step) = match &seen {
+                Some(seen) => decide(&life, seen, jitter),
+                None => (life.clone(), life.resume()),
+            };
             life = next;
             self.trace.push(format!("{seen:?} -> {step:?}"));
             seen = match step {
@@ -276,16 +279,16 @@ impl World {
                         life = Life::new(self.dice.roll(2) == 0);
                         self.trace.push("crash".to_owned());
                     }
-                    Seen::Start
+                    None
                 }
                 Step::Idle => {
                     // What could not be deleted is asked for again.
                     life.replay();
-                    Seen::Start
+                    None
                 }
-                step => self.act(&step),
+                step => Some(self.act(&step)),
             };
-            if let Seen::Message { id } = seen {
+            if let Some(Seen::Message { id }) = seen {
                 last_id = id;
             }
         }

@@ -372,9 +372,12 @@ impl Simulation {
     }
 
     fn run(&mut self, steps: usize) {
-        let (mut seen, mut message) = (Seen::Start, None);
+        let (mut seen, mut message) = (None, None);
         for _ in 0..steps {
-            let (next, step) = life::decide(&self.life, &seen, 0.5);
+            let (next, step) = match &seen {
+                Some(seen) => life::decide(&self.life, seen, 0.5),
+                None => (self.life.clone(), self.life.resume()),
+            };
             self.life = next;
             self.trace.push(format!("{seen:?} -> {step:?}"));
             match step {
@@ -382,16 +385,16 @@ impl Simulation {
                     if let Some(message) = message.take() {
                         self.handle(&message);
                     }
-                    seen = Seen::Start;
+                    seen = None;
                 }
                 Step::Idle => {
                     self.life.replay();
-                    seen = Seen::Start;
+                    seen = None;
                 }
                 // Whoever runs the listener starts it again.
                 Step::End(ended) => {
                     assert!(self.hostile, "{ended}");
-                    (self.life, seen) = (Life::new(false), Seen::Start);
+                    (self.life, seen) = (Life::new(false), None);
                 }
                 step => {
                     let (Step::Create { wait }
@@ -403,7 +406,8 @@ impl Simulation {
                     };
                     self.world.now +=
                         SignedDuration::try_from(*wait).unwrap() + SignedDuration::from_secs(1);
-                    (seen, message) = self.act(&step);
+                    let (now, new) = self.act(&step);
+                    (seen, message) = (Some(now), new);
                 }
             }
             self.work();

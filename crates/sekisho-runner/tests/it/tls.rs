@@ -1,0 +1,204 @@
+//! A hub that is reached by TLS alone, with the certificate of a private authority, and through a proxy
+//! alone: by its name nobody but the proxy can find it.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use sekisho_github::http::ClientOptions;
+use sekisho_github::rest::{Address, Clock, Credential, GithubClient};
+use sekisho_github::scale_set::wanted::Wanted;
+use sekisho_github::scale_set::{Event, Listener, ListenerOptions, Tenant, TenantOptions};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::hub::{ADMIN, World};
+use crate::process;
+
+const NAME: &str = "hub.test";
+/// `user:secret` in base64.
+const CREDENTIALS: &str = "Basic dXNlcjpzZWNyZXQ=";
+
+/// TLS before a server that has none.
+struct Front {
+    address: SocketAddr,
+    /// PEM of the authority.
+    authority: String,
+}
+
+impl Front {
+    async fn to(target: SocketAddr) -> Self {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let authority = params.self_signed(&key).unwrap().pem();
+        let issuer = rcgen::Issuer::new(params, key);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec![NAME.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &issuer).unwrap();
+        let chain = vec![CertificateDer::from(certificate.der().to_vec())];
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key);
+        let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let Ok(mut near) = acceptor.accept(near).await else { return };
+                    let mut far = TcpStream::connect(target).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                });
+            }
+        });
+        Self { address, authority }
+    }
+}
+
+/// A proxy that knows one name, and asks for credentials.
+struct Proxy {
+    address: SocketAddr,
+    /// First line of every request.
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    async fn to(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                tokio::spawn(serve(near, target, Arc::clone(&told)));
+            }
+        });
+        Self { address, asked }
+    }
+
+    fn url(&self) -> String {
+        format!("http://user:secret@{}", self.address)
+    }
+
+    /// Everything that was asked for; all of it was the hub.
+    #[track_caller]
+    fn assert_asked_for_the_hub_alone(&self) {
+        let asked = self.asked.lock().unwrap();
+        assert!(!asked.is_empty(), "nobody came by the proxy");
+        let hub = format!("CONNECT {NAME}:443 HTTP/1.1");
+        assert!(asked.iter().all(|line| *line == hub), "{asked:?}");
+    }
+}
+
+async fn serve(mut near: TcpStream, target: SocketAddr, asked: Arc<Mutex<Vec<String>>>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let Ok(byte) = near.read_u8().await else { return };
+        head.push(byte);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let line = head.lines().next().unwrap().to_owned();
+    let known = head.lines().any(|line| {
+        let header = line.split_once(": ");
+        header.is_some_and(|(name, value)| {
+            name.eq_ignore_ascii_case("proxy-authorization") && value == CREDENTIALS
+        })
+    });
+    let is_hub = line == format!("CONNECT {NAME}:443 HTTP/1.1");
+    asked.lock().unwrap().push(line);
+    if !known {
+        let _ = near.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await;
+        return;
+    }
+    if !is_hub {
+        let _ = near.write_all(b"HTTP/1.1 502 Bad Gateway\r\n\r\n").await;
+        return;
+    }
+    let mut far = TcpStream::connect(target).await.unwrap();
+    near.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+}
+
+/// A hub with a job, and the only way to it.
+async fn behind_the_wall(script: &str) -> Option<(World, Front, Proxy)> {
+    let world = World::known_as(Some(&format!("https://{NAME}")), script, Vec::new()).await?;
+    let front = Front::to(world.address).await;
+    let proxy = Proxy::to(front.address).await;
+    Some((world, front, proxy))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_works_through_a_proxy_with_a_private_authority() {
+    let script = "echo over the wall; echo '# fine' >> $GITHUB_STEP_SUMMARY";
+    let Some((world, front, proxy)) = behind_the_wall(script).await else { return };
+    let file = world.fixture.root.path().join("authority.pem");
+    std::fs::write(&file, &front.authority).unwrap();
+    let output = process::runner(&world.fixture, &world.jit)
+        .env("HTTPS_PROXY", proxy.url())
+        .env("SSL_CERT_FILE", &file)
+        .output()
+        .await
+        .unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
+    let job = world.job().await;
+    assert_eq!(job["conclusion"], json!("success"), "{job}");
+    // These come by the live feed: a websocket.
+    let events = world.events().await;
+    let live = events.lines().filter(|line| line.contains("\"log\"")).collect::<Vec<_>>();
+    assert!(live.iter().any(|line| line.contains("over the wall")), "{events}");
+    proxy.assert_asked_for_the_hub_alone();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_nobody_named_is_not_trusted() {
+    let Some((world, _front, proxy)) = behind_the_wall("echo no").await else { return };
+    let output = process::runner(&world.fixture, &world.jit)
+        .env("HTTPS_PROXY", proxy.url())
+        .output()
+        .await
+        .unwrap();
+    // Not reachable: it may be put right meanwhile.
+    assert!(!output.status.success());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("left: 2"), "{stderr}");
+    assert_eq!(world.job().await["conclusion"], json!(null));
+    proxy.assert_asked_for_the_hub_alone();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rest_and_scale_sets_work_through_a_proxy_with_a_private_authority() {
+    let Some((_world, front, proxy)) = behind_the_wall("echo no").await else { return };
+    let client = |options: &ClientOptions| {
+        let address = Address::parse(&format!("https://{NAME}/acme"), true).unwrap();
+        let token = Credential::Token(ADMIN.to_owned().into());
+        GithubClient::new(address, token, options, Clock::default()).unwrap()
+    };
+    let mut options = ClientOptions {
+        proxy: Some(proxy.url().into()),
+        certificates: Some(front.authority.clone()),
+        ..ClientOptions::default()
+    };
+    let github = client(&options);
+    let token = github.registration_token().await.unwrap();
+    assert!(!token.token.expose().is_empty());
+    let tenant = TenantOptions { http: options.clone(), ..TenantOptions::default() };
+    let tenant = Arc::new(Tenant::new(Arc::new(github), tenant).unwrap());
+    let wanted =
+        Wanted { name: "far".to_owned(), group: 1, labels: Vec::new(), disable_update: true };
+    let set = tenant.ensure_set(&wanted, None).await.unwrap().set.id;
+    let listening = ListenerOptions { owner: "far".to_owned(), previous: None };
+    let mut listener = Listener::new(tenant, set, listening);
+    let event = listener.next(1).await.unwrap();
+    assert!(matches!(event, Event::Opened { .. }), "{event:?}");
+    listener.close().await.unwrap();
+    proxy.assert_asked_for_the_hub_alone();
+    // Without the authority there is no answer, and no status either.
+    options.certificates = None;
+    let error = client(&options).registration_token().await.unwrap_err();
+    assert!(error.is_transient() && error.status().is_none(), "{error:?}");
+}
