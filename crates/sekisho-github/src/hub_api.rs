@@ -189,6 +189,18 @@ pub struct Run {
     pub completed_at: Option<Timestamp>,
     /// In the order of the file; those of a called workflow stand where the call stands.
     pub jobs: Vec<Job>,
+    /// What calls of workflows came to, by key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub calls: BTreeMap<String, CallResult>,
+}
+
+/// What a call of a workflow came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallResult {
+    /// How it ended.
+    pub conclusion: Conclusion,
+    /// What the called workflow gave out.
+    pub outputs: BTreeMap<String, String>,
 }
 
 /// One job of a run.
@@ -214,6 +226,15 @@ pub struct Job {
     pub runner_id: Option<u64>,
     /// Who took it.
     pub runner_name: Option<String>,
+    /// The group of the runner that took it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner_group_id: Option<u64>,
+    /// That group's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner_group_name: Option<String>,
+    /// Its failure counts as success, by its `continue-on-error`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tolerated: bool,
     /// When the jobs it needs had ended.
     pub queued_at: Option<Timestamp>,
     /// When a runner took it.

@@ -75,16 +75,21 @@ impl Config {
     /// `github.com`, ends in `.ghe.com` or ends in `.localhost`. They do not connect to it; git does,
     /// and finds every such name on this machine. All other URLs keep the address.
     pub(crate) fn server_url(&self) -> String {
-        let parsed = Url::parse(&self.base_url).ok();
-        let loopback = parsed.as_ref().and_then(Url::host).is_some_and(|host| match host {
-            Host::Ipv4(ip) => ip.is_loopback(),
-            Host::Ipv6(ip) => ip.is_loopback(),
-            Host::Domain(name) => name == "localhost",
-        });
-        match parsed.filter(|url| loopback && url.scheme() == "http").and_then(|url| url.port()) {
+        let url = Url::parse(&self.base_url).ok();
+        let local = |url: &Url| url.scheme() == "http" && url.host().is_some_and(is_loopback);
+        match url.filter(local).and_then(|url| url.port()) {
             Some(port) => format!("http://hub.localhost:{port}"),
             None => self.base_url.clone(),
         }
+    }
+}
+
+/// Whether a name can only be this machine.
+pub(crate) fn is_loopback<T: AsRef<str>>(host: Host<T>) -> bool {
+    match host {
+        Host::Ipv4(ip) => ip.is_loopback(),
+        Host::Ipv6(ip) => ip.is_loopback(),
+        Host::Domain(name) => name.as_ref() == "localhost",
     }
 }
 

@@ -23,6 +23,7 @@ mod rest_artifacts;
 mod rest_caches;
 mod rest_concurrency;
 mod rest_hooks;
+mod rest_logs;
 mod rest_registration;
 mod rest_runs;
 mod rest_workflows;
@@ -30,6 +31,7 @@ mod results;
 mod run_service;
 pub(crate) mod shown;
 mod signed;
+mod table;
 mod tenant;
 
 use std::sync::Arc;
@@ -42,6 +44,7 @@ use axum::routing::{any, delete, get, patch, post, put};
 pub(crate) use guard::{basic, check_base_url};
 pub(crate) use limits::Rates;
 
+use self::table::Table;
 use crate::git;
 use crate::shared::Shared;
 
@@ -52,46 +55,8 @@ const MAX_REPORT: usize = 8 * 1024 * 1024;
 
 /// Everything the hub answers to.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
-    let api = Router::new()
-        .nest("/repos/{owner}/{name}", scope().merge(runs()))
-        .nest("/orgs/{owner}", scope())
-        .nest("/enterprises/{enterprise}", scope())
-        .merge(as_app())
-        .fallback(rest::not_found)
-        .layer(from_fn_with_state(Arc::clone(&shared), authorize::layer))
-        .layer(from_fn_with_state(Arc::clone(&shared), limits::layer));
-    let own = Router::new()
-        .route("/queue", get(hub_v1::queue))
-        .route("/runners/{id}/gone", post(hub_v1::gone))
-        .route("/runs", get(hub_v1::runs))
-        .route("/runs/{id}", get(hub_v1::run))
-        .route("/runs/{id}/events", get(hub_v1::events))
-        .route("/runs/{id}/cancel", post(hub_v1::cancel))
-        .route("/pushes", get(hub_v1::pushes))
-        .route("/repositories/{owner}/{name}/dispatch", post(hub_v1::dispatch))
-        .fallback(hub_v1::not_found)
-        .layer(from_fn_with_state(Arc::clone(&shared), guard::own_admin))
-        .layer(from_fn(reply::problems));
-    let own = if shared.config.fault_switches { own.merge(switches(&shared)) } else { own };
-    let router = Router::new()
-        .route("/api/v3/actions/runner-registration", post(registration::register))
-        .nest("/_tenant", tenant())
-        .nest("/api/v3", api)
-        .nest("/_hub/v1", own)
-        .nest("/_broker", broker())
-        .nest("/_run", run_service())
-        .route("/actions/build/{plan}/jobs/{job}/runnerresolve/actions", post(launch::resolve))
-        .route("/_launch/{owner}/{name}/tarball/{sha}", get(launch::tarball))
-        .nest("/twirp", twirp())
-        .nest("/_results/twirp", twirp())
-        .route("/_oauth/token", post(oauth::token))
-        .route("/_blobs/{run}/{job}/{file}", put(blobs::put).get(rest_runs::log))
-        .route("/devstoreaccount1/{container}/{blob}", put(signed::put).get(signed::get))
-        .nest("/_services/token", issuer())
-        .route("/{owner}/{name}/info/refs", get(git::info_refs))
-        .route("/{owner}/{name}/git-upload-pack", post(git::upload_pack))
-        .route("/{owner}/{name}/git-receive-pack", post(git::receive_pack))
-        .layer(DefaultBodyLimit::max(MAX_BODY));
+    let (router, _) = table(&shared).into_parts();
+    let router = router.layer(DefaultBodyLimit::max(MAX_BODY));
     let router = if shared.config.fault_switches {
         router.layer(from_fn_with_state(Arc::clone(&shared), faults::strike))
     } else {
@@ -104,6 +69,63 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
+/// The paths of [`router`], as axum writes them.
+pub(crate) fn paths(shared: &Arc<Shared>) -> Vec<String> {
+    table(shared).into_parts().1
+}
+
+fn table(shared: &Arc<Shared>) -> Table {
+    let api = Table::new()
+        .nest("/repos/{owner}/{name}", scope().merge(runs()))
+        .nest("/orgs/{owner}", scope())
+        .nest("/enterprises/{enterprise}", scope())
+        .merge(as_app());
+    let api = api.with(|api| {
+        api.fallback(rest::not_found)
+            .layer(from_fn_with_state(Arc::clone(shared), authorize::layer))
+            .layer(from_fn_with_state(Arc::clone(shared), limits::layer))
+    });
+    let own = own();
+    let own = if shared.config.fault_switches { own.merge(switches()) } else { own };
+    let own = own.with(|own| {
+        own.fallback(hub_v1::not_found)
+            .layer(from_fn_with_state(Arc::clone(shared), guard::own_admin))
+            .layer(from_fn(reply::problems))
+    });
+    Table::new()
+        .route("/api/v3/actions/runner-registration", post(registration::register))
+        .nest("/_tenant", tenant())
+        .nest("/api/v3", api)
+        .nest("/_hub/v1", own)
+        .nest("/_broker", broker())
+        .nest("/_run", run_service())
+        .route("/actions/build/{plan}/jobs/{job}/runnerresolve/actions", post(launch::resolve))
+        .route("/_launch/{owner}/{name}/tarball/{sha}", get(launch::tarball))
+        .nest("/twirp", twirp())
+        .nest("/_results/twirp", twirp())
+        .route("/_oauth/token", post(oauth::token))
+        .route("/_blobs/{run}/{job}/{file}", put(blobs::put).get(rest_logs::log))
+        .route("/_blobs/{run}/attempts/{attempt}/logs.zip", get(rest_logs::archive))
+        .route("/devstoreaccount1/{container}/{blob}", put(signed::put).get(signed::get))
+        .nest("/_services/token", issuer())
+        .route("/{owner}/{name}/info/refs", get(git::info_refs))
+        .route("/{owner}/{name}/git-upload-pack", post(git::upload_pack))
+        .route("/{owner}/{name}/git-receive-pack", post(git::receive_pack))
+}
+
+/// The hub's own API.
+fn own() -> Table {
+    Table::new()
+        .route("/queue", get(hub_v1::queue))
+        .route("/runners/{id}/gone", post(hub_v1::gone))
+        .route("/runs", get(hub_v1::runs))
+        .route("/runs/{id}", get(hub_v1::run))
+        .route("/runs/{id}/events", get(hub_v1::events))
+        .route("/runs/{id}/cancel", post(hub_v1::cancel))
+        .route("/pushes", get(hub_v1::pushes))
+        .route("/repositories/{owner}/{name}/dispatch", post(hub_v1::dispatch))
+}
+
 /// Another service's endpoints, behind the same check of where a request comes from.
 pub(crate) fn guard(shared: Arc<Shared>, router: Router) -> Router {
     router.layer(from_fn_with_state(shared, guard::local_only))
@@ -111,7 +133,7 @@ pub(crate) fn guard(shared: Arc<Shared>, router: Router) -> Router {
 
 /// Runners and hooks of a repository, an organization or an enterprise: the hub has one pool for
 /// all.
-fn scope() -> Router<Arc<Shared>> {
+fn scope() -> Table {
     let labels = get(rest_registration::get_labels)
         .post(rest_registration::add_labels)
         .put(rest_registration::set_labels)
@@ -121,7 +143,11 @@ fn scope() -> Router<Arc<Shared>> {
         .delete(rest_registration::delete_group);
     let member =
         put(rest_registration::add_group_runner).delete(rest_registration::remove_group_runner);
-    Router::new()
+    let repositories =
+        get(rest_registration::group_repositories).put(rest_registration::set_group_repositories);
+    let selected = put(rest_registration::add_group_repository)
+        .delete(rest_registration::remove_group_repository);
+    Table::new()
         .route("/installation", get(app::installation))
         .route("/actions/runners/generate-jitconfig", post(rest::generate_jitconfig))
         .route("/actions/runners/registration-token", post(registration::registration_token))
@@ -138,6 +164,8 @@ fn scope() -> Router<Arc<Shared>> {
         .route("/actions/runner-groups/{group}", group)
         .route("/actions/runner-groups/{group}/runners", get(rest_registration::group_runners))
         .route("/actions/runner-groups/{group}/runners/{runner}", member)
+        .route("/actions/runner-groups/{group}/repositories", repositories)
+        .route("/actions/runner-groups/{group}/repositories/{repository}", selected)
         .route("/hooks", get(rest_hooks::list))
         .route("/hooks/{hook}/pings", post(rest_hooks::ping))
         .route("/hooks/{hook}/deliveries", get(rest_hooks::deliveries))
@@ -146,21 +174,23 @@ fn scope() -> Router<Arc<Shared>> {
 }
 
 /// What a GitHub App does as itself, and what anybody may ask.
-fn as_app() -> Router<Arc<Shared>> {
-    Router::new()
+fn as_app() -> Table {
+    Table::new()
         .route("/app", get(app::get))
         .route("/app/installations", get(app::installations))
         .route("/app/installations/{id}/access_tokens", post(app::access_token))
         .route("/rate_limit", get(limits::get))
 }
 
-fn runs() -> Router<Arc<Shared>> {
-    Router::new()
+fn runs() -> Table {
+    Table::new()
         .route("/actions/runs", get(rest_runs::list))
         .route("/actions/runs/{run}", get(rest_runs::get))
         .route("/actions/runs/{run}/attempts/{attempt}", get(rest_runs::get))
         .route("/actions/runs/{run}/jobs", get(rest_runs::jobs))
         .route("/actions/runs/{run}/attempts/{attempt}/jobs", get(rest_runs::jobs))
+        .route("/actions/runs/{run}/logs", get(rest_logs::run_logs))
+        .route("/actions/runs/{run}/attempts/{attempt}/logs", get(rest_logs::run_logs))
         .route("/actions/runs/{run}/cancel", post(rest_runs::cancel))
         .route("/actions/runs/{run}/force-cancel", post(rest_runs::force_cancel))
         .route("/actions/runs/{run}/rerun", post(rest_runs::rerun))
@@ -174,28 +204,33 @@ fn runs() -> Router<Arc<Shared>> {
         .route("/actions/artifacts/{artifact}/zip", get(rest_artifacts::zip))
         .route("/actions/concurrency_groups", get(rest_concurrency::list))
         .route("/actions/concurrency_groups/{group}", get(rest_concurrency::get))
+        .route(
+            "/actions/runs/{run}/pending_deployments",
+            get(rest_runs::pending_deployments).post(rest_runs::review_deployments),
+        )
         .route("/actions/runs/{run}/concurrency_groups", get(rest_concurrency::of_run))
         .route("/actions/caches", get(rest_caches::list))
         .route("/actions/caches/{cache}", delete(rest_caches::delete))
         .route("/actions/cache/usage", get(rest_caches::usage))
         .route("/actions/jobs/{job}", get(rest_runs::job))
-        .route("/actions/jobs/{job}/logs", get(rest_runs::job_logs))
+        .route("/actions/jobs/{job}/logs", get(rest_logs::job_logs))
         .route("/actions/jobs/{job}/rerun", post(rest_runs::rerun_job))
         .route("/actions/workflows/{workflow}/dispatches", post(rest_workflows::dispatch))
         .route("/contents/{*path}", get(rest_workflows::contents))
 }
 
 /// The Actions service, as clients of scale sets see it.
-fn tenant() -> Router<Arc<Shared>> {
+fn tenant() -> Table {
     let set = "/_apis/runtime/runnerscalesets/{id}";
     let agents = "/_apis/distributedtask/pools/0/agents";
-    Router::new()
+    Table::new()
         .route("/_apis/runtime/runnerscalesets", get(tenant::list).post(tenant::create))
         .route(set, get(tenant::get).patch(tenant::update).delete(tenant::delete))
         .route(&format!("{set}/generatejitconfig"), post(tenant::generate_jitconfig))
         .route(&format!("{set}/sessions"), post(queue::create))
         .route(&format!("{set}/sessions/{{session}}"), patch(queue::renew).delete(queue::delete))
         .route(&format!("{set}/acquirejobs"), post(queue::acquire))
+        .route(&format!("{set}/acquirablejobs"), get(tenant::acquirable))
         .route("/_apis/runtime/runnergroups/", get(tenant::groups))
         .route("/_apis/runtime/runnergroups", get(tenant::groups))
         .route(agents, get(tenant::runners))
@@ -205,32 +240,30 @@ fn tenant() -> Router<Arc<Shared>> {
 }
 
 /// The fault switches.
-fn switches(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
-    Router::new()
+fn switches() -> Table {
+    Table::new()
         .route("/faults", get(faults::struck).put(faults::set).delete(faults::clear))
         .route("/clock", post(faults::clock))
-        .layer(from_fn_with_state(Arc::clone(shared), guard::own_admin))
-        .layer(from_fn(reply::problems))
 }
 
-fn broker() -> Router<Arc<Shared>> {
-    Router::new()
+fn broker() -> Table {
+    Table::new()
         .route("/session", post(broker::open).delete(broker::close))
         .route("/message", get(broker::message))
         .route("/acknowledge", post(broker::acknowledge))
 }
 
-fn run_service() -> Router<Arc<Shared>> {
-    Router::new()
+fn run_service() -> Table {
+    Table::new()
         .route("/acquirejob", post(run_service::acquire))
         .route("/renewjob", post(run_service::renew))
         .route("/completejob", post(run_service::complete))
         .route("/feed", any(feed::feed))
-        .layer(DefaultBodyLimit::max(MAX_REPORT))
+        .with(|router| router.layer(DefaultBodyLimit::max(MAX_REPORT)))
 }
 
-fn twirp() -> Router<Arc<Shared>> {
-    Router::new()
+fn twirp() -> Table {
+    Table::new()
         .route("/results.services.receiver.Receiver/{method}", post(results::receive))
         .route(
             "/github.actions.results.api.v1.WorkflowStepUpdateService/WorkflowStepsUpdate",
@@ -238,11 +271,11 @@ fn twirp() -> Router<Arc<Shared>> {
         )
         .route("/github.actions.results.api.v1.ArtifactService/{method}", post(artifacts::call))
         .route("/github.actions.results.api.v1.CacheService/{method}", post(caches::call))
-        .layer(DefaultBodyLimit::max(MAX_REPORT))
+        .with(|router| router.layer(DefaultBodyLimit::max(MAX_REPORT)))
 }
 
-fn issuer() -> Router<Arc<Shared>> {
-    Router::new()
+fn issuer() -> Table {
+    Table::new()
         .route("/.well-known/openid-configuration", get(oidc::discovery))
         .route("/.well-known/jwks", get(oidc::jwks))
         .route("/jwks", get(oidc::jwks))

@@ -122,6 +122,7 @@ impl Hub {
         let runs: Vec<Run> = recent.filter_map(|id| store.load_run(*id)).collect();
         let (saver, sets) = Saver::start(store.clone()).map_err(folder)?;
         let mut state = State::new(runs, highest, repositories);
+        state.groups = store.load_groups().map_err(folder)?;
         state.scale_sets = ScaleSets::new(config.assignment, sets);
         let storage = Storage::open(&dir, config.cache_bytes_max, clock::now()).map_err(folder)?;
         let keys = Keys::start(&dir).map_err(folder)?;
@@ -143,6 +144,11 @@ impl Hub {
     /// the plane's user.
     pub fn router(&self) -> axum::Router {
         http::router(Arc::clone(&self.shared))
+    }
+
+    /// The paths of everything the hub answers to, as axum writes them: for a test that forgets none.
+    pub fn paths(&self) -> Vec<String> {
+        http::paths(&self.shared)
     }
 
     /// Refuses what a web page in the user's browser may have sent to `router`, which is served

@@ -18,7 +18,7 @@ use sekisho_workflow::token::TokenKind;
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::state::{Live, LiveJob, Run};
+use crate::state::{DEFAULT_GROUP_NAME, Live, LiveJob, Run};
 use crate::storage;
 use crate::tokens::{GithubClaims, JobClaims, Tokens};
 
@@ -59,7 +59,7 @@ pub(crate) fn build(
         environment_variables: template.env.clone(),
         defaults: template.defaults.clone(),
         actions_environment: None,
-        variables: variables(config, live, planned, ready, &secrets),
+        variables: variables(config, live, planned, (ready, view), &secrets),
         steps: steps(template),
         file_table: vec![file_name(live, planned)],
         billing_owner_id: None,
@@ -162,9 +162,10 @@ fn variables(
     config: &Config,
     live: &Live,
     planned: &PlannedJob,
-    ready: &ReadyJob,
+    (ready, view): (&ReadyJob, &hub_api::Job),
     secrets: &Minted,
 ) -> BTreeMap<String, VariableValue> {
+    let group = view.runner_group_name.as_deref().unwrap_or(DEFAULT_GROUP_NAME);
     let results = format!("{}/_results/", config.base_url);
     let mut all: BTreeMap<String, VariableValue> = [
         (variable::JOB, VariableValue::plain(&planned.id)),
@@ -174,7 +175,7 @@ fn variables(
         (variable::RESULTS_ENDPOINT, VariableValue::plain(results)),
         (variable::LAUNCH_ENDPOINT, VariableValue::plain(format!("{}/", config.base_url))),
         (variable::PHASE_DISPLAY_NAME, VariableValue::plain(&ready.name)),
-        (variable::RUNNER_GROUP_NAME, VariableValue::plain("Default")),
+        (variable::RUNNER_GROUP_NAME, VariableValue::plain(group)),
         (variable::ORCHESTRATION_ID, VariableValue::plain(&secrets.orchestration)),
         ("system.culture", VariableValue::plain("en-US")),
         ("DistributedTask.EnhancedAnnotations", VariableValue::plain("true")),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sekisho_github::hub_api::{Pushed, WorkflowError};
 use sekisho_workflow::Diagnostic;
 use sekisho_workflow::diagnostic::Position;
-use sekisho_workflow::expr::{Contexts, Value};
+use sekisho_workflow::expr::Value;
 use sekisho_workflow::model::{self, Workflow, WorkflowReference};
 use sekisho_workflow::plan::{self, Concurrency, ResolveError, Resolved, WorkflowSource};
 use uuid::Uuid;
@@ -15,7 +15,7 @@ use crate::git::{GitError, Repository};
 use crate::http::shown::workflow_id;
 use crate::names::{RepoName, is_plain_path};
 use crate::shared::Shared;
-use crate::state::{NewRun, RepositoryIds, RunFacts};
+use crate::state::{Kept, NewRun, RepositoryIds, RunFacts, contexts};
 
 /// Where workflows are.
 const WORKFLOWS: &str = ".github/workflows";
@@ -302,11 +302,14 @@ fn create(
     let run = event::RunIds { id, number, workflow: &name, source: &source };
     let Started { event, payload, inputs } = started;
     let github = event::github_context(&shared.config, ids, facts, &run, (event, payload));
-    let vars = &shared.config.vars;
-    let contexts = Contexts::new()
-        .with("github", Value::from(github.clone()))
-        .with("vars", Value::object(vars.iter().map(|(k, v)| (k.as_str(), v.as_str().into()))))
-        .with("inputs", inputs);
+    let facts_of_run = RunFacts {
+        repository: ids.clone(),
+        actor: facts.actor.clone(),
+        actor_id: ids.owner_id,
+        github,
+        vars: shared.config.vars.clone(),
+    };
+    let contexts = contexts(&facts_of_run, inputs);
     let root = Resolved { workflow, source };
     let resolve =
         |reference: &WorkflowReference, caller: &WorkflowSource| resolve(shared, reference, caller);
@@ -330,14 +333,12 @@ fn create(
         plan,
         contexts,
         concurrency,
-        facts: RunFacts {
-            repository: ids.clone(),
-            actor: facts.actor.clone(),
-            actor_id: ids.owner_id,
-            github,
-            vars: vars.clone(),
-        },
+        facts: facts_of_run,
     };
+    if let Err(error) = shared.store.save_plan(id, &Kept::of(&new)) {
+        // It can still be run again by this process.
+        tracing::error!("the plan of run {id} cannot be written down: {error}");
+    }
     Ok(shared.change(|state, now| state.create_run(new, now)))
 }
 

@@ -19,7 +19,7 @@ use crate::hooks::Hooks;
 use crate::http::{Rates, shown};
 use crate::keys::Keys;
 use crate::names::RepoName;
-use crate::state::{Effect, JobRef, LiveJob, Phase, State, end_interrupted};
+use crate::state::{Effect, JobRef, Kept, LiveJob, Phase, State, end_interrupted};
 use crate::storage::Storage;
 use crate::store::{EventLog, EventTail, Saver, Store};
 use crate::tokens::Tokens;
@@ -189,8 +189,10 @@ impl Shared {
                     Status::InProgress => "in_progress",
                     Status::Completed => "completed",
                 };
-                let view = Run { status: *status, conclusion: *conclusion, ..run.view.clone() };
-                let shown = shown::run(base, &view, &facts.repository, &facts.actor);
+                let mut shown = shown::run(base, &run.view, &facts.repository, &facts.actor);
+                // As it was at this event: the state may have gone on since.
+                shown.status = shown::status(*status);
+                shown.conclusion = conclusion.map(shown::conclusion);
                 ("workflow_run", json!({ "action": action, "workflow_run": shown }))
             }
             EventKind::Job { job_id, name, status, conclusion, runner_name }
@@ -306,6 +308,20 @@ impl Shared {
             return Some(newest);
         }
         self.store.load_attempt(id, attempt)
+    }
+
+    /// What is needed to run a run of an earlier process again; `None` if this process has it, or it
+    /// was not kept. Blocking.
+    pub(crate) fn kept(&self, id: u64) -> Option<(Run, Kept)> {
+        let live = self.look(|state| state.runs.get(&id).is_some_and(|run| run.live.is_some()));
+        let kept = if live { None } else { self.store.load_plan(id) };
+        Some((self.run(id)?, kept?))
+    }
+
+    /// Writes the runner groups down. Blocking.
+    pub(crate) fn save_groups(&self) -> std::io::Result<()> {
+        let groups = self.look(|state| state.groups.clone());
+        self.store.save_groups(&groups)
     }
 
     /// How far a run's events go.

@@ -31,10 +31,10 @@ use uuid::Uuid;
 
 pub(crate) use concurrency::{ConcurrencyGroups, Holder, Member};
 pub(crate) use expire::end_interrupted;
-pub(crate) use groups::{DEFAULT_GROUP, Group, GroupError, Groups};
+pub(crate) use groups::{DEFAULT_GROUP, DEFAULT_GROUP_NAME, Group, GroupError, Groups};
 pub(crate) use jobs::{Completion, JobError};
 pub(crate) use repositories::{Repositories, RepositoryIds};
-pub(crate) use rerun::{RerunError, RerunOf};
+pub(crate) use rerun::{Kept, RerunError, RerunOf, contexts};
 pub(crate) use runners::{LabelError, Message, NewRunner, RegisterError, Runner, SessionError};
 pub(crate) use runs::{CancelError, NewRun, RunFacts};
 pub(crate) use scale_sets::{Definition, Entry, Order, Owner, Replay, ScaleSets, SetError};

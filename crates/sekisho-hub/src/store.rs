@@ -3,7 +3,9 @@
 //! ```text
 //! <dir>/repositories.json          ids and counters
 //! <dir>/scale-sets.ndjson          scale sets and their messages, a journal
+//! <dir>/runner-groups.json         runner groups
 //! <dir>/runs/<id>/run.json         the run, replaced as a whole
+//! <dir>/runs/<id>/plan.json        what it is made of, for another attempt
 //! <dir>/runs/<id>/attempts/…       earlier attempts, one `<n>.json` each
 //! <dir>/runs/<id>/events.ndjson    what happened, one line each, appended
 //! <dir>/runs/<id>/logs/<job>/…     what the runner uploaded
@@ -11,6 +13,7 @@
 //! <dir>/keys/oidc.pem              0600
 //! ```
 
+mod archive;
 mod events;
 mod journal;
 mod logs;
@@ -25,7 +28,7 @@ pub(crate) use events::{EventLog, EventTail};
 pub(crate) use logs::{LogName, UploadError};
 pub(crate) use saver::Saver;
 
-use crate::state::Repositories;
+use crate::state::{Groups, Kept, Repositories};
 
 /// The largest `run.json` or `repositories.json` that is read, in bytes.
 const MAX_JSON: u64 = 64 * 1024 * 1024;
@@ -101,6 +104,32 @@ impl Store {
             tracing::warn!("attempt {attempt} of run {id} cannot be read: {error}");
             None
         })
+    }
+
+    /// Writes down what a run is made of.
+    pub(crate) fn save_plan(&self, id: u64, kept: &Kept) -> io::Result<()> {
+        let json = serde_json::to_vec(kept).map_err(io::Error::other)?;
+        fs_err::create_dir_all(self.run_dir(id))?;
+        write_atomically(&self.run_dir(id).join("plan.json"), &json)
+    }
+
+    /// What a run is made of, if it was written and makes sense.
+    pub(crate) fn load_plan(&self, id: u64) -> Option<Kept> {
+        read_json(&self.run_dir(id).join("plan.json")).unwrap_or_else(|error| {
+            tracing::warn!("the plan of run {id} cannot be read: {error}");
+            None
+        })
+    }
+
+    /// The runner groups; the default one alone at the first start.
+    pub(crate) fn load_groups(&self) -> io::Result<Groups> {
+        Ok(read_json(&self.dir.join("runner-groups.json"))?.unwrap_or_default())
+    }
+
+    /// Writes the runner groups down.
+    pub(crate) fn save_groups(&self, groups: &Groups) -> io::Result<()> {
+        let json = serde_json::to_vec_pretty(groups).map_err(io::Error::other)?;
+        write_atomically(&self.dir.join("runner-groups.json"), &json)
     }
 
     /// The repositories; none at the first start.

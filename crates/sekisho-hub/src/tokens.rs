@@ -143,6 +143,13 @@ pub(crate) struct LogClaims {
     pub(crate) job: u64,
 }
 
+/// A signed URL of the logs of a run's attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RunLogClaims {
+    pub(crate) run: u64,
+    pub(crate) attempt: u64,
+}
+
 /// A signed URL for one upload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BlobClaims {
@@ -201,6 +208,10 @@ impl Kind for LogClaims {
     const AUDIENCE: &'static str = "sekisho-hub/log";
 }
 
+impl Kind for RunLogClaims {
+    const AUDIENCE: &'static str = "sekisho-hub/run-log";
+}
+
 impl Kind for BlobClaims {
     const AUDIENCE: &'static str = "sekisho-hub/blob";
 }
@@ -243,6 +254,11 @@ impl Tokens {
 
     /// The signature of a log's URL.
     pub(crate) fn log(&self, claims: LogClaims, now: Timestamp) -> Option<String> {
+        self.sign(claims, LOG_LIFE, now)
+    }
+
+    /// The signature of the URL of a run's logs.
+    pub(crate) fn run_log(&self, claims: RunLogClaims, now: Timestamp) -> Option<String> {
         self.sign(claims, LOG_LIFE, now)
     }
 

@@ -39,7 +39,7 @@ pub use concurrency::{
     Claim, ClaimState, Concurrency, GroupAction, GroupQueue, MAX_GROUP_BYTES, MAX_WAITING,
     decide_group,
 };
-pub use decide::decide;
+pub use decide::{conclude_calls, decide};
 pub use expand::{ResolveError, expand};
 pub use inputs::{dispatch_inputs, secrets_of};
 pub use rerun::{Rerun, rerun};

@@ -113,6 +113,9 @@ pub struct RunnerGroupChange {
     /// Workflow files at a ref.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selected_workflows: Option<Vec<String>>,
+    /// Ids of the repositories that may use it, if its visibility is `selected`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selected_repository_ids: Option<Vec<u64>>,
 }
 
 /// A file or folder of a repository, as the contents API has it.

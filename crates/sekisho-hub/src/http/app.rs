@@ -96,11 +96,7 @@ pub(super) async fn installation(
     Extension(owner): Extension<Owner>,
 ) -> Result<Json<Installation>, GithubError> {
     let app = app(&shared)?;
-    let wanted = match &owner {
-        Owner::Repository(name) => name.split('/').next().unwrap_or_default(),
-        Owner::Organization(name) | Owner::Enterprise(name) => name,
-        Owner::None => "",
-    };
+    let wanted = owner.account();
     let found = app.installations.iter().find(|(_, name)| name.eq_ignore_ascii_case(wanted));
     found.map(|(id, name)| Json(shown(app, *id, name))).ok_or_else(GithubError::not_found)
 }
@@ -140,7 +136,8 @@ pub(super) async fn access_token(
     let token = shared.tokens.installation(claims, at);
     let token = token.ok_or_else(|| GithubError::internal(&"a token cannot be signed"))?;
     // GitHub says whole seconds.
-    let expires_at = (at + INSTALLATION_LIFE).round(jiff::Unit::Second).unwrap_or(at);
+    let expires_at =
+        shared.clock.told(at + INSTALLATION_LIFE).round(jiff::Unit::Second).unwrap_or(at);
     let answer = InstallationToken {
         token: format!("{INSTALLATION_TOKEN}{token}").into(),
         expires_at: expires_at - SignedDuration::from_secs(1),

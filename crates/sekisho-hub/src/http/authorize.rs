@@ -24,7 +24,6 @@ use sekisho_workflow::model::Access;
 use super::guard::{bearer, is_admin};
 use super::reply::GithubError;
 use crate::shared::Shared;
-use crate::state::Owner as Place;
 use crate::tokens::{GithubClaims, InstallationClaims, RegistrationClaims};
 
 /// Where the REST is.
@@ -101,7 +100,7 @@ impl Owner {
     }
 
     /// Its first part.
-    fn account(&self) -> &str {
+    pub(super) fn account(&self) -> &str {
         match self {
             Self::Repository(name) => name.split('/').next().unwrap_or_default(),
             Self::Organization(name) | Self::Enterprise(name) => name,
@@ -157,10 +156,10 @@ pub(super) fn decide(caller: &Caller, target: &Target) -> Result<(), GithubError
             "A JSON web token could not be decoded".to_owned(),
         )),
         (Caller::Registrar { scope, remove }, Need::Runners(_, access)) => {
-            let removes = access == Access::Write;
-            if scope != Place::from(target.owner.scope().as_str()).as_str() {
+            if *scope != target.owner.scope() {
                 return hidden();
             }
+            let removes = access == Access::Write;
             if removes && !remove { forbidden("Bad credentials") } else { Ok(()) }
         }
         (Caller::Registrar { .. }, _) => {
@@ -182,13 +181,15 @@ pub(super) fn decide(caller: &Caller, target: &Target) -> Result<(), GithubError
             if allows(&claims.permissions, name, access) { Ok(()) } else { integration() }
         }
         (Caller::Job { repository, write }, Need::Permission(name, access)) => {
-            let own = Owner::Repository(repository.clone()).scope() == target.owner.scope();
-            let granted = access == Access::Read || (name == "contents" && *write);
-            match (own, matches!(name, "actions" | "contents") && granted) {
-                (false, _) => hidden(),
-                (true, true) => Ok(()),
-                (true, false) => integration(),
+            if Owner::Repository(repository.clone()).scope() != target.owner.scope() {
+                return hidden();
             }
+            let granted = match name {
+                "actions" => access == Access::Read,
+                "contents" => access == Access::Read || *write,
+                _ => false,
+            };
+            if granted { Ok(()) } else { integration() }
         }
         (Caller::Job { .. }, Need::Runners(..)) => integration(),
     }
@@ -227,7 +228,6 @@ pub(super) async fn layer(
     if let Err(error) = decide(&caller, &target) {
         return error.into_response();
     }
-    request.extensions_mut().insert(caller);
     request.extensions_mut().insert(target.owner);
     next.run(request).await
 }

@@ -15,6 +15,7 @@ use url::Url;
 
 use super::reply::Problem;
 use crate::OpenError;
+use crate::config::is_loopback;
 use crate::shared::Shared;
 use crate::tokens::same_secret;
 
@@ -76,12 +77,10 @@ fn is_local(base: &str, host: &str) -> bool {
         return true;
     }
     let Ok(url) = Url::parse(&format!("http://{host}/")) else { return false };
-    match url.host() {
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        None => false,
-    }
+    url.host().is_some_and(|host| match host {
+        url::Host::Domain(name) if name.ends_with(".localhost") => true,
+        other => is_loopback(other),
+    })
 }
 
 /// For the hub's own API.

@@ -52,6 +52,13 @@ impl Rates {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MAX_COUNTED && !all.contains_key(&who) {
             all.retain(|_, (start, _)| now < *start + WINDOW_SECS);
+            // All are in their window: whoever began first is counted anew.
+            if all.len() >= MAX_COUNTED
+                && let Some(oldest) =
+                    all.iter().min_by_key(|(_, (start, _))| *start).map(|(who, _)| *who)
+            {
+                all.remove(&oldest);
+            }
         }
         let (start, used) = all.entry(who).or_insert((now, 0));
         if now >= *start + WINDOW_SECS {

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http::header::ALLOW;
 use http::{HeaderName, HeaderValue, StatusCode};
 use sekisho_github::hub_api;
 use sekisho_github::wire::error::{SOURCE_BROKER, SOURCE_RUN_SERVICE, ServiceError, TwirpError};
@@ -25,7 +26,7 @@ pub(super) async fn request_id(request: Request, next: Next) -> Response {
     }
     // RFC 9457 wants the id in the body too.
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        response = problem.body(id.clone());
+        response = with_allow(&response, problem.body(id.clone()));
     }
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -41,7 +42,16 @@ pub(super) async fn problems(request: Request, next: Next) -> Response {
     if ours || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
-    Problem::new(status, "bad_request", "the request is not understood").into_response()
+    let problem = Problem::new(status, "bad_request", "the request is not understood");
+    with_allow(&response, problem.into_response())
+}
+
+/// Which methods there are is said of a path, whatever the form of the answer.
+fn with_allow(before: &Response, mut after: Response) -> Response {
+    if let Some(allow) = before.headers().get(ALLOW) {
+        after.headers_mut().insert(ALLOW, allow.clone());
+    }
+    after
 }
 
 /// GitHub's REST: a message.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, Json};
 use http::StatusCode;
 use rsa::traits::PublicKeyParts as _;
 use secrecy::ExposeSecret as _;
@@ -13,18 +13,18 @@ use sekisho_github::hub_api::RunnerStatus;
 use sekisho_github::jit::{self, CredentialData, Credentials, RsaParameters, RunnerSettings};
 use sekisho_github::lenient;
 use sekisho_github::rest as wire;
-use sekisho_github::rest::{GenerateJitConfig, JitConfig, Label, Runners};
+use sekisho_github::rest::{GenerateJitConfig, JitConfig, Label};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use uuid::Uuid;
 
-use super::limits::Total;
+use super::limits::listed;
 use super::reply::GithubError;
-use super::shown::DEFAULT_GROUP_NAME;
 use crate::faults::{Call, Fault};
 use crate::names::RepoName;
 use crate::shared::Shared;
-use crate::state::{NewRunner, RegisterError, RepositoryIds, Runner};
+use crate::state::{DEFAULT_GROUP_NAME, NewRunner, RegisterError, RepositoryIds, Runner};
 
 /// The most labels of a runner, as on GitHub.
 const MAX_LABELS: usize = 100;
@@ -203,7 +203,8 @@ fn refused(error: RegisterError, name: &str) -> GithubError {
 pub(super) fn labels(runner: &Runner) -> Vec<Label> {
     let label = |name: &String| {
         let custom = runner.custom_labels.contains(name);
-        super::rest_registration::label(name, 0, custom)
+        let kind = if custom { "custom" } else { "read-only" };
+        Label { id: Some(0), name: name.clone(), kind: Some(kind.to_owned()) }
     };
     runner.labels.iter().map(label).collect()
 }
@@ -262,8 +263,7 @@ pub(super) async fn list_runners(
         state.runners.values().filter(wanted).map(shown).collect()
     });
     let total = all.len();
-    let body = Json(Runners { total_count: total as u64, runners: page.of(all) });
-    (Extension(Total(total)), body).into_response()
+    listed(total, json!({ "total_count": total, "runners": page.of(all) })).into_response()
 }
 
 /// `GET …/actions/runners/{id}`

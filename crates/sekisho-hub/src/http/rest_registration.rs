@@ -7,7 +7,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use http::StatusCode;
-use sekisho_github::rest::{Label, Labels, RunnerGroup, RunnerGroupChange};
+use sekisho_github::rest::{Labels, RunnerGroup, RunnerGroupChange};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -122,6 +122,8 @@ pub(super) struct GroupPath {
     group: u64,
     #[serde(default)]
     runner: u64,
+    #[serde(default)]
+    repository: u64,
 }
 
 /// Whose groups there are: a repository has none of its own, but sees them when it registers.
@@ -147,6 +149,10 @@ fn refused(error: GroupError) -> GithubError {
         GroupError::NameTaken => {
             GithubError(StatusCode::CONFLICT, "Runner group name already exists".to_owned())
         }
+        GroupError::InUse => GithubError(
+            StatusCode::CONFLICT,
+            "Runner group has runners or scale sets, and cannot be deleted".to_owned(),
+        ),
         GroupError::Invalid(why) => GithubError::unprocessable(format!("Invalid request: {why}")),
     }
 }
@@ -172,6 +178,7 @@ pub(super) async fn create_group(
 ) -> Result<(StatusCode, Json<RunnerGroup>), GithubError> {
     let new: RunnerGroupChange = rest::read(&body)?;
     let group = shared.change(|state, _| state.create_group(new)).map_err(refused)?;
+    saved(&shared).await?;
     Ok((StatusCode::CREATED, Json(shown(&shared, &owner, &group))))
 }
 
@@ -194,8 +201,10 @@ pub(super) async fn update_group(
     body: Bytes,
 ) -> Result<Json<RunnerGroup>, GithubError> {
     let change: RunnerGroupChange = rest::read(&body)?;
-    let group = shared.change(|state, _| state.update_group(path.group, change));
-    group.map(|group| Json(shown(&shared, &owner, &group))).map_err(refused)
+    let group = shared.change(|state, now| state.update_group(path.group, change, now));
+    let group = group.map_err(refused)?;
+    saved(&shared).await?;
+    Ok(Json(shown(&shared, &owner, &group)))
 }
 
 /// `DELETE …/actions/runner-groups/{group}`
@@ -203,8 +212,81 @@ pub(super) async fn delete_group(
     State(shared): Hub,
     Path(path): Path<GroupPath>,
 ) -> Result<StatusCode, GithubError> {
-    let removed = shared.change(|state, _| state.delete_group(path.group));
-    removed.map(|()| StatusCode::NO_CONTENT).map_err(refused)
+    shared.change(|state, _| state.delete_group(path.group)).map_err(refused)?;
+    saved(&shared).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Groups outlive the process, as the scale sets in them do.
+async fn saved(shared: &Arc<Shared>) -> Result<(), GithubError> {
+    let shared = Arc::clone(shared);
+    let written = rest::blocking(move || shared.save_groups()).await?;
+    written.map_err(|error| GithubError::internal(&error))
+}
+
+/// `GET …/actions/runner-groups/{group}/repositories`
+pub(super) async fn group_repositories(
+    State(shared): Hub,
+    Path(path): Path<GroupPath>,
+    Query(page): Query<Page>,
+) -> Result<Response, GithubError> {
+    let base = &shared.config.base_url;
+    let all = shared.look(|state| {
+        let of = &state.groups.get(path.group)?.repositories;
+        let known = of.iter().filter_map(|id| state.repositories.by_id(*id));
+        Some(known.map(|ids| super::shown::repository(base, &ids, None)).collect::<Vec<_>>())
+    });
+    let all = all.ok_or_else(GithubError::not_found)?;
+    let total = all.len();
+    let page = page.of(all);
+    Ok(listed(total, json!({ "total_count": total, "repositories": page })).into_response())
+}
+
+#[derive(Debug, Deserialize)]
+struct Selected {
+    selected_repository_ids: Vec<u64>,
+}
+
+/// `PUT …/actions/runner-groups/{group}/repositories`: these, and no others.
+pub(super) async fn set_group_repositories(
+    State(shared): Hub,
+    Path(path): Path<GroupPath>,
+    body: Bytes,
+) -> Result<StatusCode, GithubError> {
+    let selected_repository_ids = Some(rest::read::<Selected>(&body)?.selected_repository_ids);
+    let change = RunnerGroupChange { selected_repository_ids, ..Default::default() };
+    shared.change(|state, now| state.update_group(path.group, change, now)).map_err(refused)?;
+    saved(&shared).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `PUT …/actions/runner-groups/{group}/repositories/{repository}`
+pub(super) async fn add_group_repository(
+    State(shared): Hub,
+    Path(path): Path<GroupPath>,
+) -> Result<StatusCode, GithubError> {
+    select(&shared, &path, true).await
+}
+
+/// `DELETE …/actions/runner-groups/{group}/repositories/{repository}`
+pub(super) async fn remove_group_repository(
+    State(shared): Hub,
+    Path(path): Path<GroupPath>,
+) -> Result<StatusCode, GithubError> {
+    select(&shared, &path, false).await
+}
+
+async fn select(
+    shared: &Arc<Shared>,
+    path: &GroupPath,
+    allowed: bool,
+) -> Result<StatusCode, GithubError> {
+    let (group, repository) = (path.group, path.repository);
+    shared
+        .change(|state, now| state.change_group_repository(group, repository, allowed, now))
+        .map_err(refused)?;
+    saved(shared).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// `GET …/actions/runner-groups/{group}/runners`
@@ -245,14 +327,8 @@ pub(super) async fn remove_group_runner(
 }
 
 fn moved(shared: &Shared, runner: u64, group: u64) -> Result<StatusCode, GithubError> {
-    match shared.change(|state, _| state.move_runner(runner, group)) {
+    match shared.change(|state, now| state.move_runner(runner, group, now)) {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(GithubError::not_found()),
     }
-}
-
-/// A label of a runner, as it is shown.
-pub(super) fn label(name: &str, id: u64, custom: bool) -> Label {
-    let kind = if custom { "custom" } else { "read-only" };
-    Label { id: Some(id), name: name.to_owned(), kind: Some(kind.to_owned()) }
 }

@@ -7,7 +7,6 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, LOCATION};
 use sekisho_github::hub_api::{Job, Run};
 use sekisho_github::rest::{WorkflowJob, WorkflowRun};
 use serde::Deserialize;
@@ -21,7 +20,6 @@ use super::shown;
 use crate::event::short_ref;
 use crate::shared::Shared;
 use crate::state::{CancelError, JobRef, RepositoryIds, RerunError, RerunOf};
-use crate::tokens::LogClaims;
 
 type Hub = State<Arc<Shared>>;
 
@@ -31,7 +29,7 @@ pub(super) struct At {
     owner: String,
     name: String,
     #[serde(default)]
-    run: u64,
+    pub(super) run: u64,
     #[serde(default)]
     job: u64,
     #[serde(default)]
@@ -66,7 +64,7 @@ impl At {
         run.repository.eq_ignore_ascii_case(&format!("{}/{}", self.owner, self.name))
     }
 
-    async fn run(&self, shared: &Arc<Shared>, id: u64) -> Result<Run, GithubError> {
+    pub(super) async fn run(&self, shared: &Arc<Shared>, id: u64) -> Result<Run, GithubError> {
         let (shared, attempt) = (Arc::clone(shared), self.attempt);
         let find = move || match attempt {
             None => shared.run(id),
@@ -157,54 +155,8 @@ pub(super) async fn job(
     Ok(Json(shown::job(&shared.config.base_url, &run, &job)))
 }
 
-/// `GET …/actions/jobs/{job}/logs`: leads to a URL that needs no token.
-pub(super) async fn job_logs(
-    State(shared): Hub,
-    Path(at): Path<At>,
-) -> Result<Response, GithubError> {
-    let (run, job) = find_job(&shared, &at).await?;
-    let (logs, claims) =
-        (shared.store.logs(run.id, job.id), LogClaims { run: run.id, job: job.id });
-    if !rest::blocking(move || logs.is_there(&job)).await? {
-        return Err(GithubError::not_found());
-    }
-    let (run, job) = (claims.run, claims.job);
-    let sig = shared.tokens.log(claims, shared.clock.now());
-    let sig = sig.ok_or_else(|| GithubError::internal(&"a URL cannot be signed"))?;
-    let url = format!("{}/_blobs/{run}/{job}/job.log?sig={sig}", shared.config.base_url);
-    Ok((StatusCode::FOUND, [(LOCATION, url)]).into_response())
-}
-
-/// Query of [`log`].
-#[derive(Debug, Deserialize)]
-pub(super) struct Signature {
-    #[serde(default)]
-    sig: String,
-}
-
-/// `GET /_blobs/{run}/{job}/job.log?sig=…`: where [`job_logs`] leads.
-pub(super) async fn log(
-    State(shared): Hub,
-    Path((run, job, file)): Path<(u64, u64, String)>,
-    Query(query): Query<Signature>,
-) -> Result<Response, GithubError> {
-    let granted = shared.tokens.read::<LogClaims>(&query.sig) == Some(LogClaims { run, job });
-    if !granted || file != "job.log" {
-        let message = "The signature is not of this URL, or too old".to_owned();
-        return Err(GithubError(StatusCode::FORBIDDEN, message));
-    }
-    let read = move || {
-        let job = job_anywhere(&shared, run, job)?.1;
-        shared.store.logs(run, job.id).read(&job).transpose()
-    };
-    let text = rest::blocking(read).await?;
-    let text = text.ok_or_else(GithubError::not_found)?;
-    let text = text.map_err(|error| GithubError::internal(&error))?;
-    Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
-}
-
 /// A job of any attempt of a run. Blocking.
-fn job_anywhere(shared: &Shared, run: u64, job: u64) -> Option<(Run, Job)> {
+pub(super) fn job_anywhere(shared: &Shared, run: u64, job: u64) -> Option<(Run, Job)> {
     let newest = shared.run(run)?;
     let earlier = (1..newest.run_attempt).rev().filter_map(|n| shared.store.load_attempt(run, n));
     let mut attempts = std::iter::once(newest).chain(earlier);
@@ -214,7 +166,7 @@ fn job_anywhere(shared: &Shared, run: u64, job: u64) -> Option<(Run, Job)> {
     })
 }
 
-async fn find_job(shared: &Arc<Shared>, at: &At) -> Result<(Run, Job), GithubError> {
+pub(super) async fn find_job(shared: &Arc<Shared>, at: &At) -> Result<(Run, Job), GithubError> {
     let (shared, job) = (Arc::clone(shared), at.job);
     let find = move || job_anywhere(&shared, JobRef::from_job_id(job).run, job);
     let found = rest::blocking(find).await?;
@@ -247,6 +199,25 @@ fn cancelled(result: Result<(), CancelError>) -> Result<Response, GithubError> {
             "Cannot cancel a workflow run that is completed".to_owned(),
         )),
     }
+}
+
+/// `GET …/actions/runs/{run}/pending_deployments`: none, for a workflow with an `environment` is
+/// refused when it is pushed.
+pub(super) async fn pending_deployments(
+    State(shared): Hub,
+    Path(at): Path<At>,
+) -> Result<Response, GithubError> {
+    at.run(&shared, at.run).await?;
+    Ok(Json(json!([])).into_response())
+}
+
+/// `POST …/actions/runs/{run}/pending_deployments`: there is nothing to review.
+pub(super) async fn review_deployments(
+    State(shared): Hub,
+    Path(at): Path<At>,
+) -> Result<Response, GithubError> {
+    at.run(&shared, at.run).await?;
+    Err(GithubError::unprocessable("There are no pending deployments of this workflow run"))
 }
 
 /// `POST …/actions/runs/{run}/rerun`
@@ -286,7 +257,15 @@ async fn again(
     }
     let run = at.run(&shared, at.run).await?;
     let guids = run.jobs.iter().map(|_| Uuid::new_v4()).collect();
-    match shared.change(|state, now| state.rerun(at.run, which, guids, now)) {
+    let reader = Arc::clone(&shared);
+    let kept = rest::blocking(move || reader.kept(at.run)).await?;
+    let began = shared.change(|state, now| {
+        if let Some((view, kept)) = kept {
+            state.revive(view, kept);
+        }
+        state.rerun(at.run, which, guids, now)
+    });
+    match began {
         Ok(_) => Ok((StatusCode::CREATED, Json(json!({}))).into_response()),
         Err(RerunError::NotFound) => Err(GithubError::not_found()),
         Err(error) => Err(GithubError(StatusCode::FORBIDDEN, error.to_string())),

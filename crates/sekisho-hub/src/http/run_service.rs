@@ -51,8 +51,9 @@ pub(super) async fn renew(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<wire::RenewJobResponse>, ServiceFault> {
+    let at = authorized(&shared, &headers)?;
     let request: RenewJob = lenient::from_slice(&body).map_err(unprocessable)?;
-    let at = job(&shared, &headers, request.plan_id, request.job_id)?;
+    check(&shared, at, request.plan_id, request.job_id)?;
     let renewed = shared.change(|state, now| state.renew(at, now));
     renewed.map(|locked_until| Json(wire::RenewJobResponse { locked_until })).map_err(refused)
 }
@@ -63,26 +64,26 @@ pub(super) async fn complete(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<StatusCode, ServiceFault> {
+    let at = authorized(&shared, &headers)?;
     let report: CompleteJob = lenient::from_slice(&body).map_err(unprocessable)?;
-    let at = job(&shared, &headers, report.plan_id, report.job_id)?;
+    check(&shared, at, report.plan_id, report.job_id)?;
     let done = completion(report);
     shared.change(|state, now| state.complete(at, done, now)).map_err(refused)?;
     shared.saver.flushed().await;
     Ok(StatusCode::OK)
 }
 
-/// The job whose token it is, if the body names the same one.
-fn job(
-    shared: &Shared,
-    headers: &HeaderMap,
-    plan: Uuid,
-    guid: Uuid,
-) -> Result<JobRef, ServiceFault> {
+/// The job whose token it is.
+fn authorized(shared: &Shared, headers: &HeaderMap) -> Result<JobRef, ServiceFault> {
     let claims = bearer(headers).and_then(|token| shared.tokens.read::<JobClaims>(token));
-    let at = claims.ok_or_else(unauthorized)?.at();
+    claims.map(|claims| claims.at()).ok_or_else(unauthorized)
+}
+
+/// Whether the body names the job whose token it came with.
+fn check(shared: &Shared, at: JobRef, plan: Uuid, guid: Uuid) -> Result<(), ServiceFault> {
     let ids = shared.look(|state| state.job(at).map(|(_, live, job, _)| (live.plan_id, job.guid)));
     match ids {
-        Some(ids) if ids == (plan, guid) => Ok(at),
+        Some(ids) if ids == (plan, guid) => Ok(()),
         Some(_) => Err(ServiceFault::run(
             StatusCode::FORBIDDEN,
             "the token is of another job than the request",

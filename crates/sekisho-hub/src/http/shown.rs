@@ -8,10 +8,7 @@ use sekisho_github::webhook::node_id;
 use sha2::{Digest as _, Sha256};
 
 use crate::event::short_ref;
-use crate::state::RepositoryIds;
-
-/// The name of the group of every runner whose group is gone.
-pub(crate) const DEFAULT_GROUP_NAME: &str = "Default";
+use crate::state::{DEFAULT_GROUP, DEFAULT_GROUP_NAME, RepositoryIds};
 
 /// The number of a workflow file: the same as long as its path is. 48 bits, so that a program that
 /// reads numbers as floats has it right.
@@ -107,8 +104,10 @@ pub(crate) fn job(base: &str, run: &Run, job: &Job) -> WorkflowJob {
         labels: job.labels.clone(),
         runner_id: job.runner_id,
         runner_name: job.runner_name.clone(),
-        runner_group_id: has_runner.then_some(crate::state::DEFAULT_GROUP),
-        runner_group_name: has_runner.then(|| DEFAULT_GROUP_NAME.to_owned()),
+        runner_group_id: has_runner.then(|| job.runner_group_id.unwrap_or(DEFAULT_GROUP)),
+        runner_group_name: has_runner.then(|| {
+            job.runner_group_name.clone().unwrap_or_else(|| DEFAULT_GROUP_NAME.to_owned())
+        }),
         workflow_name: Some(run.workflow_name.clone()),
     }
 }
@@ -129,7 +128,8 @@ fn step(step: &sekisho_github::hub_api::Step) -> JobStep {
     }
 }
 
-fn status(status: Status) -> RunStatus {
+/// The word for where it is.
+pub(crate) fn status(status: Status) -> RunStatus {
     match status {
         Status::Pending => RunStatus::Pending,
         Status::Queued => RunStatus::Queued,
@@ -138,7 +138,8 @@ fn status(status: Status) -> RunStatus {
     }
 }
 
-fn conclusion(conclusion: Conclusion) -> RunConclusion {
+/// The word for how it ended.
+pub(crate) fn conclusion(conclusion: Conclusion) -> RunConclusion {
     match conclusion {
         Conclusion::Success => RunConclusion::Success,
         Conclusion::Failure => RunConclusion::Failure,

@@ -244,6 +244,20 @@ fn drop_labels(shared: &Shared, request: &mut ScaleSetRequest) {
     }
 }
 
+/// `GET runnerscalesets/{id}/acquirablejobs`, for listeners of before the message queue.
+pub(super) async fn acquirable(
+    State(shared): Hub,
+    headers: HeaderMap,
+    Path(id): Path<u64>,
+) -> Reply<Response> {
+    let owner = owner(&shared, &headers)?;
+    let jobs = shared.look(|state| state.acquirable(&owner, id))?;
+    if jobs.is_empty() {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    Ok(Json(Counted::from(jobs)).into_response())
+}
+
 /// Query of [`groups`].
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -288,9 +302,7 @@ pub(super) async fn generate_jitconfig(
         let names = set.definition.labels.iter().map(|label| label.name.clone());
         Ok::<(Vec<String>, u64), SetError>((names.collect(), set.definition.group))
     })?;
-    let length = request.name.chars().count();
-    let plain = !request.name.chars().any(|c| c.is_control() || c == '/');
-    if !(1..=MAX_NAME).contains(&length) || !plain {
+    if !rest::is_plain(&request.name) || request.name.contains('/') {
         return Err(TenantFault::bad("the runner's name is not one"));
     }
     let work_folder = Some(request.work_folder).filter(|folder| !folder.is_empty());

@@ -1,22 +1,32 @@
-//! Runner groups: which exist. On the hub they hold no job back: every repository may use each.
+//! Runner groups: which exist, and whose jobs their runners may have.
+//!
+//! All repositories of the hub are private: `private` means all of them, and whether public ones are
+//! allowed is kept and told, and holds nothing back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use sekisho_github::rest::RunnerGroupChange;
+use sekisho_workflow::plan::WorkflowSource;
+use serde::{Deserialize, Serialize};
 
-use super::State;
+use super::{JobRef, State};
 
 /// The group that is always there.
 pub(crate) const DEFAULT_GROUP: u64 = 1;
+/// That group's name.
+pub(crate) const DEFAULT_GROUP_NAME: &str = "Default";
 /// Groups there may be.
 const MAX_GROUPS: usize = 1_000;
 /// Longest name, in characters.
 const MAX_NAME: usize = 100;
 /// The most workflows of a group.
 const MAX_WORKFLOWS: usize = 100;
+/// The most repositories of a group.
+const MAX_REPOSITORIES: usize = 10_000;
 
-/// A group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A group. This is also the form on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Group {
     pub(crate) id: u64,
     pub(crate) name: String,
@@ -24,10 +34,45 @@ pub(crate) struct Group {
     pub(crate) allows_public_repositories: bool,
     pub(crate) restricted_to_workflows: bool,
     pub(crate) selected_workflows: Vec<String>,
+    /// Ids of those that may use it, if its visibility is `selected`.
+    pub(crate) repositories: BTreeSet<u64>,
 }
 
-/// All groups, by id.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where a job comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin<'a> {
+    /// Id of its repository.
+    repository: u64,
+    /// The file that the job is in.
+    file: Option<&'a WorkflowSource>,
+    /// The group that its `runs-on` names.
+    wants: Option<&'a str>,
+}
+
+impl Group {
+    /// Whether its runners may have a job.
+    fn allows(&self, job: &Origin<'_>) -> bool {
+        let repository =
+            self.visibility != "selected" || self.repositories.contains(&job.repository);
+        let workflow = !self.restricted_to_workflows
+            || job
+                .file
+                .is_some_and(|file| self.selected_workflows.iter().any(|it| names(it, file)));
+        let wanted = job.wants.is_none_or(|name| name.eq_ignore_ascii_case(&self.name));
+        repository && workflow && wanted
+    }
+}
+
+/// Whether a selected workflow, `owner/name/path@ref`, is a file: by its ref, also without what it
+/// begins with, or by its commit.
+fn names(selected: &str, file: &WorkflowSource) -> bool {
+    let Some((path, at)) = selected.rsplit_once('@') else { return false };
+    let same = path.eq_ignore_ascii_case(&format!("{}/{}", file.repository, file.path));
+    same && (at == file.git_ref || at == crate::event::short_ref(&file.git_ref) || at == file.sha)
+}
+
+/// All groups, by id. This is also the form on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Groups {
     all: BTreeMap<u64, Group>,
     last_id: u64,
@@ -40,6 +85,8 @@ pub(crate) enum GroupError {
     NotFound,
     /// The name is taken.
     NameTaken,
+    /// It has runners or scale sets.
+    InUse,
     /// What is wrong with the request.
     Invalid(&'static str),
 }
@@ -48,11 +95,12 @@ impl Default for Groups {
     fn default() -> Self {
         let default = Group {
             id: DEFAULT_GROUP,
-            name: "Default".to_owned(),
+            name: DEFAULT_GROUP_NAME.to_owned(),
             visibility: "all".to_owned(),
             allows_public_repositories: true,
             restricted_to_workflows: false,
             selected_workflows: Vec::new(),
+            repositories: BTreeSet::new(),
         };
         // 2 is the hosted runners' on GitHub: nobody may have it.
         Self { all: BTreeMap::from([(DEFAULT_GROUP, default)]), last_id: 2 }
@@ -66,6 +114,16 @@ impl Groups {
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Group> {
         self.all.values()
+    }
+
+    /// A group's name.
+    pub(crate) fn name(&self, id: u64) -> Option<String> {
+        self.get(id).map(|group| group.name.clone())
+    }
+
+    /// Whether runners of a group may have a job. Those of one that is not there have none.
+    pub(crate) fn allows(&self, group: u64, job: &Origin<'_>) -> bool {
+        self.get(group).is_some_and(|group| group.allows(job))
     }
 
     fn is_taken(&self, name: &str, by_other_than: u64) -> bool {
@@ -91,6 +149,7 @@ impl State {
             allows_public_repositories: false,
             restricted_to_workflows: false,
             selected_workflows: Vec::new(),
+            repositories: BTreeSet::new(),
         };
         let group = self.changed(group, new)?;
         self.groups.last_id = id;
@@ -98,16 +157,51 @@ impl State {
         Ok(group)
     }
 
-    /// Changes a group.
+    /// Where a job comes from.
+    pub(super) fn origin(&self, at: JobRef) -> Option<Origin<'_>> {
+        let (_, live, job, _) = self.job(at)?;
+        let planned = live.plan.job(&job.key);
+        Some(Origin {
+            repository: live.facts.repository.id,
+            file: planned.and_then(|planned| live.plan.files.get(planned.file)),
+            wants: job.ready.as_ref().and_then(|ready| ready.runner_group.as_deref()),
+        })
+    }
+
+    /// Changes a group; jobs that wait may then be for its runners, or not any more.
     pub(crate) fn update_group(
         &mut self,
         id: u64,
         change: RunnerGroupChange,
+        now: Timestamp,
     ) -> Result<Group, GroupError> {
         let group = self.groups.get(id).cloned().ok_or(GroupError::NotFound)?;
         let group = self.changed(group, change)?;
         self.groups.all.insert(id, group.clone());
+        self.rebind_group(id, now);
         Ok(group)
+    }
+
+    /// Lets a repository use a group, or not.
+    pub(crate) fn change_group_repository(
+        &mut self,
+        id: u64,
+        repository: u64,
+        allowed: bool,
+        now: Timestamp,
+    ) -> Result<(), GroupError> {
+        self.repositories.by_id(repository).ok_or(GroupError::NotFound)?;
+        let group = self.groups.all.get_mut(&id).ok_or(GroupError::NotFound)?;
+        if group.visibility != "selected" {
+            return Err(GroupError::Invalid("the group's visibility is not selected"));
+        }
+        if allowed {
+            group.repositories.insert(repository);
+        } else {
+            group.repositories.remove(&repository);
+        }
+        self.rebind_group(id, now);
+        Ok(())
     }
 
     fn changed(&self, mut group: Group, change: RunnerGroupChange) -> Result<Group, GroupError> {
@@ -133,6 +227,15 @@ impl State {
             }
             group.selected_workflows = workflows;
         }
+        if let Some(ids) = change.selected_repository_ids {
+            if ids.len() > MAX_REPOSITORIES {
+                return Err(GroupError::Invalid("there are too many selected repositories"));
+            }
+            if ids.iter().any(|id| self.repositories.by_id(*id).is_none()) {
+                return Err(GroupError::Invalid("a selected repository is not there"));
+            }
+            group.repositories = ids.into_iter().collect();
+        }
         if let Some(allows) = change.allows_public_repositories {
             group.allows_public_repositories = allows;
         }
@@ -142,23 +245,30 @@ impl State {
         Ok(group)
     }
 
-    /// Removes a group; its runners go to the default group.
+    /// Removes a group that nothing is in.
     pub(crate) fn delete_group(&mut self, id: u64) -> Result<(), GroupError> {
         if id == DEFAULT_GROUP {
             return Err(GroupError::Invalid("the default group cannot be removed"));
         }
-        self.groups.all.remove(&id).ok_or(GroupError::NotFound)?;
-        for runner in self.runners.values_mut().filter(|runner| runner.group == id) {
-            runner.group = DEFAULT_GROUP;
+        self.groups.get(id).ok_or(GroupError::NotFound)?;
+        if self.runners.values().any(|runner| runner.group == id) || self.scale_sets.uses_group(id)
+        {
+            return Err(GroupError::InUse);
         }
+        self.groups.all.remove(&id);
         Ok(())
     }
 
     /// Puts a runner into a group. False if one of them is not there.
-    pub(crate) fn move_runner(&mut self, runner: u64, group: u64) -> bool {
+    pub(crate) fn move_runner(&mut self, runner: u64, group: u64, now: Timestamp) -> bool {
         let known = self.groups.get(group).is_some();
         let Some(runner) = self.runners.get_mut(&runner).filter(|_| known) else { return false };
         runner.group = group;
+        self.touch_queue();
+        self.offer_jobs(now);
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

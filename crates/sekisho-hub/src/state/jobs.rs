@@ -52,12 +52,13 @@ impl State {
         }
         for at in self.queued() {
             let Some((_, _, _, view)) = self.job(at) else { continue };
-            let labels = &view.labels;
+            let (labels, from) = (&view.labels, self.origin(at));
             let suits = |runner: &&Runner| {
                 let has =
                     |label: &String| runner.labels.iter().any(|l| l.eq_ignore_ascii_case(label));
                 self.may_have(runner.set, at.job)
                     && (runner.set.is_some() || labels.iter().all(has))
+                    && from.as_ref().is_some_and(|from| self.groups.allows(runner.group, from))
             };
             let Some(runner) = self.runners.values().filter(free).find(suits) else { continue };
             let runner = runner.id;
@@ -99,7 +100,8 @@ impl State {
         now: Timestamp,
     ) -> Result<JobRef, JobError> {
         let known = self.runners.get(&runner).ok_or(JobError::NotFound)?;
-        let name = known.name.clone();
+        let (name, group) = (known.name.clone(), known.group);
+        let group_name = self.groups.name(group);
         let at = known.job.ok_or_else(|| self.why_not(request))?;
         match self.phase(at) {
             Some(Phase::Offered { request: offered, .. }) if *offered == request => {}
@@ -118,6 +120,7 @@ impl State {
         view.started_at = Some(now);
         view.runner_id = Some(runner);
         view.runner_name = Some(name);
+        (view.runner_group_id, view.runner_group_name) = (Some(group), group_name);
         let key = job.key.clone();
         if let Some(live) = self.live_mut(at.run) {
             live.states.insert(key, JobState::Running);
@@ -203,6 +206,7 @@ impl State {
         view.outputs.clone_from(&outputs);
         let tolerates = job.ready.as_ref().is_some_and(|ready| ready.continue_on_error);
         let tolerated = tolerates && conclusion == Conclusion::Failure;
+        view.tolerated = tolerated;
         let key = job.key.clone();
         let state = JobState::Completed { conclusion: planners(conclusion), tolerated, outputs };
         self.set_state(at.run, &key, state);

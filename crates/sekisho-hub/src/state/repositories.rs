@@ -27,7 +27,7 @@ struct Repository {
 }
 
 /// What is known of a repository.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RepositoryIds {
     /// As its first push wrote it.
     pub(crate) name: RepoName,

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use sekisho_github::hub_api::{self, Conclusion, EventKind, Status};
+use sekisho_github::hub_api::{self, CallResult, Conclusion, EventKind, Status};
 use sekisho_workflow::expr::Contexts;
 use sekisho_workflow::plan::{
     self, Concurrency, JobAction, JobState, Plan, PlannedJob, PlannedKind, RunObserved, decide,
 };
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::jobs::failure;
@@ -19,7 +20,7 @@ use crate::names::RepoName;
 const MAX_ROUNDS: usize = 4 * plan::MAX_PLANNED_JOBS;
 
 /// Facts of a run that its jobs and tokens are told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RunFacts {
     pub(crate) repository: RepositoryIds,
     pub(crate) actor: String,
@@ -91,6 +92,7 @@ impl State {
             started_at: None,
             completed_at: None,
             jobs: ids.zip(&planned).map(|(id, job)| job_view(id, 1, job)).collect(),
+            calls: BTreeMap::new(),
         };
         let jobs = planned.iter().zip(new.guids).map(|(job, guid)| live_job(job, guid)).collect();
         let live = Live {
@@ -279,7 +281,15 @@ impl State {
         if state.is_completed() {
             self.release_job(run, key);
         }
-        if let Some(live) = self.live_mut(run) {
+        let call = self.find(run, key).is_none();
+        let Some(run) = self.runs.get_mut(&run) else { return };
+        if let JobState::Completed { conclusion, outputs, .. } = &state
+            && call
+        {
+            let result = CallResult { conclusion: shown(*conclusion), outputs: outputs.clone() };
+            run.view.calls.insert(key.to_owned(), result);
+        }
+        if let Some(live) = run.live.as_deref_mut() {
             live.states.insert(key.to_owned(), state);
         }
     }
@@ -312,6 +322,9 @@ pub(super) fn job_view(id: u64, attempt: u64, planned: &PlannedJob) -> hub_api::
         run_attempt: attempt,
         runner_id: None,
         runner_name: None,
+        runner_group_id: None,
+        runner_group_name: None,
+        tolerated: false,
         queued_at: None,
         started_at: None,
         completed_at: None,

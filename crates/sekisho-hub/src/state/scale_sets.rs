@@ -126,13 +126,14 @@ impl Owner {
 }
 
 impl Definition {
-    /// Whether a job that wants `labels` is the set's: all of them are its own, or its name.
+    /// Whether a job that wants `labels` is the set's: all of them are its own, or its name. One
+    /// that wants none names a group.
     fn takes(&self, repository: &str, labels: &[String]) -> bool {
         let has = |wanted: &String| {
             self.name.eq_ignore_ascii_case(wanted)
                 || self.labels.iter().any(|label| label.name.eq_ignore_ascii_case(wanted))
         };
-        !labels.is_empty() && labels.iter().all(has) && self.scope.has(repository)
+        labels.iter().all(has) && self.scope.has(repository)
     }
 
     fn apply(&mut self, change: ScaleSetRequest) {
@@ -243,12 +244,27 @@ impl State {
         all.index(id, &definition);
         let Some(set) = all.sets.get_mut(&id) else { return Err(SetError::NotFound) };
         set.definition = definition;
-        for (_, job) in std::mem::take(&mut set.waiting) {
-            set.jobs.remove(&job);
-            all.of_job.remove(&job);
-        }
+        self.unbind_waiting(|set| set.id == id);
         self.bind_waiting();
         Ok(())
+    }
+
+    /// A group has changed: jobs that no listener was told of are matched anew.
+    pub(super) fn rebind_group(&mut self, group: u64, now: Timestamp) {
+        self.unbind_waiting(|set| set.definition.group == group);
+        self.bind_waiting();
+        self.touch_queue();
+        self.offer_jobs(now);
+    }
+
+    fn unbind_waiting(&mut self, which: impl Fn(&ScaleSet) -> bool) {
+        let all = &mut self.scale_sets;
+        for set in all.sets.values_mut().filter(|set| which(set)) {
+            for (_, job) in std::mem::take(&mut set.waiting) {
+                set.jobs.remove(&job);
+                all.of_job.remove(&job);
+            }
+        }
     }
 
     /// Deletes a set, its log and its session. Its runners that have no job go with it; those at a
@@ -309,7 +325,7 @@ impl State {
             id: number,
             name: definition.name.clone(),
             runner_group_id: i64::try_from(definition.group).unwrap_or(i64::MAX),
-            runner_group_name: "Default".to_owned(),
+            runner_group_name: self.groups.name(definition.group).unwrap_or_default(),
             labels: definition.labels.clone(),
             runner_setting: wire::RunnerSetting { disable_update: definition.disable_update },
             created_on: Some(definition.created_on),
@@ -337,13 +353,30 @@ impl ScaleSets {
         if taken { Err(SetError::NameTaken) } else { Ok(()) }
     }
 
-    /// The set that takes a job: the oldest, if several do.
-    fn taker(&self, repository: &str, labels: &[String]) -> Option<u64> {
-        let of_first = self.by_label.get(&labels.first()?.to_ascii_lowercase())?;
+    /// The set that takes a job: the oldest, if several do. `allows`: whether the job may go to a
+    /// group.
+    fn taker(
+        &self,
+        repository: &str,
+        labels: &[String],
+        allows: impl Fn(u64) -> bool,
+    ) -> Option<u64> {
         let takes = |id: &&u64| {
-            self.sets.get(id).is_some_and(|set| set.definition.takes(repository, labels))
+            self.sets.get(id).is_some_and(|set| {
+                set.definition.takes(repository, labels) && allows(set.definition.group)
+            })
         };
-        of_first.iter().find(takes).copied()
+        match labels.first() {
+            Some(label) => {
+                self.by_label.get(&label.to_ascii_lowercase())?.iter().find(takes).copied()
+            }
+            None => self.sets.keys().find(takes).copied(),
+        }
+    }
+
+    /// Whether a set is in a group.
+    pub(super) fn uses_group(&self, group: u64) -> bool {
+        self.sets.values().any(|set| set.definition.group == group)
     }
 
     fn index(&mut self, id: u64, definition: &Definition) {

@@ -109,6 +109,11 @@ impl Logs {
         if files > MAX_FILES { Err(UploadError::TooMany) } else { Ok(()) }
     }
 
+    /// Opens a file, if it is there.
+    pub(super) fn open(&self, name: LogName) -> Option<fs_err::File> {
+        fs_err::File::open(self.dir.join(name.file_name())).ok()
+    }
+
     /// Whether [`Self::read`] finds one.
     pub(crate) fn is_there(&self, job: &Job) -> bool {
         let steps = job.steps.iter().filter_map(|step| step.id.parse().ok()).map(LogName::Step);
@@ -122,8 +127,7 @@ impl Logs {
         names.extend(job.steps.iter().filter_map(|step| step.id.parse().ok()).map(LogName::Step));
         let mut text: Option<Vec<u8>> = None;
         for name in names {
-            let path = self.dir.join(name.file_name());
-            let Ok(file) = fs_err::File::open(path) else { continue };
+            let Some(file) = self.open(name) else { continue };
             file.take(MAX_READ).read_to_end(text.get_or_insert_default())?;
             if name == LogName::Job {
                 break;

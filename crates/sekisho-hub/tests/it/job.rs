@@ -141,6 +141,11 @@ impl Runner {
         request
     }
 
+    /// Its access token.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     /// The job message, as a runner reads it.
     pub(crate) fn message_of_job(&self) -> sekisho_github::wire::job::AgentJobRequestMessage {
         sekisho_github::lenient::from_value(self.job.clone()).unwrap()

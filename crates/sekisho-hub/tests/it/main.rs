@@ -5,6 +5,7 @@
 mod buildkit;
 mod client;
 mod concurrency;
+mod credentials;
 mod faults;
 mod git;
 mod hooks;
@@ -13,6 +14,7 @@ mod probe;
 mod refusals;
 mod rest;
 mod restart;
+mod routes;
 mod scale_set;
 mod storage;
 mod toolkit;

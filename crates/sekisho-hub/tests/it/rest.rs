@@ -166,10 +166,56 @@ async fn groups_of_an_organization() {
     let ids: Vec<u64> =
         client.group_runners(made.id).await.unwrap().iter().map(|runner| runner.id).collect();
     assert_eq!(ids, [in_group.id, other.id]);
+    // Not while something is in it.
+    assert_eq!(client.delete_runner_group(made.id).await.unwrap_err().status(), Some(409));
+    assert!(client.remove_group_runner(made.id, in_group.id).await.unwrap());
+    assert!(!client.remove_group_runner(made.id, in_group.id).await.unwrap());
+    assert_eq!(client.runner(in_group.id).await.unwrap().runner_group_id, Some(1));
+    assert!(client.delete_runner(other.id).await.unwrap());
     assert!(client.delete_runner_group(made.id).await.unwrap());
     assert!(!client.delete_runner_group(made.id).await.unwrap());
     assert_eq!(client.delete_runner_group(1).await.unwrap_err().status(), Some(422));
-    assert_eq!(client.runner(in_group.id).await.unwrap().runner_group_id, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_for_selected_repositories() {
+    let world = world().await;
+    let folder = world.folder("work", &[(FILE, WORKFLOW)]);
+    push(&world, &folder).await;
+    let client = client(&world, "acme", app(CLIENT_ID, Some(5)));
+    let id = world.get("/api/v3/repos/acme/app/actions/runs").await;
+    let id = id["workflow_runs"][0]["repository"]["id"].clone();
+    let group = RunnerGroupChange {
+        name: Some("few".into()),
+        visibility: Some("selected".into()),
+        ..Default::default()
+    };
+    let group = client.create_runner_group(&group).await.unwrap().id;
+    let path = format!("/api/v3/orgs/acme/actions/runner-groups/{group}/repositories");
+    let put = async |path: String, body: serde_json::Value| {
+        let put = world.request(Method::PUT, &path).bearer_auth(ADMIN).json(&body);
+        put.send().await.unwrap().status().as_u16()
+    };
+    let listed = async || {
+        let list = world.get(&path).await;
+        let all = list["repositories"].as_array().unwrap().clone();
+        assert_eq!(list["total_count"], all.len());
+        all.into_iter().map(|one| one["full_name"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed().await, [serde_json::Value::Null; 0]);
+    assert_eq!(put(path.clone(), json!({"selected_repository_ids": [id]})).await, 204);
+    assert_eq!(listed().await, ["acme/app"]);
+    assert_eq!(put(path.clone(), json!({"selected_repository_ids": [999]})).await, 422);
+    let one = format!("{path}/{id}");
+    let gone = world.request(Method::DELETE, &one).bearer_auth(ADMIN).send().await.unwrap();
+    assert_eq!(gone.status(), 204);
+    assert_eq!(listed().await, [serde_json::Value::Null; 0]);
+    assert_eq!(put(one, json!({})).await, 204);
+    assert_eq!(put(format!("{path}/999"), json!({})).await, 404);
+    // Groups outlive the process, as the scale sets in them do.
+    world.hub.shutdown().await;
+    let world = World::on(world.kill()).await;
+    assert_eq!(world.get(&path).await["repositories"][0]["full_name"], "acme/app");
 }
 
 /// Two jobs, the second of which needs the first, and one for itself.
@@ -599,4 +645,67 @@ async fn logs_are_behind_a_signed_url() {
     assert!(long.to_string().contains("reading a job's log failed"), "{long}");
     let open = format!("{}/_blobs/{id}/{job}/job.log?sig=x", world.url);
     assert_eq!(world.client.get(open).send().await.unwrap().status(), 403);
+    let path = format!("/api/v3/repos/acme/app/actions/runs/{id}/pending_deployments");
+    assert_eq!(world.get(&path).await, json!([]));
+}
+
+/// Names and texts of a run's packed logs.
+async fn packed(world: &World, path: &str) -> Vec<(String, String)> {
+    use std::io::Read as _;
+    let get = world.request(Method::GET, path).bearer_auth(ADMIN).send().await.unwrap();
+    assert_eq!(get.headers()["content-type"], "application/zip");
+    let bytes = get.bytes().await.unwrap();
+    let mut zip = zip::ZipArchive::new(std::io::Cursor::new(bytes)).unwrap();
+    let count = zip.len();
+    let read = |place: usize| {
+        let mut file = zip.by_index(place).unwrap();
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        (file.name().unwrap().into_owned(), text)
+    };
+    (0..count).map(read).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_logs_of_a_run_in_one_archive() {
+    let world = world().await;
+    let folder = world.folder("work", &[(FILE, WORKFLOW)]);
+    let id = push(&world, &folder).await;
+    let path = format!("/api/v3/repos/acme/app/actions/runs/{id}");
+    let logs = format!("{path}/logs");
+    let none = world.request(Method::GET, &logs).bearer_auth(ADMIN).send().await.unwrap();
+    assert_eq!(none.status(), 404);
+    let run = async |name: &str, text: &str| {
+        let mut runner = Runner::new(&world, name).await;
+        runner.acquire(&world).await;
+        let step = json!({"step_backend_id": runner.job["steps"][0]["id"]});
+        for (method, field, extra) in [
+            ("GetJobLogsSignedBlobURL", "logs_url", json!({})),
+            ("GetStepLogsSignedBlobURL", "logs_url", step),
+        ] {
+            let url: Value = runner.results(&world, method, extra).await.json().await.unwrap();
+            let put = world.client.put(url[field].as_str().unwrap());
+            let put = put.header("x-ms-blob-type", "BlockBlob").body(format!("{text} {method}\n"));
+            assert_eq!(put.send().await.unwrap().status(), 201);
+        }
+        assert_eq!(runner.complete(&world, "succeeded").await.status(), 200);
+    };
+    run("r1", "first").await;
+    let texts = |text: &str| {
+        vec![
+            ("0_hello.txt".to_owned(), format!("{text} GetJobLogsSignedBlobURL\n")),
+            ("hello/1_Say it.txt".to_owned(), format!("{text} GetStepLogsSignedBlobURL\n")),
+        ]
+    };
+    assert_eq!(packed(&world, &logs).await, texts("first"));
+    assert_eq!(world.post(&format!("{path}/rerun"), &json!({})).await.status(), 201);
+    run("r2", "second").await;
+    assert_eq!(packed(&world, &logs).await, texts("second"));
+    // Written on a thread of its own.
+    let earlier = format!("{path}/attempts/1");
+    let get = async || world.request(Method::GET, &earlier).bearer_auth(ADMIN).send().await;
+    while get().await.unwrap().status() == 404 {}
+    assert_eq!(packed(&world, &format!("{earlier}/logs")).await, texts("first"));
+    let forged = format!("{}/_blobs/{id}/attempts/1/logs.zip?sig=x", world.url);
+    assert_eq!(world.client.get(forged).send().await.unwrap().status(), 403);
 }

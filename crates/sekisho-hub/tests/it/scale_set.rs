@@ -193,7 +193,26 @@ async fn where_the_listener_acquires_only_what_it_acquires_is_its() {
     let jobs: Vec<i64> =
         available.jobs().unwrap().messages.iter().map(|job| job.runner_request_id).collect();
     done(&mut listener, available).await;
+    // As listeners of before the queue ask.
+    let token = crate::credentials::tenant(&pool.world, "orgs/acme").await;
+    let acquirable = async || {
+        let set = pool.set;
+        let path = format!("/_tenant/_apis/runtime/runnerscalesets/{set}/acquirablejobs");
+        let get = pool.world.request(reqwest::Method::GET, &path).bearer_auth(&token);
+        let answer = get.send().await.unwrap();
+        if answer.status() == 204 {
+            return Vec::new();
+        }
+        assert_eq!(answer.status(), 200);
+        let list: serde_json::Value = answer.json().await.unwrap();
+        let all = list["value"].as_array().unwrap().clone();
+        assert_eq!(list["count"], all.len());
+        assert!(all.iter().all(|job| job["acquireJobUrl"].is_string()), "{list}");
+        all.iter().map(|job| job["runnerRequestId"].as_i64().unwrap()).collect()
+    };
+    assert_eq!(acquirable().await, jobs);
     let acquired = listener.acquire(&[jobs[1], 4711]).await.unwrap();
+    assert_eq!(acquirable().await, [jobs[0]]);
     assert_eq!(acquired, Acquired::Jobs(vec![jobs[1]]));
     let assigned = message(&mut listener, 10).await;
     assert_eq!(told(&assigned), ["JobAssigned two"]);

@@ -38,6 +38,27 @@ pub fn decide(seen: &RunObserved<'_>) -> Vec<JobAction> {
     actions
 }
 
+/// What the calls came to that have no end yet, when all jobs have one: of a run whose hub stopped.
+pub fn conclude_calls(seen: &RunObserved<'_>) -> BTreeMap<String, JobState> {
+    let mut states = seen.jobs.clone();
+    let mut found = BTreeMap::new();
+    // A call comes before what is in it: the innermost are looked at first.
+    for job in seen.plan.jobs.iter().rev().filter(|job| job.is_call()) {
+        if states.get(&job.key).is_some_and(JobState::is_completed) {
+            continue;
+        }
+        let view = View::new(RunObserved { jobs: &states, ..*seen });
+        let Some(JobAction::Complete { key, conclusion, outputs, .. }) = view.call_ended(job)
+        else {
+            continue;
+        };
+        let state = JobState::Completed { conclusion, tolerated: false, outputs };
+        states.insert(key.clone(), state.clone());
+        found.insert(key, state);
+    }
+    found
+}
+
 fn busy_instances<'a>(view: &View<'a>) -> HashMap<&'a str, u32> {
     let mut busy = HashMap::new();
     for job in &view.seen.plan.jobs {

@@ -53,16 +53,8 @@ pub fn rerun(plan: &Plan, jobs: &BTreeMap<String, JobState>, which: Rerun<'_>) -
     loop {
         let before = (again.len(), around.len());
         for job in &plan.jobs {
-            if again.contains(job.key.as_str())
-                && let Some(parent) = job.parent.as_deref()
-            {
-                around.insert(parent);
-            }
-            if around.contains(job.key.as_str())
-                && let Some(parent) = job.parent.as_deref()
-            {
-                around.insert(parent);
-            }
+            let begins = again.contains(job.key.as_str()) || around.contains(job.key.as_str());
+            around.extend(job.parent.as_deref().filter(|_| begins));
             let touched = |group: &String| {
                 let in_group = view.group(group).iter().map(|job| job.key.as_str());
                 in_group.into_iter().any(|key| again.contains(key) || around.contains(key))

@@ -1,7 +1,6 @@
 //! Where the App is installed.
 
 use super::super::Installation;
-use super::super::address::Scope;
 use super::super::client::{Call, GithubClient};
 use super::super::error::RestError;
 
@@ -13,11 +12,7 @@ impl GithubClient {
     pub async fn installation(&self) -> Result<Installation, RestError> {
         const OPERATION: &str = "looking for the App's installation";
         let scope = self.address().scope().clone();
-        let path = match &scope {
-            Scope::Repository(it) => vec!["repos", &it.owner, &it.name, "installation"],
-            Scope::Organization(name) => vec!["orgs", name, "installation"],
-            Scope::Enterprise(name) => vec!["enterprises", name, "installation"],
-        };
+        let path = scope.segments().into_iter().chain(["installation"]).collect();
         let call = Call::get(OPERATION, path).needs("an App that is installed there").reserved();
         let answer = self.as_app(OPERATION, call).await?;
         serde_json::from_slice(&answer.body).map_err(|_| RestError::Body {

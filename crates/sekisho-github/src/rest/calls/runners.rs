@@ -148,11 +148,8 @@ impl GithubClient {
         body: Option<Value>,
     ) -> Result<Vec<Label>, RestError> {
         let id = id.to_string();
-        let scope = self.address().scope();
-        let path = ["actions", "runners", &id, "labels"];
-        let path = scope.segments().into_iter().chain(path).chain(rest.iter().copied());
-        let mut call = Call::new("looking after a runner's labels", method, path.collect())
-            .needs(scope.runner_permission());
+        let path = [&["runners", &id, "labels"], rest].concat();
+        let mut call = self.scoped("looking after a runner's labels", method, &path);
         call.body = body;
         Ok(self.json::<Labels>(call).await?.labels)
     }
@@ -231,6 +228,17 @@ impl GithubClient {
         let (group, runner) = (group.to_string(), runner.to_string());
         let path = ["runner-groups", &group, "runners", &runner];
         self.done(self.scoped("moving a runner to a group", Method::PUT, &path)).await
+    }
+
+    /// Takes a runner out of a group: it goes to the default one. False if it is not in it.
+    ///
+    /// # Errors
+    /// See [`RestError`].
+    pub async fn remove_group_runner(&self, group: u64, runner: u64) -> Result<bool, RestError> {
+        let (group, runner) = (group.to_string(), runner.to_string());
+        let path = ["runner-groups", &group, "runners", &runner];
+        let call = self.scoped("taking a runner out of a group", Method::DELETE, &path);
+        gone(self.done(call).await)
     }
 }
 

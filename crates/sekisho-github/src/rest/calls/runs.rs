@@ -176,7 +176,7 @@ impl GithubClient {
     pub async fn rerun(&self, repository: &Repository, run: u64) -> Result<(), RestError> {
         let run = run.to_string();
         let path = ["runs", &run, "rerun"];
-        self.act("running a run again", repository, &path, None).await
+        self.act("running a run again", repository, &path).await
     }
 
     /// Runs the failed jobs of a run again, and all that need them.
@@ -190,7 +190,7 @@ impl GithubClient {
     ) -> Result<(), RestError> {
         let run = run.to_string();
         let path = ["runs", &run, "rerun-failed-jobs"];
-        self.act("running failed jobs again", repository, &path, None).await
+        self.act("running failed jobs again", repository, &path).await
     }
 
     /// Runs one job again, and all that need it.
@@ -200,7 +200,7 @@ impl GithubClient {
     pub async fn rerun_job(&self, repository: &Repository, job: u64) -> Result<(), RestError> {
         let job = job.to_string();
         let path = ["jobs", &job, "rerun"];
-        self.act("running a job again", repository, &path, None).await
+        self.act("running a job again", repository, &path).await
     }
 
     /// Asks the jobs of a run to stop.
@@ -209,7 +209,7 @@ impl GithubClient {
     /// 409 when it is over; see [`RestError`].
     pub async fn cancel(&self, repository: &Repository, run: u64) -> Result<(), RestError> {
         let run = run.to_string();
-        self.act("cancelling a run", repository, &["runs", &run, "cancel"], None).await
+        self.act("cancelling a run", repository, &["runs", &run, "cancel"]).await
     }
 
     /// Ends a run without waiting for its runners.
@@ -219,7 +219,7 @@ impl GithubClient {
     pub async fn force_cancel(&self, repository: &Repository, run: u64) -> Result<(), RestError> {
         let run = run.to_string();
         let path = ["runs", &run, "force-cancel"];
-        self.act("cancelling a run by force", repository, &path, None).await
+        self.act("cancelling a run by force", repository, &path).await
     }
 
     async fn act(
@@ -227,11 +227,8 @@ impl GithubClient {
         operation: &'static str,
         repository: &Repository,
         path: &[&str],
-        body: Option<Value>,
     ) -> Result<(), RestError> {
-        let mut call = actions(operation, Method::POST, repository, path).needs(WRITE).reserved();
-        call.body = body;
-        self.done(call).await
+        self.done(actions(operation, Method::POST, repository, path).needs(WRITE).reserved()).await
     }
 
     /// Starts a workflow, by its id or its file's name, and gives the run.

@@ -2,9 +2,12 @@
 
 use jiff::Timestamp;
 use sekisho_github::hub_api::Conclusion;
-use sekisho_github::wire::scale_set::{JobMessage, JobMessageKind, JobResult, SCALE_SETS};
+use sekisho_github::wire::scale_set::{
+    JobMessage, JobMessageKind, JobResult, MAX_JOBS, SCALE_SETS,
+};
 
-use super::{Entry, ScaleSet, request_id};
+use super::{Entry, Owner, ScaleSet, SetError, request_id};
+use crate::config::Assignment;
 use crate::state::{JobRef, Phase, State};
 
 /// A job of a set.
@@ -44,7 +47,10 @@ impl State {
         if job.phase != Phase::Queued {
             return;
         }
-        let Some(set) = self.scale_sets.taker(&run.view.repository, &view.labels) else { return };
+        let Some(from) = self.origin(at) else { return };
+        let allows = |group| self.groups.allows(group, &from);
+        let taker = self.scale_sets.taker(&run.view.repository, &view.labels, allows);
+        let Some(set) = taker else { return };
         let name = &live.facts.repository.name;
         let planned = live.plan.job(&job.key);
         let source = planned.and_then(|planned| live.plan.files.get(planned.file));
@@ -118,13 +124,28 @@ impl State {
         }
     }
 
+    /// Jobs that the listener may acquire, oldest first; none where they are assigned.
+    pub(crate) fn acquirable(&self, owner: &Owner, set: u64) -> Result<Vec<JobMessage>, SetError> {
+        let found = self.scale_sets.get(owner, set)?;
+        if self.scale_sets.assignment == Assignment::Automatic {
+            return Ok(Vec::new());
+        }
+        let free = |job: &&SetJob| matches!(job.stage, Stage::Waiting | Stage::Available);
+        let shown = |job: &SetJob| JobMessage {
+            acquire_job_url: Some(format!("{SCALE_SETS}/{set}/acquirejobs")),
+            ..job.facts.clone()
+        };
+        Ok(found.jobs.values().filter(free).take(MAX_JOBS).map(shown).collect())
+    }
+
     /// A job is the set's from now on. False if it cannot be.
     pub(super) fn assign(&mut self, set: u64, id: u64, now: Timestamp) -> bool {
         let Some(found) = self.scale_sets.sets.get_mut(&set) else { return false };
         let Some(job) = found.jobs.get_mut(&id) else { return false };
         match job.stage {
             Stage::Waiting => {
-                found.waiting.retain(|(_, waiting)| *waiting != id);
+                // As [`Self::bind`] put it there.
+                found.waiting.remove(&(job.facts.queue_time.unwrap_or(now), id));
             }
             Stage::Available => {}
             // It was acquired before, and the answer was lost.
@@ -167,7 +188,7 @@ impl State {
         match job.stage {
             // Nobody was told that it is there: nobody needs to be told that it is not.
             Stage::Waiting => {
-                found.waiting.retain(|(_, waiting)| *waiting != at.job);
+                found.waiting.remove(&(job.facts.queue_time.unwrap_or(now), at.job));
                 return;
             }
             Stage::Available => {}

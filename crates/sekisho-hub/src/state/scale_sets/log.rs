@@ -1,6 +1,7 @@
 //! A set's message log, and the journal that it is rebuilt from.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use sekisho_github::wire::scale_set::{JobMessage, JobMessageKind};
 use serde::{Deserialize, Serialize};
@@ -37,13 +38,13 @@ pub(crate) enum Entry {
 /// What a set's listener was told, and has not deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MessageLog {
-    messages: VecDeque<Logged>,
+    messages: VecDeque<Arc<Logged>>,
     /// The newest message there ever was.
     last: i64,
     /// The newest message that was ever sent: nothing is added to it any more.
     sent: i64,
     /// What was sent last, also if it is deleted.
-    last_sent: Option<Logged>,
+    last_sent: Option<Arc<Logged>>,
     /// Jobs that are not over, by what was said of them last.
     open: BTreeMap<i64, JobMessage>,
 }
@@ -100,8 +101,9 @@ impl MessageLog {
         }
         self.last = self.last.max(id);
         match self.messages.back_mut() {
-            Some(message) if message.id == id => message.jobs.push(job),
-            _ => self.messages.push_back(Logged { id, jobs: vec![job] }),
+            // Nothing is added to one that was sent: nobody else has it.
+            Some(message) if message.id == id => Arc::make_mut(message).jobs.push(job),
+            _ => self.messages.push_back(Arc::new(Logged { id, jobs: vec![job] })),
         }
         if self.messages.len() > MAX_MESSAGES {
             self.messages.pop_front();
@@ -118,7 +120,7 @@ impl MessageLog {
     }
 
     /// The message to send to a listener that has seen those up to `after`.
-    pub(super) fn next(&mut self, after: i64, order: Order) -> Option<Logged> {
+    pub(super) fn next(&mut self, after: i64, order: Order) -> Option<Arc<Logged>> {
         let unseen = self.messages.partition_point(|message| message.id <= after);
         let message = match order {
             Order::Proper => self.messages.get(unseen),
@@ -128,7 +130,7 @@ impl MessageLog {
         };
         let message = message.or_else(|| self.messages.get(unseen)).cloned()?;
         self.sent = self.sent.max(message.id);
-        self.last_sent = Some(message.clone());
+        self.last_sent = Some(Arc::clone(&message));
         Some(message)
     }
 

@@ -209,7 +209,7 @@ fn which_jobs_are_a_sets() {
     assert!(takes(&set, "acme/app", &["gpu", "large"]));
     assert!(takes(&set, "acme/app", &["pool"]), "its name is enough");
     assert!(!takes(&set, "acme/app", &["gpu", "arm"]));
-    assert!(!takes(&set, "acme/app", &[]));
+    assert!(takes(&set, "acme/app", &[]), "a job that names a group alone");
     assert!(!takes(&set, "other/app", &["gpu"]));
     let own = Definition { scope: "repos/acme/app".into(), ..set.clone() };
     assert!(takes(&own, "acme/App", &["gpu"]) && !takes(&own, "acme/b", &["gpu"]));

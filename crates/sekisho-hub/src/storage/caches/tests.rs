@@ -45,7 +45,7 @@ fn a_cache_mode_takes_access_away() {
         let left = limited(all(), reads, writes);
         let left: Vec<(&str, u8)> = left
             .iter()
-            .map(|it| (it.scope.as_str(), u8::try_from(it.permission).unwrap()))
+            .map(|it| (it.scope.as_str(), it.permission))
             .collect();
         assert_eq!(left, want);
     };
