@@ -5,6 +5,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+mod build;
 mod gate;
 pub(crate) mod hub;
 mod machine;
@@ -77,6 +78,18 @@ pub(crate) fn run(fresh_clone: bool) -> anyhow::Result<()> {
 
 /// Runs the benchmarks of the gate; `quick` ones on the everyday build, to see that they work.
 pub(crate) fn run_gate(quick: bool) -> anyhow::Result<()> {
+    let (root, program) = program(quick)?;
+    gate::run(&root, &program, quick)
+}
+
+/// The same of the builder.
+pub(crate) fn run_build(quick: bool) -> anyhow::Result<()> {
+    let (root, program) = program(quick)?;
+    build::run(&root, &program, quick)
+}
+
+/// The checkout, and its program: the everyday build when `quick`, a release otherwise.
+fn program(quick: bool) -> anyhow::Result<(PathBuf, PathBuf)> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let root = root.parent().context("finding the checkout")?.to_owned();
     let mut arguments = vec!["build", "--locked", "--package", "sekisho"];
@@ -85,7 +98,14 @@ pub(crate) fn run_gate(quick: bool) -> anyhow::Result<()> {
     ensure!(status.context("starting cargo")?.success(), "the build failed");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
     let profile = if quick { "debug" } else { "release" };
-    gate::run(&root, &target.join(profile).join("sekisho"), quick)
+    Ok((root, target.join(profile).join("sekisho")))
+}
+
+/// To the terminal of who asked.
+#[expect(clippy::print_stdout, reason = "this is the chore's answer")]
+fn print(text: &str) -> anyhow::Result<()> {
+    println!("{text}");
+    Ok(())
 }
 
 struct Bench {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-const HELP: &str = "usage: cargo xtask bench [--fresh-clone | runner | hub | gate [--quick]] | crds
+const HELP: &str = "usage: cargo xtask bench [--fresh-clone | runner | hub | gate [--quick] | build [--quick]] | crds
 
   bench                 measures this checkout, and writes docs/benchmarks.md
   bench --fresh-clone   also measures the way from a fresh clone to the first result; takes minutes
@@ -15,6 +15,8 @@ const HELP: &str = "usage: cargo xtask bench [--fresh-clone | runner | hub | gat
   bench hub             measures the hub alone, and writes its section
   bench gate            measures the gate beside docker-registry, and writes its section
   bench gate --quick    a little of that, of the everyday build, to the terminal
+  bench build           measures the builder beside buildah and BuildKit, and writes its section
+  bench build --quick   a little of that, of the everyday build, to the terminal
   crds                  writes the custom resource definitions into deploy/crds";
 
 #[expect(clippy::print_stderr, reason = "this is the chore's terminal")]
@@ -27,6 +29,8 @@ fn main() -> ExitCode {
         ["bench", "runner"] => bench::runner::run(),
         ["bench", "gate"] => bench::run_gate(false),
         ["bench", "gate", "--quick"] => bench::run_gate(true),
+        ["bench", "build"] => bench::run_build(false),
+        ["bench", "build", "--quick"] => bench::run_build(true),
         ["bench", "hub"] => bench::hub::run(),
         ["crds"] => crds::run(),
         ["--help" | "-h"] => {

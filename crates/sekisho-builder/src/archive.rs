@@ -1,15 +1,18 @@
-//! ADD of a local archive.
+//! Archives: ADD of a local one, and one that is the build context.
 
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use fs_err as fs;
 use sekisho_oci::layer::{self, EntryKind};
+use sekisho_sandbox::Isolation;
 
 use crate::copy::{CopyError, Data, Placer};
 use crate::files::{self, FileMap, Node, NodeKind};
 use crate::pack;
+use crate::sparse;
+use crate::tree::Unpacker;
 
 /// How a bzip2 file begins.
 const BZIP2: &[u8] = b"BZh";
@@ -19,6 +22,9 @@ const XZ: &[u8] = b"\xfd7zXZ\0";
 
 /// Most memory for reading xz, in KiB: what its highest level needs, which is 65 MiB, and some.
 const XZ_MEMORY_KIB: u32 = 128 << 10;
+
+/// Above whatever is wrong in particular.
+const DAMAGED: &str = "it is damaged, or holds what cannot be unpacked";
 
 /// Where a tar header says so.
 const USTAR: std::ops::Range<usize> = 257..262;
@@ -72,6 +78,23 @@ fn opened(mut file: std::fs::File) -> io::Result<Box<dyn Read>> {
     })
 }
 
+/// Unpacks an archive into a folder of this machine, as files of whoever builds: names that mark removed
+/// files in a layer are plain names here, and devices are left out.
+pub(crate) fn extract(file: std::fs::File, folder: &Path) -> anyhow::Result<()> {
+    let mut unpacker = Unpacker::open(folder, Isolation::SingleId)?;
+    layer::read(opened(file)?, &limits(), &mut |entry, data| {
+        let entry = layer::Entry { uid: 0, gid: 0, ..entry.clone() };
+        unpacker.entry(&entry, data)
+    })
+    .context(DAMAGED)?;
+    unpacker.finish()
+}
+
+/// Also of archives whose paths begin at the root.
+fn limits() -> layer::Limits {
+    layer::Limits { absolute_paths: layer::AbsolutePaths::MakeRelative, ..layer::Limits::default() }
+}
+
 /// Places what is in an archive below `target`.
 pub(crate) fn unpack(
     file: std::fs::File,
@@ -81,15 +104,11 @@ pub(crate) fn unpack(
     spool: &mut Spool,
 ) -> anyhow::Result<()> {
     placer.folder(target)?;
-    let limits = layer::Limits {
-        absolute_paths: layer::AbsolutePaths::MakeRelative,
-        ..layer::Limits::default()
-    };
     let place = |path: &[u8]| -> Result<Vec<u8>, CopyError> {
         let whole = files::join(target, path);
         view.resolve(&whole, false).map_err(|_| CopyError::Loop(pack::show(&whole)))
     };
-    layer::read(opened(file)?, &limits, &mut |entry, data| {
+    layer::read(opened(file)?, &limits(), &mut |entry, data| {
         if entry.path.is_empty() {
             return Ok(());
         }
@@ -98,7 +117,7 @@ pub(crate) fn unpack(
         let data = match &entry.kind {
             EntryKind::File { .. } => {
                 let offset = spool.length;
-                spool.length += io::copy(data, &mut spool.file)?;
+                spool.length = sparse::append(data, spool.file.file_mut(), offset)?;
                 Data::Spool { offset }
             }
             EntryKind::HardLink { target } => {
@@ -109,7 +128,7 @@ pub(crate) fn unpack(
         };
         placer.put(path, node, data).map_err(io::Error::other)
     })
-    .context("it is damaged, or holds what cannot be unpacked")?;
+    .context(DAMAGED)?;
     spool.file.flush()?;
     Ok(())
 }

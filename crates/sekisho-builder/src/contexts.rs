@@ -10,7 +10,6 @@ use sekisho_dockerfile::git::GitRef;
 use sekisho_dockerfile::ignore::Ignore;
 use sekisho_dockerfile::{Instruction, Span, Spanned};
 use sekisho_oci::{Descriptor, ImageConfig, ImageIndex, Manifest, Platform, parse_manifest};
-use sekisho_sandbox::Isolation;
 use sekisho_types::Digest;
 
 use crate::context::Context;
@@ -22,7 +21,7 @@ use crate::options::{BuildOptions, ContextInput, NamedContext};
 use crate::origin::Origin;
 use crate::remote::Remote;
 use crate::store::Session;
-use crate::{fetch, pack, tree};
+use crate::{archive, fetch, pack};
 
 /// The name that a layout's index gives to an image.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -69,7 +68,7 @@ fn remote_folder(
     let fetched = remote.run(fetch::fetch(&url, &path)).ok_or(BuildError::Cancelled)?;
     fetched.with_context(|| format!("cannot fetch the context `{text}`"))?;
     let mut file = std::fs::File::open(&path).context("cannot read back a file")?;
-    if crate::archive::is_archive(&mut file)? {
+    if archive::is_archive(&mut file)? {
         return Ok(unpack(&path, session)?);
     }
     // A lone file is a Dockerfile with nothing around it.
@@ -81,8 +80,8 @@ fn remote_folder(
 /// Unpacks an archive of a context; who owns its files does not matter to a build.
 fn unpack(path: &Path, session: &Session) -> anyhow::Result<PathBuf> {
     let folder = session.folder("context").context("cannot make a folder")?;
-    let target = Some((folder.as_path(), Isolation::SingleId));
-    tree::ingest(path, target).context("cannot unpack the build context")?;
+    let file = std::fs::File::open(path).context("cannot open the build context")?;
+    archive::extract(file, &folder).context("cannot unpack the build context")?;
     Ok(folder)
 }
 
@@ -180,7 +179,7 @@ impl Engine {
             Spanned { node: Instruction::Shell(Vec::new()), span, text: String::new() };
         let now = Progressed::empty(platform);
         let done = self.copy_step(&step, &instruction, &Origin::Context(context), &now)?;
-        Ok((None, done.layer.into_iter().collect()))
+        Ok((None, self.complete(done)?.layer.into_iter().collect()))
     }
 
     /// An image of an OCI layout, whose blobs are brought into the store.
@@ -208,7 +207,7 @@ impl Engine {
                     let mut chain = Vec::new();
                     for (diff_id, descriptor) in ids.iter().zip(manifest.layers) {
                         self.take_blob(path, &descriptor)?;
-                        let diff_id = diff_id.clone();
+                        let (diff_id, descriptor) = (diff_id.clone(), Some(descriptor));
                         chain.push(Layer { diff_id, descriptor, origin: None });
                     }
                     return Ok((config, chain));

@@ -21,7 +21,8 @@ use crate::files::{self, FileMap, ImagePath, Node, NodeKind};
 use crate::image::Layer;
 use crate::layers::chain_key;
 use crate::origin::Origin;
-use crate::pack::{self, Packer};
+use crate::pack::{self, Packer, Written};
+use crate::sparse::Holes;
 use crate::steps::machine;
 use crate::users;
 
@@ -98,18 +99,16 @@ impl Engine {
         let key = base(Key::new(COPY_DOMAIN)).digest("content", &content).finish();
         if let Some(done) = self.cached(&key) {
             if let Some(quick) = &quick {
-                self.remember(quick, done.layer.clone())?;
+                self.remember(&[quick], done.layer.clone().map(|layer| (layer, None)))?;
             }
             return Ok(done);
         }
-        let layer = match picked.is_empty() {
+        let made = match picked.is_empty() {
             true => None,
             false => Some(self.copy_files(step, instruction, &origins, &picked, now)?),
         };
-        if let Some(quick) = &quick {
-            self.remember(quick, layer.clone())?;
-        }
-        self.remember(&key, layer)
+        let keys: Vec<&Digest> = quick.iter().chain([&key]).collect();
+        self.remember(&keys, made)
     }
 
     fn pick(
@@ -249,7 +248,7 @@ impl Engine {
         origins: &[(Arc<FileMap>, Origin)],
         picked: &[Picked],
         now: &Progressed,
-    ) -> Result<Layer, BuildError> {
+    ) -> Result<(Layer, Option<Written>), BuildError> {
         let (_, first) = origins.first().context("there are no sources")?;
         let is_image = first.is_image();
         let span = instruction.span;
@@ -374,8 +373,8 @@ impl Engine {
         pending: BTreeMap<ImagePath, Pending>,
         origins: &[(Arc<FileMap>, Origin)],
         spool: Option<archive::Spool>,
-    ) -> Result<Layer, BuildError> {
-        let mut packer = Packer::create(self.layers.session.path("layer")).map_err(machine)?;
+    ) -> Result<(Layer, Option<Written>), BuildError> {
+        let mut packer = Packer::new(self.press());
         for (path, Pending { node, data }) in &pending {
             self.check()?;
             let mut known = None;
@@ -394,12 +393,13 @@ impl Engine {
                     let original = sources.get(source).context("a source is missing")?;
                     // What it was when its digest was taken, or else it changed meanwhile.
                     known = origin.context().map(|context| context.known(source, node));
-                    Box::new(self.open_source(origin, original, source)?)
+                    let file = self.open_source(origin, original, source)?;
+                    Box::new(Holes::new(file).context("cannot read a file")?)
                 }
             };
             let node = known.as_ref().unwrap_or(node);
             packer.add(path, node, &mut reader).map_err(machine)?;
         }
-        Ok(self.layers.publish(packer.finish().map_err(machine)?)?)
+        Ok(self.layers.begin(packer.finish().map_err(machine)?)?)
     }
 }

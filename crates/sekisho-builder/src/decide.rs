@@ -154,6 +154,11 @@ impl Decider<'_> {
         Err(self.error(self.span, format!("{what} is not supported yet")))
     }
 
+    fn for_buildkit<T>(&self, what: &str) -> Result<T, Diagnostic> {
+        let hint = "build it with `--engine buildkit` where there is one";
+        self.unsupported(what).map_err(|error: Diagnostic| error.with_hint(hint))
+    }
+
     fn expand(&self, word: &Word) -> Result<String, Diagnostic> {
         expand(&word.raw, self.file.escape, &|name| self.state.scope.get(name))
             .map_err(|error| self.bad(word.span, &error))

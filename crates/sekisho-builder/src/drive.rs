@@ -70,6 +70,7 @@ struct Open {
 }
 
 /// What a thread is given.
+#[derive(Clone, Copy)]
 enum Work {
     From(usize),
     Step(usize, usize),
@@ -82,8 +83,34 @@ enum Outcome {
     Layer(Box<Option<Layer>>),
 }
 
-/// A step to be carried out on a thread of its own.
-type Job<'e> = Box<dyn FnOnce() -> Result<Outcome, BuildError> + Send + 'e>;
+/// A step to be carried out on a thread of its own; what it leaves to be done beside the next ones.
+type Job<'e> = Box<dyn FnOnce() -> Result<(Outcome, Option<Rest<'e>>), BuildError> + Send + 'e>;
+type Rest<'e> = Box<dyn FnOnce() -> Result<(), BuildError> + Send + 'e>;
+
+/// What a thread tells.
+enum Told {
+    /// The step is done; there is a rest.
+    Step(StepId, Work, Result<Outcome, BuildError>, bool),
+    Rest(Work, Result<(), BuildError>),
+}
+
+fn guarded<T>(act: impl FnOnce() -> Result<T, BuildError>) -> Result<T, BuildError> {
+    let panicked = |_| Err(anyhow::anyhow!("a step panicked").into());
+    catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(panicked)
+}
+
+/// Both halves of a step, as they come.
+fn carry_out(id: StepId, work: Work, job: Job<'_>, tell: &mpsc::Sender<Told>) {
+    let (result, rest) = match guarded(job) {
+        Ok((outcome, rest)) => (Ok(outcome), rest),
+        Err(error) => (Err(error), None),
+    };
+    // Nobody listens only after a panic over there.
+    let _ = tell.send(Told::Step(id, work, result, rest.is_some()));
+    if let Some(rest) = rest {
+        let _ = tell.send(Told::Rest(work, guarded(rest)));
+    }
+}
 
 /// One platform's build.
 pub(crate) struct Drive<'e> {
@@ -123,11 +150,6 @@ impl<'e> Drive<'e> {
         Ok(drive)
     }
 
-    /// How many steps the file shows.
-    pub(crate) fn planned(&self) -> usize {
-        self.planned
-    }
-
     fn stage(&self, index: usize) -> Result<&'e Stage, BuildError> {
         let engine: &'e Engine = self.engine;
         Ok(engine.file.stages.get(index).context("there is no such stage")?)
@@ -135,6 +157,29 @@ impl<'e> Drive<'e> {
 
     fn opened(&mut self, index: usize) -> Result<&mut Open, BuildError> {
         Ok(self.stages.get_mut(&index).context("a stage was not planned")?)
+    }
+
+    /// The engine for a step of a stage.
+    fn for_step(
+        &self,
+        index: usize,
+        file: &Arc<Dockerfile>,
+        number: usize,
+    ) -> Result<Engine, BuildError> {
+        let fresh = self.stages.get(&index).context("a stage was not planned")?.fresh;
+        Ok(self.engine.for_step(file, number, fresh, self.ships(index)))
+    }
+
+    /// Whether the stage's layers are in the image: it is the target, or what the target is based on.
+    fn ships(&self, index: usize) -> bool {
+        let mut at = self.graph.target;
+        while at != index {
+            match self.graph.nodes.get(at).map(|node| &node.base) {
+                Some(graph::Origin::Stage(base)) => at = *base,
+                _ => return false,
+            }
+        }
+        true
     }
 
     /// Plans a stage, whose needs are planned already.
@@ -172,10 +217,12 @@ impl<'e> Drive<'e> {
         self.stages.insert(index, open);
     }
 
-    /// Builds; gives the target.
-    pub(crate) fn run(mut self) -> Result<Progressed, BuildError> {
+    /// Builds; gives the target, and the number of the last step.
+    pub(crate) fn run(mut self) -> Result<(Progressed, usize), BuildError> {
         self.engine.progress.event(Event::Planned { steps: self.planned });
         let mut failure: Option<(usize, BuildError)> = None;
+        // Steps that are done but for their layers' compression.
+        let mut rests = 0;
         std::thread::scope(|scope| {
             let (send, receive) = mpsc::channel();
             loop {
@@ -183,12 +230,7 @@ impl<'e> Drive<'e> {
                     let started = match self.prepare(&work) {
                         Ok(Some(job)) => {
                             let send = send.clone();
-                            scope.spawn(move || {
-                                let result = catch_unwind(AssertUnwindSafe(job));
-                                let panicked = |_| Err(anyhow::anyhow!("a step panicked").into());
-                                // Nobody listens only after a panic over there.
-                                let _ = send.send((id, work, result.unwrap_or_else(panicked)));
-                            });
+                            scope.spawn(move || carry_out(id, work, job, &send));
                             continue;
                         }
                         Ok(None) => self.end_stage(&work),
@@ -196,29 +238,43 @@ impl<'e> Drive<'e> {
                     };
                     match started {
                         Ok(()) => self.schedule.done(id),
-                        Err(error) => self.give_up(&work, error, &mut failure),
+                        Err(error) => {
+                            self.schedule.failed();
+                            self.give_up(&work, error, &mut failure);
+                        }
                     }
                 }
-                if self.schedule.running() == 0 {
+                if self.schedule.running() + rests == 0 {
                     break;
                 }
-                let Ok((id, work, result)) = receive.recv() else { break };
-                match result.and_then(|outcome| self.take(&work, outcome)) {
-                    Ok(()) => self.schedule.done(id),
-                    Err(error) => self.give_up(&work, error, &mut failure),
+                match receive.recv() {
+                    Ok(Told::Step(id, work, result, rest)) => {
+                        rests += usize::from(rest);
+                        match result.and_then(|outcome| self.take(&work, outcome)) {
+                            Ok(()) => self.schedule.done(id),
+                            Err(error) => {
+                                self.schedule.failed();
+                                self.give_up(&work, error, &mut failure);
+                            }
+                        }
+                    }
+                    Ok(Told::Rest(work, result)) => {
+                        rests -= 1;
+                        if let Err(error) = result {
+                            self.schedule.stop();
+                            self.give_up(&work, error, &mut failure);
+                        }
+                    }
+                    Err(_) => break,
                 }
             }
         });
         if let Some((_, error)) = failure {
             return Err(error);
         }
-        let target = self.graph.target;
         let waiting = "stages wait for each other: an ONBUILD needs a stage that needs it";
-        let open = self.opened(target)?;
-        let end = open.end;
-        let finished = open.finished.take().context(waiting)?;
-        debug_assert!(self.schedule.is_done(end));
-        Ok(finished)
+        let finished = self.opened(self.graph.target)?.finished.take().context(waiting)?;
+        Ok((finished, self.numbered))
     }
 
     /// Nothing new starts, and what runs is ended. Of several mistakes the first in the file counts.
@@ -228,7 +284,6 @@ impl<'e> Drive<'e> {
         error: BuildError,
         failure: &mut Option<(usize, BuildError)>,
     ) {
-        self.schedule.failed();
         self.engine.cancel.cancel();
         self.engine.control.kill();
         let rank = match work {
@@ -261,11 +316,11 @@ impl<'e> Drive<'e> {
                 };
                 let rank = self.rank(*index, 0);
                 let (globals, platform) = (self.globals.clone(), self.platform.clone());
-                let open = self.opened(*index)?;
-                let engine = engine.for_step(&engine.file, open.number, open.fresh);
+                let number = self.opened(*index)?.number;
+                let engine = self.for_step(*index, &engine.file, number)?;
                 Ok(Some(Box::new(move || {
                     let now = engine.from(stage, &node, base, &globals, &platform, rank)?;
-                    Ok(Outcome::Base(Box::new(now)))
+                    Ok((Outcome::Base(Box::new(now)), None))
                 })))
             }
             Work::Step(index, at) => {
@@ -292,10 +347,17 @@ impl<'e> Drive<'e> {
                         stages.insert(*from, self.finished(*from)?.chain.clone());
                     }
                 }
-                let engine = engine.for_step(&planned.file, planned.number, open.fresh);
+                let engine = self.for_step(*index, &planned.file, planned.number)?;
                 Ok(Some(Box::new(move || {
-                    let layer = engine.step(stage, &planned, &stages, &now, rank)?;
-                    Ok(Outcome::Layer(Box::new(layer)))
+                    let going = engine.step(stage, &planned, &stages, &now, rank)?;
+                    let outcome = Outcome::Layer(Box::new(going.1.layer.clone()));
+                    let waits = going.1.rest.is_some();
+                    let end = move || engine.end_step(stage, &planned, going, rank);
+                    if waits {
+                        return Ok((outcome, Some(Box::new(end) as Rest<'_>)));
+                    }
+                    end()?;
+                    Ok((outcome, None))
                 })))
             }
         }
@@ -356,9 +418,8 @@ impl<'e> Drive<'e> {
                 let rank = self.rank(index, at + 1);
                 steps.push(self.schedule.add(Work::Step(index, at), rank, &needs));
             } else {
-                let fresh = self.opened(index)?.fresh;
-                let engine = engine.for_step(&one.file, number, fresh);
-                engine.metadata(stage, &one, self.rank(index, at + 1));
+                let engine = self.for_step(index, &one.file, number)?;
+                engine.metadata(stage, &one, self.rank(index, at + 1))?;
             }
             planned.push(Arc::new(one));
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use sekisho_dockerfile::scope;
 use sekisho_dockerfile::{Dockerfile, MAX_DOCKERFILE_BYTES};
 use sekisho_oci::{History, Platform};
-use sekisho_sandbox::{Control, Isolation};
+use sekisho_sandbox::{Control, Isolation, Used};
 use sekisho_types::Digest;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -18,11 +18,13 @@ use crate::context::Context;
 use crate::contexts::{self, Named};
 use crate::decide::State;
 use crate::drive::Drive;
+use crate::engines;
 use crate::finish;
 use crate::golden::Base;
 use crate::image::Layer;
 use crate::layers::Layers;
 use crate::options::{BuildOptions, BuildResult, StepResult};
+use crate::pack::{Press, Written};
 use crate::progress::{Event, Progress};
 use crate::remote::Remote;
 use crate::store::Store;
@@ -33,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) progress: Arc<dyn Progress>,
     pub(crate) control: Control,
     pub(crate) cancel: CancellationToken,
+    /// Ends what goes on after a step failed: layers that were made are kept.
+    pub(crate) stop: CancellationToken,
     pub(crate) layers: Layers,
     pub(crate) isolation: Isolation,
     /// The build context, once a step needed it.
@@ -56,6 +60,8 @@ pub(crate) struct Engine {
     pub(crate) number: usize,
     /// The stage is one of [`BuildOptions::no_cache_filter`].
     pub(crate) fresh: bool,
+    /// The stage's layers are the image's own, and may be sent before it is done.
+    pub(crate) ships: bool,
 }
 
 impl Deref for Engine {
@@ -95,6 +101,23 @@ impl Progressed {
 pub(crate) struct Done {
     pub(crate) layer: Option<Layer>,
     pub(crate) cached: bool,
+    /// The layer is still being compressed; nobody but a push needs to wait for it.
+    pub(crate) rest: Option<Rest>,
+    /// What a RUN used.
+    pub(crate) used: Option<Used>,
+}
+
+/// A compression that goes on, and the cache keys under which its layer is kept then.
+pub(crate) struct Rest {
+    pub(crate) written: Written,
+    pub(crate) keys: Vec<Digest>,
+}
+
+impl Done {
+    /// Nothing was made that was not there.
+    pub(crate) fn known(layer: Option<Layer>, cached: bool) -> Self {
+        Self { layer, cached, rest: None, used: None }
+    }
 }
 
 /// Where a step stands, for those who watch.
@@ -122,12 +145,12 @@ pub(crate) fn run(
     let session = store.session()?;
     let events = Arc::clone(&progress);
     // A step that fails ends those beside it, and not what the caller cancels with.
-    let cancel = cancel.child_token();
+    let (stop, cancel) = (cancel.clone(), cancel.child_token());
     let remote = Remote::new(handle, cancel.clone(), &options, events)?;
     if let Some(input) = &options.context {
         options.context_dir = contexts::main_folder(input, &remote, &session, &options)?;
     }
-    let file = read(&options)?;
+    let (file, client) = choose(&options)?;
     let shared = Shared {
         isolation: Isolation::choose(),
         layers: Layers::new(store, session, remote),
@@ -135,24 +158,52 @@ pub(crate) fn run(
         progress,
         control,
         cancel,
+        stop,
         context: Mutex::default(),
         named: Mutex::default(),
         bases: Mutex::default(),
         steps: Mutex::default(),
         remarks: Mutex::default(),
     };
-    let engine = Engine { shared: Arc::new(shared), file: Arc::new(file), number: 0, fresh: false };
-    engine.build()
+    let (shared, file) = (Arc::new(shared), Arc::new(file));
+    let engine = Engine { shared, file, number: 0, fresh: false, ships: false };
+    match client {
+        None => engine.build(),
+        Some(client) => finish::finish_images(&engine, vec![engines::build(&engine, client)?]),
+    }
 }
 
-/// Reads a Dockerfile as text; `name` is what messages call it.
+/// The Dockerfile, and who builds it. What another engine's frontend reads need not parse.
+fn choose(options: &BuildOptions) -> Result<(Dockerfile, Option<engines::Client>), BuildError> {
+    if options.engine == engines::Engine::Native {
+        return Ok((read(options)?, None));
+    }
+    let (name, text) = text(options)?;
+    let parsed = sekisho_dockerfile::parse(&name, &text);
+    let needs = engines::needs(&text, parsed.as_ref().ok(), &options.build_args);
+    match engines::choose(options.engine, &needs)? {
+        None => Ok((read(options)?, None)),
+        Some(client) => {
+            let unread = |_| Dockerfile { file: name, source: text, ..Dockerfile::default() };
+            Ok((parsed.unwrap_or_else(unread), Some(client)))
+        }
+    }
+}
+
+/// Reads a Dockerfile for ourselves.
 pub(crate) fn read(options: &BuildOptions) -> Result<Dockerfile, BuildError> {
-    let name = options.dockerfile.display().to_string();
-    let file = match &options.dockerfile_text {
-        Some(text) => sekisho_dockerfile::parse(&name, text),
-        None => sekisho_dockerfile::parse(&name, &read_text(options)?),
+    let (name, text) = text(options)?;
+    crate::frontend::check(&name, &text, &options.build_args)?;
+    sekisho_dockerfile::parse(&name, &text).map_err(BuildError::Dockerfile)
+}
+
+/// A Dockerfile as text, and what messages call it.
+fn text(options: &BuildOptions) -> Result<(String, String), BuildError> {
+    let text = match &options.dockerfile_text {
+        Some(text) => text.clone(),
+        None => read_text(options)?,
     };
-    file.map_err(BuildError::Dockerfile)
+    Ok((options.dockerfile.display().to_string(), text))
 }
 
 fn read_text(options: &BuildOptions) -> Result<String, BuildError> {
@@ -182,7 +233,6 @@ fn read_text(options: &BuildOptions) -> Result<String, BuildError> {
 
 impl Engine {
     fn build(&self) -> Result<BuildResult, BuildError> {
-        crate::frontend::check(&self.file, &self.options.build_args)?;
         self.lint()?;
         let mut numbered = 0;
         let mut built = Vec::new();
@@ -191,15 +241,28 @@ impl Engine {
             let arguments = platform_args(platform, self.options.target.as_deref());
             let globals = scope::globals(&self.file, &self.options.build_args, &arguments)?;
             let drive = Drive::new(self, platform, globals, numbered)?;
-            numbered += drive.planned();
-            built.push(drive.run()?);
+            let (target, last) = drive.run()?;
+            numbered = last;
+            built.push(target);
         }
         finish::finish(self, &built)
     }
 
     /// The same engine for one step.
-    pub(crate) fn for_step(&self, file: &Arc<Dockerfile>, number: usize, fresh: bool) -> Self {
-        Self { shared: Arc::clone(&self.shared), file: Arc::clone(file), number, fresh }
+    pub(crate) fn for_step(
+        &self,
+        file: &Arc<Dockerfile>,
+        number: usize,
+        fresh: bool,
+        ships: bool,
+    ) -> Self {
+        Self { shared: Arc::clone(&self.shared), file: Arc::clone(file), number, fresh, ships }
+    }
+
+    /// For a new layer.
+    pub(crate) fn press(&self) -> Press {
+        let (how, cancel) = (self.options.compression, self.stop.clone());
+        Press { path: self.layers.session.path("layer"), how, cancel }
     }
 
     /// Errors out when the build was cancelled.
@@ -225,11 +288,21 @@ impl Engine {
         now()
     }
 
-    pub(crate) fn end(&self, begun: Instant, place: &Place<'_>, done: &Done) {
+    /// The step is over, and its layer compressed.
+    ///
+    /// # Errors
+    /// The layer is not.
+    pub(crate) fn end(
+        &self,
+        begun: Instant,
+        place: &Place<'_>,
+        done: &Done,
+    ) -> Result<(), BuildError> {
         let duration = begun.elapsed();
-        let layer = done.layer.as_ref().map(Layer::info);
+        let layer = done.layer.as_ref().map(Layer::info).transpose()?;
         let (number, cached) = (self.number, done.cached);
-        let event = Event::StepFinished { number, cached, duration, layer: layer.clone() };
+        let used = done.used;
+        let event = Event::StepFinished { number, cached, duration, layer: layer.clone(), used };
         self.progress.event(event);
         let step = StepResult {
             number,
@@ -239,9 +312,11 @@ impl Engine {
             cached,
             duration_ms: millis(duration),
             layer,
+            used,
         };
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         steps.push((place.rank, step));
+        Ok(())
     }
 
     /// The steps so far, in the order of the Dockerfile, however they ran.

@@ -62,6 +62,12 @@ pub enum BuildError {
         #[source]
         source: SandboxError,
     },
+    /// The engine that was asked for is not here.
+    #[error("{problem}")]
+    NoEngine {
+        /// Which, and what to do.
+        problem: &'static str,
+    },
     /// A base image cannot be had.
     #[error("{file}:{line}: cannot get the image `{reference}`")]
     Base {
@@ -159,6 +165,7 @@ impl Hint for BuildError {
                 detail.get("hint").and_then(|hint| hint.as_str()).map(str::to_owned)
             }
             Self::Context { .. }
+            | Self::NoEngine { .. }
             | Self::Ignore { .. }
             | Self::Push { .. }
             | Self::Machine(_)

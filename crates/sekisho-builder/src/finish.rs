@@ -38,34 +38,50 @@ impl Images {
     }
 }
 
-/// Writes configs and manifests, pushes, and writes what else was asked for.
+/// Writes configs and manifests of what was built.
 pub(crate) fn finish(engine: &Engine, built: &[Progressed]) -> Result<BuildResult, BuildError> {
-    engine.check()?;
-    let store = &engine.layers.store;
-    let (mut images, mut results, mut size_bytes) = (Vec::new(), Vec::new(), 0);
+    let mut images = Vec::new();
     for target in built {
         let mut config = target.state.config.clone();
         config.labels.extend(engine.options.labels.clone());
+        let settled = target.chain.iter().map(|layer| {
+            engine.check()?;
+            let layer = engine.layers.settled(layer.clone());
+            engine.layers.compressed(layer, engine.press())
+        });
+        let chain = settled.collect::<Result<Vec<Layer>, BuildError>>()?;
         let documents = image::documents(Parts {
             platform: &target.platform,
             created: engine.options.created,
             author: target.state.author.clone(),
             config,
             history: target.history.clone(),
-            layers: &target.chain,
-        });
+            layers: &chain,
+        })?;
+        images.push(Image { platform: target.platform.clone(), chain, documents });
+    }
+    finish_images(engine, images)
+}
+
+/// Pushes images, whoever built them, and writes what else was asked for.
+pub(crate) fn finish_images(
+    engine: &Engine,
+    images: Vec<Image>,
+) -> Result<BuildResult, BuildError> {
+    engine.check()?;
+    let store = &engine.layers.store;
+    let (mut results, mut size_bytes) = (Vec::new(), 0);
+    for Image { platform, chain, documents } in &images {
         let config_digest = store.put_blob(&engine.layers.session, &documents.config)?;
         let manifest_digest = store.put_blob(&engine.layers.session, &documents.manifest)?;
         size_bytes += documents.parsed.layers.iter().map(|layer| layer.size).sum::<u64>();
         size_bytes += documents.parsed.config.size;
         results.push(PlatformResult {
-            platform: target.platform.to_string(),
+            platform: platform.to_string(),
             manifest_digest,
             config_digest,
-            layers: target.chain.iter().map(Layer::info).collect(),
+            layers: chain.iter().map(Layer::info).collect::<anyhow::Result<_>>()?,
         });
-        let (platform, chain) = (target.platform.clone(), target.chain.clone());
-        images.push(Image { platform, chain, documents });
     }
     let index = (images.len() > 1).then(|| index(&images));
     if let Some(index) = &index {

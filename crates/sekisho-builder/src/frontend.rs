@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use sekisho_dockerfile::{Diagnostic, Dockerfile, Span};
+use sekisho_dockerfile::{Diagnostic, Span, syntax};
 
 /// Wins over `# syntax=`.
 pub(crate) const SYNTAX_ARG: &str = "BUILDKIT_SYNTAX";
@@ -18,15 +18,12 @@ const BUILT_IN: [&str; 4] = [
     "docker.io/docker/dockerfile-upstream",
 ];
 
-/// The frontend that is asked for and is not built in, and where the file says so.
-pub(crate) fn foreign(
-    file: &Dockerfile,
-    build_args: &BTreeMap<String, String>,
-) -> Option<(String, Span)> {
+/// The frontend that is asked for and is not built in, and where the text says so.
+pub(crate) fn foreign(text: &str, build_args: &BTreeMap<String, String>) -> Option<(String, Span)> {
     let top = Span { line: 1, column: 1, end_line: 1 };
-    let (image, span) = match (build_args.get(SYNTAX_ARG), &file.syntax) {
+    let (image, span) = match (build_args.get(SYNTAX_ARG), syntax(text)) {
         (Some(image), _) => (image.clone(), top),
-        (None, Some(syntax)) => (syntax.node.clone(), syntax.span),
+        (None, Some(syntax)) => (syntax.node, syntax.span),
         (None, None) => return None,
     };
     // Words after the image are arguments to the frontend.
@@ -39,25 +36,25 @@ pub(crate) fn foreign(
     (!BUILT_IN.contains(&repository)).then_some((image, span))
 }
 
-/// Errors out when the file needs a frontend that is not built in.
+/// Errors out when the text needs a frontend that is not built in. Looked at before the text is parsed,
+/// which may be no Dockerfile at all.
 pub(crate) fn check(
-    file: &Dockerfile,
+    name: &str,
+    text: &str,
     build_args: &BTreeMap<String, String>,
 ) -> Result<(), Diagnostic> {
-    match foreign(file, build_args) {
+    match foreign(text, build_args) {
         None => Ok(()),
         Some((image, span)) => {
             let message = format!("the frontend `{image}` is an image that only BuildKit can run");
-            let hint = "build it with BuildKit itself, or write it for `docker/dockerfile:1`";
-            Err(file.diagnostic(span, message).with_hint(hint))
+            let hint = "build it with `--engine buildkit` where there is one, or write it for `docker/dockerfile:1`";
+            Err(Diagnostic::new(name, text, span, message).with_hint(hint))
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use sekisho_dockerfile::parse;
-
     use super::*;
 
     #[test]
@@ -71,15 +68,17 @@ mod tests {
             ("localhost:5000/docker/dockerfile", Some("localhost:5000/docker/dockerfile")),
             ("ghcr.io/x/y:1", Some("ghcr.io/x/y:1")),
         ] {
-            let file = parse("D", &format!("# syntax={syntax}\nFROM scratch")).unwrap();
-            let seen = foreign(&file, &none).map(|(image, _)| image);
+            let text = format!("# syntax={syntax}\nFROM scratch");
+            let seen = foreign(&text, &none).map(|(image, _)| image);
             assert_eq!(seen.as_deref(), want, "{syntax}");
         }
-        let file = parse("D", "# syntax=x/y\nFROM scratch").unwrap();
-        let error = check(&file, &none).unwrap_err();
+        let file = "# syntax=x/y\nFROM scratch";
+        let error = check("D", file, &none).unwrap_err();
         assert_eq!((error.line, error.column), (1, 1));
         assert_eq!(error.message, "the frontend `x/y` is an image that only BuildKit can run");
         let other = [(SYNTAX_ARG.to_owned(), "docker/dockerfile:1".to_owned())].into();
-        assert!(check(&file, &other).is_ok(), "the argument wins");
+        let other_language = check("D", "// syntax=x/y\npackage main", &none).unwrap_err();
+        assert_eq!(other_language.message, error.message, "not what a parser would say of it");
+        assert!(check("D", file, &other).is_ok(), "the argument wins");
     }
 }

@@ -167,7 +167,7 @@ pub async fn make(
             isolation: Isolation::choose(),
             options: &options.debian,
         };
-        workshop.base(&suite, refresh)
+        workshop.base(&suite, refresh).map(|(base, _)| base)
     });
     let mut work = std::pin::pin!(work);
     // Both arms are cancel-safe: a token, and a handle that is polled again below.
@@ -200,14 +200,14 @@ pub fn suite(reference: &ImageReference) -> anyhow::Result<&'static str> {
 }
 
 impl Workshop<'_> {
-    /// The base as it is here, or a new one.
-    pub(crate) fn base(&self, suite: &str, refresh: bool) -> anyhow::Result<Base> {
+    /// The base as it is here, or a new one; and whether it was here.
+    pub(crate) fn base(&self, suite: &str, refresh: bool) -> anyhow::Result<(Base, bool)> {
         let reference = format!("{GOLDEN_REGISTRY}/debian:{suite}");
         let architecture = Platform::host().architecture;
         let key = Digest::sha256(format!("{DOMAIN} {reference} {architecture}").as_bytes());
         let known = self.store.record::<Base>(Kind::Base, &key).filter(|base| self.is_whole(base));
         if let (Some(base), false) = (&known, refresh) {
-            return Ok(base.clone());
+            return Ok((base.clone(), true));
         }
         let note = |text: String| self.progress.event(Event::Note { text });
         note(format!("making {reference} of the distribution's packages"));
@@ -221,7 +221,7 @@ impl Workshop<'_> {
         }
         if let Some(base) = known.filter(|base| base.indexes == selection.indexes) {
             note(format!("{reference} is up to date"));
-            return Ok(base);
+            return Ok((base, true));
         }
         note(format!(
             "fetching {} packages, {} MB",
@@ -251,7 +251,7 @@ impl Workshop<'_> {
         let sources = AptSources { text: selection.sources.to_apt() };
         self.store.put_record(self.session, Kind::AptSources, &base.diff_id, &sources)?;
         self.store.put_record(self.session, Kind::Base, &key, &base)?;
-        Ok(base)
+        Ok((base, false))
     }
 
     fn sources(&self, suite: &str) -> Result<Sources, DebianError> {
@@ -336,12 +336,10 @@ impl Engine {
             options: &self.options.debian,
         };
         let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = list_one(store, suite);
-        let base = match workshop.base(suite, false) {
+        let (base, known) = match workshop.base(suite, false) {
             Err(_) if self.cancel.is_cancelled() => return Err(BuildError::Cancelled),
             other => other.map_err(failed)?,
         };
-        let known = before.is_some_and(|known| known == base.manifest_digest);
         let read =
             |digest: &Digest| fs_err::read(store.blob_path(digest)).context("cannot read a base");
         let manifest: ImageManifest = serde_json::from_slice(&read(&base.manifest_digest)?)
@@ -352,7 +350,7 @@ impl Engine {
         let chain = layers
             .map(|(diff_id, descriptor)| Layer {
                 diff_id: diff_id.clone(),
-                descriptor,
+                descriptor: Some(descriptor),
                 origin: None,
             })
             .collect();
@@ -374,12 +372,6 @@ impl Engine {
             gid: 0,
         }))
     }
-}
-
-fn list_one(store: &Store, suite: &str) -> Option<Digest> {
-    let name = format!("{GOLDEN_REGISTRY}/debian:{suite}");
-    let bases: Vec<Base> = store.records(Kind::Base).ok()?;
-    bases.into_iter().find(|base| base.reference == name).map(|base| base.manifest_digest)
 }
 
 /// The next step that an error of a base knows.

@@ -1,5 +1,6 @@
 //! Config, history and manifest of a finished stage.
 
+use anyhow::Context as _;
 use jiff::Timestamp;
 use sekisho_oci::{
     Descriptor, History, ImageConfig, ImageManifest, Platform, RootFs, RunConfig, media_type,
@@ -7,7 +8,7 @@ use sekisho_oci::{
 use sekisho_types::{Digest, ImageReference};
 use serde::{Deserialize, Serialize};
 
-use crate::options::LayerInfo;
+use crate::options::{Compression, LayerInfo};
 
 /// What the history names as the maker of a layer.
 const COMMENT: &str = "sekisho";
@@ -17,19 +18,36 @@ const COMMENT: &str = "sekisho";
 pub(crate) struct Layer {
     /// Of the uncompressed bytes.
     pub(crate) diff_id: Digest,
-    /// Of the compressed bytes.
-    pub(crate) descriptor: Descriptor,
+    /// Of the compressed bytes; `None` while they are being compressed.
+    pub(crate) descriptor: Option<Descriptor>,
     /// Where it can be had when it is not in the store.
     pub(crate) origin: Option<ImageReference>,
 }
 
 impl Layer {
-    pub(crate) fn info(&self) -> LayerInfo {
-        LayerInfo {
-            digest: self.descriptor.digest.clone(),
-            diff_id: self.diff_id.clone(),
-            size_bytes: self.descriptor.size,
-        }
+    /// Of the compressed bytes.
+    ///
+    /// # Errors
+    /// They are not there yet: see [`crate::layers::Layers::settled`].
+    pub(crate) fn packed(&self) -> anyhow::Result<&Descriptor> {
+        let known = self.descriptor.as_ref();
+        known.with_context(|| format!("layer {} is not compressed yet", self.diff_id))
+    }
+
+    /// Whether it is pushed as it is: in the compression that was asked for, or a base image's.
+    pub(crate) fn is_as_wanted(&self, how: Compression) -> bool {
+        let given = self.descriptor.as_ref().map(|packed| packed.media_type.as_str());
+        given.is_some_and(|given| {
+            oci_layer_type(given) == how.media_type()
+                || media_type::is_nondistributable(given)
+                || (self.origin.is_some() && !how.force)
+        })
+    }
+
+    pub(crate) fn info(&self) -> anyhow::Result<LayerInfo> {
+        let Descriptor { digest, size, .. } = self.packed()?;
+        let (digest, diff_id) = (digest.clone(), self.diff_id.clone());
+        Ok(LayerInfo { digest, diff_id, size_bytes: *size })
     }
 }
 
@@ -67,7 +85,10 @@ pub(crate) struct Documents {
 }
 
 /// Same parts, same bytes.
-pub(crate) fn documents(parts: Parts<'_>) -> Documents {
+///
+/// # Errors
+/// A layer is not compressed yet.
+pub(crate) fn documents(parts: Parts<'_>) -> anyhow::Result<Documents> {
     let config = ImageConfig {
         created: time(parts.created),
         author: parts.author,
@@ -80,13 +101,13 @@ pub(crate) fn documents(parts: Parts<'_>) -> Documents {
         ..ImageConfig::new(parts.platform)
     }
     .to_bytes();
-    let layers = parts.layers.iter().map(|layer| Descriptor {
-        media_type: oci_layer_type(&layer.descriptor.media_type),
-        ..layer.descriptor.clone()
+    let layers = parts.layers.iter().map(|layer| {
+        let packed = layer.packed()?;
+        Ok(Descriptor { media_type: oci_layer_type(&packed.media_type), ..packed.clone() })
     });
-    let manifest =
-        ImageManifest::new(Descriptor::of(media_type::OCI_CONFIG, &config), layers.collect());
-    Documents { config, manifest: manifest.to_bytes(), parsed: manifest }
+    let layers = layers.collect::<anyhow::Result<Vec<_>>>()?;
+    let manifest = ImageManifest::new(Descriptor::of(media_type::OCI_CONFIG, &config), layers);
+    Ok(Documents { config, manifest: manifest.to_bytes(), parsed: manifest })
 }
 
 /// An OCI manifest names OCI types, also for layers that came under Docker's names.
@@ -107,7 +128,7 @@ mod tests {
     fn documents_are_plain_oci() {
         let layer = Layer {
             diff_id: Digest::sha256(b"tar"),
-            descriptor: Descriptor::of(media_type::DOCKER_LAYER_GZIP, b"gz"),
+            descriptor: Some(Descriptor::of(media_type::DOCKER_LAYER_GZIP, b"gz")),
             origin: None,
         };
         let platform = Platform::new("linux", "amd64");
@@ -119,7 +140,7 @@ mod tests {
             history: vec![history(1_700_000_000, "COPY a /".to_owned(), true)],
             layers: std::slice::from_ref(&layer),
         };
-        let (one, two) = (documents(parts()), documents(parts()));
+        let (one, two) = (documents(parts()).unwrap(), documents(parts()).unwrap());
         assert_eq!(one.manifest, two.manifest);
         let config = ImageConfig::parse(&one.config).unwrap();
         assert_eq!(config.created.as_deref(), Some("2023-11-14T22:13:20Z"));

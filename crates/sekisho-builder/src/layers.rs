@@ -1,13 +1,14 @@
 //! Layers of a chain: their bytes, their indexes, their trees, each made when first needed.
 
 use std::collections::HashMap;
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, bail};
 use fs_err as fs;
 use sekisho_dockerfile::key::Key;
+use sekisho_oci::Descriptor;
 use sekisho_oci::layer::{self, EntryKind};
 use sekisho_sandbox::Isolation;
 use sekisho_types::Digest;
@@ -15,13 +16,21 @@ use sekisho_types::Digest;
 use crate::BuildError;
 use crate::files::{FileMap, ImagePath, LayerIndex, Node, NodeKind};
 use crate::image::Layer;
-use crate::pack::Packed;
+use crate::pack::{Packed, Press, Written};
 use crate::remote::Remote;
+use crate::spill::Spill;
 use crate::store::{Kind, Session, Store};
 use crate::tree;
 
 /// Largest file that is read into memory: `/etc/passwd` and the like.
 const MAX_SMALL_FILE_BYTES: u64 = 4 << 20;
+
+/// A layer that was made in this build.
+enum Fresh {
+    /// Being compressed.
+    Tar(Arc<Spill>),
+    Packed(Descriptor),
+}
 
 /// Access to layers, and what was read of them in this build.
 pub(crate) struct Layers {
@@ -29,6 +38,8 @@ pub(crate) struct Layers {
     pub(crate) session: Session,
     pub(crate) remote: Remote,
     views: Mutex<HashMap<Digest, Arc<FileMap>>>,
+    /// Layers that were made in this build, by diffID.
+    fresh: Mutex<HashMap<Digest, Fresh>>,
     /// One for each thing that is being made: stages side by side want the same base.
     making: Mutex<HashMap<String, Arc<Mutex<()>>>>,
 }
@@ -41,16 +52,64 @@ pub(crate) fn chain_key(chain: &[Layer]) -> Digest {
 
 impl Layers {
     pub(crate) fn new(store: Store, session: Session, remote: Remote) -> Self {
-        Self { store, session, remote, views: Mutex::default(), making: Mutex::default() }
+        let (views, fresh, making) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { store, session, remote, views, fresh, making }
     }
 
-    /// Puts a packed layer into the store.
-    pub(crate) fn publish(&self, packed: Packed) -> anyhow::Result<Layer> {
-        let descriptor = packed.descriptor();
-        let Packed { path, diff_id, digest, index, .. } = packed;
-        self.store.publish_blob(&path, &digest)?;
-        self.store.put_record(&self.session, Kind::Index, &diff_id, &index)?;
-        Ok(Layer { diff_id, descriptor, origin: None })
+    /// Makes a layer known whose compression may still be going on.
+    pub(crate) fn begin(&self, packed: Packed) -> anyhow::Result<(Layer, Option<Written>)> {
+        let Packed { written, index } = packed;
+        self.store.put_record(&self.session, Kind::Index, &written.diff_id, &index)?;
+        if written.is_done() {
+            return Ok((written.publish(&self.store)?, None));
+        }
+        let layer = Layer { diff_id: written.diff_id.clone(), descriptor: None, origin: None };
+        if let Some(tar) = &written.tar {
+            let tar = Fresh::Tar(Arc::clone(tar));
+            lock(&self.fresh).entry(layer.diff_id.clone()).or_insert(tar);
+        }
+        Ok((layer, Some(written)))
+    }
+
+    /// Waits for the compression of a layer; what it was made of is then freed.
+    pub(crate) fn settle(&self, written: Written) -> anyhow::Result<Layer> {
+        let layer = written.publish(&self.store)?;
+        let packed = Fresh::Packed(layer.packed()?.clone());
+        lock(&self.fresh).insert(layer.diff_id.clone(), packed);
+        Ok(layer)
+    }
+
+    /// The layer with its compressed form, once nothing is being compressed any more.
+    pub(crate) fn settled(&self, mut layer: Layer) -> Layer {
+        if let (None, Some(Fresh::Packed(descriptor))) =
+            (&layer.descriptor, lock(&self.fresh).get(&layer.diff_id))
+        {
+            layer.descriptor = Some(descriptor.clone());
+        }
+        layer
+    }
+
+    /// The layer in the compression that was asked for. One of a base image stays as it is, unless forced.
+    pub(crate) fn compressed(&self, layer: Layer, press: Press) -> Result<Layer, BuildError> {
+        let how = press.how;
+        if layer.packed().is_ok() && layer.is_as_wanted(how) {
+            return Ok(layer);
+        }
+        let key = Key::new("sekisho.compressed.v1").digest("layer", &layer.diff_id);
+        let key = key.text("as", how.media_type()).finish();
+        let known = self.store.record::<Descriptor>(Kind::Compressed, &key);
+        let known = known.filter(|known| self.store.has_blob(&known.digest, known.size));
+        if let Some(descriptor) = known {
+            return Ok(Layer { descriptor: Some(descriptor), origin: None, ..layer });
+        }
+        let file = fs::File::open(self.blob(&layer)?).context("a layer is gone")?;
+        let plain = layer::decompress(file, layer::Limits::default().total_bytes);
+        let written = plain.and_then(|plain| Written::of(plain, press));
+        let written = written.context("cannot compress a layer")?;
+        Self::check(&layer, &written.diff_id)?;
+        let made = written.publish(&self.store)?;
+        self.store.put_record(&self.session, Kind::Compressed, &key, made.packed()?)?;
+        Ok(made)
     }
 
     /// What only one thread at a time may make.
@@ -60,9 +119,14 @@ impl Layers {
 
     /// Makes sure that the layer's bytes are in the store.
     pub(crate) fn blob(&self, layer: &Layer) -> Result<PathBuf, BuildError> {
-        let descriptor = &layer.descriptor;
+        let layer = &self.settled(layer.clone());
+        let descriptor = layer.packed()?;
+        if self.store.has_blob(&descriptor.digest, descriptor.size) {
+            return Ok(self.store.blob_path(&descriptor.digest));
+        }
         let turn = self.turn("blob", &descriptor.digest);
         let _turn = lock(&turn);
+        // Who had the turn before us may have brought it.
         if !self.store.has_blob(&descriptor.digest, descriptor.size) {
             let path = self.session.path("pull");
             self.remote.fetch(layer.origin.as_ref(), descriptor, &path)?;
@@ -71,11 +135,28 @@ impl Layers {
         Ok(self.store.blob_path(&descriptor.digest))
     }
 
+    /// The uncompressed bytes of a layer that was just made, as long as they are kept.
+    fn tar(&self, layer: &Layer) -> Option<Box<dyn Read>> {
+        match lock(&self.fresh).get(&layer.diff_id) {
+            Some(Fresh::Tar(tar)) => Some(Box::new(tar.reader())),
+            _ => None,
+        }
+    }
+
+    /// Copies one file out of a layer.
+    fn extract(&self, layer: &Layer, path: &[u8], to: &Path) -> Result<(), BuildError> {
+        if let Some(tar) = self.tar(layer) {
+            return Ok(extract(tar, path, to)?);
+        }
+        let blob = fs::File::open(self.blob(layer)?).context("a layer is gone")?;
+        Ok(extract(blob, path, to)?)
+    }
+
     fn check(layer: &Layer, found: &Digest) -> anyhow::Result<()> {
         if layer.diff_id != *found {
             bail!(
                 "layer {} unpacks to {found}, but the image's config says {}",
-                layer.descriptor.digest,
+                layer.packed()?.digest,
                 layer.diff_id
             );
         }
@@ -84,6 +165,9 @@ impl Layers {
 
     /// The files of a layer.
     pub(crate) fn index(&self, layer: &Layer) -> Result<LayerIndex, BuildError> {
+        if let Some(index) = self.store.record(Kind::Index, &layer.diff_id) {
+            return Ok(index);
+        }
         let turn = self.turn("index", &layer.diff_id);
         let _turn = lock(&turn);
         if let Some(index) = self.store.record(Kind::Index, &layer.diff_id) {
@@ -91,7 +175,7 @@ impl Layers {
         }
         let blob = self.blob(layer)?;
         let (index, found) = tree::ingest(&blob, None)
-            .with_context(|| format!("cannot read layer {}", layer.descriptor.digest))?;
+            .with_context(|| format!("cannot read layer {}", blob.display()))?;
         Self::check(layer, &found)?;
         self.store.put_record(&self.session, Kind::Index, &layer.diff_id, &index)?;
         Ok(index)
@@ -99,19 +183,27 @@ impl Layers {
 
     /// The layer unpacked, for overlayfs.
     pub(crate) fn tree(&self, layer: &Layer, isolation: Isolation) -> Result<PathBuf, BuildError> {
-        let turn = self.turn("tree", &layer.diff_id);
-        let _turn = lock(&turn);
         let path = self.store.tree_path(isolation, &layer.diff_id);
         if path.is_dir() {
             return Ok(path);
         }
-        let blob = self.blob(layer)?;
+        let turn = self.turn("tree", &layer.diff_id);
+        let _turn = lock(&turn);
+        if path.is_dir() {
+            return Ok(path);
+        }
         let folder = self.session.folder("tree").context("cannot make a folder")?;
-        let (index, found) = tree::ingest(&blob, Some((&folder, isolation)))
-            .with_context(|| format!("cannot unpack layer {}", layer.descriptor.digest))?;
-        Self::check(layer, &found)?;
+        if let Some(mut tar) = self.tar(layer) {
+            // Written by us, and indexed then.
+            tree::unpack(&mut tar, &folder, isolation).context("cannot unpack a layer")?;
+        } else {
+            let blob = self.blob(layer)?;
+            let (index, found) = tree::ingest(&blob, Some((&folder, isolation)))
+                .with_context(|| format!("cannot unpack layer {}", blob.display()))?;
+            Self::check(layer, &found)?;
+            self.store.put_record(&self.session, Kind::Index, &layer.diff_id, &index)?;
+        }
         crate::upper::set_time(&folder, crate::LAYER_EPOCH).context("cannot date a folder")?;
-        self.store.put_record(&self.session, Kind::Index, &layer.diff_id, &index)?;
         Ok(self.store.publish_tree(&folder, isolation, &layer.diff_id)?)
     }
 
@@ -152,9 +244,8 @@ impl Layers {
         match fs::File::open(&disk) {
             // An ordinary user's tree holds the image's modes, and some let nobody read.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let blob = self.blob(layer)?;
                 let out = self.session.path("file");
-                extract(&blob, path, &out)?;
+                self.extract(layer, path, &out)?;
                 Ok(fs::File::open(&out).context("cannot read back a file")?)
             }
             other => Ok(other.context("cannot read a file of an earlier stage")?),
@@ -172,9 +263,8 @@ impl Layers {
             return Err(anyhow::anyhow!("`{}` is too large", crate::pack::show(&path)).into());
         }
         let layer = chain.get(*layer).context("a file is of no layer of its chain")?;
-        let blob = self.blob(layer)?;
         let out = self.session.path("file");
-        extract(&blob, &path, &out)?;
+        self.extract(layer, &path, &out)?;
         let bytes = fs::read(&out).context("cannot read back a file")?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
@@ -186,13 +276,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Copies one file out of a layer.
-fn extract(blob: &std::path::Path, wanted: &[u8], to: &std::path::Path) -> anyhow::Result<()> {
+fn extract(blob: impl Read, wanted: &[u8], to: &Path) -> anyhow::Result<()> {
     let limits = layer::Limits {
         absolute_paths: layer::AbsolutePaths::MakeRelative,
         ..layer::Limits::default()
     };
     let mut found = false;
-    layer::read(fs::File::open(blob)?, &limits, &mut |entry, data| {
+    layer::read(blob, &limits, &mut |entry, data| {
         if entry.path == wanted && matches!(entry.kind, EntryKind::File { .. }) {
             io::copy(data, &mut fs::File::create(to)?)?;
             found = true;

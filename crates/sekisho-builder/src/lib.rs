@@ -25,6 +25,7 @@ mod binfmt;
 mod cache_mount;
 mod checks;
 mod chmod;
+mod compress;
 mod context;
 mod contexts;
 mod copy;
@@ -32,6 +33,7 @@ mod copying;
 mod decide;
 mod drive;
 mod engine;
+mod engines;
 mod error;
 mod fetch;
 mod files;
@@ -39,7 +41,6 @@ mod finish;
 mod frontend;
 mod git;
 mod golden;
-mod gzip;
 mod image;
 mod layers;
 mod materialise;
@@ -55,6 +56,8 @@ mod remote;
 mod rootfs;
 mod run;
 mod schedule;
+mod sparse;
+mod spill;
 mod stages;
 mod stamps;
 mod steps;
@@ -70,17 +73,18 @@ use sekisho_sandbox::Control;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+pub use engines::Engine;
 pub use error::{BuildError, StepFailed};
 pub use golden::{Base, BaseOptions, DebianOptions, GOLDEN_REGISTRY, SUITES};
 pub use options::{
-    BuildOptions, BuildResult, ContextInput, Credential, LayerInfo, NamedContext, Output,
-    PlatformResult, Registries, Secret, StepResult,
+    BuildOptions, BuildResult, Compression, CompressionKind, ContextInput, Credential, LayerInfo,
+    NamedContext, Output, PlatformResult, Registries, Secret, StepResult,
 };
 pub use progress::{Event, Progress, Silent};
 
 pub use checks::{Checked, check};
 pub use sekisho_registry::Keyring;
-pub use sekisho_sandbox::{Network, Stream};
+pub use sekisho_sandbox::{Network, Stream, Used};
 
 /// Whether a text names a git repository rather than a folder.
 pub fn is_git(text: &str) -> bool {

@@ -10,11 +10,12 @@ use sekisho_dockerfile::git::GitRef;
 use sekisho_dockerfile::graph;
 use sekisho_oci::Platform;
 use sekisho_registry::Keyring;
-use sekisho_sandbox::{Launcher, Network};
+use sekisho_sandbox::{Launcher, Network, Used};
 use sekisho_types::{Digest, ImageReference};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::engines::Engine;
 use crate::golden::{Base, DebianOptions};
 
 /// Everything [`build`](crate::build) needs to know. Make one with [`BuildOptions::new`].
@@ -43,6 +44,12 @@ pub struct BuildOptions {
     pub names: Vec<ImageReference>,
     /// Where else to put it.
     pub outputs: Vec<Output>,
+    /// Of the layers that are made here.
+    pub compression: Compression,
+    /// Who carries the build out.
+    pub engine: Engine,
+    /// Given to another engine's own `build`, as they are.
+    pub engine_args: Vec<String>,
     /// Layers, unpacked roots and results; shared by any number of builds at once.
     pub cache_dir: PathBuf,
     /// For `RUN --mount=type=secret`, by id. They are in memory only, and in no key, layer or log.
@@ -95,6 +102,9 @@ impl BuildOptions {
             destinations: Vec::new(),
             names: Vec::new(),
             outputs: Vec::new(),
+            compression: Compression::default(),
+            engine: Engine::Native,
+            engine_args: Vec::new(),
             cache_dir: cache_dir.into(),
             secrets: BTreeMap::new(),
             ssh: BTreeMap::new(),
@@ -132,7 +142,7 @@ impl BuildOptions {
     }
 
     /// What the graph needs to know of the named contexts.
-    pub(crate) fn context_names(&self) -> graph::Contexts {
+    pub fn context_names(&self) -> graph::Contexts {
         let named = |context: &NamedContext| match context {
             NamedContext::Stage(stage) => graph::Named::Stage(stage.clone()),
             _ => graph::Named::Tree,
@@ -147,6 +157,28 @@ impl BuildOptions {
             false => self.platforms.clone(),
         }
     }
+}
+
+/// How layers are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compression {
+    /// With what.
+    pub kind: CompressionKind,
+    /// gzip: 1 to 12, 4 without; zstd: 1 to 19, 3 without. A layer that is in the cache keeps the level
+    /// that it was made with.
+    pub level: Option<i32>,
+    /// Also layers of base images, which are another content then.
+    pub force: bool,
+}
+
+/// With what layers are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CompressionKind {
+    /// What every runtime reads.
+    #[default]
+    Gzip,
+    /// Smaller and faster; containerd reads it from 1.5 on, Docker from 23.
+    Zstd,
 }
 
 /// A build context that is no folder.
@@ -319,6 +351,8 @@ pub struct StepResult {
     pub duration_ms: u64,
     /// The layer it made.
     pub layer: Option<LayerInfo>,
+    /// What a RUN used that was carried out.
+    pub used: Option<Used>,
 }
 
 #[cfg(test)]

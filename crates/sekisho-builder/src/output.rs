@@ -86,7 +86,7 @@ fn blobs(engine: &Engine, images: &Images) -> Result<(Blobs, Descriptor), BuildE
     let store = &engine.layers.store;
     for image in &images.images {
         for layer in &image.chain {
-            blobs.insert(layer.descriptor.digest.clone(), engine.layers.blob(layer)?);
+            blobs.insert(layer.packed()?.digest.clone(), engine.layers.blob(layer)?);
         }
         for bytes in [&image.documents.config, &image.documents.manifest] {
             let digest = Digest::sha256(bytes);
@@ -195,7 +195,13 @@ fn layout(
             .map(|image| DockerEntry {
                 config: place(&image.documents.parsed.config.digest),
                 repo_tags: names,
-                layers: image.chain.iter().map(|layer| place(&layer.descriptor.digest)).collect(),
+                layers: image
+                    .documents
+                    .parsed
+                    .layers
+                    .iter()
+                    .map(|one| place(&one.digest))
+                    .collect(),
             })
             .collect();
         let bytes = serde_json::to_vec(&entries).context("cannot write the manifest")?;

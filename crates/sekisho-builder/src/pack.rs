@@ -1,42 +1,212 @@
-//! Writes a layer: tar, digest of it, gzip, digest of that, and the index, all in one pass.
+//! Writes a layer: tar, digest of it, compression, digest of that, and the index, all in one pass.
+//!
+//! ```text
+//!  entries ──▶ tar ──▶ diffID, and a spill on the disk ──▶ compressed by other threads
+//!                      └── all that the next step needs     └── all that a push needs
+//! ```
+//!
+//! The end of the tar is not the end of the compression: see [`Written`].
 
-use std::io::{self, BufWriter, Read};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
+use anyhow::Context as _;
 use fs_err as fs;
+use sekisho_oci::Descriptor;
 use sekisho_oci::layer::{self, WriteError, Writer};
-use sekisho_oci::{Descriptor, media_type};
 use sekisho_types::{Digest, Sha256Writer};
+use tokio_util::sync::CancellationToken;
 
+use crate::compress;
 use crate::files::{ImagePath, IndexEntry, LayerIndex, Node, NodeKind};
-use crate::gzip::ParallelGzip;
+use crate::image::Layer;
+use crate::options::Compression;
+use crate::spill::{Spill, SpillWriter};
+use crate::store::{Kind, Session, Store};
 
 /// Most entries in one layer: what [`layer::Limits`] reads back by default.
 pub(crate) const MAX_LAYER_ENTRIES: usize = 2_000_000;
 
-type Output = Sha256Writer<ParallelGzip<Sha256Writer<BufWriter<fs::File>>>>;
+/// How much of the tar is written to the spill at once.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// Where and how a layer is compressed.
+#[derive(Clone, Debug)]
+pub(crate) struct Press {
+    /// Of the compressed file, which nobody has.
+    pub(crate) path: PathBuf,
+    pub(crate) how: Compression,
+    /// Ends it.
+    pub(crate) cancel: CancellationToken,
+}
+
+/// A compressed file, on the disk.
+#[derive(Debug)]
+struct Blob {
+    path: PathBuf,
+    digest: Digest,
+    size: u64,
+}
+
+/// Takes uncompressed bytes. A layer of one block is compressed at its end, and sees no disk before.
+#[derive(Debug)]
+pub(crate) struct Pressing {
+    press: Press,
+    small: Vec<u8>,
+    large: Option<Large>,
+}
+
+#[derive(Debug)]
+struct Large {
+    spill: Arc<Spill>,
+    writer: SpillWriter,
+    thread: JoinHandle<io::Result<Blob>>,
+}
+
+impl Press {
+    pub(crate) fn start(self) -> Pressing {
+        Pressing { press: self, small: Vec::new(), large: None }
+    }
+
+    fn output(&self) -> io::Result<Sha256Writer<BufWriter<fs::File>>> {
+        Ok(Sha256Writer::new(BufWriter::with_capacity(1 << 17, fs::File::create(&self.path)?)))
+    }
+
+    fn done(&self, output: Sha256Writer<BufWriter<fs::File>>) -> io::Result<Blob> {
+        let (buffer, digest, size) = output.finish();
+        buffer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        Ok(Blob { path: self.path.clone(), digest, size })
+    }
+}
+
+impl Pressing {
+    fn grow(&mut self) -> io::Result<()> {
+        let mut name = self.press.path.clone().into_os_string();
+        name.push(".tar");
+        let (spill, mut writer) = Spill::create(name.as_ref())?;
+        let (press, source) = (self.press.clone(), Arc::clone(&spill));
+        let work = move || {
+            let output = press.output()?;
+            let output = compress::stream(source, press.how, press.cancel.clone(), output)?;
+            press.done(output)
+        };
+        let thread = std::thread::Builder::new().name("compress".to_owned()).spawn(work)?;
+        writer.write_all(&std::mem::take(&mut self.small))?;
+        self.large = Some(Large { spill, writer, thread });
+        Ok(())
+    }
+
+    fn finish(self) -> io::Result<(Option<Arc<Spill>>, Pressed)> {
+        let Self { press, small, large } = self;
+        match large {
+            Some(Large { spill, writer, thread }) => {
+                writer.finish();
+                Ok((Some(spill), Pressed::Running(thread)))
+            }
+            None => {
+                let mut output = press.output()?;
+                compress::whole(press.how, &small, &mut output)?;
+                Ok((None, Pressed::Done(press.done(output)?)))
+            }
+        }
+    }
+}
+
+impl Write for Pressing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.large.is_none() && self.small.len() + bytes.len() > self.press.how.block_bytes() {
+            self.grow()?;
+        }
+        match &mut self.large {
+            Some(large) => large.writer.write(bytes),
+            None => {
+                self.small.extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+enum Pressed {
+    Done(Blob),
+    Running(JoinHandle<io::Result<Blob>>),
+}
+
+/// What is compressed, or will be; what it was made of is known.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) diff_id: Digest,
+    /// The uncompressed bytes, of all but small layers.
+    pub(crate) tar: Option<Arc<Spill>>,
+    pressed: Pressed,
+    media_type: &'static str,
+}
+
+impl Written {
+    /// Ends what was written to `output`.
+    fn end(output: Sha256Writer<BufWriter<Pressing>>) -> io::Result<Self> {
+        let (buffer, diff_id, _) = output.finish();
+        let pressing = buffer.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let media_type = pressing.press.how.media_type();
+        let (tar, pressed) = pressing.finish()?;
+        Ok(Self { diff_id, tar, pressed, media_type })
+    }
+
+    /// Compresses other bytes, as they are.
+    pub(crate) fn of(mut data: impl Read, press: Press) -> io::Result<Self> {
+        let buffer = BufWriter::with_capacity(BUFFER_BYTES, press.start());
+        let mut output = Sha256Writer::new(buffer);
+        io::copy(&mut data, &mut output)?;
+        Self::end(output)
+    }
+
+    /// Whether [`Self::publish`] waits for nobody.
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self.pressed, Pressed::Done(_))
+    }
+
+    /// Waits for the compression, and puts the result into the store.
+    pub(crate) fn publish(self, store: &Store) -> anyhow::Result<Layer> {
+        let blob = match self.pressed {
+            Pressed::Done(blob) => blob,
+            Pressed::Running(thread) => {
+                let joined = thread.join();
+                joined
+                    .unwrap_or_else(|_| Err(io::Error::other("a thread panicked")))
+                    .context("cannot compress a layer")?
+            }
+        };
+        store.publish_blob(&blob.path, &blob.digest)?;
+        let descriptor = Descriptor::new(self.media_type, blob.digest, blob.size);
+        Ok(Layer { diff_id: self.diff_id, descriptor: Some(descriptor), origin: None })
+    }
+}
 
 /// A layer being written.
 pub(crate) struct Packer {
-    tar: Writer<Output>,
-    path: PathBuf,
+    tar: Writer<Sha256Writer<BufWriter<Pressing>>>,
     index: LayerIndex,
 }
 
-/// A written layer, not yet in the store.
+/// A layer whose tar is written, not yet in the store.
 #[derive(Debug)]
 pub(crate) struct Packed {
-    pub(crate) path: PathBuf,
-    pub(crate) diff_id: Digest,
-    pub(crate) digest: Digest,
-    pub(crate) size: u64,
+    pub(crate) written: Written,
     pub(crate) index: LayerIndex,
 }
 
 impl Packed {
-    /// As a manifest has it.
-    pub(crate) fn descriptor(&self) -> Descriptor {
-        Descriptor::new(media_type::OCI_LAYER_GZIP, self.digest.clone(), self.size)
+    /// Puts it into the store, with its index.
+    pub(crate) fn publish(self, store: &Store, session: &Session) -> anyhow::Result<Layer> {
+        store.put_record(session, Kind::Index, &self.written.diff_id, &self.index)?;
+        self.written.publish(store)
     }
 }
 
@@ -56,12 +226,9 @@ pub(crate) enum PackError {
 }
 
 impl Packer {
-    pub(crate) fn create(path: PathBuf) -> Result<Self, PackError> {
-        let file = fs::File::create(&path).map_err(PackError::Io)?;
-        let file = Sha256Writer::new(BufWriter::with_capacity(1 << 17, file));
-        let gzip = ParallelGzip::new(file);
-        let tar = Writer::new(Sha256Writer::new(gzip));
-        Ok(Self { tar, path, index: LayerIndex::default() })
+    pub(crate) fn new(press: Press) -> Self {
+        let buffer = BufWriter::with_capacity(BUFFER_BYTES, press.start());
+        Self { tar: Writer::new(Sha256Writer::new(buffer)), index: LayerIndex::default() }
     }
 
     /// Adds an entry. Give them in order of their paths, a folder before what is in it.
@@ -123,14 +290,11 @@ impl Packer {
         self.tar.append(&entry).map_err(PackError::Write)
     }
 
-    /// Ends the layer; the file is on the disk.
+    /// Ends the tar.
     pub(crate) fn finish(self) -> Result<Packed, PackError> {
         let output = self.tar.finish().map_err(PackError::Write)?;
-        let (gzip, diff_id, _) = output.finish();
-        let (buffer, digest, size) = gzip.finish().map_err(PackError::Io)?.finish();
-        let file = buffer.into_inner().map_err(|error| PackError::Io(error.into_error()))?;
-        file.sync_all().map_err(PackError::Io)?;
-        Ok(Packed { path: self.path, diff_id, digest, size, index: self.index })
+        let written = Written::end(output).map_err(PackError::Io)?;
+        Ok(Packed { written, index: self.index })
     }
 }
 

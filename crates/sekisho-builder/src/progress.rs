@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sekisho_sandbox::Stream;
+use sekisho_sandbox::{Stream, Used};
 use sekisho_types::{Digest, ImageReference};
 
 use crate::options::LayerInfo;
@@ -50,6 +50,8 @@ pub enum Event {
         duration: Duration,
         /// The layer it made.
         layer: Option<LayerInfo>,
+        /// What a RUN used that was carried out.
+        used: Option<Used>,
     },
     /// A RUN wrote a line.
     Log {

@@ -23,7 +23,7 @@ pub(crate) fn push(
     let mut uploads: Vec<Upload> = Vec::new();
     for layer in images.images.iter().flat_map(|image| &image.chain) {
         engine.check()?;
-        let descriptor = &layer.descriptor;
+        let descriptor = layer.packed()?;
         if uploads.iter().any(|upload| upload.descriptor.digest == descriptor.digest) {
             continue;
         }

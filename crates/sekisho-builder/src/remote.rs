@@ -1,8 +1,9 @@
 //! Registries, as the build's thread sees them: every call waits, and ends when the build is cancelled.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
@@ -10,6 +11,8 @@ use sekisho_oci::{Descriptor, Manifest, Platform, media_type, parse_manifest};
 use sekisho_registry::{Auth, BlobPush, Client, Pushed, Reference, RegistryError, Repository};
 use sekisho_types::{Digest, ImageReference};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::now;
@@ -41,8 +44,27 @@ pub(crate) struct Upload {
 pub(crate) struct Remote {
     handle: Handle,
     cancel: CancellationToken,
-    client: Client,
+    client: Arc<Client>,
     progress: Arc<dyn Progress>,
+    /// What is on its way before the image is done, by repository and digest.
+    ahead: Mutex<HashMap<(String, Digest), JoinHandle<Option<BlobPush>>>>,
+    slots: Arc<Semaphore>,
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        for sending in lock(&self.ahead).values() {
+            sending.abort();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn repository_key(destination: &ImageReference) -> String {
+    format!("{}/{}", destination.registry, destination.repository)
 }
 
 impl Remote {
@@ -71,8 +93,9 @@ impl Remote {
                 .with_context(|| format!("cannot read the certificates `{}`", path.display()))?;
             client.ca_pem.push(pem);
         }
-        let client = Client::with_options(keyring, client);
-        Ok(Self { handle, cancel, client, progress })
+        let client = Arc::new(Client::with_options(keyring, client));
+        let (ahead, slots) = (Mutex::default(), Arc::new(Semaphore::new(UPLOADS_MAX)));
+        Ok(Self { handle, cancel, client, progress, ahead, slots })
     }
 
     /// Where asynchronous work is done.
@@ -174,6 +197,27 @@ impl Remote {
         })
     }
 
+    /// Starts to push a blob, unless that was done before. Waits for nothing, and tells no error.
+    pub(crate) fn send_ahead(&self, destination: &ImageReference, upload: Upload) {
+        let Upload { descriptor, path } = upload;
+        let key = (repository_key(destination), descriptor.digest.clone());
+        let (client, slots) = (Arc::clone(&self.client), Arc::clone(&self.slots));
+        let repository = Repository::of(destination);
+        lock(&self.ahead).entry(key).or_insert_with(|| {
+            self.handle.spawn(async move {
+                let _slot = slots.acquire_owned().await.ok()?;
+                let (digest, size) = (&descriptor.digest, descriptor.size);
+                client.push_blob(&repository, digest, size, &path).await.ok()
+            })
+        });
+    }
+
+    /// What came of a blob that was sent ahead.
+    async fn sent_ahead(&self, destination: &ImageReference, digest: &Digest) -> Option<BlobPush> {
+        let sending = lock(&self.ahead).remove(&(repository_key(destination), digest.clone()));
+        sending?.await.ok()?
+    }
+
     /// Pushes blobs, a few at a time.
     pub(crate) fn upload(
         &self,
@@ -185,7 +229,10 @@ impl Remote {
             let pushes = uploads.iter().map(|upload| async {
                 let Upload { descriptor, path } = upload;
                 let (digest, size) = (&descriptor.digest, descriptor.size);
-                let how = self.client.push_blob(&repository, digest, size, path).await?;
+                let how = match self.sent_ahead(destination, digest).await {
+                    Some(how) => how,
+                    None => self.client.push_blob(&repository, digest, size, path).await?,
+                };
                 self.progress.event(Event::BlobPushed {
                     digest: digest.clone(),
                     size_bytes: size,

@@ -98,12 +98,12 @@ impl<T> Schedule<T> {
     /// A started step failed: nothing starts any more, what runs may end.
     pub(crate) fn failed(&mut self) {
         self.running = self.running.saturating_sub(1);
-        self.stopped = true;
+        self.stop();
     }
 
-    /// Whether a step ended well.
-    pub(crate) fn is_done(&self, id: StepId) -> bool {
-        self.steps.get(id).is_some_and(|step| step.done)
+    /// Nothing starts any more.
+    pub(crate) fn stop(&mut self) {
+        self.stopped = true;
     }
 
     /// Steps that were started and have not ended.

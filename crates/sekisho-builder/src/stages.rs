@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context as _;
 use sekisho_dockerfile::graph;
@@ -16,7 +17,7 @@ use crate::drive::{Drive, Planned};
 use crate::engine::{Done, Engine, Place, Progressed};
 use crate::image::Layer;
 use crate::origin::Origin;
-use crate::remote::CallError;
+use crate::remote::{CallError, Upload};
 
 /// An instruction of an ONBUILD: its file, itself, and what its `--from`s mean.
 type Trigger = (Arc<Dockerfile>, Spanned<Instruction>, Vec<(graph::Origin, Span)>);
@@ -54,7 +55,7 @@ impl Drive<'_> {
             };
             let instruction = instruction.clone();
             let mut froms = Vec::new();
-            for (from, span) in named(&instruction.node) {
+            for (from, span) in froms_of(&instruction.node) {
                 let origin = graph::from_outside(own, &from, stage.base.span, &contexts)?;
                 if let graph::Origin::Stage(needed) = origin {
                     self.need(index, needed)?;
@@ -114,7 +115,8 @@ impl Engine {
                 of_image(config.unwrap_or_else(|| scratch(&platform)), chain)
             }
         };
-        self.end(begun, &place, &Done { layer: None, cached });
+        self.end(begun, &place, &Done::known(None, cached))?;
+        self.send_ahead(&now.chain);
         Ok(now)
     }
 
@@ -152,7 +154,7 @@ impl Engine {
         let pinned = ImageReference { tag: None, digest: Some(resolved.digest), ..reference };
         let config = Layer {
             diff_id: manifest.config.digest.clone(),
-            descriptor: manifest.config.clone(),
+            descriptor: Some(manifest.config.clone()),
             origin: Some(pinned.clone()),
         };
         let path = self.layers.blob(&config)?;
@@ -168,7 +170,7 @@ impl Engine {
         }
         let chain = ids.iter().zip(manifest.layers).map(|(diff_id, descriptor)| Layer {
             diff_id: diff_id.clone(),
-            descriptor,
+            descriptor: Some(descriptor),
             origin: Some(pinned.clone()),
         });
         let chain = chain.collect();
@@ -178,15 +180,60 @@ impl Engine {
     }
 
     /// An instruction that the config says it all about.
-    pub(crate) fn metadata(&self, stage: &Stage, planned: &Planned, rank: usize) {
+    ///
+    /// # Errors
+    /// None: see [`Engine::end`].
+    pub(crate) fn metadata(
+        &self,
+        stage: &Stage,
+        planned: &Planned,
+        rank: usize,
+    ) -> Result<(), BuildError> {
         let name = stage_name(stage);
         let Spanned { text, span, .. } = &planned.instruction;
         let place = Place { rank, stage: &name, text, line: span.line };
         let begun = self.begin(&place);
-        self.end(begun, &place, &Done { layer: None, cached: true });
+        self.end(begun, &place, &Done::known(None, true))
     }
 
-    /// Carries out an instruction; gives the layer it made.
+    /// Waits until the layer of an instruction is compressed, and tells that it is done.
+    pub(crate) fn end_step(
+        &self,
+        stage: &Stage,
+        planned: &Planned,
+        (begun, done): (Instant, Done),
+        rank: usize,
+    ) -> Result<(), BuildError> {
+        let done = self.complete(done)?;
+        let name = stage_name(stage);
+        let Spanned { text, span, .. } = &planned.instruction;
+        self.end(begun, &Place { rank, stage: &name, text, line: span.line }, &done)?;
+        self.send_ahead(done.layer.as_slice());
+        Ok(())
+    }
+
+    /// Sends layers of the image to where it will be pushed, while later steps run. What goes wrong here is
+    /// tried again, and told, when the image is pushed.
+    fn send_ahead(&self, chain: &[Layer]) {
+        if !self.ships {
+            return;
+        }
+        // What is in another compression than the one that was asked for is not what is pushed.
+        let chain = chain.iter().filter(|layer| layer.is_as_wanted(self.options.compression));
+        let chain: Vec<&Layer> = chain.collect();
+        let store = &self.layers.store;
+        for destination in &self.options.destinations {
+            for packed in chain.iter().filter_map(|layer| layer.packed().ok()) {
+                if store.has_blob(&packed.digest, packed.size) {
+                    let path = store.blob_path(&packed.digest);
+                    let upload = Upload { descriptor: packed.clone(), path };
+                    self.layers.remote.send_ahead(destination, upload);
+                }
+            }
+        }
+    }
+
+    /// Carries out an instruction; its layer may still be compressed when this returns.
     pub(crate) fn step(
         &self,
         stage: &Stage,
@@ -194,7 +241,7 @@ impl Engine {
         stages: &BTreeMap<usize, Vec<Layer>>,
         now: &Progressed,
         rank: usize,
-    ) -> Result<Option<Layer>, BuildError> {
+    ) -> Result<(Instant, Done), BuildError> {
         self.check()?;
         let instruction = &planned.instruction;
         let name = stage_name(stage);
@@ -203,7 +250,7 @@ impl Engine {
         let begun = self.begin(&place);
         let mut froms = planned.froms.iter();
         let done = match &planned.decided.action {
-            Action::Metadata => Done { layer: None, cached: true },
+            Action::Metadata => Done::known(None, true),
             Action::Run(step) => {
                 let mut origins = Vec::new();
                 for mount in &step.mounts {
@@ -224,8 +271,7 @@ impl Engine {
                 self.copy_step(step, instruction, &origin, now)?
             }
         };
-        self.end(begun, &place, &done);
-        Ok(done.layer)
+        Ok((begun, done))
     }
 
     /// The files that a `--from` means.
@@ -287,7 +333,7 @@ fn takes(kind: &MountKind) -> Option<&String> {
 }
 
 /// The `--from`s of an instruction, each with where it stands.
-fn named(instruction: &Instruction) -> Vec<(String, Span)> {
+fn froms_of(instruction: &Instruction) -> Vec<(String, Span)> {
     match instruction {
         Instruction::Copy(copy) => {
             copy.from.iter().map(|from| (from.raw.clone(), from.span)).collect()

@@ -6,20 +6,20 @@ use anyhow::Context as _;
 use sekisho_dockerfile::Span;
 use sekisho_dockerfile::key::Key;
 use sekisho_oci::Platform;
-use sekisho_sandbox::{Network, Owner, SandboxError, User};
+use sekisho_sandbox::{Network, Owner, SandboxError, Used, User};
 use sekisho_types::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::binfmt;
 use crate::copy::{CopyError, Destination, Placer};
 use crate::decide::RunStep;
-use crate::engine::{Done, Engine, Progressed};
+use crate::engine::{Done, Engine, Progressed, Rest};
 use crate::error::{BuildError, StepFailed};
 use crate::files::{ImagePath, LayerIndex, Node};
 use crate::image::Layer;
 use crate::layers::chain_key;
 use crate::mounting::{self, Origins};
-use crate::pack::{self, PackError, Packer};
+use crate::pack::{self, PackError, Packer, Written};
 use crate::run::{self, Job};
 use crate::store::Kind;
 use crate::upper::{self, Owners};
@@ -28,6 +28,9 @@ use crate::users::{self, Person};
 /// Changes when the same key could give another layer than before.
 const RUN_DOMAIN: &str = "sekisho.run.v1";
 const WORKDIR_DOMAIN: &str = "sekisho.workdir.v2";
+
+/// A layer that a step made, with its compression if that still goes on; `None` when nothing changed.
+pub(crate) type Made = Option<(Layer, Option<Written>)>;
 
 /// What a step made; the value of a cache key.
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,16 +46,39 @@ impl Engine {
         }
         let store = &self.layers.store;
         let Record { layer } = store.record(Kind::Result, key)?;
-        let there = layer
-            .as_ref()
-            .is_none_or(|layer| store.has_blob(&layer.descriptor.digest, layer.descriptor.size));
-        there.then_some(Done { layer, cached: true })
+        let there = |layer: &Layer| {
+            layer.packed().is_ok_and(|packed| store.has_blob(&packed.digest, packed.size))
+        };
+        layer.as_ref().is_none_or(there).then(|| Done::known(layer, true))
     }
 
-    pub(crate) fn remember(&self, key: &Digest, layer: Option<Layer>) -> Result<Done, BuildError> {
+    /// Keeps a result under some keys, once its layer is compressed.
+    pub(crate) fn remember(&self, keys: &[&Digest], made: Made) -> Result<Done, BuildError> {
+        let keys: Vec<Digest> = keys.iter().map(|key| (*key).clone()).collect();
+        match made {
+            Some((layer, Some(written))) => {
+                let rest = Some(Rest { written, keys });
+                Ok(Done { rest, ..Done::known(Some(layer), false) })
+            }
+            made => self.keep(&keys, made.map(|(layer, _)| layer)),
+        }
+    }
+
+    fn keep(&self, keys: &[Digest], layer: Option<Layer>) -> Result<Done, BuildError> {
         let record = Record { layer };
-        self.layers.store.put_record(&self.layers.session, Kind::Result, key, &record)?;
-        Ok(Done { layer: record.layer, cached: false })
+        for key in keys {
+            self.layers.store.put_record(&self.layers.session, Kind::Result, key, &record)?;
+        }
+        Ok(Done::known(record.layer, false))
+    }
+
+    /// Waits for what of a step is still going on.
+    pub(crate) fn complete(&self, done: Done) -> Result<Done, BuildError> {
+        let Some(Rest { written, keys }) = done.rest else { return Ok(done) };
+        match self.layers.settle(written) {
+            Err(_) if self.stop.is_cancelled() => Err(BuildError::Cancelled),
+            layer => Ok(Done { used: done.used, ..self.keep(&keys, Some(layer?))? }),
+        }
     }
 
     pub(crate) fn person(
@@ -156,7 +182,7 @@ impl Engine {
         };
         self.remark(format!("RUN works {}", self.isolation));
         let ran = run::run(job, &self.options, &self.control, &*self.progress)?;
-        let links = self.judge(ran, step, span)?;
+        let (links, used) = self.judge(ran, step, span)?;
         if !step.mounts.is_empty() {
             let before = self.layers.view(&now.chain)?;
             mounting::remove_stubs(&folder.join("upper"), &before, step)?;
@@ -165,18 +191,18 @@ impl Engine {
             lease.commit(&self.layers.session).context("cannot keep a cache mount")?;
         }
         self.saw(&prepared.caches, now)?;
-        let layer = self.take_upper(&folder, &person.user, &links, now)?;
+        let made = self.take_upper(&folder, &person.user, &links, now)?;
         sekisho_sandbox::remove_tree(&folder).context("cannot remove the sandbox's folder")?;
-        self.remember(&key, layer)
+        Ok(Done { used: Some(used), ..self.remember(&[&key], made)? })
     }
 
-    /// Success, with the owners of links; or why not.
+    /// Success, with the owners of links and what was used; or why not.
     fn judge(
         &self,
         ran: run::Ran,
         step: &RunStep,
         span: Span,
-    ) -> Result<HashMap<ImagePath, Owner>, BuildError> {
+    ) -> Result<(HashMap<ImagePath, Owner>, Used), BuildError> {
         let outcome = match ran.outcome {
             Ok(outcome) => outcome,
             Err(SandboxError::Cancelled) => return Err(BuildError::Cancelled),
@@ -193,7 +219,7 @@ impl Engine {
             self.remark(remark);
         }
         if outcome.exit.success() {
-            return Ok(outcome.link_owners.into_iter().collect());
+            return Ok((outcome.link_owners.into_iter().collect(), outcome.used));
         }
         Err(BuildError::StepFailed(Box::new(StepFailed {
             file: self.file.file.clone(),
@@ -213,7 +239,7 @@ impl Engine {
         user: &User,
         links: &HashMap<ImagePath, Owner>,
         now: &Progressed,
-    ) -> Result<Option<Layer>, BuildError> {
+    ) -> Result<Made, BuildError> {
         let before = if self.isolation.has_owners() {
             std::sync::Arc::default()
         } else {
@@ -221,7 +247,7 @@ impl Engine {
         };
         let owners = Owners { isolation: self.isolation, user, links, before: &before };
         let upper = folder.join("upper");
-        let mut packer = Packer::create(self.layers.session.path("layer")).map_err(machine)?;
+        let mut packer = Packer::new(self.press());
         let scanned = upper::pack(&upper, &owners, &mut packer)
             .context("cannot read what the command changed")?;
         for socket in scanned.skipped {
@@ -232,9 +258,9 @@ impl Engine {
         if packed.index == LayerIndex::default() {
             return Ok(None);
         }
-        let layer = self.layers.publish(packed)?;
-        self.layers.store.publish_tree(&upper, self.isolation, &layer.diff_id)?;
-        Ok(Some(layer))
+        let made = self.layers.begin(packed)?;
+        self.layers.store.publish_tree(&upper, self.isolation, &made.0.diff_id)?;
+        Ok(Some(made))
     }
 
     pub(crate) fn workdir_step(
@@ -260,7 +286,7 @@ impl Engine {
             .resolve(path.as_bytes(), true)
             .map_err(|_| failed(self, CopyError::Loop(path.to_owned())))?;
         if resolved.is_empty() || view.get(&resolved).is_some_and(Node::is_directory) {
-            return self.remember(&key, None);
+            return self.remember(&[&key], None);
         }
         // As BuildKit does: the folder belongs to whom USER says, and a lone number is the group too.
         let person = self.person(&user, span, &now.chain)?;
@@ -274,8 +300,8 @@ impl Engine {
         };
         let mut placer = Placer::new(&view, &destination);
         placer.folder(&resolved).map_err(|error| failed(self, error))?;
-        let layer = self.write(placer.finish(false), &[], None)?;
-        self.remember(&key, Some(layer))
+        let made = self.write(placer.finish(false), &[], None)?;
+        self.remember(&[&key], Some(made))
     }
 }
 

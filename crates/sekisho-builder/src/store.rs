@@ -3,6 +3,7 @@
 //! ```text
 //!  blobs/sha256/<hex>       compressed layers, configs, manifests; named by content
 //!  results/<hex of key>     what a step with that key made
+//!  compressed/<hex of key>  a layer in another compression than its step made
 //!  bases/<hex of name>      a golden base; apt-sources/<hex of diffID>: what a RUN on it installs from
 //!  packages/<hex>.deb       packages of golden bases
 //!  seen/<hex of key>        what a cache mount's last command saw
@@ -59,6 +60,8 @@ pub(crate) struct Session {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
     Result,
+    /// A layer in another compression.
+    Compressed,
     Index,
     Base,
     AptSources,
@@ -70,6 +73,7 @@ impl Kind {
     fn folder(self) -> &'static str {
         match self {
             Self::Result => "results",
+            Self::Compressed => "compressed",
             Self::Index => "indexes",
             Self::Base => "bases",
             Self::AptSources => "apt-sources",
@@ -103,6 +107,7 @@ impl Store {
         let folders = [
             "blobs/sha256",
             Kind::Result.folder(),
+            Kind::Compressed.folder(),
             Kind::Index.folder(),
             Kind::Base.folder(),
             Kind::AptSources.folder(),

@@ -20,7 +20,7 @@ use sekisho_sandbox::{Isolation, OWNER_ATTRIBUTE, Owner};
 use sekisho_types::{Digest, Sha256Writer};
 
 use crate::files::{self, ImagePath, IndexEntry, LayerIndex, Node};
-use crate::upper;
+use crate::{sparse, upper};
 
 /// Reads a layer for its index, and unpacks it into `tree` when given.
 ///
@@ -49,6 +49,17 @@ pub(crate) fn ingest(
     }
     let (_, diff_id, _) = tee.hash.finish();
     Ok((index, diff_id))
+}
+
+/// Unpacks a layer that was written here; its digests are known.
+pub(crate) fn unpack(tar: &mut dyn Read, tree: &Path, isolation: Isolation) -> anyhow::Result<()> {
+    let mut unpacker = Unpacker::open(tree, isolation)?;
+    layer::walk(tar, &layer::Limits::default(), &mut |entry, data| match entry.whiteout() {
+        Some(Whiteout::Opaque { directory }) => unpacker.opaque(&directory),
+        Some(Whiteout::Removed { path }) => unpacker.whiteout(&path),
+        None => unpacker.entry(entry, data),
+    })?;
+    unpacker.finish()
 }
 
 struct Tee<R> {
@@ -208,7 +219,7 @@ impl Unpacker {
             EntryKind::File { .. } => {
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
                 let fd = rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o600))?;
-                io::copy(data, &mut std::fs::File::from(fd))?;
+                sparse::write(data, &mut std::fs::File::from(fd))?;
             }
             EntryKind::Symlink { target } => {
                 rustix::fs::symlinkat(target.as_slice(), folder, name)?;

@@ -14,6 +14,7 @@ use sekisho_sandbox::{Isolation, OWNER_ATTRIBUTE, Owner, User};
 
 use crate::files::{self, FileMap, ImagePath, Node, NodeKind};
 use crate::pack::Packer;
+use crate::sparse::Holes;
 
 /// Attributes that belong to an image. All others are the host's or overlayfs's own.
 const CAPABILITY: &str = "security.capability";
@@ -134,7 +135,7 @@ impl Scan<'_> {
         }
         if kind.is_file() {
             with_access(disk, 0o400, || {
-                let mut data = fs::File::open(disk)?;
+                let mut data = Holes::new(fs::File::open(disk)?.into())?;
                 self.to.add(path, &node, &mut data).map_err(io::Error::other)
             })?;
         } else {

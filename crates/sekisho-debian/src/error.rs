@@ -66,6 +66,16 @@ pub enum DebianError {
         /// The keys that were tried.
         keyring: PathBuf,
     },
+    /// The signature holds, but the time of the key that made it has passed.
+    #[error("`{url}` is signed by a key of `{}` that ended {ended}", .keyring.display())]
+    KeyExpired {
+        /// The signed file.
+        url: String,
+        /// Where the key is.
+        keyring: PathBuf,
+        /// RFC 3339.
+        ended: String,
+    },
     /// The keyring holds no keys.
     #[error("`{}` is no keyring", .path.display())]
     Keyring {
@@ -128,7 +138,7 @@ impl Hint for DebianError {
                  name another with `--mirror URL`"
                     .to_owned()
             }
-            Self::Signature { .. } | Self::Keyring { .. } => {
+            Self::Signature { .. } | Self::KeyExpired { .. } | Self::Keyring { .. } => {
                 "install or update the package `debian-archive-keyring`, or name the right keyring \
                  with `--keyring FILE`"
                     .to_owned()

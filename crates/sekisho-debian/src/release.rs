@@ -7,6 +7,7 @@ use pgp::composed::{
     CleartextSignedMessage, Deserializable as _, SignedPublicKey, SignedPublicSubKey,
 };
 use pgp::packet::{Signature, SignatureType};
+use pgp::types::KeyDetails as _;
 
 use crate::control::Paragraph;
 use crate::{Archive, DebianError};
@@ -76,24 +77,61 @@ fn is_bound(key: &SignedPublicKey, subkey: &SignedPublicSubKey) -> bool {
     !subkey.signatures.iter().any(revoked) && subkey.verify_bindings(&key.primary_key).is_ok()
 }
 
-/// The text that one of the keys signed; `None` when none did. What stands around it is not looked at.
-fn signed_text(text: &str, keys: &[SignedPublicKey]) -> Option<String> {
-    let (message, _) = CleartextSignedMessage::from_string(text).ok()?;
-    let signed =
-        keys.iter().filter(|key| key.details.revocation_signatures.is_empty()).any(|key| {
-            message.verify(key).is_ok()
-                || key
-                    .public_subkeys
-                    .iter()
-                    .any(|subkey| is_bound(key, subkey) && message.verify(subkey).is_ok())
-        });
-    signed.then(|| message.signed_text().replace("\r\n", "\n"))
+/// When a key's time ends, seconds since 1970, by the newest of what it says of itself; `None` is never.
+///
+/// Source: RFC 9580, section 5.2.3.13 (key expiration time, from the key's making).
+fn end<'a>(created: u32, said: impl Iterator<Item = &'a Signature>) -> Option<i64> {
+    let newest = said.max_by_key(|signature| signature.created().map(|at| at.as_secs()))?;
+    let length = newest.key_expiration_time().map(|length| length.as_secs());
+    length.filter(|length| *length > 0).map(|length| i64::from(created) + i64::from(length))
+}
+
+/// What a key says of itself; others may certify it too.
+fn own_words(key: &SignedPublicKey) -> impl Iterator<Item = &Signature> {
+    let (fingerprint, id) = (key.fingerprint(), key.legacy_key_id());
+    let of_users = key.details.users.iter().flat_map(|user| &user.signatures);
+    key.details.direct_signatures.iter().chain(of_users).filter(move |signature| {
+        signature.issuer_fingerprint().contains(&&fingerprint)
+            || signature.issuer_key_id().contains(&&id)
+    })
+}
+
+/// Who made a signature that holds.
+enum Signer {
+    Nobody,
+    /// A key whose time has passed, seconds since 1970.
+    Expired(i64),
+    Key,
+}
+
+/// Looks for the key of a signature. A signature of a key that has ended is none: whoever finds an old key
+/// could have made it yesterday.
+fn signer(message: &CleartextSignedMessage, keys: &[SignedPublicKey], now: Timestamp) -> Signer {
+    let mut found = Signer::Nobody;
+    for key in keys.iter().filter(|key| key.details.revocation_signatures.is_empty()) {
+        let of_key = end(key.created_at().as_secs(), own_words(key));
+        let ends = if message.verify(key).is_ok() {
+            of_key
+        } else {
+            let made = |subkey: &&SignedPublicSubKey| {
+                is_bound(key, subkey) && message.verify(*subkey).is_ok()
+            };
+            let Some(subkey) = key.public_subkeys.iter().find(made) else { continue };
+            let of_subkey = end(subkey.key.created_at().as_secs(), subkey.signatures.iter());
+            [of_key, of_subkey].into_iter().flatten().min()
+        };
+        match ends.filter(|ends| *ends < now.as_second()) {
+            None => return Signer::Key,
+            Some(ended) => found = Signer::Expired(ended),
+        }
+    }
+    found
 }
 
 /// Checks the signature, then that it is what was asked for and still valid at `now`.
 ///
 /// # Errors
-/// By variant: the signature, the suite, the end of its validity.
+/// By variant: the signature, the end of the key's time, the suite, the end of its validity.
 pub fn verify(
     text: &str,
     url: &str,
@@ -101,11 +139,20 @@ pub fn verify(
     keys: &[SignedPublicKey],
     now: Timestamp,
 ) -> Result<Release, DebianError> {
-    let text = signed_text(text, keys).ok_or_else(|| DebianError::Signature {
-        url: url.to_owned(),
-        keyring: archive.keyring.clone(),
-    })?;
-    parse(&text, url, archive, now)
+    let (url_owned, keyring) = (url.to_owned(), archive.keyring.clone());
+    let message = CleartextSignedMessage::from_string(text).ok();
+    let by = message.as_ref().map_or(Signer::Nobody, |(message, _)| signer(message, keys, now));
+    match (by, message) {
+        // What stands around the signed text is not looked at.
+        (Signer::Key, Some((message, _))) => {
+            parse(&message.signed_text().replace("\r\n", "\n"), url, archive, now)
+        }
+        (Signer::Expired(ended), _) => {
+            let ended = Timestamp::from_second(ended).map(|at| at.to_string()).unwrap_or_default();
+            Err(DebianError::KeyExpired { url: url_owned, keyring, ended })
+        }
+        _ => Err(DebianError::Signature { url: url_owned, keyring }),
+    }
 }
 
 fn parse(text: &str, url: &str, archive: &Archive, now: Timestamp) -> Result<Release, DebianError> {

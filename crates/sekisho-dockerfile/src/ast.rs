@@ -38,7 +38,7 @@ pub struct Word {
 }
 
 /// A whole file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dockerfile {
     /// As given to [`crate::parse`].
     pub file: String,

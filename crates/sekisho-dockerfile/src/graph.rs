@@ -45,8 +45,6 @@ pub fn context_key(name: &str) -> String {
 pub struct From {
     /// Index into [`Stage::instructions`].
     pub instruction: usize,
-    /// As written.
-    pub name: String,
     /// What it is.
     pub origin: Origin,
     /// Where it stands.
@@ -56,8 +54,6 @@ pub struct From {
 /// A stage with its names resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Index into [`Dockerfile::stages`].
-    pub stage: usize,
     /// What FROM says.
     pub base: Origin,
     /// `--platform`, expanded.
@@ -112,7 +108,7 @@ pub fn order(
     let mut nodes = Vec::new();
     for (stage, (base, platform)) in file.stages.iter().zip(bases) {
         let froms = froms(file, stage, &names, contexts)?;
-        nodes.push(Node { stage: stage.index, base, platform, froms });
+        nodes.push(Node { base, platform, froms });
     }
     let target = find_target(file, target, &names)?;
     let order = sort(file, &nodes, target)?;
@@ -159,7 +155,7 @@ fn froms(
     for (index, instruction) in stage.instructions.iter().enumerate() {
         let mut take = |name: &str, span: Span| {
             let origin = origin(file, name, span, names, contexts)?;
-            froms.push(From { instruction: index, name: name.to_owned(), origin, span });
+            froms.push(From { instruction: index, origin, span });
             Ok(())
         };
         match &instruction.node {

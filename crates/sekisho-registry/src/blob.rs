@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use fs_err as fs;
+use futures_util::future::try_join_all;
 use reqwest::header::{CONTENT_RANGE, RANGE};
 use reqwest::{Response, StatusCode};
 
@@ -133,16 +134,13 @@ async fn fetch(
         (first.range, first.ranged) = (0..want.size, false);
         return first.run(Some(begun)).await;
     }
-    let mut parts = others.iter().map(|range| Part { range: range.clone(), ..first.clone() });
-    let (Some(two), three, four) = (parts.next(), parts.next(), parts.next()) else {
-        return first.run(Some(begun)).await;
-    };
-    let run = async |part: Option<Part<'_>>| match part {
-        Some(mut part) => part.run(None).await,
-        None => Ok(()),
-    };
+    let others = others.iter().map(|range| {
+        let mut part = Part { range: range.clone(), ..first.clone() };
+        async move { part.run(None).await }
+    });
+    let others = try_join_all(others.collect::<Vec<_>>());
     // The first that fails drops the others.
-    tokio::try_join!(first.run(Some(begun)), run(Some(two)), run(three), run(four)).map(drop)
+    tokio::try_join!(first.run(Some(begun)), others).map(drop)
 }
 
 /// Where a blob is cut.

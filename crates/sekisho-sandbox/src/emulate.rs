@@ -124,15 +124,20 @@ impl Emulator {
             }
             return self.open_base(pid, name.folder, flags);
         }
-        if path.starts_with(b"/") {
-            if self.chrooted {
-                let root = self.open_below_proc(&format!("{pid}/root"), flags)?;
-                let resolve = rustix::fs::ResolveFlags::IN_ROOT;
-                return rustix::fs::openat2(root, path, flags | last, Mode::empty(), resolve);
-            }
-            return rustix::fs::openat(&self.root, path, flags | last, Mode::empty());
+        if path.starts_with(b"/") && self.chrooted {
+            let root = self.open_below_proc(&format!("{pid}/root"), flags)?;
+            let resolve = rustix::fs::ResolveFlags::IN_ROOT;
+            return rustix::fs::openat2(root, path, flags | last, Mode::empty(), resolve);
         }
-        let base = self.open_base(pid, name.folder, flags)?;
+        let base = match path.starts_with(b"/") {
+            true => self.root.try_clone().map_err(|_| Errno::MFILE)?,
+            false => self.open_base(pid, name.folder, flags)?,
+        };
+        let mut path = own_proc(pid, &path).unwrap_or(path);
+        if name.follow {
+            let link = rustix::fs::readlinkat(&base, path.as_slice(), Vec::new()).ok();
+            path = link.and_then(|to| own_proc(pid, to.as_bytes())).unwrap_or(path);
+        }
         rustix::fs::openat(base, path, flags | last, Mode::empty())
     }
 
@@ -224,6 +229,25 @@ fn by_fd(file: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
+/// A path by which a process means itself, as one that means it to us too; `None` for all others.
+fn own_proc(pid: i32, path: &[u8]) -> Option<Vec<u8>> {
+    let own = format!("/proc/{pid}");
+    for (name, means) in [
+        ("/proc/self", ""),
+        ("/proc/thread-self", ""),
+        ("/dev/fd", "/fd"),
+        ("/dev/stdin", "/fd/0"),
+        ("/dev/stdout", "/fd/1"),
+        ("/dev/stderr", "/fd/2"),
+    ] {
+        let rest = path.strip_prefix(name.as_bytes());
+        if let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with(b"/")) {
+            return Some([own.as_bytes(), means.as_bytes(), rest].concat());
+        }
+    }
+    None
+}
+
 /// Where a file is, from the root, without the leading `/`.
 fn path_of(file: &OwnedFd) -> Option<Vec<u8>> {
     let path = PathBuf::from(by_fd(file)).read_link().ok()?;
@@ -251,4 +275,26 @@ fn read_path(pid: i32, address: u64) -> Result<Vec<u8>> {
         have += read;
     }
     Err(Errno::NAMETOOLONG)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_process_calls_itself_is_its_own() {
+        for (path, want) in [
+            ("/proc/self", Some("/proc/7")),
+            ("/proc/self/fd/3", Some("/proc/7/fd/3")),
+            ("/proc/thread-self/cwd", Some("/proc/7/cwd")),
+            ("/dev/stdout", Some("/proc/7/fd/1")),
+            ("/dev/fd/9", Some("/proc/7/fd/9")),
+            ("/proc/selfish", None),
+            ("/proc/7", None),
+            ("/dev/null", None),
+        ] {
+            let own = own_proc(7, path.as_bytes());
+            assert_eq!(own.as_deref(), want.map(str::as_bytes), "{path}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use rustix::thread::{self, Gid, Uid};
 
 use crate::emulate::{self, Emulator};
 use crate::error::Step;
-use crate::spec::{Exit, Spec};
+use crate::spec::{Exit, Spec, Used};
 use crate::supervisor::{EXIT_MISUSE, die_with_parent};
 use crate::wire::{self, AtStep as _, Failure, Report, Request};
 use crate::{Isolation, capability, filter, mounts, sys};
@@ -39,6 +39,7 @@ pub(crate) fn main() -> i32 {
                 exit: Exit::Code(0),
                 remarks: prepared.remarks,
                 link_owners: Vec::new(),
+                used: Used::default(),
             },
             Err(report) => report,
         },
@@ -118,6 +119,7 @@ fn run(spec: &Spec, socket: &UnixStream, prepared: Prepared) -> Report {
         Ok(started) => started,
         Err(report) => return report,
     };
+    let emulated = started.listener.is_some();
     let mut emulator = match started.listener.map(Emulator::new).transpose() {
         Ok(emulator) => emulator,
         Err(error) => return Failure::new(Step::Filter, error).into(),
@@ -127,11 +129,14 @@ fn run(spec: &Spec, socket: &UnixStream, prepared: Prepared) -> Report {
         None => Err(io::ErrorKind::InvalidData.into()),
     };
     let link_owners = emulator.map(Emulator::into_links).unwrap_or_default();
-    if spec.isolation == Isolation::SingleId && spec.user.uid == 0 && !emulates(spec) {
+    if wants_emulation(spec) && !emulated {
         remarks.push("owners cannot be emulated here, for /proc is the outer one".to_owned());
     }
     match waited {
-        Ok(exit) => Report::Ended { exit, remarks, link_owners },
+        Ok(exit) => {
+            let used = sys::children_used().unwrap_or_default();
+            Report::Ended { exit, remarks, link_owners, used }
+        }
         Err(error) => Report::Setup { step: Step::Init, path: None, errno: wire::raw(error) },
     }
 }
@@ -142,11 +147,15 @@ struct Started {
     listener: Option<OwnedFd>,
 }
 
-/// Only root of one id needs it, and it needs a `/proc` that counts as we do.
+/// Only root of one id needs it.
+fn wants_emulation(spec: &Spec) -> bool {
+    spec.isolation == Isolation::SingleId && spec.user.uid == 0
+}
+
+/// It needs a `/proc` that counts as we do.
 fn emulates(spec: &Spec) -> bool {
     let own = rustix::fs::readlink("/proc/self", Vec::new());
-    let ours = own.is_ok_and(|own| own.as_bytes() == b"1");
-    spec.isolation == Isolation::SingleId && spec.user.uid == 0 && ours
+    wants_emulation(spec) && own.is_ok_and(|own| own.as_bytes() == b"1")
 }
 
 /// Starts the command from a thread that gives up everything first: filters and capabilities are a

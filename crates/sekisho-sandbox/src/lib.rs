@@ -54,7 +54,7 @@ pub use owner::{OWNER_ATTRIBUTE, Owner};
 pub use remove::remove_tree;
 pub use spec::{
     Bind, Exit, Layers, MAX_PROCESSES, MIN_FREE_BYTES, MemoryFile, Mount, Network, Outcome,
-    SecretBytes, Spec, User,
+    SecretBytes, Spec, Used, User,
 };
 
 /// First argument of the supervisor stage.

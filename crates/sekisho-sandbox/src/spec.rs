@@ -179,6 +179,15 @@ impl Exit {
     }
 }
 
+/// What a command and all that came from it used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Used {
+    /// Time of processors, in milliseconds; with several of them more than the time that passed.
+    pub cpu_ms: u64,
+    /// Most memory that one process of it had, in bytes.
+    pub peak_rss_bytes: u64,
+}
+
 /// What [`Launcher::run`](crate::Launcher::run) answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -189,4 +198,6 @@ pub struct Outcome {
     /// Owners that the command gave to links and special files, by path without the leading `/`; see
     /// [`Owner`].
     pub link_owners: Vec<(Vec<u8>, Owner)>,
+    /// What it used.
+    pub used: Used,
 }

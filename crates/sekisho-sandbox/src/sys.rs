@@ -6,6 +6,8 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use rustix::io::{Errno, Result};
 use rustix::thread::UnshareFlags;
 
+use crate::spec::Used;
+
 /// One instruction of a seccomp filter.
 pub(crate) type Instruction = libc::sock_filter;
 
@@ -182,6 +184,23 @@ pub(crate) fn set_runtime_limit(pid: i32, soft: u64, hard: u64) -> Result<()> {
     let result =
         unsafe { libc::prlimit64(pid, libc::RLIMIT_RTTIME, &raw const new, std::ptr::null_mut()) };
     if result == 0 { Ok(()) } else { Err(errno()) }
+}
+
+/// What the children that were waited for used, and those that they waited for.
+#[expect(unsafe_code, reason = "rustix has no getrusage")]
+pub(crate) fn children_used() -> Result<Used> {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the kernel writes a whole `struct rusage` there.
+    let result = unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr()) };
+    if result != 0 {
+        return Err(errno());
+    }
+    // SAFETY: all of it was zero, which every field may be, before it was written.
+    let usage = unsafe { usage.assume_init() };
+    let number = |number: i64| u64::try_from(number).unwrap_or_default();
+    let ms = |time: libc::timeval| number(time.tv_sec) * 1000 + number(time.tv_usec) / 1000;
+    let cpu_ms = ms(usage.ru_utime) + ms(usage.ru_stime);
+    Ok(Used { cpu_ms, peak_rss_bytes: number(usage.ru_maxrss) * 1024 })
 }
 
 /// The kernel's own `struct stat` of an open file, as bytes.

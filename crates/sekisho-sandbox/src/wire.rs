@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Owner;
 use crate::error::{SandboxError, Step};
-use crate::spec::{Exit, Spec};
+use crate::spec::{Exit, Spec, Used};
 
 /// Largest message: an environment, a few hundred paths and some secrets, a few bytes of JSON per byte.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 16 << 20;
@@ -27,15 +27,15 @@ pub(crate) enum Report {
     Setup { step: Step, path: Option<PathBuf>, errno: i32 },
     Exec { errno: i32 },
     CurrentDir { errno: i32 },
-    Ended { exit: Exit, remarks: Vec<String>, link_owners: Vec<(Vec<u8>, Owner)> },
+    Ended { exit: Exit, remarks: Vec<String>, link_owners: Vec<(Vec<u8>, Owner)>, used: Used },
 }
 
 impl Report {
     pub(crate) fn into_outcome(self, spec: &Spec) -> Result<crate::Outcome, SandboxError> {
         let os = io::Error::from_raw_os_error;
         Err(match self {
-            Self::Ended { exit, remarks, link_owners } => {
-                return Ok(crate::Outcome { exit, remarks, link_owners });
+            Self::Ended { exit, remarks, link_owners, used } => {
+                return Ok(crate::Outcome { exit, remarks, link_owners, used });
             }
             Self::Setup { step, path, errno } => {
                 SandboxError::Setup { step, path, source: os(errno) }

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::exit::hinted;
-use crate::settings::DataDir;
+use crate::settings::{self, DataDir};
 use crate::signals::Signals;
 
 use self::analyser::{Analyser, Limits};
@@ -266,21 +266,17 @@ fn open_gate(data: &DataDir, url: &Url, admin_token: &SecretString) -> anyhow::R
 /// `gate/issuers.toml` of the data folder, where there is one: who is trusted beside the hub.
 fn issuers(data: &DataDir) -> anyhow::Result<Vec<Issuer>> {
     let path = data.gate().join("issuers.toml");
-    match fs_err::read_to_string(&path) {
-        Ok(text) => sekisho_gate::load_issuers(&path, &text).context("reading the gate's issuers"),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error).context("reading the gate's issuers"),
-    }
+    let load = |text: String| Ok(sekisho_gate::load_issuers(&path, &text)?);
+    let issuers = optional(&path).and_then(|text| text.map_or_else(|| Ok(Vec::new()), load));
+    issuers.context("reading the gate's issuers")
 }
 
 /// `gate/mirror.toml` of the data folder, where there is one: which other registries are read through
 /// the gate. They are asked as anybody.
 fn mirror(data: &DataDir) -> anyhow::Result<Option<MirrorConfig>> {
     let path = data.gate().join("mirror.toml");
-    let text = match fs_err::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).context("reading what the gate mirrors"),
+    let Some(text) = optional(&path).context("reading what the gate mirrors")? else {
+        return Ok(None);
     };
     let registries = sekisho_gate::load_mirrored(&text)
         .map_err(|error| anyhow::anyhow!("{}:{error}", path.display()))?;
@@ -291,11 +287,7 @@ fn mirror(data: &DataDir) -> anyhow::Result<Option<MirrorConfig>> {
 /// What `gate/kev.json` (CISA's catalogue) and `gate/epss.csv` (FIRST's forecast) of the data folder
 /// say, where they are.
 fn threats(data: &DataDir) -> anyhow::Result<Threats> {
-    let read = |name: &str| match fs_err::read(data.gate().join(name)) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    };
+    let read = |name: &str| settings::optional(&data.gate().join(name));
     let mut threats = Threats::default();
     if let Some(bytes) = read("kev.json")? {
         threats = threats.with_catalogue(&bytes).context("reading `gate/kev.json`")?;
@@ -321,13 +313,17 @@ fn analyser(data: &DataDir) -> anyhow::Result<Analyser> {
 /// `gate/exceptions.toml` of the data folder, where there is one.
 fn exceptions(data: &DataDir) -> anyhow::Result<Exceptions> {
     let path = data.gate().join("exceptions.toml");
-    match fs_err::read_to_string(&path) {
-        Ok(text) => {
-            Exceptions::load(&path, &text).context("reading the exceptions of the gate's rules")
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Exceptions::default()),
-        Err(error) => Err(error).context("reading the exceptions of the gate's rules"),
-    }
+    let load = |text: String| Ok(Exceptions::load(&path, &text)?);
+    let exceptions =
+        optional(&path).and_then(|text| text.map_or_else(|| Ok(Exceptions::default()), load));
+    exceptions.context("reading the exceptions of the gate's rules")
+}
+
+/// As [`settings::optional`], as text.
+fn optional(path: &std::path::Path) -> anyhow::Result<Option<String>> {
+    let bytes = settings::optional(path)?;
+    let text = bytes.map(String::from_utf8).transpose();
+    text.with_context(|| format!("`{}` is no UTF-8", path.display()))
 }
 
 async fn listen(port: Port) -> anyhow::Result<TcpListener> {

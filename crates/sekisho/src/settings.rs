@@ -1,5 +1,6 @@
 //! Where things are and what was asked for: read once, from flags and the environment.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -37,6 +38,17 @@ pub(crate) fn docker_config_dir() -> anyhow::Result<PathBuf> {
         (Some(folder), _) => Ok(folder.into()),
         (None, Some(home)) => Ok(Path::new(&home).join(".docker")),
         (None, None) => bail!("neither `DOCKER_CONFIG` nor `HOME` says where docker's config is"),
+    }
+}
+
+/// A file that need not be there; the error of any other trouble names it.
+pub(crate) fn optional(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+    match fs_err::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -144,6 +156,15 @@ impl DataDir {
     /// The builder's cache.
     pub(crate) fn cache(&self) -> PathBuf {
         self.root.join("cache")
+    }
+
+    /// The builder's cache, unless another folder was named; then nothing of this one is made.
+    pub(crate) fn cache_or(&self, named: Option<&Path>) -> anyhow::Result<PathBuf> {
+        if let Some(folder) = named {
+            return Ok(folder.to_owned());
+        }
+        self.create()?;
+        Ok(self.cache())
     }
 
     /// Folders of runners while they live.

@@ -36,6 +36,11 @@ impl Sampler {
     }
 }
 
+/// Of this process alone.
+pub(super) fn own() -> u64 {
+    proportional(std::process::id())
+}
+
 /// A process that ended meanwhile counts nothing.
 fn tree(pid: u32) -> u64 {
     let mut sum = proportional(pid);

@@ -29,6 +29,11 @@ impl Series {
         [at(0), at(sorted.len() / 2), at(sorted.len().saturating_sub(1))]
     }
 
+    /// In the unit that was pushed.
+    pub(super) fn median(&self) -> u64 {
+        self.spread()[1]
+    }
+
     pub(super) fn milliseconds(&self) -> String {
         let [least, median, most] = self.spread().map(|micros| micros.div_ceil(1000));
         format!("{least} / **{median}** / {most} ms")

@@ -27,10 +27,10 @@ const SCRIPTS: &str = "/dev/pipes";
 impl Decider<'_> {
     pub(super) fn run(&self, run: &Run) -> Result<Decided, Diagnostic> {
         if run.security == Some(Security::Insecure) {
-            return self.unsupported("`RUN --security=insecure`");
+            return self.for_buildkit("`RUN --security=insecure`");
         }
         if !run.devices.is_empty() {
-            return self.unsupported("`RUN --device`");
+            return self.for_buildkit("`RUN --device`");
         }
         let mut script = None;
         let (args, command) = match (&run.command, run.command.script()) {

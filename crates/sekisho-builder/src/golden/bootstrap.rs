@@ -21,8 +21,8 @@ use super::Workshop;
 use crate::decide::DEFAULT_PATH;
 use crate::files::{FileMap, ImagePath};
 use crate::image::{self, Layer, Parts};
-use crate::pack::Packer;
-use crate::store::Kind;
+use crate::options::Compression;
+use crate::pack::{Packer, Press};
 use crate::tree::Unpacker;
 use crate::upper::{self, Owners};
 
@@ -104,11 +104,11 @@ pub(super) fn make(
         },
         history: vec![image::history(selection.date, created_by, true)],
         layers: std::slice::from_ref(&layer),
-    });
+    })?;
     shop.store.put_blob(shop.session, &documents.config)?;
     let manifest_digest = shop.store.put_blob(shop.session, &documents.manifest)?;
     sekisho_sandbox::remove_tree(&folder).context("cannot remove the sandbox's folder")?;
-    let size_bytes = layer.descriptor.size;
+    let size_bytes = layer.packed()?.size;
     Ok(Made { manifest_digest, diff_id: layer.diff_id, size_bytes })
 }
 
@@ -220,15 +220,13 @@ fn pack(shop: &Workshop<'_>, folder: &Path, outcome: Outcome) -> anyhow::Result<
         before: &FileMap::default(),
     };
     let upper = folder.join("upper");
-    let mut packer = Packer::create(shop.session.path("layer"))?;
+    let path = shop.session.path("layer");
+    let cancel = shop.cancel.clone();
+    let mut packer = Packer::new(Press { path, how: Compression::default(), cancel });
     upper::pack(&upper, &owners, &mut packer).context("cannot read what was installed")?;
     upper::set_time(&upper, crate::LAYER_EPOCH).context("cannot date a folder")?;
-    let packed = packer.finish()?;
-    let layer =
-        Layer { diff_id: packed.diff_id.clone(), descriptor: packed.descriptor(), origin: None };
-    shop.store.publish_blob(&packed.path, &packed.digest)?;
-    shop.store.put_record(shop.session, Kind::Index, &packed.diff_id, &packed.index)?;
-    shop.store.publish_tree(&upper, shop.isolation, &packed.diff_id)?;
+    let layer = packer.finish()?.publish(shop.store, shop.session)?;
+    shop.store.publish_tree(&upper, shop.isolation, &layer.diff_id)?;
     Ok(layer)
 }
 

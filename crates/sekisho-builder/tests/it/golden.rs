@@ -19,15 +19,24 @@ fn mirror() -> Option<DebianOptions> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_base_is_made_once_is_the_same_again_and_installs_packages() {
+async fn bookworm_is_made_once_is_the_same_again_and_installs_packages() {
+    made_once_the_same_again_and_usable("bookworm").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trixie_is_made_once_is_the_same_again_and_installs_packages() {
+    made_once_the_same_again_and_usable("trixie").await;
+}
+
+async fn made_once_the_same_again_and_usable(suite: &str) {
     let Some(debian) = mirror() else { return };
     let world = World::new().await;
-    world.dockerfile(
-        "FROM sekisho.local/debian:bookworm\n\
+    world.dockerfile(&format!(
+        "FROM sekisho.local/debian:{suite}\n\
          RUN apt-get update && apt-get install -y --no-install-recommends tini && \
          useradd --create-home app && chown app:app /srv && tini --version\n\
          RUN stat -c %U:%G /srv /home/app && su app -c 'id -un' && ls /etc/apt/sources.list.d | wc -l",
-    );
+    ));
     let build = async || {
         let mut options = world.options();
         options.debian = debian.clone();
@@ -67,18 +76,18 @@ async fn a_base_is_made_once_is_the_same_again_and_installs_packages() {
     };
     let progress: Arc<dyn sekisho_builder::Progress> = Arc::new(sekisho_builder::Silent);
     let again =
-        base::make(options.clone(), "bookworm".into(), false, Arc::clone(&progress)).await.unwrap();
+        base::make(options.clone(), suite.into(), false, Arc::clone(&progress)).await.unwrap();
     assert_eq!(again.manifest_digest, made.manifest_digest);
     assert_eq!(base::list(dir.path()).unwrap(), std::slice::from_ref(&again));
-    let same = base::make(options, "bookworm".into(), true, progress).await.unwrap();
+    let same = base::make(options, suite.into(), true, progress).await.unwrap();
     assert_eq!(same, again);
-    println_digest(&again.manifest_digest);
+    println_digest(suite, &again.manifest_digest);
     world.assert_clean();
 }
 
 #[expect(clippy::print_stdout, reason = "root and an ordinary user can be compared by it")]
-fn println_digest(digest: &sekisho_types::Digest) {
-    println!("base {digest}");
+fn println_digest(suite: &str, digest: &sekisho_types::Digest) {
+    println!("base of {suite} {digest}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

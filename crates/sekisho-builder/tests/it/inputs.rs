@@ -164,6 +164,36 @@ async fn archives_are_contexts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+async fn an_archive_is_a_context_however_it_is_packed_and_its_names_are_plain_names() {
+    let world = World::new().await;
+    world.file("Dockerfile", "FROM scratch\nCOPY d/f /");
+    world.file("d/f", "kept");
+    // In a layer this name would remove `f`.
+    world.file("d/.wh.f", "");
+    for (program, flag) in [("gzip", "-cz"), ("bzip2", "-cj"), ("xz", "-cJ"), ("zstd", "--zstd")] {
+        if Command::new(program).arg("--version").output().is_err() {
+            eprintln!("skipped a part: needs {program}");
+            continue;
+        }
+        let mut tar = Command::new("tar");
+        if flag == "--zstd" {
+            tar.arg("-c");
+        }
+        let tar = tar.arg(flag).args(["--owner=77", "."]).current_dir(world.context());
+        let tar = tar.output().unwrap();
+        assert!(tar.status.success());
+        let path = world.dir.path().join("context.tar.x");
+        fs::write(&path, tar.stdout).unwrap();
+        let mut options = world.options();
+        options.context = Some(ContextInput::Archive(path));
+        let built = world.try_build(options).await.unwrap();
+        assert_eq!(world.last_layer(&built), ["f f644 0:0 kept"], "{program}");
+    }
+    world.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn images_for_several_platforms_are_one_index() {
     let world = World::new().await;
     world.file("f", "x");

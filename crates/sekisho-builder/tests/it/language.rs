@@ -427,7 +427,14 @@ fn the_language_page_names_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let page = fs::read_to_string(root.join("docs/dockerfile.md")).unwrap();
     let mut sources = String::new();
-    for name in ["sekisho-dockerfile", "sekisho-builder", "sekisho-registry", "sekisho"] {
+    for name in [
+        "sekisho-dockerfile",
+        "sekisho-builder",
+        "sekisho-oci",
+        "sekisho-registry",
+        "sekisho-sandbox",
+        "sekisho",
+    ] {
         read_all(&root.join("crates").join(name), &mut sources);
     }
     let (mut rows, mut cases_named) = (0, Vec::new());

@@ -5,13 +5,19 @@ mod cache;
 #[cfg(test)]
 mod copy;
 #[cfg(test)]
+mod engines;
+#[cfg(test)]
 mod failure;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod inputs;
 #[cfg(test)]
 mod language;
+#[cfg(test)]
+mod layers;
 #[cfg(test)]
 mod mount;
 #[cfg(test)]

@@ -38,6 +38,16 @@ async fn child_carries_out_what_the_base_recorded() {
     let stage = world.build("FROM BASE AS p\nONBUILD RUN echo from a stage\nFROM p").await;
     assert_eq!(world.log(), ["from a stage"]);
     assert!(world.config(&stage).config.on_build.is_empty());
+    // Numbers of steps are each given once, also where the base adds steps to every platform.
+    world.dockerfile(&format!(
+        "FROM {name}\nLABEL a=b\nFROM BASE AS tools\nRUN echo t > /tool\nFROM {name}"
+    ));
+    let mut options = world.options();
+    options.platforms = vec![sekisho_oci::Platform::host(); 2];
+    let both = world.try_build(options).await.unwrap();
+    let numbers: std::collections::BTreeSet<_> =
+        both.steps.iter().map(|step| step.number).collect();
+    assert_eq!(numbers.len(), both.steps.len());
     let error =
         world.fail(&format!("FROM {name} AS x\nFROM x AS tools\nRUN true")).await.to_string();
     assert!(

@@ -112,6 +112,17 @@ fn only_a_key_of_the_ring_signs() {
     if let Ok(release) = verify(&around, "u", &archive, &one, now) {
         assert_eq!(release, parse(&body(), "u", &archive, now).unwrap());
     }
+    // A key that ends is good until then.
+    let short = ["--quick-generate-key", "short@test", "rsa2048", "sign", "20300101T000000"];
+    gpg(&short, "").unwrap();
+    let short = ring("short@test", false);
+    let signed = gpg(&["--clearsign", "--local-user", "short@test"], &body()).unwrap();
+    let signed = String::from_utf8(signed).unwrap();
+    let lenient = Archive { allow_expired: true, ..archive.clone() };
+    assert!(verify(&signed, "u", &lenient, &short, at("2029-12-30T00:00:00Z")).is_ok());
+    let error = verify(&signed, "u", &lenient, &short, at("2030-01-03T00:00:00Z")).unwrap_err();
+    let DebianError::KeyExpired { ended, .. } = &error else { panic!("{error}") };
+    assert!(ended.starts_with("2030-01-01") || ended.starts_with("2029-12-31"), "{ended}");
     let empty = dir.path().join("empty.gpg");
     std::fs::write(&empty, "nothing").unwrap();
     assert!(matches!(keyring(&empty), Err(DebianError::Keyring { .. })));

@@ -73,9 +73,9 @@ fn foreign_syntax(text: &str) -> Option<Spanned<String>> {
 }
 
 /// The frontend that a text asks for, which may be in any language.
-pub fn syntax(text: &str) -> Option<String> {
+pub fn syntax(text: &str) -> Option<Spanned<String>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    Some(parse(text).ok()?.syntax?.node)
+    parse(text).ok()?.syntax
 }
 
 /// `# name = value`, the name in lower case.
@@ -131,8 +131,8 @@ mod tests {
         assert_eq!((check.skip, check.error), (vec!["A".to_owned(), "B".to_owned()], true));
         let shebang = parse("#!/usr/bin/env sekisho\n# syntax=x/y\nFROM a").unwrap();
         assert_eq!(shebang.syntax.unwrap().node, "x/y");
-        assert_eq!(syntax("// syntax = x/y:1\nanything").as_deref(), Some("x/y:1"));
-        assert_eq!(syntax("{\"syntax\": \"x/y\"}").as_deref(), Some("x/y"));
+        assert_eq!(syntax("// syntax = x/y:1\nanything").unwrap().node, "x/y:1");
+        assert_eq!(syntax("{\"syntax\": \"x/y\"}").unwrap().node, "x/y");
         assert_eq!(syntax("{\"a\": 1}"), None);
         assert_eq!(syntax("FROM a"), None);
         assert_eq!(parse("\n# escape=`").unwrap().escape, None);

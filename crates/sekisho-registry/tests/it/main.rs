@@ -3,6 +3,7 @@
 mod auth;
 mod fake;
 mod faults;
+mod private_ca;
 mod pull;
 mod push;
 mod real;

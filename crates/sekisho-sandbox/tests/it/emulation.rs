@@ -91,3 +91,14 @@ fn a_path_at_the_end_of_a_page_and_many_processes_are_served() {
     )));
     assert_eq!(out, "7:7\n".repeat(48));
 }
+
+#[test]
+fn a_process_that_names_its_own_files_means_its_own() {
+    let world = World::new(Isolation::SingleId);
+    let out = stdout(&world.spec(
+        "touch mine other; ln -s /dev/stdin link; chown 5:6 /proc/self/fd/0 < mine; \
+         chown 7:8 link < other; stat -c '%n %u:%g' mine other; \
+         stat -L -c %u:%g /dev/stdin < mine; stat -L -c %u:%g link < other",
+    ));
+    assert_eq!(out, "mine 5:6\nother 7:8\n5:6\n7:8\n");
+}

@@ -58,3 +58,16 @@ fn one_users_limits_hold_for_root_and_for_others() {
         assert_eq!(stdout(&spec), "0\n500\n");
     }
 }
+
+#[test]
+fn what_a_command_used_is_told() {
+    const BLOCK: u64 = 50 << 20;
+    for kind in kinds() {
+        let world = World::new(kind);
+        let spec = world.spec("sh -c 'dd if=/dev/zero of=/dev/null bs=50M count=1' 2>/dev/null");
+        let used = run(&spec).0.unwrap().used;
+        assert!((BLOCK..2 * BLOCK).contains(&used.peak_rss_bytes), "{kind:?}: {used:?}");
+        let small = run(&world.spec("true")).0.unwrap().used;
+        assert!((1..BLOCK).contains(&small.peak_rss_bytes), "{kind:?}: {small:?}");
+    }
+}

@@ -119,13 +119,7 @@ impl Progress for Remarks {
 
 /// Lists or makes bases.
 pub(crate) async fn run(args: &BaseArgs, data: &DataDir, printer: Printer) -> anyhow::Result<Exit> {
-    let cache_dir = match &args.cache_dir {
-        Some(folder) => folder.clone(),
-        None => {
-            data.create()?;
-            data.cache()
-        }
-    };
+    let cache_dir = data.cache_or(args.cache_dir.as_deref())?;
     match &args.verb {
         Verb::List => list(&cache_dir, printer),
         Verb::Build(wanted) => make(cache_dir, wanted, false, printer).await,

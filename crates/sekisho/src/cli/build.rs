@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use clap::Args;
-use sekisho_builder::{BuildError, BuildOptions, BuildResult, Output};
+use clap::{Args, ValueEnum};
+use sekisho_builder::{BuildError, BuildOptions, BuildResult, Engine, Output};
 use sekisho_types::ImageReference;
 use serde::Serialize;
+use tempfile::TempDir;
 
 use crate::exit::{Exit, hinted};
 use crate::printer::{Printer, Style};
@@ -49,7 +50,22 @@ pub(crate) struct BuildArgs {
     /// Where else to put the image: `type=image,push=true`, `type=oci|docker|tar,dest=FILE`,
     /// `type=oci,dest=DIR,tar=false`, `type=local,dest=DIR`, or just `DIR`
     #[arg(short = 'o', long = "out", value_name = "SPEC", value_parser = outputs::parse)]
-    outputs: Vec<outputs::Spec>,
+    outputs: Vec<outputs::Wanted>,
+    /// How layers that are made here are compressed
+    #[arg(long, value_enum, value_name = "KIND")]
+    compression: Option<outputs::Kind>,
+    /// gzip: 1 to 12; zstd: 1 to 19 [default: 4, and 3]
+    #[arg(long, value_name = "LEVEL")]
+    compression_level: Option<i32>,
+    /// Compress layers of base images anew too
+    #[arg(long)]
+    force_compression: bool,
+    /// Who carries the build out; `auto` is ours, unless the Dockerfile needs what only BuildKit does
+    #[arg(long, value_enum, default_value_t, env = "SEKISHO_BUILD_ENGINE")]
+    engine: EngineArg,
+    /// Given to another engine's own `build`, as it is; may be given again
+    #[arg(long = "engine-arg", value_name = "ARGUMENT", allow_hyphen_values = true)]
+    engine_args: Vec<String>,
     /// What a RUN may reach
     #[arg(long, value_name = "NETWORK", default_value = "host", value_parser = ["default", "host", "none"])]
     network: String,
@@ -120,6 +136,31 @@ pub(crate) struct BuildArgs {
     created: i64,
 }
 
+/// Who carries a build out.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum EngineArg {
+    /// Ours, or BuildKit where it is needed and there
+    #[default]
+    Auto,
+    /// Ours
+    Native,
+    /// The BuildKit of `BUILDKIT_HOST`, or Docker's
+    Buildkit,
+    /// buildah
+    Buildah,
+}
+
+impl EngineArg {
+    fn engine(self) -> Engine {
+        match self {
+            Self::Auto => Engine::Auto,
+            Self::Native => Engine::Native,
+            Self::Buildkit => Engine::Buildkit,
+            Self::Buildah => Engine::Buildah,
+        }
+    }
+}
+
 fn name_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -144,7 +185,7 @@ pub(crate) async fn run(
     if args.check || args.call != call::Call::Build {
         return call::run(args, printer);
     }
-    let mut options = options(args, data)?;
+    let (mut options, _kept) = options(args, data)?;
     for image in &options.destinations {
         let credential = job::credential(&image.registry)
             .await
@@ -207,25 +248,10 @@ fn with_hint(error: BuildError) -> anyhow::Error {
     }
 }
 
-fn options(args: &BuildArgs, data: &DataDir) -> anyhow::Result<BuildOptions> {
-    let cache_dir = match &args.cache_dir {
-        Some(folder) => folder.clone(),
-        None => {
-            data.create()?;
-            data.cache()
-        }
-    };
+fn options(args: &BuildArgs, data: &DataDir) -> anyhow::Result<(BuildOptions, Option<TempDir>)> {
+    let cache_dir = data.cache_or(args.cache_dir.as_deref())?;
     let mut options = BuildOptions::new(".", cache_dir);
-    options.dockerfile.clone_from(&args.file);
-    inputs::context(&args.context, &mut options)?;
-    for (name, value) in &args.build_contexts {
-        options.add_context(name, value).map_err(|problem| {
-            hinted(format!("the build context `{name}`: {problem}"), "see `sekisho build --help`")
-        })?;
-    }
-    for platform in &args.platforms {
-        options.platforms.push(platform.trim().parse().context("reading `--platform`")?);
-    }
+    let kept = subject(args, &mut options)?;
     options.extra_hosts.clone_from(&args.hosts);
     if args.network == "none" {
         options.network = sekisho_builder::Network::None;
@@ -238,13 +264,11 @@ fn options(args: &BuildArgs, data: &DataDir) -> anyhow::Result<BuildOptions> {
     for (registry, mirror) in &args.mirrors {
         options.registries.mirrors.entry(registry.clone()).or_default().push(mirror.clone());
     }
-    options.target = Some(args.target.clone()).filter(|target| !target.is_empty());
-    options.build_args = args.build_args.iter().cloned().collect();
     options.secrets = inputs::secrets(&args.secrets)?;
     options.ssh = inputs::sockets(&args.ssh)?;
     options.labels = args.labels.iter().cloned().collect();
     options.names.clone_from(&args.tags);
-    let push = args.push || args.outputs.contains(&outputs::Spec::Push);
+    let push = args.push || args.outputs.iter().any(|one| one.spec == outputs::Spec::Push);
     if push && args.tags.is_empty() {
         let hint = "name the image with `--tag REGISTRY/NAME:TAG`";
         return Err(hinted("a push needs the image's name".to_owned(), hint));
@@ -253,6 +277,38 @@ fn options(args: &BuildArgs, data: &DataDir) -> anyhow::Result<BuildOptions> {
     options.no_cache = args.no_cache;
     options.no_cache_filter.clone_from(&args.no_cache_filter);
     options.run_timeout = args.run_timeout.map(Duration::from_secs);
+    options.outputs = args.outputs.iter().filter_map(|one| one.spec.output()).collect();
+    let wish = outputs::Wish {
+        kind: args.compression,
+        level: args.compression_level,
+        force: args.force_compression,
+    };
+    let wishes = args.outputs.iter().map(|one| one.wish);
+    options.compression = wishes.fold(wish, outputs::Wish::or).compression();
+    options.compression.validate().map_err(|problem| anyhow::anyhow!(problem))?;
+    options.outputs.extend(args.oci_layout.clone().map(Output::OciDirectory));
+    options.outputs.extend(args.oci_archive.clone().map(Output::OciTar));
+    options.engine = args.engine.engine();
+    options.engine_args.clone_from(&args.engine_args);
+    options.debian = args.debian.options();
+    Ok((options, kept))
+}
+
+/// What the Dockerfile means depends on, also when nothing is built. What came on stdin is there as long
+/// as the folder that is returned.
+fn subject(args: &BuildArgs, options: &mut BuildOptions) -> anyhow::Result<Option<TempDir>> {
+    options.dockerfile.clone_from(&args.file);
+    let kept = inputs::context(&args.context, options)?;
+    for (name, value) in &args.build_contexts {
+        options.add_context(name, value).map_err(|problem| {
+            hinted(format!("the build context `{name}`: {problem}"), "see `sekisho build --help`")
+        })?;
+    }
+    for platform in &args.platforms {
+        options.platforms.push(platform.trim().parse().context("reading `--platform`")?);
+    }
+    options.target = Some(args.target.clone()).filter(|target| !target.is_empty());
+    options.build_args = args.build_args.iter().cloned().collect();
     options.created = args.created;
     // As a build argument too, for RUNs that declare it.
     if args.created != 0 {
@@ -261,12 +317,8 @@ fn options(args: &BuildArgs, data: &DataDir) -> anyhow::Result<BuildOptions> {
     } else if let Some(epoch) = options.build_args.get("SOURCE_DATE_EPOCH") {
         options.created = epoch.parse().context("reading the argument `SOURCE_DATE_EPOCH`")?;
     }
-    options.outputs = args.outputs.iter().filter_map(outputs::Spec::output).collect();
-    options.outputs.extend(args.oci_layout.clone().map(Output::OciDirectory));
-    options.outputs.extend(args.oci_archive.clone().map(Output::OciTar));
-    options.debian = args.debian.options();
     if args.created < 0 {
         bail!("the image's time `{}` is before 1970", args.created);
     }
-    Ok(options)
+    Ok(kept)
 }

@@ -10,9 +10,14 @@ const FILE: &str = "# BASE what to start from\nARG BASE=scratch\nFROM $BASE AS B
                     COPY a b /\nENV API_TOKEN=x\nCMD echo hi\n";
 
 fn stdin(world: &World, arguments: &[&str], input: &[u8]) -> Said {
-    let mut child = world.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
+    let temporary = world.folder.path().join("temporary");
+    fs_err::create_dir_all(&temporary).unwrap();
+    let mut command = world.command(arguments);
+    let mut child = command.env("TMPDIR", &temporary).stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
-    Said::of(child.wait_with_output().unwrap())
+    let said = Said::of(child.wait_with_output().unwrap());
+    assert_eq!(fs_err::read_dir(&temporary).unwrap().count(), 0, "what was read is gone");
+    said
 }
 
 #[test]
@@ -48,6 +53,15 @@ fn checks_say_what_is_dubious_and_build_nothing() {
             "app (default)  scratch  what ships",
         ]
     );
+    // What is known beside the file counts too.
+    let text = "ARG ON=$TARGETARCH\nFROM scratch AS a\nARG INNER=1\nFROM base\n";
+    let elsewhere = world.project("elsewhere", &[("Dockerfile", text)]);
+    let elsewhere = elsewhere.to_str().unwrap();
+    let known = ["--platform", "linux/arm64", "--build-context", "base=target:a"];
+    let known = [&["build", "--call", "outline", "--output", "json"], &known[..], &[elsewhere]];
+    let known = world.sekisho(&known.concat()).exits(0).json();
+    assert_eq!(known["arguments"][0]["value"], "arm64");
+    assert_eq!(known["arguments"][1]["name"], "INNER");
     let outline = ["build", "--call", "outline", "--target", "build", "--output", "json", folder];
     let outline = world.sekisho(&outline).exits(0).json();
     assert_eq!(outline["arguments"][0]["name"], "BASE");

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use sekisho_builder::{BuildOptions, Checked};
-use sekisho_dockerfile::graph::{self, Contexts};
+use sekisho_dockerfile::graph;
 use sekisho_dockerfile::lint::Finding;
 use sekisho_dockerfile::outline::{self, Outline, Target};
 use sekisho_types::Hint as _;
 use serde_json::{Value, json};
 
-use super::{BuildArgs, inputs, with_hint};
+use super::{BuildArgs, with_hint};
 use crate::exit::Exit;
 use crate::printer::{Printer, Style};
 
@@ -33,10 +33,7 @@ pub(super) enum Call {
 pub(super) fn run(args: &BuildArgs, printer: Printer) -> anyhow::Result<Exit> {
     // Nothing is kept in the cache folder here.
     let mut options = BuildOptions::new(".", ".");
-    options.dockerfile.clone_from(&args.file);
-    inputs::context(&args.context, &mut options)?;
-    options.build_args = args.build_args.iter().cloned().collect();
-    options.target = Some(args.target.clone()).filter(|target| !target.is_empty());
+    let _kept = super::subject(args, &mut options)?;
     anyhow::ensure!(options.context.is_none(), "`--call` needs the context as a folder");
     let checked = sekisho_builder::check(&options).map_err(with_hint)?;
     match args.call {
@@ -47,8 +44,8 @@ pub(super) fn run(args: &BuildArgs, printer: Printer) -> anyhow::Result<Exit> {
         }
         Call::Outline => {
             let lookup = |name: &str| checked.globals.get(name).cloned();
-            let target = options.target.as_deref();
-            let order = graph::order(&checked.file, target, &lookup, &Contexts::new());
+            let (target, contexts) = (options.target.as_deref(), options.context_names());
+            let order = graph::order(&checked.file, target, &lookup, &contexts);
             let order = order.map_err(|error| with_hint(error.into()))?.order;
             show(&outline::outline(&checked.file, &order, &checked.globals), printer)?;
             Ok(Exit::Done)

@@ -1,13 +1,14 @@
 //! What `sekisho build` is given besides the context: secrets, ssh agents.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Read, Seek as _};
 use std::net::IpAddr;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use sekisho_builder::{BuildOptions, ContextInput, Keyring, Secret};
+use tempfile::TempDir;
 
 use crate::exit::hinted;
 use crate::settings;
@@ -95,8 +96,9 @@ pub(super) fn host(text: &str) -> Result<(String, IpAddr), String> {
 /// Most of a Dockerfile that is read from stdin, in bytes; more than the builder takes.
 const MAX_TEXT_BYTES: u64 = 8 << 20;
 
-/// Says where the context and the Dockerfile are.
-pub(super) fn context(text: &str, options: &mut BuildOptions) -> anyhow::Result<()> {
+/// Says where the context and the Dockerfile are. What was read from stdin is in the folder that is
+/// returned.
+pub(super) fn context(text: &str, options: &mut BuildOptions) -> anyhow::Result<Option<TempDir>> {
     let from_stdin = options.dockerfile.as_os_str() == "-";
     let git = sekisho_builder::is_git(text);
     if text == "-" && from_stdin {
@@ -107,11 +109,11 @@ pub(super) fn context(text: &str, options: &mut BuildOptions) -> anyhow::Result<
         options.dockerfile_text = Some(read_text(std::io::stdin().lock())?);
     }
     if text == "-" {
-        return stdin(options);
+        return stdin(options).map(Some);
     }
     if git || text.starts_with("http://") || text.starts_with("https://") {
         options.context = Some(ContextInput::Remote(text.to_owned()));
-        return Ok(());
+        return Ok(None);
     }
     let folder = PathBuf::from(text);
     if !folder.is_dir() {
@@ -119,7 +121,7 @@ pub(super) fn context(text: &str, options: &mut BuildOptions) -> anyhow::Result<
         return Err(hinted(message, "name the folder whose files the Dockerfile uses"));
     }
     options.context_dir = folder;
-    Ok(())
+    Ok(None)
 }
 
 fn read_text(from: impl Read) -> anyhow::Result<String> {
@@ -129,32 +131,30 @@ fn read_text(from: impl Read) -> anyhow::Result<String> {
 }
 
 /// An archive on stdin is the context, anything else a Dockerfile with nothing around it.
-fn stdin(options: &mut BuildOptions) -> anyhow::Result<()> {
-    let mut file = tempfile::NamedTempFile::new().context("making a temporary file")?;
+fn stdin(options: &mut BuildOptions) -> anyhow::Result<TempDir> {
+    let folder = tempfile::tempdir().context("making a temporary folder")?;
+    let path = folder.path().join("stdin");
+    let mut file = fs_err::File::options().read(true).write(true).create(true).open(&path)?;
     std::io::copy(&mut std::io::stdin().lock(), &mut file).context("reading stdin")?;
-    let mut read = file.reopen().context("reading stdin back")?;
-    if sekisho_builder::is_archive(&mut read)? {
-        let (_, path) = file.keep().context("keeping the archive")?;
+    file.rewind()?;
+    if sekisho_builder::is_archive(file.file_mut())? {
         options.context = Some(ContextInput::Archive(path));
     } else {
-        options.dockerfile_text = Some(read_text(read)?);
-        let empty = tempfile::tempdir().context("making an empty folder")?;
-        options.context_dir = empty.keep();
+        options.dockerfile_text = Some(read_text(file)?);
+        fs_err::remove_file(&path)?;
+        options.context_dir = folder.path().to_owned();
     }
-    Ok(())
+    Ok(folder)
 }
 
-/// What Docker's `config.json` says of registries: `DOCKER_CONFIG`, or `~/.docker`.
+/// What Docker's `config.json` says of registries. Who has none is nobody anywhere.
 pub(super) fn keyring() -> anyhow::Result<Keyring> {
-    let folder = settings::env("DOCKER_CONFIG").map(PathBuf::from);
-    let home = || settings::env("HOME").map(|home| PathBuf::from(home).join(".docker"));
-    let Some(folder) = folder.or_else(home) else { return Ok(Keyring::anonymous()) };
+    let Ok(folder) = settings::docker_config_dir() else { return Ok(Keyring::anonymous()) };
     let path = folder.join("config.json");
-    match std::fs::read(&path) {
-        Ok(bytes) => Keyring::from_docker_config(&bytes)
+    match settings::optional(&path)? {
+        Some(bytes) => Keyring::from_docker_config(&bytes)
             .with_context(|| format!("reading `{}`", path.display())),
-        // Who has none is nobody anywhere.
-        Err(_) => Ok(Keyring::anonymous()),
+        None => Ok(Keyring::anonymous()),
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use sekisho_builder::{Event, LayerInfo, Progress};
+use sekisho_builder::{Event, LayerInfo, Progress, Used};
 
 use crate::printer::{Printer, Style};
 
@@ -104,9 +104,9 @@ fn describe(event: &Event, begun: &mut BTreeMap<usize, String>) -> Option<(Style
             }
             (Style::Bold, format!("#{number} {text}"))
         }
-        Event::StepFinished { number, cached, duration, layer } => {
+        Event::StepFinished { number, cached, duration, layer, used } => {
             let text = begun.remove(number).unwrap_or_default();
-            let how = if *cached { "cached".to_owned() } else { time(*duration) };
+            let how = if *cached { "cached".to_owned() } else { spent(*duration, *used) };
             let layer =
                 layer.as_ref().map_or(String::new(), |LayerInfo { digest, size_bytes, .. }| {
                     format!(", layer {} {}", digest.short(), size(*size_bytes))
@@ -155,6 +155,17 @@ fn time(duration: Duration) -> String {
     }
 }
 
+/// How long a step took; of a RUN also what it used of processors, and of memory at most.
+fn spent(duration: Duration, used: Option<Used>) -> String {
+    let took = time(duration);
+    match used {
+        Some(Used { cpu_ms, peak_rss_bytes }) => {
+            format!("{took} ({} of processors, {})", time_ms(cpu_ms), size(peak_rss_bytes))
+        }
+        None => took,
+    }
+}
+
 /// Powers of 1024, as files are counted.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
@@ -188,6 +199,11 @@ mod tests {
         }
         assert_eq!(time(Duration::from_millis(999)), "999 ms");
         assert_eq!(time(Duration::from_millis(1250)), "1.2 s");
+        let used = Used { cpu_ms: 1500, peak_rss_bytes: 3 << 20 };
+        assert_eq!(
+            spent(Duration::from_secs(1), Some(used)),
+            "1.0 s (1.5 s of processors, 3.0 MiB)"
+        );
         assert_eq!(cut(&"ü".repeat(91)), format!("{} …", "ü".repeat(90)));
     }
 }

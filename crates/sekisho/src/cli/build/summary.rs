@@ -81,6 +81,7 @@ mod tests {
             line: 1,
             cached,
             duration_ms,
+            used: None,
             layer,
         };
         let (base, copy) = (layer("base", 1 << 20), layer("copy", 512));

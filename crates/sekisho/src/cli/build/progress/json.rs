@@ -1,6 +1,6 @@
 //! A build as JSON, one object a line, for programs.
 
-use sekisho_builder::{Event, LayerInfo, Progress};
+use sekisho_builder::{Event, Progress};
 use serde_json::{Value, json};
 
 use super::View;
@@ -27,17 +27,6 @@ impl View for Lines {
     fn finish(&self) {}
 }
 
-fn layer(layer: Option<&LayerInfo>) -> Value {
-    match layer {
-        None => Value::Null,
-        Some(layer) => json!({
-            "digest": layer.digest.to_string(),
-            "diff_id": layer.diff_id.to_string(),
-            "size_bytes": layer.size_bytes,
-        }),
-    }
-}
-
 /// The event's kind, and what belongs to it.
 fn value(event: &Event) -> Value {
     match event {
@@ -45,9 +34,9 @@ fn value(event: &Event) -> Value {
         Event::StepStarted { number, stage, text, line } => json!({
             "event": "step_started", "number": number, "stage": stage, "text": text, "line": line,
         }),
-        Event::StepFinished { number, cached, duration, layer: made } => json!({
+        Event::StepFinished { number, cached, duration, layer, used } => json!({
             "event": "step_finished", "number": number, "cached": cached,
-            "duration_ms": duration.as_millis(), "layer": layer(made.as_ref()),
+            "duration_ms": duration.as_millis(), "layer": layer, "used": used,
         }),
         Event::Log { number, stream, line } => json!({
             "event": "log", "number": number, "stream": format!("{stream:?}").to_lowercase(),

@@ -65,11 +65,12 @@ impl Board {
                 self.running.insert(*number, running);
                 Vec::new()
             }
-            Event::StepFinished { number, cached, duration, layer } => {
+            Event::StepFinished { number, cached, duration, layer, used } => {
                 self.done += 1;
                 self.cached += usize::from(*cached);
                 let label = self.running.remove(number).map_or(String::new(), |one| one.label);
-                let how = if *cached { "CACHED".to_owned() } else { time(*duration) };
+                let how =
+                    if *cached { "CACHED".to_owned() } else { super::spent(*duration, *used) };
                 let layer = layer.as_ref().filter(|_| !*cached);
                 let layer =
                     layer.map_or(String::new(), |one| format!(", {}", size(one.size_bytes)));
@@ -242,7 +243,13 @@ mod tests {
         };
         board.take(&start(1, "FROM x"), Duration::ZERO);
         board.take(&start(2, "RUN make  all"), Duration::ZERO);
-        let end = Event::StepFinished { number: 1, cached: true, duration: second, layer: None };
+        let end = Event::StepFinished {
+            number: 1,
+            cached: true,
+            duration: second,
+            layer: None,
+            used: None,
+        };
         let stay = board.take(&end, second);
         assert_eq!(stay, [(Style::Dim, "✓ #1 [build] FROM x  CACHED".to_owned())]);
         for line in ["one", "two", "\x1b[31mthr\tee\x1b[0m\r", "four"] {

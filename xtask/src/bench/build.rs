@@ -1,0 +1,234 @@
+//! `bench build`: the builder beside buildah and docker.io's BuildKit, both as Debian has them.
+//!
+//! ```text
+//!  w1  COPY of a source tree, RUNs over it, COPY of an application, RUN over that
+//!  w2  ten small RUNs                       w3  one large COPY
+//!  w4  a RUN that computes: engines can only get in its way
+//! ```
+//!
+//! Rounds are interleaved, so that what else the machine does meets all engines alike. Every build pulls its
+//! base from a registry of this machine and pushes to it; a time counts only when the image has the same
+//! files and the same config as the others'.
+
+mod compare;
+mod peers;
+mod workloads;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+
+use self::peers::{Engine, Registry};
+use self::workloads::{Size, Workload};
+use super::memory::Sampler;
+use super::stats::Series;
+use super::{machine, page};
+
+/// Counted rounds.
+const ROUNDS: usize = 5;
+
+/// What of a build is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Case {
+    Cold,
+    NoChange,
+    OneFile,
+}
+
+impl Case {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cold => "cold",
+            Self::NoChange => "no change",
+            Self::OneFile => "one file changed",
+        }
+    }
+
+    /// How many times faster than BuildKit, and than buildah, is promised.
+    fn promised(self, workload: &str) -> (f64, f64) {
+        match (self, workload) {
+            (_, "w4") => (1.0, 1.0),
+            (Self::Cold, "w1") => (3.0, 5.0),
+            (Self::Cold, "w2") => (3.5, 5.0),
+            (Self::Cold, _) => (2.5, 5.0),
+            (Self::NoChange, _) => (6.0, 30.0),
+            (Self::OneFile, _) => (4.0, 30.0),
+        }
+    }
+}
+
+/// By workload, case and engine.
+type Times = BTreeMap<(&'static str, Case, &'static str), Series>;
+
+/// Measures, and writes the section; `quick` to the terminal, little work and one round.
+pub(super) fn run(root: &Path, program: &Path, quick: bool) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir().context("making a folder for the benchmark")?;
+    let registry = Registry::start(folder.path())?;
+    let program = &copy_of(program, folder.path())?;
+    let base = base(program, folder.path(), &registry)?;
+    let mut engines = vec![Engine::sekisho(program, folder.path(), None)?];
+    engines.extend(peers::buildkit(folder.path())?);
+    engines.extend(peers::buildah_engine(folder.path())?);
+    ensure!(engines.len() > 1, "no peer is here: install Debian's `buildah` or `docker.io`");
+    let size = if quick { Size::Little } else { Size::Full };
+    let mut times = Times::new();
+    for workload in workloads::all(folder.path(), &base, size)? {
+        for round in 0..if quick { 1 } else { ROUNDS } {
+            measure(&workload, round, &mut engines, &registry, &mut times)?;
+        }
+    }
+    let extras = extras(program, folder.path(), &base, &registry, size)?;
+    let text = section(&times, &engines, &extras);
+    if quick {
+        return super::print(&text);
+    }
+    page::write_section(root, "Builder", &text)
+}
+
+/// One that any user may run.
+fn copy_of(program: &Path, folder: &Path) -> anyhow::Result<std::path::PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs_err::set_permissions(folder, std::fs::Permissions::from_mode(0o755))?;
+    let copy = folder.join("sekisho");
+    fs_err::copy(program, &copy)?;
+    fs_err::set_permissions(&copy, std::fs::Permissions::from_mode(0o755))?;
+    Ok(copy)
+}
+
+/// A golden base in the registry, for every engine's FROM.
+fn base(program: &Path, folder: &Path, registry: &Registry) -> anyhow::Result<String> {
+    let context = folder.join("base");
+    fs_err::create_dir(&context)?;
+    fs_err::write(context.join("Dockerfile"), "FROM sekisho.local/debian:bookworm\n")?;
+    let name = format!("{}/base:1", registry.host);
+    let mut engine = Engine::sekisho(program, folder, Some("base-cache"))?;
+    engine.build(&context, &name).context("making the base of Debian's packages")?;
+    Ok(name)
+}
+
+/// One round of a workload: each case by each engine, and the results compared.
+fn measure(
+    workload: &Workload,
+    round: usize,
+    engines: &mut [Engine],
+    registry: &Registry,
+    times: &mut Times,
+) -> anyhow::Result<()> {
+    for case in [Case::Cold, Case::NoChange, Case::OneFile] {
+        if case == Case::OneFile {
+            workload.change(round)?;
+        }
+        let mut images = Vec::new();
+        for engine in engines.iter_mut() {
+            if case == Case::Cold {
+                engine.forget()?;
+            }
+            // A name of its own: a push of what the registry has would be no push.
+            let name = format!("{}/{}-{}-{round}:1", registry.host, engine.name, workload.name);
+            let began = Instant::now();
+            engine.build(&workload.context, &name)?;
+            let took = began.elapsed();
+            times.entry((workload.name, case, engine.name)).or_default().push(took);
+            images.push((engine.name, registry.image(&name)?));
+        }
+        compare::same(&images)
+            .with_context(|| format!("{} {}: the images differ", workload.name, case.name()))?;
+    }
+    Ok(())
+}
+
+/// What only we are measured at.
+struct Extras {
+    nothing_ms: Series,
+    root: Duration,
+    user: Option<Duration>,
+    peak_bytes: u64,
+}
+
+fn extras(
+    program: &Path,
+    folder: &Path,
+    base: &str,
+    registry: &Registry,
+    size: Size,
+) -> anyhow::Result<Extras> {
+    let all = workloads::all(&folder.join("extras"), base, size)?;
+    let find = |name: &str| all.iter().find(|one| one.name == name).context("no such workload");
+    let mut root = Engine::sekisho(program, folder, Some("root-cache"))?;
+    let timed = |engine: &mut Engine, name: &str| -> anyhow::Result<Duration> {
+        let began = Instant::now();
+        engine.build(&find("w1")?.context, &format!("{}/{name}:1", registry.host))?;
+        Ok(began.elapsed())
+    };
+    let as_root = timed(&mut root, "as-root")?;
+    let user = match Engine::sekisho_as_user(program, folder)? {
+        Some(mut user) => Some(timed(&mut user, "as-user")?),
+        None => None,
+    };
+    let sampler = Sampler::start(std::process::id());
+    let mut large = Engine::sekisho(program, folder, Some("large-cache"))?;
+    let before = super::memory::own();
+    large.build(&find("w3")?.context, &format!("{}/large:1", registry.host))?;
+    let peak_bytes = sampler.peak()?.saturating_sub(before);
+    let nothing_ms = root.nothing(base, folder)?;
+    Ok(Extras { nothing_ms, root: as_root, user, peak_bytes })
+}
+
+fn section(times: &Times, engines: &[Engine], extras: &Extras) -> String {
+    let mut text = format!("Machine: {}\n\nPeers: ", machine::describe());
+    let versions: Vec<String> = engines.iter().map(|engine| engine.version.clone()).collect();
+    text.push_str(&versions.join("; "));
+    text.push_str(
+        ".\n\nEach figure is minimum / median / maximum over interleaved rounds, pull of the base and push \
+         of the image included, registry on loopback. Files and config of the images were compared and are \
+         the same. `×` is the peer's median over ours; what is below the promise is marked.\n\n\
+         | workload | case | engine | time | × | promised |\n|---|---|---|---|---|---|\n",
+    );
+    let mut lost = Vec::new();
+    for ((workload, case, engine), series) in times {
+        let ours = times.get(&(*workload, *case, "sekisho"));
+        let ratio = ours.map_or(0.0, |ours| series.median() as f64 / ours.median().max(1) as f64);
+        let promised = match *engine {
+            "buildkit" => Some(case.promised(workload).0),
+            "buildah" => Some(case.promised(workload).1),
+            _ => None,
+        };
+        let (times_text, want) = match promised {
+            None => (String::new(), String::new()),
+            Some(want) => {
+                if ratio < want {
+                    let case = case.name();
+                    lost.push(format!("{workload} {case}: {ratio:.1}× of {engine}, not {want}×"));
+                }
+                (format!("{ratio:.1}"), format!("≥ {want}"))
+            }
+        };
+        let (case, time) = (case.name(), series.milliseconds());
+        text.push_str(&format!(
+            "| {workload} | {case} | {engine} | {time} | {times_text} | {want} |\n"
+        ));
+    }
+    let seconds = |took: Duration| format!("{:.2} s", took.as_secs_f64());
+    let user = match extras.user {
+        Some(user) => {
+            let ratio = user.as_secs_f64() / extras.root.as_secs_f64();
+            format!("{} ({ratio:.2} × of root's {})", seconds(user), seconds(extras.root))
+        }
+        None => "not measured: this is no root".to_owned(),
+    };
+    text.push_str(&format!(
+        "\n| sekisho alone | measured | promised |\n|---|---|---|\n\
+         | a RUN of `/bin/true`: sandbox, look at its changes, end | {} | sandbox ≤ 10 ms |\n\
+         | w1 cold as an ordinary user | {user} | ≤ 1.3 × |\n\
+         | peak memory of w3's one layer (sum of PSS) | {} MiB | ≤ 200 MB of 500 MB |\n",
+        extras.nothing_ms.milliseconds(),
+        extras.peak_bytes.div_ceil(1024 * 1024),
+    ));
+    match lost.is_empty() {
+        true => text.push_str("\nNothing is below its promise.\n"),
+        false => text.push_str(&format!("\nBelow the promise: {}.\n", lost.join("; "))),
+    }
+    text
+}
