@@ -68,3 +68,6 @@ pub fn found(seen: &Observed, failure: Option<Failure>) -> Option<Trouble> {
     let before = seen.trouble.as_ref().filter(|_| !seen.changed);
     failure.map(|failure| Trouble::after(before, failure, seen.now, seen.jitter))
 }
+
+#[cfg(test)]
+mod tests;

@@ -296,3 +296,6 @@ impl Trouble {
         now < self.next
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,6 +37,8 @@ pub const STREAK_KEPT: usize = 4;
 /// How long a runner that was lost is kept whatever `failedTtlSeconds` says, while it is open what
 /// became of its job: the message may still come.
 pub const LOSS_KEPT: Duration = secs(20 * 60);
+/// How far another replica's clock may be ahead.
+pub const CLOCK_SKEW: Duration = secs(30);
 /// Most failed runners that are kept; beyond them the oldest go before their time.
 pub const FAILED_KEPT: usize = 50;
 /// Most runners that are made or stopped in one pass.
@@ -308,6 +310,8 @@ fn streak(seen: &Observed) -> Vec<(At, Reason, &Runner)> {
         })
         .filter(|(at, ..)| success.is_none_or(|success| *at > success))
         .filter(|(at, ..)| !seen.now.is_past(*at, STREAK_MEMORY))
+        // Written by a clock that was wrong: it would hold everything back until then.
+        .filter(|(at, ..)| seen.now.until(*at) <= CLOCK_SKEW)
         .collect();
     failures.sort_by(|a, b| (a.0, &a.2.name).cmp(&(b.0, &b.2.name)));
     failures

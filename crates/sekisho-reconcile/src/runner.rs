@@ -249,7 +249,8 @@ pub enum Effect {
         /// Which.
         uid: String,
     },
-    /// With the uid as precondition.
+    /// With uid and resourceVersion of the pod that was seen as preconditions: if its container started
+    /// meanwhile, it may have got a job, and is looked at again.
     DeletePod {
         /// Which.
         uid: String,
@@ -385,6 +386,14 @@ impl Observed {
     fn noted_busy(&self) -> bool {
         let busy = matches!(self.record.state, Reason::Busy | Reason::Interrupted);
         self.open_job().is_some() || (busy && self.record.job.is_none())
+    }
+
+    /// The time for what is left since `start` is over. After an outage of ours it may be over before
+    /// anything was tried: then it is tried once.
+    fn is_late(&self, start: At) -> bool {
+        let timeout = secs(u64::from(self.lifecycle.deletion_timeout_seconds));
+        let tried = self.is_absent() || self.trouble.is_some();
+        self.now.is_past(start, timeout) && tried
     }
 
     /// An effect that failed waits for its next attempt.

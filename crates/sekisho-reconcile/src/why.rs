@@ -319,8 +319,8 @@ fn place(runner: &Runner, evidence: &mut Vec<String>) {
 
 const fn result_word(result: JobResult) -> &'static str {
     match result {
-        JobResult::Succeeded => "success",
-        JobResult::Failed => "failure",
+        JobResult::Succeeded => "succeeded",
+        JobResult::Failed => "failed",
         JobResult::Cancelled => "cancelled",
         JobResult::Other => "ended",
     }

@@ -4,12 +4,16 @@ use sekisho_api::Reason;
 
 use super::live::read_fate;
 use super::{
-    Completion, Container, Effect, FATE_DEADLINE, Fate, Job, Node, Observed, Plan, RETRY, secs,
+    ASK_EVERY, Completion, Container, Effect, FATE_DEADLINE, FORCE_AFTER, Fate, Job, Node,
+    Observed, Plan, RETRY, secs,
 };
 
 /// Decides for a runner whose end is recorded.
 pub(super) fn decide(seen: &Observed) -> Plan {
     let state = seen.record.state;
+    if let Some(plan) = spare(seen) {
+        return plan;
+    }
     let mut plan = if seen.finalizer { clean(seen, true) } else { Plan::of(state, []) };
     let Some(job) = seen.open_job() else { return plan };
     if let Some(Fate { result: Some(result), at }) = seen.fate {
@@ -24,6 +28,34 @@ pub(super) fn decide(seen: &Observed) -> Plan {
         return plan;
     }
     read_fate(seen, plan)
+}
+
+/// A second controller with an old view may have registered a runner that this one gave up, and then it
+/// may have a job. So of a pod that runs the registration goes first, and what has a job may end it.
+fn spare(seen: &Observed) -> Option<Plan> {
+    let pod = seen.pod.as_ref().filter(|pod| pod.ours && pod.gone_by.is_none())?;
+    let running = matches!(pod.runner, Container::Running { .. }) && seen.node != Node::Gone;
+    let meant = matches!(
+        seen.record.state,
+        Reason::JobTimeout | Reason::StoppedWithJob | Reason::OutOfMemory
+    );
+    let deadline = seen.record.ended? + secs(u64::from(seen.lifecycle.max_job_seconds));
+    let unknown = !seen.is_absent() && seen.registered();
+    if !running || meant || !unknown || seen.stop_now || seen.now >= deadline {
+        return None;
+    }
+    let state = seen.record.state;
+    if seen.is_busy() {
+        let due = seen.ask_in(ASK_EVERY);
+        let effects = (due.is_zero() && seen.held().is_none()).then_some(Effect::AskGitHub);
+        return Some(Plan::of(state, effects).within(due.max(RETRY)));
+    }
+    if let Some(trouble) = seen.held() {
+        return Some(Plan::wait(state, seen.now.until(trouble.next)).within(RETRY));
+    }
+    let mut plan = clean(seen, false);
+    plan.effects.insert(0, Effect::Deregister { id: seen.registration() });
+    Some(plan)
 }
 
 /// Ends a runner that cannot take a job any more: first what happened is written, then it goes.
@@ -54,7 +86,7 @@ pub(super) fn give_up(seen: &Observed, reason: Reason, message: impl Into<String
 pub(super) fn clean(seen: &Observed, deregister: bool) -> Plan {
     let start = seen.record.ended.or(seen.deleting).unwrap_or(seen.now);
     let deadline = start + secs(u64::from(seen.lifecycle.deletion_timeout_seconds));
-    let late = seen.now >= deadline;
+    let late = seen.is_late(start);
     let mut effects = Vec::new();
     effects.extend(drop_secret(seen));
     let pod_goes = drop_pod(seen, late, &mut effects);
@@ -69,10 +101,24 @@ pub(super) fn clean(seen: &Observed, deregister: bool) -> Plan {
         }
     }
     if pod_goes && seen.finalizer {
+        if deregister && late && !seen.is_absent() && seen.registered() {
+            effects.push(left_behind(seen));
+        }
         effects.push(Effect::RemoveFinalizer);
         return Plan::of(seen.record.state, effects).within(RETRY);
     }
     Plan::of(seen.record.state, effects).within(seen.now.until(deadline).min(RETRY))
+}
+
+/// What is told when the finalizer goes although the registration may be there.
+fn left_behind(seen: &Observed) -> Effect {
+    let busy = seen.is_busy() || seen.noted_busy();
+    let reason = if busy { Reason::StoppedWithJob } else { Reason::GitHubUnreachable };
+    let message = format!(
+        "{}: its registration could not be removed within {} s, and is left to the sweep",
+        seen.name, seen.lifecycle.deletion_timeout_seconds
+    );
+    Effect::Event { reason, message }
 }
 
 /// Deletes the secret.
@@ -85,7 +131,10 @@ fn drop_pod(seen: &Observed, late: bool, effects: &mut Vec<Effect>) -> bool {
     let Some(pod) = seen.pod.as_ref().filter(|pod| pod.ours) else { return true };
     let stopped = matches!(pod.runner, Container::Ended { .. }) || seen.node == Node::Gone;
     let never_ran = pod.node.is_none();
-    let at_once = stopped || never_ran || late;
+    // Nobody stops it any more: its node is dead, and its grace period and more is over.
+    let dead = matches!(seen.node, Node::Silent { .. })
+        && pod.gone_by.is_some_and(|gone_by| seen.now.is_past(gone_by, FORCE_AFTER));
+    let at_once = stopped || never_ran || late || dead;
     if at_once || pod.gone_by.is_none() {
         effects.push(Effect::DeletePod { uid: pod.uid.clone(), at_once });
     }

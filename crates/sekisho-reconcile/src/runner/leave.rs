@@ -74,7 +74,8 @@ fn retire(seen: &Observed, pod: &Pod, since: At) -> Plan {
         return Plan::wait(Reason::Completing, seen.now.until(over + EXIT_GRACE));
     }
     let mut effects = Vec::new();
-    if seen.now < deadline && !seen.is_absent() && may_be_registered(seen, pod) {
+    let late = seen.is_late(since);
+    if !late && !seen.is_absent() && may_be_registered(seen, pod) {
         if let Some(trouble) = seen.held() {
             let next = seen.now.until(trouble.next.min(deadline));
             return Plan::wait(Reason::Completing, next).within(RETRY);
@@ -82,7 +83,7 @@ fn retire(seen: &Observed, pod: &Pod, since: At) -> Plan {
         effects.push(Effect::Deregister { id: seen.registration() });
     }
     effects.extend(ended::drop_secret(seen));
-    let at_once = pod.node.is_none() || seen.now >= deadline;
+    let at_once = pod.node.is_none() || late;
     effects.push(Effect::DeletePod { uid: pod.uid.clone(), at_once });
     if at_once {
         effects.push(Effect::RemoveFinalizer);
@@ -154,8 +155,13 @@ fn stopped(seen: &Observed, pod: &Pod, at: At, code: Option<i32>) -> Plan {
         return ended::clean(seen, false);
     }
     let clean = code == Some(0) && !pod.out_of_memory && pod.disrupted.is_none();
-    let open = seen.is_busy() || seen.noted_busy() && !seen.is_absent();
-    if open && (!clean || seen.now.is_past(at, RESULT_AFTER)) {
+    if !clean && seen.registered() && seen.github.is_none() && seen.held().is_none() {
+        // Nobody may have told yet that it had a job; its pod is the evidence, and stays meanwhile.
+        return Plan::of(Reason::Completing, [Effect::AskGitHub]).within(RETRY);
+    }
+    let open = seen.is_busy() || seen.noted_busy();
+    let waited = seen.now.is_past(at, RESULT_AFTER) && !seen.is_absent();
+    if open && (!clean || waited) {
         return lost(seen, pod);
     }
     ended::clean(seen, true)
@@ -163,9 +169,6 @@ fn stopped(seen: &Observed, pod: &Pod, at: At, code: Option<i32>) -> Plan {
 
 /// Its container ended badly, with a job whose end nobody has told.
 fn lost(seen: &Observed, pod: &Pod) -> Plan {
-    if seen.github.is_none() && seen.held().is_none() {
-        return Plan::of(Reason::Completing, [Effect::AskGitHub]).within(RETRY);
-    }
     let reason = if pod.out_of_memory { Reason::OutOfMemory } else { Reason::StoppedWithJob };
     let why = pod.disrupted.as_deref().unwrap_or("its container ended");
     tell(seen, reason, &format!("it was being deleted, and stopped with a job: {why}"))
@@ -173,9 +176,18 @@ fn lost(seen: &Observed, pod: &Pod) -> Plan {
 
 /// There is no pod that could still run.
 fn without_pod(seen: &Observed) -> Plan {
-    let concluded = seen.is_absent() || seen.concluded().is_some();
-    if concluded || !seen.noted_busy() && !seen.is_busy() {
+    if seen.concluded().is_some() || !seen.noted_busy() && !seen.is_busy() {
         return ended::clean(seen, true);
+    }
+    if let (true, Some(job), None) = (seen.is_absent(), &seen.record.job, seen.fate)
+        && !seen.namespace_terminating
+    {
+        // GitHub is done with it: how its job ended can be read, and then it is no loss.
+        if let Some(trouble) = seen.held() {
+            return Plan::wait(Reason::Completing, seen.now.until(trouble.next)).within(RETRY);
+        }
+        return Plan::of(Reason::Completing, [Effect::ReadFate { run_id: job.run_id }])
+            .within(RETRY);
     }
     let reason = if seen.node == Node::Gone { Reason::NodeLost } else { Reason::PodLost };
     tell(seen, reason, "it was being deleted, and its pod disappeared with a job")

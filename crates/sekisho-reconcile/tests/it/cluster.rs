@@ -45,7 +45,7 @@ impl World {
         }
         let node = ready[self.dice.pick(ready.len())].clone();
         self.say(|| format!("pod {name} gets {node}"));
-        self.objects.pods.get_mut(name).unwrap().node = Some(node);
+        self.pod(name).unwrap().node = Some(node);
     }
 
     fn kubelet(&mut self, name: &str) {
@@ -73,7 +73,7 @@ impl World {
     fn start(&mut self, name: &str) {
         let Some(secret) = self.objects.secrets.get(name).cloned() else { return };
         let (now, bad) = (self.now, self.bad_image);
-        let pod = self.objects.pods.get_mut(name).unwrap();
+        let pod = self.pod(name).unwrap();
         if bad {
             pod.pull_failed.get_or_insert(now);
             return;
@@ -147,7 +147,7 @@ impl World {
 
     pub(crate) fn exit(&mut self, name: &str, code: Option<i32>) {
         let now = self.now;
-        if let Some(pod) = self.objects.pods.get_mut(name) {
+        if let Some(pod) = self.pod(name) {
             pod.container = Container::Ended { at: now, code };
             let jit = pod.jit;
             self.say(|| format!("{name} exits {code:?}"));
@@ -197,13 +197,13 @@ impl World {
             }
             (1, Some(name)) => {
                 self.say(|| format!("pod {name} is drained"));
-                let pod = self.objects.pods.get_mut(&name).unwrap();
+                let pod = self.pod(&name).unwrap();
                 pod.gone_by.get_or_insert(now + Duration::from_secs(30));
                 pod.disrupted = Some("EvictionByEvictionAPI".to_owned());
             }
             (2, Some(name)) => {
                 self.say(|| format!("pod {name} is out of memory"));
-                let pod = self.objects.pods.get_mut(&name).unwrap();
+                let pod = self.pod(&name).unwrap();
                 pod.out_of_memory = true;
                 self.exit(&name, Some(137));
             }
@@ -213,7 +213,7 @@ impl World {
             }
             (4, Some(name)) => {
                 self.say(|| format!("pod {name} is evicted"));
-                let pod = self.objects.pods.get_mut(&name).unwrap();
+                let pod = self.pod(&name).unwrap();
                 pod.disrupted = Some("Evicted: the node was low on memory".to_owned());
                 self.exit(&name, None);
             }

@@ -32,6 +32,7 @@ pub(crate) struct Flight {
     pub(crate) key: Key,
     pub(crate) uid: String,
     pub(crate) version: u64,
+    pub(crate) pod_version: u64,
     pub(crate) ops: VecDeque<Op>,
 }
 
@@ -157,7 +158,12 @@ impl Operator {
         }
         let index = self.index;
         world.say(|| format!("operator {index} plans {key:?}: {ops:?}"));
-        self.flights.push(Flight { key: key.clone(), uid, version, ops: ops.into() });
+        let pod_version = match key {
+            Key::Runner(name) => self.pod(name, world).map_or(0, |pod| pod.version),
+            _ => 0,
+        };
+        let key = key.clone();
+        self.flights.push(Flight { key, uid, version, pod_version, ops: ops.into() });
         true
     }
 
@@ -176,19 +182,20 @@ impl Operator {
         Some((runner.uid, runner.version, ops.collect()))
     }
 
+    /// What is missing is looked for again before anything irreversible.
+    fn pod<'a>(&'a self, name: &str, world: &'a World) -> Option<&'a Pod> {
+        let known = self.cache.secrets.contains_key(name);
+        self.cache.pods.get(name).filter(|_| known).or_else(|| world.objects.pods.get(name))
+    }
+
     pub(crate) fn observe_runner(
         &self,
         name: &str,
         runner: &Runner,
         world: &World,
     ) -> runner::Observed {
-        let mut secret = self.cache.secrets.get(name);
-        let mut pod = self.cache.pods.get(name);
-        // What is missing is looked for again before anything irreversible.
-        if secret.is_none() || pod.is_none() {
-            secret = world.objects.secrets.get(name);
-            pod = world.objects.pods.get(name);
-        }
+        let pod = self.pod(name, world);
+        let secret = self.cache.secrets.get(name).or_else(|| world.objects.secrets.get(name));
         let node = pod.and_then(|pod| pod.node.as_ref());
         let bound = runner.record.pod.as_ref().and_then(|pod| pod.node.as_ref());
         let node = node.or(bound).map_or(Node::Unknown, |node| {

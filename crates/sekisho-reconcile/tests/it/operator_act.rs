@@ -148,9 +148,14 @@ impl Operator {
                 world.wrote(Some(name));
             }
             Effect::DeletePod { uid, at_once } => {
+                world.wrote(Some(name));
+                let known = world.objects.pods.get(name);
+                let Some(pod) = known.filter(|pod| pod.uid == *uid) else { return Ok(()) };
+                if pod.version != flight.pod_version {
+                    return Err(Failure::Conflict);
+                }
                 self.may_delete_pod(name, world);
                 delete_pod(name, uid, *at_once, world);
-                world.wrote(Some(name));
             }
             Effect::Deregister { id } => return self.deregisters(name, *id, world),
             Effect::AskGitHub => {
@@ -163,6 +168,9 @@ impl Operator {
             }
             Effect::ReadFate { run_id } => {
                 let result = world.github.jobs.get(run_id).and_then(|job| job.result);
+                if result.is_some() {
+                    world.results.insert(name.to_owned());
+                }
                 self.fates.insert(name.to_owned(), Fate { at: now, result });
             }
             Effect::WriteStatus(record) => {
@@ -179,6 +187,7 @@ impl Operator {
                 world.wrote(Some(name));
             }
             Effect::DeleteRunner => {
+                world.deleted.insert(name.to_owned());
                 runner_of(world, name, &flight.uid)?;
                 delete_runner(name, &flight.uid, world.now, world);
                 world.wrote(Some(name));
@@ -332,6 +341,7 @@ impl Operator {
                 }
             }
             replica_set::Effect::DeleteRunner { name, uid } => {
+                world.deleted.insert(name.clone());
                 delete_runner(name, uid, world.now, world);
                 world.wrote(Some(name));
             }
@@ -476,6 +486,9 @@ impl Operator {
         let (now, name) = (self.now(world), &recording.runner);
         if let What::Completed { job } = &recording.what {
             self.fates.insert(name.clone(), Fate { at: now, result: job.result });
+            if world.objects.runners.contains_key(name) || world.deleted.contains(name) {
+                world.results.insert(name.clone());
+            }
         }
         let objects = &world.objects;
         let known = objects.runners.get(name);
@@ -532,6 +545,7 @@ fn create_pod(name: &str, flight: &Flight, world: &mut World) -> Done {
     }
     let pod = Pod {
         uid: world.uid(),
+        version: world.version(),
         owner: flight.uid.clone(),
         created: world.now,
         gone_by: None,
@@ -606,6 +620,7 @@ fn sweeps(effect: &sweep::Effect, world: &mut World) {
             }
         }
         sweep::Effect::DeleteRunner { name, uid } => {
+            world.deleted.insert(name.clone());
             delete_runner(name, uid, world.now, world);
             world.wrote(Some(name));
         }

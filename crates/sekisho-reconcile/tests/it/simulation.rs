@@ -15,7 +15,7 @@ use crate::operator::{Key, Operator};
 use crate::world::World;
 
 /// Seeds of an ordinary test run.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 100;
 /// Steps in which things go wrong.
 const HOSTILE_STEPS: u32 = 1_500;
 /// The rounds in which all must be well again, each of [`ROUND`].
@@ -144,6 +144,7 @@ impl Play {
         let stop_now = self.world.dice.one_in(3);
         let version = self.world.version();
         self.world.say(|| format!("a user deletes runner {name}, stop now: {stop_now}"));
+        self.world.deleted.insert(name.clone());
         let runner = self.world.objects.runners.get_mut(name).unwrap();
         (runner.stop_now, runner.version) = (runner.stop_now || stop_now, version);
         if runner.finalizer {

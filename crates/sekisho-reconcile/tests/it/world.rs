@@ -91,6 +91,7 @@ pub(crate) struct Runner {
 #[derive(Clone, Debug)]
 pub(crate) struct Pod {
     pub(crate) uid: String,
+    pub(crate) version: u64,
     pub(crate) owner: String,
     pub(crate) created: At,
     pub(crate) gone_by: Option<At>,
@@ -134,6 +135,11 @@ pub(crate) struct World {
     pub(crate) all_writes: u64,
     /// Runners whose loss was written down.
     pub(crate) losses: BTreeSet<String>,
+    /// Runners that were still there when the result of their job came, or that were deleted before:
+    /// GitHub alone can say what became of such a job, when no operator was there to see it.
+    pub(crate) results: BTreeSet<String>,
+    /// Runners that were deleted before a result of their job was known.
+    pub(crate) deleted: BTreeSet<String>,
     pub(crate) kills: u64,
     pub(crate) trace: Vec<String>,
     pub(crate) traced: bool,
@@ -173,6 +179,8 @@ impl World {
             writes: BTreeMap::new(),
             all_writes: 0,
             losses: BTreeSet::new(),
+            results: BTreeSet::new(),
+            deleted: BTreeSet::new(),
             kills: 0,
             trace: Vec::new(),
             traced: false,
@@ -198,6 +206,14 @@ impl World {
         if self.traced {
             self.trace.push(format!("{:>9} {}", self.now.as_millis() - 1_000_000_000, text()));
         }
+    }
+
+    /// A pod that changes, with a new resourceVersion.
+    pub(crate) fn pod(&mut self, name: &str) -> Option<&mut Pod> {
+        let version = self.version();
+        let pod = self.objects.pods.get_mut(name)?;
+        pod.version = version;
+        Some(pod)
     }
 
     /// Counts a write of an operator.

@@ -1,0 +1,49 @@
+//! When GitHub is asked, and what is said of it.
+
+use super::*;
+
+fn at(seconds: u64) -> At {
+    At::from_secs(1_000 + seconds)
+}
+
+fn seen(seconds: u64) -> Observed {
+    Observed {
+        now: at(seconds),
+        changed: false,
+        checked: Some(at(0)),
+        trouble: None,
+        jitter: Jitter::FULL,
+        account: Some("acme".to_owned()),
+    }
+}
+
+#[test]
+fn it_is_asked_at_the_start_on_a_change_and_now_and_then() {
+    let first = decide(&Observed { checked: None, ..seen(0) });
+    assert_eq!((first.check, first.claim), (true, None));
+    let plan = decide(&seen(299));
+    assert_eq!((plan.check, plan.requeue_after), (false, Some(Duration::from_secs(1))));
+    let claim = plan.claim.unwrap();
+    assert_eq!(
+        (claim.truth, claim.reason, claim.message.as_str()),
+        (Truth::True, Reason::Connected, "acme")
+    );
+    assert!(decide(&seen(300)).check);
+    assert!(decide(&Observed { changed: true, ..seen(1) }).check);
+}
+
+#[test]
+fn a_failure_waits_longer_each_time_and_recovers_without_a_restart() {
+    let refused = || Failure::CredentialsRefused { detail: "401".to_owned() };
+    let trouble = found(&seen(0), Some(refused()));
+    let failing = Observed { trouble: trouble.clone(), ..seen(119) };
+    let plan = decide(&failing);
+    assert_eq!((plan.check, plan.requeue_after), (false, Some(Duration::from_secs(1))));
+    assert_eq!(plan.claim.unwrap().reason, Reason::CredentialsRefused);
+    assert!(decide(&Observed { now: at(120), ..failing.clone() }).check);
+    // Somebody changed the secret: it is asked at once, and the count begins anew.
+    let changed = Observed { changed: true, ..failing };
+    assert!(decide(&changed).check);
+    assert_eq!(found(&changed, Some(refused())).unwrap().failures, 1);
+    assert_eq!(found(&changed, None), None);
+}
