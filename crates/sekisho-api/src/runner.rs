@@ -124,7 +124,7 @@ pub struct RunnerStatus {
     /// Its pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodStatus>,
-    /// Its job, written by who reads GitHub's messages, with a field manager of its own.
+    /// Its job, written by who reads GitHub's messages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<JobStatus>,
     /// When it reached which state.

@@ -4,29 +4,24 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::JIT_KEY;
 
-/// The secret that `pod` waits for: its name, its labels, owned by it, so that it does not outlive it.
+/// The secret that `pod` waits for: its name, its labels, and owned by the Runner that owns the pod. It
+/// outlives a pod that is lost, for it is the proof that a registration was given away:
+/// docs/decisions/0015-pod-first-then-the-registration.md.
 ///
 /// It is immutable: nobody changes a registration, and a kubelet does not watch what cannot change,
 /// so the secret can be deleted as soon as the runner is online.
 /// <https://kubernetes.io/docs/concepts/configuration/secret/#secret-immutable>
 ///
-/// `None` when `pod` has no name or uid, that is when it was not read from an API server.
+/// `None` when `pod` has no name, uid or owner, that is when it was not read from an API server.
 pub fn jit_secret(pod: &Pod, jit: &SecretString) -> Option<Secret> {
     let meta = &pod.metadata;
-    let (name, uid) = (meta.name.clone()?, meta.uid.clone()?);
-    let owner = OwnerReference {
-        api_version: "v1".to_owned(),
-        kind: "Pod".to_owned(),
-        name: name.clone(),
-        uid,
-        controller: Some(true),
-        block_owner_deletion: None,
-    };
+    let (name, _) = (meta.name.clone()?, meta.uid.as_ref()?);
+    let owner = meta.owner_references.as_ref()?.first()?.clone();
     let value = ByteString(jit.expose_secret().as_bytes().to_vec());
     Some(Secret {
         metadata: ObjectMeta {

@@ -390,22 +390,17 @@ fn bury(seen: &Observed, plan: &mut Plan) {
         streak.iter().take(1).chain(streak.iter().rev().take(STREAK_KEPT - 1)).copied().collect();
     let mut failed: Vec<(At, &Runner)> = Vec::new();
     for runner in seen.runners.iter().filter(|runner| !runner.deleting) {
-        match runner.phase {
-            Phase::Failed { at, open_job, .. } => {
-                // What is not cleaned up yet, or may still get its result, stays in any case.
-                let open = runner.finalizer || (open_job && !seen.now.is_past(at, LOSS_KEPT));
-                let over = seen.now.is_past(at, seen.failed_ttl);
-                if open || kept.contains(runner.name.as_str()) {
-                    continue;
-                }
-                if over {
-                    plan.effects.push(delete(runner));
-                } else {
-                    failed.push((at, runner));
-                    look_again(plan, seen.now.until(at + seen.failed_ttl));
-                }
-            }
-            _ => {}
+        let Phase::Failed { at, open_job, .. } = runner.phase else { continue };
+        // What is not cleaned up yet, or may still get its result, stays in any case.
+        let open = runner.finalizer || (open_job && !seen.now.is_past(at, LOSS_KEPT));
+        if open || kept.contains(runner.name.as_str()) {
+            continue;
+        }
+        if seen.now.is_past(at, seen.failed_ttl) {
+            plan.effects.push(delete(runner));
+        } else {
+            failed.push((at, runner));
+            look_again(plan, seen.now.until(at + seen.failed_ttl));
         }
     }
     failed.sort_by(|a, b| (a.0, &a.1.name).cmp(&(b.0, &b.1.name)));

@@ -155,7 +155,7 @@ fn the_launcher_reads_the_file_and_hands_it_on() {
 }
 
 #[test]
-fn the_secret_belongs_to_the_pod_and_cannot_change() {
+fn the_secret_belongs_to_the_runner_and_cannot_change() {
     let mut pod = pod(json!({}), json!({}));
     assert_eq!(jit_secret(&pod, &SecretString::from("blob")), None);
     pod.metadata.uid = Some("pod-uid".to_owned());
@@ -164,8 +164,8 @@ fn the_secret_belongs_to_the_pod_and_cannot_change() {
     assert_eq!(secret.metadata.namespace.as_deref(), Some("ci"));
     assert_eq!(secret.immutable, Some(true));
     assert_eq!(secret.data.unwrap()["jitconfig"].0, b"blob");
-    let owner = &secret.metadata.owner_references.unwrap()[0];
-    assert_eq!((owner.kind.as_str(), owner.uid.as_str()), ("Pod", "pod-uid"));
+    assert_eq!(secret.metadata.owner_references, pod.metadata.owner_references);
+    assert_eq!(secret.metadata.owner_references.unwrap()[0].kind, "Runner");
     assert_eq!(secret.metadata.labels.unwrap()["runners.sekisho.dev/deployment"], "image-build");
 }
 
