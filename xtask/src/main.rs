@@ -17,6 +17,7 @@ const HELP: &str = "usage: cargo xtask bench [--fresh-clone | runner | hub | gat
   bench gate --quick    a little of that, of the everyday build, to the terminal
   bench build           measures the builder beside buildah and BuildKit, and writes its section
   bench build --quick   a little of that, of the everyday build, to the terminal
+  (SEKISHO_BENCH_PROGRAM names the program for `gate` and `build` when it is built already)
   crds                  writes the custom resource definitions into deploy/crds";
 
 #[expect(clippy::print_stderr, reason = "this is the chore's terminal")]

@@ -29,7 +29,7 @@ const MAX_SMALL_FILE_BYTES: u64 = 4 << 20;
 enum Fresh {
     /// Being compressed.
     Tar(Arc<Spill>),
-    Packed(Descriptor),
+    Packed(Box<Descriptor>),
 }
 
 /// Access to layers, and what was read of them in this build.
@@ -74,7 +74,7 @@ impl Layers {
     /// Waits for the compression of a layer; what it was made of is then freed.
     pub(crate) fn settle(&self, written: Written) -> anyhow::Result<Layer> {
         let layer = written.publish(&self.store)?;
-        let packed = Fresh::Packed(layer.packed()?.clone());
+        let packed = Fresh::Packed(Box::new(layer.packed()?.clone()));
         lock(&self.fresh).insert(layer.diff_id.clone(), packed);
         Ok(layer)
     }
@@ -84,7 +84,7 @@ impl Layers {
         if let (None, Some(Fresh::Packed(descriptor))) =
             (&layer.descriptor, lock(&self.fresh).get(&layer.diff_id))
         {
-            layer.descriptor = Some(descriptor.clone());
+            layer.descriptor = Some(Descriptor::clone(descriptor));
         }
         layer
     }

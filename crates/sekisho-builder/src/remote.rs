@@ -40,6 +40,9 @@ pub(crate) struct Upload {
     pub(crate) path: PathBuf,
 }
 
+/// A blob that is on its way; `None` when it did not get there.
+type Sending = JoinHandle<Option<BlobPush>>;
+
 /// Calls to registries.
 pub(crate) struct Remote {
     handle: Handle,
@@ -47,7 +50,7 @@ pub(crate) struct Remote {
     client: Arc<Client>,
     progress: Arc<dyn Progress>,
     /// What is on its way before the image is done, by repository and digest.
-    ahead: Mutex<HashMap<(String, Digest), JoinHandle<Option<BlobPush>>>>,
+    ahead: Mutex<HashMap<(String, Digest), Sending>>,
     slots: Arc<Semaphore>,
 }
 

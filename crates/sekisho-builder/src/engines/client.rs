@@ -46,7 +46,6 @@ fn docker() -> Option<&'static str> {
 }
 
 /// Which clients are here and have somebody to talk to, the best first.
-#[expect(clippy::disallowed_methods, reason = "the variable that buildctl itself reads")]
 pub(super) fn here() -> Vec<Client> {
     let mut here = Vec::new();
     let host = std::env::var_os(BUILDKIT_HOST).is_some_and(|host| !host.is_empty());

@@ -49,24 +49,32 @@ fn a_release_says_what_it_is_until_when_and_what_it_lists() {
     }
 }
 
-#[test]
-#[expect(clippy::print_stdout, reason = "says what it skipped")]
-fn only_a_key_of_the_ring_signs() {
-    let dir = tempfile::tempdir().unwrap();
-    let gpg = |arguments: &[&str], input: &str| -> Option<Vec<u8>> {
+/// A gpg with keys of a test's own.
+struct Gpg(tempfile::TempDir);
+
+impl Gpg {
+    /// With keys of these names and ends; `None` where there is no gpg.
+    #[expect(clippy::print_stdout, reason = "says what it skipped")]
+    fn with(keys: &[(&str, &str)]) -> Option<Self> {
+        let gpg = Self(tempfile::tempdir().unwrap());
+        let make = |(name, end): &(&str, &str)| {
+            gpg.call(&["--quick-generate-key", name, "rsa2048", "sign", end], "").is_some()
+        };
+        if keys.iter().all(make) {
+            return Some(gpg);
+        }
+        println!("skipped: needs gpg");
+        None
+    }
+
+    fn call(&self, arguments: &[&str], input: &str) -> Option<Vec<u8>> {
         use std::io::Write as _;
+        let always = ["--batch", "--quiet", "--no-tty", "--pinentry-mode", "loopback"];
         let mut child = std::process::Command::new("gpg")
-            .args([
-                "--batch",
-                "--quiet",
-                "--no-tty",
-                "--pinentry-mode",
-                "loopback",
-                "--passphrase",
-                "",
-            ])
+            .args(always)
+            .args(["--passphrase", ""])
             .args(arguments)
-            .env("GNUPGHOME", dir.path())
+            .env("GNUPGHOME", self.0.path())
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())
             .spawn()
@@ -74,36 +82,48 @@ fn only_a_key_of_the_ring_signs() {
         child.stdin.take()?.write_all(input.as_bytes()).ok()?;
         let output = child.wait_with_output().ok()?;
         output.status.success().then_some(output.stdout)
-    };
-    let made = ["one@test", "two@test"]
-        .map(|name| gpg(&["--quick-generate-key", name, "rsa2048", "sign", "never"], "").is_some());
-    if made != [true, true] {
-        println!("skipped: needs gpg");
-        return;
     }
-    let ring = |name: &str, armor: bool| {
-        let path = dir.path().join(format!("{name}-{armor}.gpg"));
+
+    fn ring(&self, name: &str, armor: bool) -> Vec<SignedPublicKey> {
+        let path = self.0.path().join(format!("{name}-{armor}.gpg"));
         let bytes = match armor {
-            true => gpg(&["--export", "--armor", name], ""),
-            false => gpg(&["--export", name], ""),
+            true => self.call(&["--export", "--armor", name], ""),
+            false => self.call(&["--export", name], ""),
         };
         std::fs::write(&path, bytes.unwrap()).unwrap();
         keyring(&path).unwrap()
-    };
-    let signed = gpg(&["--clearsign", "--local-user", "one@test"], &body()).unwrap();
-    let signed = String::from_utf8(signed).unwrap();
+    }
+
+    fn sign(&self, name: &str) -> String {
+        let signed = self.call(&["--clearsign", "--local-user", name], &body()).unwrap();
+        String::from_utf8(signed).unwrap()
+    }
+}
+
+impl Drop for Gpg {
+    fn drop(&mut self) {
+        let mut agents = std::process::Command::new("gpgconf");
+        let _ = agents.args(["--kill", "all"]).env("GNUPGHOME", self.0.path()).status();
+    }
+}
+
+#[test]
+fn only_a_key_of_the_ring_signs() {
+    let keys = [("one@test", "never"), ("two@test", "never")];
+    let Some(gpg) = Gpg::with(&keys) else { return };
+    let signed = gpg.sign("one@test");
     let now = at("2026-07-12T00:00:00Z");
     let archive = archive("bookworm");
     for armor in [false, true] {
-        let release = verify(&signed, "u", &archive, &ring("one@test", armor), now).unwrap();
+        let release = verify(&signed, "u", &archive, &gpg.ring("one@test", armor), now).unwrap();
         assert_eq!(release, parse(&body(), "u", &archive, now).unwrap());
     }
     let refused = |text: &str, keys: &[SignedPublicKey]| {
         let error = verify(text, "u", &archive, keys, now).unwrap_err();
         assert_eq!(error.to_string(), "`u` is not signed by a key of `/keys.gpg`");
     };
-    let one = ring("one@test", false);
-    refused(&signed, &ring("two@test", false));
+    let one = gpg.ring("one@test", false);
+    refused(&signed, &gpg.ring("two@test", false));
     refused(&signed.replace(" 12 main", " 13 main"), &one);
     refused(&body(), &one);
     refused("", &one);
@@ -112,22 +132,18 @@ fn only_a_key_of_the_ring_signs() {
     if let Ok(release) = verify(&around, "u", &archive, &one, now) {
         assert_eq!(release, parse(&body(), "u", &archive, now).unwrap());
     }
-    // A key that ends is good until then.
-    let short = ["--quick-generate-key", "short@test", "rsa2048", "sign", "20300101T000000"];
-    gpg(&short, "").unwrap();
-    let short = ring("short@test", false);
-    let signed = gpg(&["--clearsign", "--local-user", "short@test"], &body()).unwrap();
-    let signed = String::from_utf8(signed).unwrap();
-    let lenient = Archive { allow_expired: true, ..archive.clone() };
-    assert!(verify(&signed, "u", &lenient, &short, at("2029-12-30T00:00:00Z")).is_ok());
-    let error = verify(&signed, "u", &lenient, &short, at("2030-01-03T00:00:00Z")).unwrap_err();
-    let DebianError::KeyExpired { ended, .. } = &error else { panic!("{error}") };
-    assert!(ended.starts_with("2030-01-01") || ended.starts_with("2029-12-31"), "{ended}");
-    let empty = dir.path().join("empty.gpg");
+    let empty = gpg.0.path().join("empty.gpg");
     std::fs::write(&empty, "nothing").unwrap();
     assert!(matches!(keyring(&empty), Err(DebianError::Keyring { .. })));
-    let _ = std::process::Command::new("gpgconf")
-        .args(["--kill", "all"])
-        .env("GNUPGHOME", dir.path())
-        .status();
+}
+
+#[test]
+fn a_key_signs_nothing_after_its_end() {
+    let Some(gpg) = Gpg::with(&[("short@test", "20300101T000000")]) else { return };
+    let (keys, signed) = (gpg.ring("short@test", false), gpg.sign("short@test"));
+    let lenient = Archive { allow_expired: true, ..archive("bookworm") };
+    assert!(verify(&signed, "u", &lenient, &keys, at("2029-12-30T00:00:00Z")).is_ok());
+    let error = verify(&signed, "u", &lenient, &keys, at("2030-01-03T00:00:00Z")).unwrap_err();
+    let DebianError::KeyExpired { ended, .. } = &error else { panic!("{error}") };
+    assert!(ended.starts_with("2030-01-01") || ended.starts_with("2029-12-31"), "{ended}");
 }

@@ -125,7 +125,7 @@ impl Numbers {
         let mut text = Vec::with_capacity(bytes + 16);
         while text.len() < bytes {
             let number = self.next();
-            if number % 4 == 0 {
+            if number.is_multiple_of(4) {
                 text.extend_from_slice(&number.to_le_bytes()[..4]);
             } else {
                 let word = usize::try_from(number / 4 % 16).unwrap_or(0);
