@@ -1,0 +1,5 @@
+//! The double against the real thing.
+
+mod cluster;
+mod conformance;
+mod faults;
