@@ -109,8 +109,7 @@ impl Cluster {
         let stop = CancellationToken::new();
         let secrets = secrets::Secrets::default();
         let state = Mutex::new(State::default());
-        let shared =
-            Arc::new(Shared { client, containers, secrets, state, stop: stop.clone() });
+        let shared = Arc::new(Shared { client, containers, secrets, state, stop: stop.clone() });
         for (name, labels) in options.nodes {
             nodes::add(&shared, &name, labels).await?;
         }

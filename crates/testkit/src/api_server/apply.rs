@@ -26,7 +26,8 @@ impl Apply<'_> {
     ) -> Result<(Value, Vec<Manager>), ApiError> {
         let have = flatten(self.resource, live);
         let mut want = flatten(self.resource, config);
-        let in_status = |path: &Path| path.first() == Some(&fields::Segment::Field("status".into()));
+        let in_status =
+            |path: &Path| path.first() == Some(&fields::Segment::Field("status".into()));
         if self.resource.status {
             let status = self.subresource == "status";
             want.retain(|path, _| in_status(path) == status);
@@ -84,8 +85,11 @@ pub(crate) fn written(
     (before, after): (&Value, &Value),
 ) -> Vec<Manager> {
     let (had, has) = (flatten(resource, before), flatten(resource, after));
-    let changed: BTreeSet<Path> =
-        has.iter().filter(|(path, value)| had.get(*path) != Some(*value)).map(|(path, _)| path.clone()).collect();
+    let changed: BTreeSet<Path> = has
+        .iter()
+        .filter(|(path, value)| had.get(*path) != Some(*value))
+        .map(|(path, _)| path.clone())
+        .collect();
     let mut all = managers.to_vec();
     for known in &mut all {
         known.fields.retain(|path| has.contains_key(path) && !changed.contains(path));

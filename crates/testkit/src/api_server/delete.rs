@@ -102,7 +102,9 @@ fn begin(
 ) -> Arc<Value> {
     let mut object = Value::clone(&live.value);
     let metadata = &mut object["metadata"];
-    if options["propagationPolicy"] == json!("Foreground") && metadata.get("deletionTimestamp").is_none() {
+    if options["propagationPolicy"] == json!("Foreground")
+        && metadata.get("deletionTimestamp").is_none()
+    {
         let finalizers = &mut metadata["finalizers"];
         if !finalizers.is_array() {
             *finalizers = json!([]);

@@ -83,8 +83,10 @@ impl ApiError {
 
     pub(crate) fn invalid(resource: &Resource, name: &str, why: &[String]) -> Self {
         let message = format!("{} \"{name}\" is invalid: {}", resource.kind, why.join(", "));
-        let causes: Vec<Value> =
-            why.iter().map(|why| json!({ "reason": "FieldValueInvalid", "message": why })).collect();
+        let causes: Vec<Value> = why
+            .iter()
+            .map(|why| json!({ "reason": "FieldValueInvalid", "message": why }))
+            .collect();
         let mut error = Self::new(422, "Invalid", message).about(resource, name);
         error.details["causes"] = json!(causes);
         error

@@ -93,7 +93,9 @@ const BUILTIN_LISTS: [(&str, &[&str]); 12] = [
 fn list_kind(resource: &Resource, path: &[Segment]) -> ListKind {
     let names: Vec<&str> = path
         .iter()
-        .filter_map(|segment| if let Segment::Field(name) = segment { Some(name.as_str()) } else { None })
+        .filter_map(
+            |segment| if let Segment::Field(name) = segment { Some(name.as_str()) } else { None },
+        )
         .collect();
     if resource.is_builtin() || names.first() == Some(&"metadata") {
         let name = names.join(".");
@@ -109,7 +111,8 @@ fn list_kind(resource: &Resource, path: &[Segment]) -> ListKind {
             .and_then(|schema| schema.properties.as_ref())
             .and_then(|properties| properties.get(name));
     }
-    match schema.map(|schema| (&schema.x_kubernetes_list_type, &schema.x_kubernetes_list_map_keys)) {
+    match schema.map(|schema| (&schema.x_kubernetes_list_type, &schema.x_kubernetes_list_map_keys))
+    {
         Some((Some(kind), Some(keys))) if kind == "map" => ListKind::Map(keys.clone()),
         Some((Some(kind), _)) if kind == "set" => ListKind::Set,
         _ => ListKind::Atomic,
@@ -125,8 +128,10 @@ pub(crate) fn flatten(resource: &Resource, object: &Value) -> BTreeMap<Path, Val
             "apiVersion" | "kind" => {}
             "metadata" => {
                 for (name, value) in value.as_object().into_iter().flatten() {
-                    if matches!(name.as_str(), "labels" | "annotations" | "finalizers" | "ownerReferences")
-                    {
+                    if matches!(
+                        name.as_str(),
+                        "labels" | "annotations" | "finalizers" | "ownerReferences"
+                    ) {
                         path.push(Segment::Field(name.clone()));
                         walk(resource, &mut path, value, &mut leaves);
                         path.pop();

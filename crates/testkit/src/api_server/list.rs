@@ -46,7 +46,11 @@ pub(crate) fn list(store: &Store, request: &Request) -> Result<Value, ApiError> 
     }
     let items: Vec<Value> = found
         .into_iter()
-        .map(|(_, object)| if request.metadata_only { partial(object) } else { Value::clone(object) })
+        .map(
+            |(_, object)| {
+                if request.metadata_only { partial(object) } else { Value::clone(object) }
+            },
+        )
         .collect();
     let (version, kind) = if request.metadata_only {
         ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadataList".to_owned())

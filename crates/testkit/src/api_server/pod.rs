@@ -13,7 +13,8 @@ use super::store::{Key, Store};
 use super::write::{find, now};
 
 /// Fields of the spec of a pod that may change.
-const MUTABLE: [&str; 3] = ["activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds"];
+const MUTABLE: [&str; 3] =
+    ["activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds"];
 
 /// What a new pod has if nothing is said.
 pub(crate) fn defaults(pod: &mut Value) {
@@ -103,9 +104,8 @@ pub(crate) fn quota(
         .collect();
     for (key, quota) in quotas {
         for kind in ["pods", "count/pods"] {
-            let number = |of: &str| -> Option<u64> {
-                quota["status"][of].get(kind)?.as_str()?.parse().ok()
-            };
+            let number =
+                |of: &str| -> Option<u64> { quota["status"][of].get(kind)?.as_str()?.parse().ok() };
             if quota["spec"]["hard"].get(kind).is_none() {
                 continue;
             }
@@ -141,7 +141,8 @@ pub(crate) fn bind(store: &mut Store, request: &Request, binding: &Value) -> Res
         return Err(ApiError::conflict(&request.resource, &request.name, why));
     }
     pod["spec"]["nodeName"] = binding["target"]["name"].clone();
-    let scheduled = json!({ "type": "PodScheduled", "status": "True", "lastTransitionTime": now() });
+    let scheduled =
+        json!({ "type": "PodScheduled", "status": "True", "lastTransitionTime": now() });
     let conditions = &mut pod["status"]["conditions"];
     if !conditions.is_array() {
         *conditions = json!([]);

@@ -59,8 +59,7 @@ impl Request {
             [plural, name, subresource] => (*plural, *name, *subresource),
             _ => return Err(ApiError::no_such_path()),
         };
-        let resource =
-            resources.find(group, version, plural).ok_or_else(ApiError::no_such_path)?;
+        let resource = resources.find(group, version, plural).ok_or_else(ApiError::no_such_path)?;
         let has = match subresource {
             "" => true,
             "status" => resource.status,

@@ -67,13 +67,7 @@ const BUILTIN: [(&str, &str, &str, bool, bool); 17] = [
     ("rbac.authorization.k8s.io", "roles", "Role", true, false),
     ("rbac.authorization.k8s.io", "clusterroles", "ClusterRole", false, false),
     ("policy", "poddisruptionbudgets", "PodDisruptionBudget", true, true),
-    (
-        "apiextensions.k8s.io",
-        "customresourcedefinitions",
-        "CustomResourceDefinition",
-        false,
-        true,
-    ),
+    ("apiextensions.k8s.io", "customresourcedefinitions", "CustomResourceDefinition", false, true),
 ];
 
 impl Resources {

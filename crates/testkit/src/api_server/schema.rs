@@ -27,7 +27,8 @@ pub(crate) fn shape(schema: &JSONSchemaProps, value: &mut Value, root: bool) {
                 let any = schema.x_kubernetes_preserve_unknown_fields == Some(true);
                 fields.retain(|name, value| {
                     let meta = root && matches!(name.as_str(), "apiVersion" | "kind" | "metadata");
-                    let nullable = known.get(name).is_some_and(|field| field.nullable == Some(true));
+                    let nullable =
+                        known.get(name).is_some_and(|field| field.nullable == Some(true));
                     meta || ((any || known.contains_key(name)) && (nullable || !value.is_null()))
                 });
                 for (name, field) in known {
@@ -58,13 +59,18 @@ pub(crate) fn shape(schema: &JSONSchemaProps, value: &mut Value, root: bool) {
 }
 
 /// Says what is wrong with a value.
-pub(crate) fn validate(schema: &JSONSchemaProps, path: &str, value: &Value, wrong: &mut Vec<String>) {
+pub(crate) fn validate(
+    schema: &JSONSchemaProps,
+    path: &str,
+    value: &Value,
+    wrong: &mut Vec<String>,
+) {
     let mut invalid = |why: String| wrong.push(format!("{path}: Invalid value: {why}"));
     if value.is_null() && schema.nullable == Some(true) {
         return;
     }
-    let either = schema.x_kubernetes_int_or_string == Some(true)
-        && (value.is_string() || value.is_i64());
+    let either =
+        schema.x_kubernetes_int_or_string == Some(true) && (value.is_string() || value.is_i64());
     let is = match schema.type_.as_deref() {
         Some("object") => value.is_object(),
         Some("array") => value.is_array(),
@@ -82,7 +88,10 @@ pub(crate) fn validate(schema: &JSONSchemaProps, path: &str, value: &Value, wron
         && !allowed.iter().any(|allowed| allowed.0 == *value)
     {
         let allowed: Vec<String> = allowed.iter().map(|allowed| allowed.0.to_string()).collect();
-        wrong.push(format!("{path}: Unsupported value: {value}: supported values: {}", allowed.join(", ")));
+        wrong.push(format!(
+            "{path}: Unsupported value: {value}: supported values: {}",
+            allowed.join(", ")
+        ));
         return;
     }
     match value {
@@ -126,7 +135,8 @@ pub(crate) fn validate(schema: &JSONSchemaProps, path: &str, value: &Value, wron
             for (name, value) in fields {
                 let field = schema.properties.as_ref().and_then(|known| known.get(name));
                 if let Some(field) = field.or_else(|| additional(schema)) {
-                    let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    let path =
+                        if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                     validate(field, &path, value, wrong);
                 }
             }

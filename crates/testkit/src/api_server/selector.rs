@@ -22,8 +22,13 @@ enum Requirement {
 }
 
 /// Fields of pods that can be selected by, beside those that every object has.
-const POD_FIELDS: [&str; 5] =
-    ["spec.nodeName", "spec.restartPolicy", "spec.serviceAccountName", "status.phase", "status.podIP"];
+const POD_FIELDS: [&str; 5] = [
+    "spec.nodeName",
+    "spec.restartPolicy",
+    "spec.serviceAccountName",
+    "status.phase",
+    "status.podIP",
+];
 
 impl Selector {
     pub(crate) fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self, ApiError> {
@@ -44,7 +49,10 @@ impl Selector {
             }
             Ok((format!("/{}", field.replace('.', "/")), equal, value.to_owned()))
         });
-        Ok(Self { labels: labels.collect::<Result<_, _>>()?, fields: fields.collect::<Result<_, _>>()? })
+        Ok(Self {
+            labels: labels.collect::<Result<_, _>>()?,
+            fields: fields.collect::<Result<_, _>>()?,
+        })
     }
 
     pub(crate) fn matches(&self, object: &Value) -> bool {

@@ -84,7 +84,10 @@ async fn answer(
         "/version" => return json_response(200, &version()),
         "/livez" | "/readyz" | "/healthz" => return "ok".into_response(),
         "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" if method == Method::POST => {
-            return json_response(201, &json!({ "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "metadata": {}, "spec": {}, "status": { "allowed": true } }));
+            return json_response(
+                201,
+                &json!({ "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "metadata": {}, "spec": {}, "status": { "allowed": true } }),
+            );
         }
         _ => {}
     }
@@ -232,8 +235,10 @@ fn remove_all(door: &Door, request: &Request, options: &Value) -> Answered {
     door.shared.change(|_, store| {
         let found = list(store, request)?;
         for object in found["items"].as_array().into_iter().flatten() {
-            let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
-            let one = Request { name: text("name"), namespace: text("namespace"), ..request.clone() };
+            let text =
+                |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+            let one =
+                Request { name: text("name"), namespace: text("namespace"), ..request.clone() };
             delete::delete(store, &one, options)?;
         }
         Ok((200, found))

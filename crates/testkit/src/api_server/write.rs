@@ -50,7 +50,8 @@ fn prepare(resource: &Resource, object: &mut Value) {
     metadata["uid"] = json!(uid());
     metadata["creationTimestamp"] = json!(now());
     if let Some(fields) = metadata.as_object_mut() {
-        for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "selfLink"] {
+        for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "selfLink"]
+        {
             fields.remove(name);
         }
     }
@@ -142,12 +143,14 @@ pub(crate) fn create(
         return Err(ApiError::status(500, why));
     }
     if !matches!(text("namespace"), "") && text("namespace") != request.namespace {
-        let why = "the namespace of the provided object does not match the namespace sent on the request";
+        let why =
+            "the namespace of the provided object does not match the namespace sent on the request";
         return Err(ApiError::bad_request(why));
     }
     let name = match (text("name"), text("generateName")) {
         ("", "") => {
-            let why = ["metadata.name: Required value: name or generateName is required".to_owned()];
+            let why =
+                ["metadata.name: Required value: name or generateName is required".to_owned()];
             return Err(ApiError::invalid(resource, "", &why));
         }
         ("", prefix) => format!("{prefix}{}", store.suffix()),
@@ -164,8 +167,7 @@ pub(crate) fn create(
     prepare(resource, &mut object);
     check(resource, &name, &mut object)?;
     admit(resources, store, request, &name)?;
-    let managers =
-        apply::written(resource, (request.manager(), ""), &[], (&Value::Null, &object));
+    let managers = apply::written(resource, (request.manager(), ""), &[], (&Value::Null, &object));
     finish(store, request, key, object, managers)
 }
 
@@ -204,7 +206,8 @@ pub(crate) fn update(
     let resource = &request.resource;
     let version = object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
     if version.is_empty() && resource.versioned_updates {
-        let why = ["metadata.resourceVersion: Invalid value: 0: must be specified for an update".to_owned()];
+        let why = ["metadata.resourceVersion: Invalid value: 0: must be specified for an update"
+            .to_owned()];
         return Err(ApiError::invalid(resource, &request.name, &why));
     }
     replace(store, request, (key, live), object, None)
@@ -237,7 +240,9 @@ pub(crate) fn patch(
             let operations: json_patch::Patch = serde_json::from_value(patch.clone())
                 .map_err(|error| ApiError::bad_request(error.to_string()))?;
             json_patch::patch(&mut object, &operations).map_err(|error| {
-                let why = format!("the server rejected our request due to an error in our request: {error}");
+                let why = format!(
+                    "the server rejected our request due to an error in our request: {error}"
+                );
                 ApiError::invalid(resource, &request.name, &[why])
             })?;
         }
@@ -270,7 +275,8 @@ fn apply_patch(
         Err(error) if !request.subresource.is_empty() => return Err(error),
         Err(_) => {
             if config.pointer("/metadata/uid").is_some() {
-                let why = "Precondition failed: UID in precondition does not match: the object is gone";
+                let why =
+                    "Precondition failed: UID in precondition does not match: the object is gone";
                 return Err(ApiError::conflict(resource, &request.name, why));
             }
             let mut object = config.clone();
@@ -281,7 +287,10 @@ fn apply_patch(
             return finish(store, request, key, Value::clone(&created), managers);
         }
     };
-    for (field, live) in [("uid", &live.value["metadata"]["uid"]), ("resourceVersion", &live.value["metadata"]["resourceVersion"])] {
+    for (field, live) in [
+        ("uid", &live.value["metadata"]["uid"]),
+        ("resourceVersion", &live.value["metadata"]["resourceVersion"]),
+    ] {
         if config["metadata"].get(field).is_some_and(|wanted| wanted != live) {
             return Err(ApiError::modified(resource, &request.name));
         }
@@ -301,7 +310,9 @@ pub(crate) fn replace(
     let (resource, name) = (&request.resource, request.name.as_str());
     let old = &live.value;
     let (given, kept) = (&object["metadata"], &old["metadata"]);
-    let other = |field: &str| given[field].as_str().is_some_and(|value| !value.is_empty() && given[field] != kept[field]);
+    let other = |field: &str| {
+        given[field].as_str().is_some_and(|value| !value.is_empty() && given[field] != kept[field])
+    };
     if other("uid") {
         let why = "Precondition failed: UID in precondition does not match UID in object meta";
         return Err(ApiError::conflict(resource, name, why));
@@ -309,7 +320,18 @@ pub(crate) fn replace(
     if other("resourceVersion") {
         return Err(ApiError::modified(resource, name));
     }
-    for field in ["uid", "name", "namespace", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "resourceVersion", "managedFields", "generateName"] {
+    for field in [
+        "uid",
+        "name",
+        "namespace",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "resourceVersion",
+        "managedFields",
+        "generateName",
+    ] {
         restore(&mut object["metadata"], &old["metadata"], field);
     }
     for field in ["apiVersion", "kind"] {

@@ -54,8 +54,7 @@ type Seen = (usize, watcher::Result<watcher::Event<PartialObjectMeta<DynamicObje
 pub(super) async fn collect(shared: Arc<Shared>) {
     let kinds = kinds();
     let streams = kinds.iter().enumerate().map(|(at, kind)| {
-        let api: Api<PartialObjectMeta<DynamicObject>> =
-            Api::all_with(shared.client.clone(), kind);
+        let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(shared.client.clone(), kind);
         let events = watcher(api, watcher::Config::default()).default_backoff();
         events.map(move |event| (at, event)).boxed()
     });
@@ -92,7 +91,8 @@ impl Graph {
                 let foreground = meta.metadata.deletion_timestamp.is_some()
                     && meta.finalizers().iter().any(|it| it == FOREGROUND);
                 let (namespace, name) = (meta.namespace().unwrap_or_default(), meta.name_any());
-                self.objects.insert(uid.clone(), Object { kind, namespace, name, owners, foreground });
+                self.objects
+                    .insert(uid.clone(), Object { kind, namespace, name, owners, foreground });
                 if foreground {
                     touched.extend(self.dependents.get(&uid).into_iter().flatten().cloned());
                 }
@@ -130,9 +130,10 @@ impl Graph {
     /// Whether all owners are gone, or wait for this one to go.
     fn is_orphan(&self, object: &Object) -> bool {
         !object.owners.is_empty()
-            && object.owners.iter().all(|owner| {
-                self.objects.get(owner).is_none_or(|owner| owner.foreground)
-            })
+            && object
+                .owners
+                .iter()
+                .all(|owner| self.objects.get(owner).is_none_or(|owner| owner.foreground))
     }
 }
 
@@ -177,6 +178,7 @@ async fn release(client: &Client, kind: &ApiResource, object: &Object) {
     let api = api(client, kind, &object.namespace);
     let Ok(Some(live)) = api.get_opt(&object.name).await else { return };
     let rest: Vec<&String> = live.finalizers().iter().filter(|it| *it != FOREGROUND).collect();
-    let patch = json!({ "metadata": { "resourceVersion": live.resource_version(), "finalizers": rest } });
+    let patch =
+        json!({ "metadata": { "resourceVersion": live.resource_version(), "finalizers": rest } });
     drop(api.patch(&object.name, &PatchParams::default(), &Patch::Merge(patch)).await);
 }

@@ -74,10 +74,7 @@ fn see(shared: &Arc<Shared>, pod: Pod) {
     }
     let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
     let killed = kill.clone();
-    state.pods.insert(
-        uid.clone(),
-        Handle { node, stop: stop.clone(), _kill: kill.drop_guard() },
-    );
+    state.pods.insert(uid.clone(), Handle { node, stop: stop.clone(), _kill: kill.drop_guard() });
     let shared_too = Arc::clone(shared);
     shared.spawn(async move {
         tokio::select! {
@@ -131,7 +128,8 @@ async fn run(shared: &Shared, pod: &Pod, stop: CancellationToken) {
 
 /// Removes a pod that was told to go, and is not running any more.
 async fn forget(shared: &Shared, pod: &Pod) {
-    let api: Api<Pod> = Api::namespaced(shared.client.clone(), &pod.namespace().unwrap_or_default());
+    let api: Api<Pod> =
+        Api::namespaced(shared.client.clone(), &pod.namespace().unwrap_or_default());
     let params = DeleteParams {
         grace_period_seconds: Some(0),
         preconditions: Some(Preconditions { uid: pod.uid(), resource_version: None }),
@@ -147,7 +145,8 @@ async fn forget(shared: &Shared, pod: &Pod) {
 }
 
 async fn write(shared: &Shared, pod: &Pod, status: &Value) {
-    let api: Api<Pod> = Api::namespaced(shared.client.clone(), &pod.namespace().unwrap_or_default());
+    let api: Api<Pod> =
+        Api::namespaced(shared.client.clone(), &pod.namespace().unwrap_or_default());
     let patch = json!({ "metadata": { "uid": pod.uid() }, "status": status });
     let params = PatchParams { field_manager: Some("kubelet".into()), ..Default::default() };
     for _ in 0..WRITES {

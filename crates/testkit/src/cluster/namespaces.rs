@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use k8s_openapi::api::core::v1::{Namespace, Pod, ResourceQuota};
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Namespace, Pod, ResourceQuota};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::PartialObjectMeta;
@@ -104,9 +104,10 @@ async fn recount(client: &Client, namespace: &str) {
             .map(|kind| (kind, Quantity(used.clone())))
             .collect();
         let known = quota.status.as_ref().and_then(|status| status.hard.clone());
-        let same = quota.status.as_ref().and_then(|status| status.used.as_ref()).is_some_and(|known| {
-            used.iter().all(|(kind, value)| known.get(*kind) == Some(value))
-        });
+        let same =
+            quota.status.as_ref().and_then(|status| status.used.as_ref()).is_some_and(|known| {
+                used.iter().all(|(kind, value)| known.get(*kind) == Some(value))
+            });
         if known.as_ref() == Some(&hard) && same {
             continue;
         }
@@ -116,7 +117,8 @@ async fn recount(client: &Client, namespace: &str) {
             "status": { "hard": hard, "used": used }
         });
         let name = quota.name_any();
-        if quotas.patch_status(&name, &PatchParams::default(), &Patch::Merge(patch)).await.is_err() {
+        if quotas.patch_status(&name, &PatchParams::default(), &Patch::Merge(patch)).await.is_err()
+        {
             tracing::debug!("the quota {name} changed meanwhile");
         }
     }

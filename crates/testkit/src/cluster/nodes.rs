@@ -108,11 +108,14 @@ async fn place(shared: &Shared, pod: &Pod) {
     let api: Api<Pod> = Api::namespaced(shared.client.clone(), &namespace);
     let Some(node) = choose(shared, pod) else {
         let known = pod.status.as_ref().and_then(|it| it.conditions.as_ref());
-        if known.is_some_and(|all| all.iter().any(|it| it.reason.as_deref() == Some("Unschedulable"))) {
+        if known
+            .is_some_and(|all| all.iter().any(|it| it.reason.as_deref() == Some("Unschedulable")))
+        {
             return;
         }
         let condition = json!({ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0 nodes are available" });
-        let status = json!({ "metadata": { "uid": pod.uid() }, "status": { "conditions": [condition] } });
+        let status =
+            json!({ "metadata": { "uid": pod.uid() }, "status": { "conditions": [condition] } });
         let (name, params) = (pod.name_any(), PatchParams::default());
         return drop(api.patch_status(&name, &params, &Patch::Merge(status)).await);
     };
@@ -122,7 +125,11 @@ async fn place(shared: &Shared, pod: &Pod) {
             uid: pod.metadata.uid.clone(),
             ..Default::default()
         },
-        target: ObjectReference { kind: Some("Node".into()), name: Some(node), ..Default::default() },
+        target: ObjectReference {
+            kind: Some("Node".into()),
+            name: Some(node),
+            ..Default::default()
+        },
     };
     let params = PostParams { field_manager: Some(MANAGER.into()), ..Default::default() };
     // The answer is no pod but a Status.

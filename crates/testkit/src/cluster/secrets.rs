@@ -92,8 +92,7 @@ impl Secrets {
 /// Keeps [`Secrets`] as the API has them.
 pub(crate) async fn follow(shared: Arc<Shared>) {
     let api: Api<Secret> = Api::all(shared.client.clone());
-    let mut events =
-        std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
+    let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
     let key = |secret: &Secret| (secret.namespace().unwrap_or_default(), secret.name_any());
     while let Some(event) = events.next().await {
         match event {

@@ -77,7 +77,10 @@ async fn play(client: Client) {
     pods.create(&params, &pod("runs", None, None)).await.unwrap();
     let runs = phase(&pods, "runs", "Running").await;
     assert_eq!(pods.get("waits").await.unwrap().status.unwrap().phase.as_deref(), Some("Pending"));
-    let secret: Secret = serde_json::from_value(json!({ "metadata": { "name": "late" }, "stringData": { "code": "3" } })).unwrap();
+    let secret: Secret = serde_json::from_value(
+        json!({ "metadata": { "name": "late" }, "stringData": { "code": "3" } }),
+    )
+    .unwrap();
     secrets.create(&params, &secret).await.unwrap();
     let ended = phase(&pods, "waits", "Failed").await.status.unwrap().container_statuses.unwrap();
     let state = ended[0].state.as_ref().unwrap().terminated.as_ref().unwrap();
@@ -108,8 +111,10 @@ async fn play(client: Client) {
 async fn quota_and_end(client: &Client, pods: &Api<Pod>) {
     let params = PostParams::default();
     let quotas: Api<ResourceQuota> = Api::namespaced(client.clone(), "play");
-    let quota: ResourceQuota =
-        serde_json::from_value(json!({ "metadata": { "name": "q" }, "spec": { "hard": { "pods": "1" } } })).unwrap();
+    let quota: ResourceQuota = serde_json::from_value(
+        json!({ "metadata": { "name": "q" }, "spec": { "hard": { "pods": "1" } } }),
+    )
+    .unwrap();
     quotas.create(&params, &quota).await.unwrap();
     // Until the quota is counted, nothing is admitted; then one pod is.
     until("one pod within the quota", || async {

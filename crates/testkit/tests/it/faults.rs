@@ -82,7 +82,8 @@ async fn a_quiet_watch_gets_bookmarks() {
     let server = ApiServer::new();
     let api: Api<ConfigMap> = Api::default_namespaced(server.client("me"));
     let list = api.list(&ListParams::default()).await.unwrap();
-    let other: Api<k8s_openapi::api::core::v1::Secret> = Api::default_namespaced(server.client("me"));
+    let other: Api<k8s_openapi::api::core::v1::Secret> =
+        Api::default_namespaced(server.client("me"));
     let mut secret = k8s_openapi::api::core::v1::Secret::default();
     secret.metadata.name = Some("s".to_owned());
     let made = other.create(&PostParams::default(), &secret).await.unwrap();
