@@ -1,0 +1,149 @@
+//! GitHubConnection: observe, decide, act.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::reflector::ObjectRef;
+use secrecy::SecretString;
+use sekisho_api::condition::{self, Claim};
+use sekisho_api::{GitHubConnection, SecretKeyRef};
+use sekisho_reconcile::{At, Failure, connection};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use crate::context::{Context, Name};
+use crate::failure;
+use crate::github::Account;
+use crate::queue::Key;
+use crate::record::time;
+
+/// How often the secret of a connection is read: a key that was changed is noticed within it.
+const SECRET_EVERY: Duration = Duration::from_secs(10);
+
+/// Works on a connection; when to look again.
+pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration> {
+    let reference = ObjectRef::new(&name.1).within(&name.0);
+    let Some(object) = context.stores.connections.get(&reference) else {
+        context.memory().connections.remove(&name);
+        deployments_of(context, &name);
+        return None;
+    };
+    let secret = read_secret(context, &object).await;
+    let content = content(&object, secret.as_ref());
+    let known = context.memory().connections.get(&name).cloned().unwrap_or_default();
+    let mut seen = connection::Observed {
+        now: context.now(),
+        changed: known.content.as_ref() != Some(&content),
+        checked: known.checked,
+        trouble: known.trouble.clone(),
+        jitter: context.jitter(),
+        account: Some(object.spec.url.clone()),
+    };
+    let before = known.account.is_some();
+    let mut plan = connection::decide(&seen);
+    if plan.check {
+        let mut account = known.account.clone().filter(|_| !seen.changed);
+        let failure = match secret {
+            Err(failure) => Some(failure),
+            Ok(secret) => check(&object, &secret, &mut account).await.err(),
+        };
+        let trouble = connection::found(&seen, failure);
+        if let Some(trouble) = &trouble {
+            context.metrics.failed(&trouble.failure);
+            if !matches!(trouble.failure, Failure::Unreachable { .. } | Failure::RateLimited { .. }) {
+                account = None;
+            }
+        }
+        (seen.trouble, seen.checked, seen.changed) = (trouble, Some(seen.now), false);
+        let mut memory = context.memory();
+        let entry = memory.connections.entry(name.clone()).or_default();
+        entry.account = account.clone();
+        entry.content = Some(content);
+        entry.checked = seen.checked;
+        entry.trouble.clone_from(&seen.trouble);
+        drop(memory);
+        plan = connection::decide(&seen);
+        if before != account.is_some() || seen.trouble != known.trouble {
+            deployments_of(context, &name);
+        }
+    }
+    if let Some(claim) = &plan.claim {
+        write(context, &object, claim, seen.now).await;
+    }
+    Some(plan.requeue_after.unwrap_or(SECRET_EVERY).min(SECRET_EVERY))
+}
+
+/// What the account is made of; a digest, for the secret is not kept.
+fn content(object: &GitHubConnection, secret: Result<&SecretString, &Failure>) -> String {
+    use secrecy::ExposeSecret as _;
+    let mut hash = Sha256::new();
+    hash.update(json!(object.spec).to_string());
+    match secret {
+        Ok(secret) => hash.update(secret.expose_secret()),
+        Err(failure) => hash.update(failure.to_string()),
+    }
+    hex::encode(hash.finalize())
+}
+
+async fn check(
+    object: &GitHubConnection,
+    secret: &SecretString,
+    account: &mut Option<Arc<Account>>,
+) -> Result<(), Failure> {
+    let ready = match account {
+        Some(ready) => Arc::clone(ready),
+        None => Arc::new(Account::new(&object.spec, secret)?),
+    };
+    let checked = ready.check().await;
+    *account = Some(ready);
+    checked
+}
+
+async fn read_secret(context: &Context, object: &GitHubConnection) -> Result<SecretString, Failure> {
+    let auth = &object.spec.auth;
+    let app = auth.app.as_ref().map(|app| &app.private_key_secret_ref);
+    let reference = app.or(auth.token.as_ref().map(|token| &token.secret_ref));
+    let Some(SecretKeyRef { name, key }) = reference else {
+        return Err(Failure::CredentialsRefused { detail: "`spec.auth` is empty".to_owned() });
+    };
+    let missing = || Failure::SecretNotFound { secret: name.clone(), key: key.clone() };
+    let api = context.api::<Secret>(&object.namespace().unwrap_or_default());
+    let secret = api.get_opt(name).await.map_err(failure::kube)?.ok_or_else(missing)?;
+    let bytes = secret.data.and_then(|mut data| data.remove(key)).ok_or_else(missing)?;
+    let text = String::from_utf8(bytes.0).map_err(|_| missing())?;
+    Ok(text.into())
+}
+
+/// Its deployments are looked at, for it can now be used, or not any more.
+fn deployments_of(context: &Context, name: &Name) {
+    for it in context.stores.deployments.state() {
+        if it.namespace().as_ref() == Some(&name.0) && it.spec.connection_ref == name.1 {
+            context.enqueue(Key::Deployment(name.0.clone(), it.name_any()));
+        }
+    }
+    let runners = context.stores.runners.state();
+    let waiting = runners.iter().filter(|it| {
+        it.namespace().as_ref() == Some(&name.0) && it.spec.connection_ref == name.1
+    });
+    waiting.for_each(|it| context.enqueue(Key::Runner(name.0.clone(), it.name_any())));
+}
+
+async fn write(context: &Context, object: &GitHubConnection, claim: &Claim, now: At) {
+    let generation = object.metadata.generation.unwrap_or_default();
+    let mut conditions = object.status.clone().unwrap_or_default().conditions;
+    if !condition::set(&mut conditions, claim, generation, time(now).0) {
+        return;
+    }
+    let patch = json!({
+        "metadata": { "uid": object.uid(), "resourceVersion": object.resource_version() },
+        "status": { "observedGeneration": generation, "conditions": conditions }
+    });
+    let api = context.api::<GitHubConnection>(&object.namespace().unwrap_or_default());
+    let params = PatchParams::default();
+    if let Err(error) = api.patch_status(&object.name_any(), &params, &Patch::Merge(patch)).await {
+        tracing::debug!("the status of a connection changed meanwhile: {error}");
+    }
+}

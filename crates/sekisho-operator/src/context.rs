@@ -1,0 +1,216 @@
+//! What all parts share: the client, the stores, the queue, and what is remembered between two looks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret};
+use kube::core::PartialObjectMeta;
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use sekisho_api::{
+    GitHubConnection, Reason, Runner, RunnerClass, RunnerDeployment, RunnerReplicaSet,
+};
+use sekisho_pods::Cluster;
+use sekisho_reconcile::backoff::Jitter;
+use sekisho_reconcile::deployment::Demand;
+use sekisho_reconcile::failure::Trouble;
+use sekisho_reconcile::name::Mark;
+use sekisho_reconcile::runner::{AtGitHub, Fate};
+use sekisho_reconcile::{At, Failure, sweep};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::github::Account;
+use crate::metrics::Metrics;
+use crate::operator::Settings;
+use crate::queue::{Key, Queue};
+use crate::record::stamp;
+
+/// Namespace and name.
+pub(crate) type Name = (String, String);
+
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) settings: Settings,
+    pub(crate) stores: Stores,
+    pub(crate) queue: Queue,
+    pub(crate) metrics: Metrics,
+    pub(crate) cluster: Cluster,
+    pub(crate) stop: CancellationToken,
+    pub(crate) recorder: Recorder,
+    memory: Mutex<Memory>,
+}
+
+/// The objects as the watches show them. Of secrets, the metadata alone is kept.
+pub(crate) struct Stores {
+    pub(crate) connections: Store<GitHubConnection>,
+    pub(crate) classes: Store<RunnerClass>,
+    pub(crate) deployments: Store<RunnerDeployment>,
+    pub(crate) sets: Store<RunnerReplicaSet>,
+    pub(crate) runners: Store<Runner>,
+    pub(crate) pods: Store<Pod>,
+    pub(crate) secrets: Store<PartialObjectMeta<Secret>>,
+    pub(crate) nodes: Store<Node>,
+    pub(crate) namespaces: Store<Namespace>,
+    /// How many stores are full.
+    pub(crate) full: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+/// How many stores there are.
+pub(crate) const STORES: usize = 9;
+
+impl Stores {
+    pub(crate) fn are_full(&self) -> bool {
+        self.full.load(std::sync::atomic::Ordering::Acquire) >= STORES
+    }
+}
+
+/// What is remembered. All of it may be lost.
+#[derive(Default)]
+pub(crate) struct Memory {
+    pub(crate) trouble: BTreeMap<Key, Trouble>,
+    pub(crate) github: BTreeMap<Name, AtGitHub>,
+    pub(crate) fates: BTreeMap<Name, Fate>,
+    /// Since when the image of a pod cannot be pulled, by uid.
+    pub(crate) pulls: BTreeMap<String, At>,
+    pub(crate) deployments: BTreeMap<Name, DeploymentMemory>,
+    /// Numbers of runners that were made, by the set's uid.
+    pub(crate) expected: BTreeMap<String, BTreeSet<u64>>,
+    pub(crate) connections: BTreeMap<Name, ConnectionMemory>,
+    pub(crate) sweeps: BTreeMap<String, sweep::Memory>,
+    /// Last moment at which a status was written for nothing but to be read.
+    pub(crate) written: BTreeMap<Key, At>,
+    /// Sets that back off.
+    pub(crate) backing_off: BTreeSet<Name>,
+}
+
+/// What is remembered of a deployment.
+#[derive(Clone, Default)]
+pub(crate) struct DeploymentMemory {
+    pub(crate) held_until: Option<At>,
+    pub(crate) demand: Option<Demand>,
+    pub(crate) lower_since: Option<At>,
+    pub(crate) released_since: Option<At>,
+    pub(crate) growth: Option<u32>,
+    pub(crate) session: Option<sekisho_reconcile::deployment::Session>,
+    pub(crate) blocked: Option<Failure>,
+    pub(crate) gate: Option<sekisho_reconcile::session::Gate>,
+    pub(crate) policies: Option<String>,
+    /// Wakes its session.
+    pub(crate) wake: Arc<Notify>,
+    pub(crate) started: bool,
+}
+
+/// What is remembered of a connection.
+#[derive(Clone, Default)]
+pub(crate) struct ConnectionMemory {
+    pub(crate) account: Option<Arc<Account>>,
+    /// Names spec and secrets that the account was made of.
+    pub(crate) content: Option<String>,
+    pub(crate) checked: Option<At>,
+    pub(crate) trouble: Option<Trouble>,
+}
+
+impl Context {
+    pub(crate) fn new(
+        client: Client,
+        settings: Settings,
+        stores: Stores,
+        cluster: Cluster,
+        stop: CancellationToken,
+    ) -> Self {
+        let recorder = Recorder::new(client.clone(), "sekisho-operator".into());
+        Self {
+            client,
+            settings,
+            stores,
+            queue: Queue::default(),
+            metrics: Metrics::default(),
+            cluster,
+            stop,
+            recorder,
+            memory: Mutex::default(),
+        }
+    }
+
+    /// The one place where the operator reads the clock.
+    #[expect(clippy::disallowed_methods, reason = "here the clock is read for all decisions")]
+    pub(crate) fn now(&self) -> At {
+        stamp(Timestamp::now())
+    }
+
+    pub(crate) fn jitter(&self) -> Jitter {
+        Jitter::of(uuid::Uuid::new_v4().as_u64_pair().0)
+    }
+
+    pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn api<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    pub(crate) fn enqueue(&self, key: Key) {
+        self.queue.add(key, Duration::ZERO);
+    }
+
+    /// Whether this replica works on a deployment now.
+    pub(crate) fn holds(&self, name: &Name) -> bool {
+        let now = self.now();
+        let memory = self.memory();
+        memory.deployments.get(name).and_then(|it| it.held_until).is_some_and(|until| now < until)
+    }
+
+    pub(crate) fn mark(&self, namespace: &str) -> Option<Mark> {
+        let namespace = self.stores.namespaces.get(&ObjectRef::new(namespace))?;
+        Some(Mark::of_namespace(&namespace.uid()?))
+    }
+
+    pub(crate) fn terminating(&self, namespace: &str) -> bool {
+        let namespace = self.stores.namespaces.get(&ObjectRef::new(namespace));
+        namespace.is_none_or(|it| it.metadata.deletion_timestamp.is_some())
+    }
+
+    /// The account of a connection, once it was checked.
+    pub(crate) fn account(&self, namespace: &str, name: &str) -> Option<Arc<Account>> {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.memory().connections.get(&key).and_then(|it| it.account.clone())
+    }
+
+    /// Remembers that an effect failed, for the next observation.
+    pub(crate) fn failed(&self, key: &Key, failure: Failure) -> Trouble {
+        self.metrics.failed(&failure);
+        let (now, jitter) = (self.now(), self.jitter());
+        let mut memory = self.memory();
+        let trouble = Trouble::after(memory.trouble.get(key), failure, now, jitter);
+        memory.trouble.insert(key.clone(), trouble.clone());
+        trouble
+    }
+
+    /// An event that people see. That it cannot be written stops nothing.
+    pub(crate) async fn event(
+        &self,
+        reference: &k8s_openapi::api::core::v1::ObjectReference,
+        reason: Reason,
+        message: String,
+    ) {
+        let event = Event {
+            type_: if reason.next_step().is_empty() { EventType::Normal } else { EventType::Warning },
+            reason: reason.name().to_owned(),
+            note: Some(message.chars().take(1024).collect()),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, reference).await {
+            tracing::debug!("an event could not be written: {error}");
+        }
+    }
+}

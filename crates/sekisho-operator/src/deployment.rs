@@ -1,0 +1,441 @@
+//! RunnerDeployment: observe, decide, act.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource as _, ResourceExt as _};
+use sekisho_api::condition;
+use sekisho_api::{
+    ANNOTATION_STOP_NOW, FINALIZER_SCALE_SET, JobCounts, LABEL_DEPLOYMENT, LABEL_REVISION,
+    RunnerDeployment, RunnerReplicaSet, RunnerReplicaSetSpec, RunnerSpec,
+};
+use sekisho_pods::GroupUse;
+use sekisho_reconcile::deployment::rollout::Percent;
+use sekisho_reconcile::deployment::{self, Effect, Observed, Plan, Rollout, Session, Set, Size};
+use sekisho_reconcile::{At, Failure};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::context::{Context, Name};
+use crate::failure;
+use crate::queue::Key;
+use crate::record::{at, time};
+use crate::replica_set::{STATUS_EVERY, counts, runners_of};
+use crate::runner::{by_uid, gone};
+use crate::session;
+
+/// Characters of a revision.
+const REVISION_LENGTH: usize = 10;
+/// Who applies network policies.
+const MANAGER_POLICIES: &str = "sekisho-network";
+
+/// Works on a deployment; when to look again.
+pub(crate) async fn reconcile(context: &Arc<Context>, name: Name) -> Option<Duration> {
+    let key = Key::Deployment(name.0.clone(), name.1.clone());
+    let Some(object) = context.stores.deployments.get(&ObjectRef::new(&name.1).within(&name.0))
+    else {
+        let mut memory = context.memory();
+        memory.trouble.remove(&key);
+        memory.written.remove(&key);
+        return None;
+    };
+    session::ensure(context, &name);
+    if !context.holds(&name) {
+        return None;
+    }
+    let mut blocked = blocked(context, &object).err();
+    if blocked.is_none() && object.metadata.deletion_timestamp.is_none() {
+        blocked = policies(context, &object).await.err();
+    }
+    let seen = observe(context, &object, blocked.clone());
+    let plan = deployment::decide(&seen);
+    remember(context, &name, &plan, blocked);
+    for effect in &plan.effects {
+        if let Err(failure) = act(context, &object, effect).await {
+            tracing::info!(deployment = name.1, "{failure}");
+            let trouble = context.failed(&key, failure);
+            return Some(context.now().until(trouble.next).max(Duration::from_millis(100)));
+        }
+    }
+    if !plan.effects.is_empty() {
+        context.memory().trouble.remove(&key);
+    }
+    let mut after = plan.requeue_after;
+    if let Some(due) = write_status(context, &object, &plan, seen.now, key).await {
+        after = Some(after.map_or(due, |known| known.min(due)));
+    }
+    after
+}
+
+/// What the set's decisions and the session need to know of this one.
+fn remember(context: &Context, name: &Name, plan: &Plan, blocked: Option<Failure>) {
+    let mut memory = context.memory();
+    let entry = memory.deployments.entry(name.clone()).or_default();
+    entry.lower_since = plan.lower_since;
+    entry.released_since = plan.released_since;
+    let changed = entry.growth != Some(plan.growth) || entry.blocked != blocked;
+    entry.growth = Some(plan.growth);
+    entry.blocked = blocked;
+    if changed {
+        entry.wake.notify_one();
+        drop(memory);
+        for set in sets_of(context, name) {
+            context.enqueue(Key::ReplicaSet(name.0.clone(), set.name_any()));
+        }
+    }
+}
+
+/// What a runner of the deployment is to be.
+fn runner_spec(object: &RunnerDeployment) -> RunnerSpec {
+    let spec = &object.spec;
+    RunnerSpec {
+        deployment: object.name_any(),
+        connection_ref: spec.connection_ref.clone(),
+        class_ref: spec.class_ref.clone(),
+        mode: spec.acquisition.mode,
+        group: spec.group.clone(),
+        labels: spec.labels.clone(),
+        trust_zone: spec.trust_zone,
+        lifecycle: spec.lifecycle.clone(),
+    }
+}
+
+fn revision(object: &RunnerDeployment) -> String {
+    let content = json!([runner_spec(object), object.spec.template]).to_string();
+    let mut name = hex::encode(Sha256::digest(content));
+    name.truncate(REVISION_LENGTH);
+    name
+}
+
+/// What keeps a deployment from working, whoever can put it right.
+fn blocked(context: &Context, object: &RunnerDeployment) -> Result<(), Failure> {
+    let namespace = object.namespace().unwrap_or_default();
+    let spec = &object.spec;
+    let name = &spec.connection_ref;
+    let connection = context.stores.connections.get(&ObjectRef::new(name).within(&namespace));
+    let Some(connection) = connection else {
+        return Err(Failure::ConnectionNotFound { name: name.clone() });
+    };
+    if context.account(&namespace, name).is_none() {
+        let key = (namespace.clone(), name.clone());
+        let trouble = context.memory().connections.get(&key).and_then(|it| it.trouble.clone());
+        let detail = trouble.and_then(|it| it.failure.reason()).map_or_else(
+            || "it was not checked yet".to_owned(),
+            |reason| reason.name().to_owned(),
+        );
+        return Err(Failure::ConnectionNotReady { name: name.clone(), detail });
+    }
+    let Some(class) = context.stores.classes.get(&ObjectRef::new(&spec.class_ref)) else {
+        return Err(Failure::ClassNotFound { name: spec.class_ref.clone() });
+    };
+    sekisho_pods::pod(&sekisho_pods::RunnerPod {
+        name: "check",
+        namespace: &namespace,
+        uid: "check",
+        revision: "check",
+        spec: &runner_spec(object),
+        class: &class.spec,
+        template: &spec.template,
+        cluster: context.cluster,
+    })
+    .map_err(|error| failure::pod(&error))?;
+    zones(context, object, &namespace, &connection.spec.url)
+}
+
+fn zones(
+    context: &Context,
+    object: &RunnerDeployment,
+    namespace: &str,
+    url: &str,
+) -> Result<(), Failure> {
+    let zone = object.spec.trust_zone;
+    if let Some(found) = context.stores.namespaces.get(&ObjectRef::new(namespace)) {
+        sekisho_pods::check_namespace(namespace, found.labels(), zone).map_err(|_| {
+            let label = found.labels().get(sekisho_api::LABEL_TRUST_ZONE);
+            Failure::TrustZoneMismatch {
+                namespace: label.cloned().unwrap_or_else(|| "none".to_owned()),
+                wanted: zone.label().to_owned(),
+            }
+        })?;
+    }
+    let uses: Vec<GroupUse> = context
+        .stores
+        .deployments
+        .state()
+        .iter()
+        .filter_map(|other| {
+            let namespace = other.namespace().unwrap_or_default();
+            let reference = ObjectRef::new(&other.spec.connection_ref).within(&namespace);
+            Some(GroupUse {
+                deployment: format!("{namespace}/{}", other.name_any()),
+                url: context.stores.connections.get(&reference)?.spec.url.clone(),
+                group: other.spec.group.clone(),
+                zone: other.spec.trust_zone,
+            })
+        })
+        .collect();
+    let this = GroupUse {
+        deployment: format!("{namespace}/{}", object.name_any()),
+        url: url.to_owned(),
+        group: object.spec.group.clone(),
+        zone,
+    };
+    sekisho_pods::check_group(&this, &uses).map_err(|error| match error {
+        sekisho_pods::ZoneError::Group { group, other, .. } => Failure::GroupShared { group, other },
+        other => Failure::TrustZoneMismatch { namespace: other.to_string(), wanted: String::new() },
+    })
+}
+
+/// Network policies, applied when they changed.
+async fn policies(context: &Context, object: &RunnerDeployment) -> Result<(), Failure> {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let Some(class) = context.stores.classes.get(&ObjectRef::new(&object.spec.class_ref)) else {
+        return Ok(());
+    };
+    let uid = object.uid().unwrap_or_default();
+    let zone = object.spec.trust_zone;
+    let all = sekisho_pods::network_policies(&name, &namespace, &uid, zone, &class.spec)
+        .map_err(|error| Failure::TemplateForbidden { detail: error.to_string() })?;
+    let content = json!(all).to_string();
+    let key = (namespace.clone(), name);
+    let known = context.memory().deployments.get(&key).and_then(|it| it.policies.clone());
+    if known.as_ref() == Some(&content) {
+        return Ok(());
+    }
+    let api = context.api::<NetworkPolicy>(&namespace);
+    let params = PatchParams::apply(MANAGER_POLICIES).force();
+    for policy in &all {
+        let mut policy = json!(policy);
+        policy["apiVersion"] = json!("networking.k8s.io/v1");
+        policy["kind"] = json!("NetworkPolicy");
+        let name = policy["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        context.metrics.wrote("apply");
+        api.patch(&name, &params, &Patch::Apply(policy)).await.map_err(failure::kube)?;
+    }
+    context.memory().deployments.entry(key).or_default().policies = Some(content);
+    Ok(())
+}
+
+fn sets_of(context: &Context, name: &Name) -> Vec<Arc<RunnerReplicaSet>> {
+    let mut sets = context.stores.sets.state();
+    sets.retain(|set| {
+        set.namespace().as_ref() == Some(&name.0) && set.spec.runner.deployment == name.1
+    });
+    sets
+}
+
+fn observe(context: &Context, object: &RunnerDeployment, blocked: Option<Failure>) -> Observed {
+    let name = (object.namespace().unwrap_or_default(), object.name_any());
+    let uid = object.uid();
+    let unsigned = |number: i32| u32::try_from(number).unwrap_or_default();
+    let spec = &object.spec;
+    let size = match (&spec.scaling, spec.replicas) {
+        (Some(scaling), _) => Size::Scaled {
+            min: unsigned(scaling.min),
+            max: unsigned(scaling.max),
+            idle: unsigned(scaling.idle),
+            scale_down_delay: Duration::from_secs(scaling.scale_down_delay_seconds.into()),
+        },
+        (None, replicas) => Size::Fixed(unsigned(replicas.unwrap_or_default())),
+    };
+    let owned = |set: &Arc<RunnerReplicaSet>| set.owner_references().iter().any(|it| Some(&it.uid) == uid.as_ref());
+    let sets = sets_of(context, &name).into_iter().filter(owned).map(|set| read_set(context, &set));
+    let sets: Vec<Set> = sets.collect();
+    let status = object.status.clone().unwrap_or_default();
+    let memory = context.memory();
+    let remembered = memory.deployments.get(&name).cloned().unwrap_or_default();
+    Observed {
+        now: context.now(),
+        deleting: object.metadata.deletion_timestamp.as_ref().map(at),
+        finalizer: object.finalizers().iter().any(|it| it == FINALIZER_SCALE_SET),
+        stop_now: object.annotations().get(ANNOTATION_STOP_NOW).is_some_and(|it| it == "true"),
+        namespace_terminating: context.terminating(&name.0),
+        size,
+        revision: revision(object),
+        rollout: Rollout {
+            max_surge: Percent(spec.rollout.max_surge_percent),
+            max_unavailable: Percent(spec.rollout.max_unavailable_percent),
+            history_limit: spec.rollout.history_limit as usize,
+        },
+        sets,
+        demand: remembered.demand,
+        desired_before: status.desired.map(unsigned),
+        lower_since: remembered.lower_since,
+        session: remembered.session.unwrap_or(Session::None),
+        scale_set: status.scale_set.map(|set| set.id),
+        released_since: remembered.released_since,
+        blocked,
+        trouble: memory.trouble.get(&Key::Deployment(name.0, name.1)).cloned(),
+    }
+}
+
+fn read_set(context: &Context, set: &RunnerReplicaSet) -> Set {
+    let uid = set.uid().unwrap_or_default();
+    let runners = runners_of(context, &set.namespace().unwrap_or_default(), &uid);
+    let conditions = set.status.as_ref().map(|it| it.conditions.as_slice()).unwrap_or_default();
+    let ready = condition::find(conditions, condition::READY).filter(|it| it.status == "False");
+    Set {
+        name: set.name_any(),
+        revision: set.spec.revision.clone(),
+        created: set.creation_timestamp().as_ref().map(at).unwrap_or_default(),
+        deleting: set.metadata.deletion_timestamp.is_some(),
+        stop_now: set.annotations().contains_key(ANNOTATION_STOP_NOW),
+        replicas: u32::try_from(set.spec.replicas).unwrap_or_default(),
+        all_runners: u32::try_from(runners.len()).unwrap_or(u32::MAX),
+        runners: sekisho_reconcile::replica_set::count(&runners),
+        problem: ready.and_then(|it| {
+            Some(condition::Claim {
+                kind: condition::READY,
+                truth: condition::Truth::False,
+                reason: it.reason.parse().ok()?,
+                message: it.message.clone(),
+            })
+        }),
+        uid,
+    }
+}
+
+async fn act(context: &Context, object: &RunnerDeployment, effect: &Effect) -> Result<(), Failure> {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let sets = context.api::<RunnerReplicaSet>(&namespace);
+    let merge = |patch: Value| Patch::Merge(patch);
+    let params = PatchParams::default();
+    match effect {
+        Effect::AddFinalizer => {
+            let mut all = object.finalizers().to_vec();
+            all.push(FINALIZER_SCALE_SET.to_owned());
+            finalizers(context, object, &all).await
+        }
+        Effect::RemoveFinalizer => {
+            let all = object.finalizers().iter().filter(|it| *it != FINALIZER_SCALE_SET);
+            finalizers(context, object, &all.cloned().collect::<Vec<_>>()).await
+        }
+        Effect::CreateSet { revision, replicas } => {
+            context.metrics.wrote("create");
+            let set = new_set(object, revision, *replicas);
+            match sets.create(&PostParams::default(), &set).await {
+                Ok(_) => Ok(()),
+                Err(error) if failure::is_conflict(&error) => Ok(()),
+                Err(error) => Err(failure::kube(error)),
+            }
+        }
+        Effect::ScaleSet { name, replicas } => {
+            context.metrics.wrote("patch");
+            let known = context.stores.sets.get(&ObjectRef::new(name).within(&namespace));
+            let version = known.and_then(|set| set.resource_version());
+            let patch = json!({ "metadata": { "resourceVersion": version }, "spec": { "replicas": replicas } });
+            gone(sets.patch(name, &params, &merge(patch)).await)
+        }
+        Effect::DeleteSet { name, uid } => {
+            context.metrics.wrote("delete");
+            gone(sets.delete(name, &by_uid(uid, None)).await)
+        }
+        Effect::MarkStopNow { name } => {
+            context.metrics.wrote("patch");
+            let patch = json!({ "metadata": { "annotations": { ANNOTATION_STOP_NOW: "true" } } });
+            gone(sets.patch_metadata(name, &params, &merge(patch)).await)
+        }
+        Effect::StopSession => {
+            // The session looks for itself whether it is wanted.
+            let key = (namespace, name);
+            let wake = context.memory().deployments.get(&key).map(|it| Arc::clone(&it.wake));
+            wake.into_iter().for_each(|wake| wake.notify_one());
+            Ok(())
+        }
+        Effect::DeleteScaleSet { id } => {
+            let connection = &object.spec.connection_ref;
+            let Some(account) = context.account(&namespace, connection) else {
+                let (name, detail) = (connection.clone(), "its scale set cannot be removed".to_owned());
+                return Err(Failure::ConnectionNotReady { name, detail });
+            };
+            account.tenant.delete_set(*id).await.map_err(|error| failure::scale_set(&error))
+        }
+    }
+}
+
+async fn finalizers(
+    context: &Context,
+    object: &RunnerDeployment,
+    all: &[String],
+) -> Result<(), Failure> {
+    let patch = json!({ "metadata": {
+        "uid": object.uid(), "resourceVersion": object.resource_version(), "finalizers": all
+    } });
+    context.metrics.wrote("patch");
+    let api = context.api::<RunnerDeployment>(&object.namespace().unwrap_or_default());
+    let params = PatchParams::default();
+    gone(api.patch_metadata(&object.name_any(), &params, &Patch::Merge(patch)).await)
+}
+
+fn new_set(object: &RunnerDeployment, revision: &str, replicas: u32) -> RunnerReplicaSet {
+    let deployment = object.name_any();
+    let name = sekisho_reconcile::name::replica_set(&deployment, revision);
+    let spec = RunnerReplicaSetSpec {
+        replicas: i32::try_from(replicas).unwrap_or(i32::MAX),
+        revision: revision.to_owned(),
+        runner: runner_spec(object),
+        template: object.spec.template.clone(),
+    };
+    let mut set = RunnerReplicaSet::new(&name, spec);
+    set.metadata = ObjectMeta {
+        name: Some(name),
+        labels: Some(
+            [
+                (LABEL_DEPLOYMENT.to_owned(), deployment),
+                (LABEL_REVISION.to_owned(), revision.to_owned()),
+            ]
+            .into(),
+        ),
+        owner_references: object.controller_owner_ref(&()).map(|owner| vec![owner]),
+        ..ObjectMeta::default()
+    };
+    set
+}
+
+/// Writes the status if it says something new; or when it may be written.
+async fn write_status(
+    context: &Context,
+    object: &RunnerDeployment,
+    plan: &Plan,
+    now: At,
+    key: Key,
+) -> Option<Duration> {
+    let (status, generation) = (&plan.status, object.metadata.generation.unwrap_or_default());
+    let signed = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    let mut next = object.status.clone().unwrap_or_default();
+    next.observed_generation = Some(generation);
+    next.revision = Some(status.revision.clone());
+    next.selector = Some(format!("{LABEL_DEPLOYMENT}={}", object.name_any()));
+    next.desired = Some(signed(status.desired));
+    next.runners = Some(counts(status.runners));
+    next.jobs = Some(JobCounts { waiting: signed(status.waiting), running: signed(status.running) });
+    condition::set(&mut next.conditions, &status.claim, generation, time(now).0);
+    if object.status.as_ref() == Some(&next) {
+        return None;
+    }
+    let last = context.memory().written.get(&key).copied();
+    let due = last.map_or(Duration::ZERO, |last| now.until(last + STATUS_EVERY));
+    if !due.is_zero() {
+        return Some(due);
+    }
+    let api = context.api::<RunnerDeployment>(&object.namespace().unwrap_or_default());
+    // Of the scale set, the session tells.
+    next.scale_set = None;
+    let patch = json!({
+        "metadata": { "uid": object.uid(), "resourceVersion": object.resource_version() },
+        "status": next
+    });
+    context.memory().written.insert(key, now);
+    context.metrics.wrote("patch");
+    let params = PatchParams::default();
+    match api.patch_status(&object.name_any(), &params, &Patch::Merge(patch)).await {
+        Ok(_) => None,
+        Err(error) => {
+            tracing::debug!("the status of a deployment changed meanwhile: {error}");
+            Some(STATUS_EVERY)
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What calls answer when they fail, as decisions know it.
+
+use sekisho_github::rest::RestError;
+use sekisho_github::scale_set::ScaleSetError;
+use sekisho_pods::PodError;
+use sekisho_reconcile::Failure;
+
+use crate::record::stamp;
+
+/// Of the API server. Its words are about objects, never about the content of secrets.
+pub(crate) fn kube(error: kube::Error) -> Failure {
+    let kube::Error::Api(status) = error else {
+        return Failure::ApiServer { detail: error.to_string() };
+    };
+    let terminating = status.details.as_ref().is_some_and(|details| {
+        details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
+    });
+    let detail = status.message.clone();
+    match status.code {
+        403 if terminating => Failure::NamespaceTerminating,
+        403 if detail.contains("exceeded quota") || detail.contains("status unknown for quota") => {
+            Failure::Quota { detail }
+        }
+        403 => Failure::PodForbidden { detail },
+        400 | 422 => Failure::PodInvalid { detail },
+        404 | 409 => Failure::Conflict,
+        _ => Failure::ApiServer { detail },
+    }
+}
+
+/// Whether there is no such object.
+pub(crate) fn is_gone(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+/// Whether it is there already, or another version of it.
+pub(crate) fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+/// Of GitHub's REST.
+pub(crate) fn rest(error: &RestError) -> Failure {
+    if let Some(until) = error.retry_at() {
+        return Failure::RateLimited { until: Some(stamp(until)) };
+    }
+    let detail = error.to_string();
+    match (error, error.status()) {
+        (RestError::Sign { .. }, _) | (_, Some(401)) => Failure::CredentialsRefused { detail },
+        (_, Some(403 | 404)) => {
+            let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+            Failure::PermissionMissing { detail: format!("{detail}{hint}") }
+        }
+        (_, Some(422)) => Failure::RunnerBusy,
+        (_, Some(429)) => Failure::RateLimited { until: None },
+        _ => Failure::Unreachable { detail },
+    }
+}
+
+/// Of the Actions service.
+pub(crate) fn scale_set(error: &ScaleSetError) -> Failure {
+    match error {
+        ScaleSetError::Rest { source } => return rest(source),
+        ScaleSetError::NoSuchGroup { name } => {
+            return Failure::GroupNotFound { group: name.clone() };
+        }
+        ScaleSetError::NameTaken { source, .. } => {
+            return Failure::NameTaken { detail: source.to_string() };
+        }
+        _ => {}
+    }
+    if error.is_set_gone() {
+        return Failure::ScaleSetGone;
+    }
+    if error.is_busy() {
+        return Failure::RunnerBusy;
+    }
+    let detail = error.to_string();
+    match error.status() {
+        Some(401) => Failure::CredentialsRefused { detail },
+        Some(403) => Failure::PermissionMissing { detail },
+        Some(429) => Failure::RateLimited { until: None },
+        _ => Failure::Unreachable { detail },
+    }
+}
+
+/// Of a pod that cannot be made.
+pub(crate) fn pod(error: &PodError) -> Failure {
+    let detail = error.to_string();
+    match error {
+        PodError::Template(_) | PodError::UnknownField { .. } | PodError::Merged { .. } => {
+            Failure::TemplateInvalid { detail }
+        }
+        PodError::Forbidden(_) | PodError::Class(_) => Failure::TemplateForbidden { detail },
+    }
+}

@@ -1,0 +1,376 @@
+//! The listener of a set: messages are recorded on Runners, then acknowledged.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, Preconditions};
+use kube::runtime::reflector::ObjectRef;
+use sekisho_api::{JobResult, Runner};
+use sekisho_github::scale_set::life::Ended;
+use sekisho_github::scale_set::{Acquired, Delivery, Event, Listener, ListenerOptions};
+use sekisho_github::wire::scale_set::{
+    JobMessage, JobMessageKind, JobResult as WireResult, Statistics,
+};
+use sekisho_reconcile::deployment::Demand;
+use sekisho_reconcile::runner::{Fate, Job};
+use sekisho_reconcile::session::message::{self, Target, What, Write};
+use sekisho_reconcile::{At, Failure};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::context::{Context, Name};
+use crate::github::Account;
+use crate::queue::Key;
+use crate::record::{self, stamp};
+use crate::runner::{gone, write_record};
+use crate::failure;
+
+/// How many Runners are written at a time.
+const AT_ONCE: usize = 16;
+/// How often one is read again that somebody else changed meanwhile.
+const CONFLICTS: usize = 10;
+/// How long after a record that failed everything is asked for again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A listener that runs.
+pub(crate) struct Listening {
+    pub(crate) set: i64,
+    pub(crate) state: Arc<Mutex<State>>,
+    pub(crate) replay: Arc<Notify>,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// What a listener tells of itself.
+pub(crate) struct State {
+    pub(crate) capacity: u32,
+    pub(crate) alive: At,
+    pub(crate) trouble: Option<Failure>,
+    pub(crate) statistics: Option<At>,
+    pub(crate) replayed: Option<At>,
+    pub(crate) session: Option<Uuid>,
+    pub(crate) ended: Option<Failure>,
+}
+
+impl Listening {
+    pub(crate) fn start(
+        context: &Arc<Context>,
+        name: &Name,
+        account: &Account,
+        (set, set_name): (i64, String),
+        (previous, capacity): (Option<String>, u32),
+    ) -> Self {
+        let state = Arc::new(Mutex::new(State {
+            capacity,
+            alive: context.now(),
+            trouble: None,
+            statistics: None,
+            replayed: None,
+            session: None,
+            ended: None,
+        }));
+        let options = ListenerOptions {
+            owner: context.settings.identity.clone(),
+            previous: previous.and_then(|it| it.parse().ok()),
+        };
+        let work = Work {
+            context: Arc::clone(context),
+            name: name.clone(),
+            set_name,
+            state: Arc::clone(&state),
+            listener: Listener::new(Arc::clone(&account.tenant), set, options),
+        };
+        let (stop, replay) = (CancellationToken::new(), Arc::new(Notify::new()));
+        let task = tokio::spawn(work.run(stop.clone(), Arc::clone(&replay)));
+        context.metrics.sessions.inc();
+        Self { set, state, replay, stop, task }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Deletes the session, and ends.
+    pub(crate) async fn stop(self, context: &Context) {
+        self.stop.cancel();
+        let mut task = self.task;
+        // A session that cannot be deleted in time is forgotten by GitHub after a while.
+        if tokio::time::timeout(Duration::from_secs(5), &mut task).await.is_err() {
+            task.abort();
+        }
+        context.metrics.sessions.dec();
+    }
+}
+
+struct Work {
+    context: Arc<Context>,
+    name: Name,
+    set_name: String,
+    state: Arc<Mutex<State>>,
+    listener: Listener,
+}
+
+impl Work {
+    async fn run(mut self, stop: CancellationToken, replay: Arc<Notify>) {
+        loop {
+            let capacity = self.lock().capacity;
+            let event = tokio::select! {
+                // All are cancel safe: what was not recorded and deleted comes again.
+                () = stop.cancelled() => break,
+                () = replay.notified() => {
+                    self.listener.replay();
+                    let now = self.context.now();
+                    self.lock().replayed = Some(now);
+                    continue;
+                }
+                event = self.listener.next(capacity) => event,
+            };
+            let now = self.context.now();
+            self.lock().alive = now;
+            let wake = match event {
+                Ok(event) => self.take(event).await,
+                Err(ended) => {
+                    self.lock().ended = Some(self.ended(&ended));
+                    self.wake();
+                    break;
+                }
+            };
+            if wake {
+                self.wake();
+            }
+        }
+        if let Err(error) = self.listener.close().await {
+            tracing::info!("a session could not be deleted: {error}");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        let wake = self.context.memory().deployments.get(&self.name).map(|it| Arc::clone(&it.wake));
+        wake.into_iter().for_each(|wake| wake.notify_one());
+    }
+
+    fn ended(&self, ended: &Ended) -> Failure {
+        match ended {
+            Ended::Conflict { .. } => Failure::SessionHeld {
+                set: self.set_name.clone(),
+                owner: "somebody else".to_owned(),
+            },
+            Ended::SetGone => Failure::ScaleSetGone,
+            Ended::Unauthorized { .. } => {
+                Failure::CredentialsRefused { detail: ended.to_string() }
+            }
+            Ended::Refused { .. } => Failure::Unreachable { detail: ended.to_string() },
+        }
+    }
+
+    /// Whether the session's own state is another now.
+    async fn take(&mut self, event: Event) -> bool {
+        let now = self.context.now();
+        match event {
+            Event::Opened { session, statistics } => {
+                {
+                    let mut state = self.lock();
+                    (state.session, state.trouble) = (Some(session), None);
+                    (state.replayed, state.statistics) = (Some(now), Some(now));
+                }
+                self.demand(statistics);
+                true
+            }
+            Event::Idle => self.lock().trouble.take().is_some(),
+            Event::Trouble { failures, error } => {
+                // One that passes is nobody's business; a conflict has no failure of its own count.
+                let failure = error.as_ref().map(failure::scale_set);
+                if let Some(failure) = failure.filter(|_| failures > 1) {
+                    self.context.metrics.failed(&failure);
+                    return self.lock().trouble.replace(failure).is_none();
+                }
+                false
+            }
+            Event::Message(delivery) => {
+                if let Err(failure) = self.deliver(delivery).await {
+                    tracing::warn!("a message could not be recorded, and comes again: {failure}");
+                    self.context.metrics.failed(&failure);
+                    tokio::time::sleep(AGAIN).await;
+                    self.listener.replay();
+                }
+                self.lock().trouble.take().is_some()
+            }
+        }
+    }
+
+    fn demand(&self, statistics: Statistics) {
+        set_demand(&self.context, &self.name, statistics);
+    }
+
+    async fn deliver(&mut self, delivery: Delivery) -> Result<(), Failure> {
+        let now = self.context.now();
+        let events = match delivery.jobs() {
+            Ok(jobs) => {
+                let unreadable = (0..jobs.unreadable).map(|_| message::Event::Unreadable);
+                jobs.messages.iter().map(read).chain(unreadable).collect()
+            }
+            Err(_) => vec![message::Event::Unreadable],
+        };
+        let statistics = delivery.statistics();
+        let Some(mark) = self.context.mark(&self.name.0) else {
+            return Err(Failure::NamespaceTerminating);
+        };
+        let ours = statistics.total_assigned_jobs + statistics.total_acquired_jobs;
+        let room = self.lock().capacity.saturating_sub(u32::try_from(ours).unwrap_or_default());
+        let reading = message::read(&events, &mark, room);
+        if !reading.acquire.is_empty() {
+            let acquired = self.listener.acquire(&reading.acquire).await;
+            match acquired.map_err(|error| failure::scale_set(&error))? {
+                Acquired::Jobs(jobs) => tracing::debug!(jobs = jobs.len(), "acquired"),
+                Acquired::Automatic => {}
+            }
+        }
+        let mut by_runner: BTreeMap<String, Vec<What>> = BTreeMap::new();
+        for recording in reading.record {
+            by_runner.entry(recording.runner).or_default().push(recording.what);
+        }
+        let (context, namespace) = (&self.context, &self.name.0);
+        let mut all = Vec::new();
+        for (runner, told) in by_runner {
+            all.push(async move {
+                for what in told {
+                    record_on(context, namespace, &runner, &what, now).await?;
+                }
+                Ok::<(), Failure>(())
+            });
+        }
+        let all = futures_util::stream::iter(all).buffer_unordered(AT_ONCE).collect::<Vec<_>>();
+        let recording = async { all.await.into_iter().collect::<Result<(), Failure>>() };
+        let recorded = delivery.record(recording).await?;
+        self.context.metrics.messages.inc();
+        {
+            let mut state = self.lock();
+            state.statistics = Some(now);
+        }
+        self.demand(statistics);
+        // It comes again if this fails, and is then recorded already.
+        if let Err(error) = self.listener.delete(recorded).await {
+            tracing::info!("a message was recorded and comes again: {error}");
+        }
+        Ok(())
+    }
+}
+
+/// Remembers how many jobs there are.
+pub(crate) fn set_demand(context: &Context, name: &Name, statistics: Statistics) {
+    let number = |number: i64| u32::try_from(number.max(0)).unwrap_or(u32::MAX);
+    let demand = Demand {
+        assigned: number(statistics.total_assigned_jobs + statistics.total_acquired_jobs),
+        running: number(statistics.total_running_jobs),
+    };
+    remember_demand(context, name, demand);
+}
+
+pub(crate) fn remember_demand(context: &Context, name: &Name, demand: Demand) {
+    let mut memory = context.memory();
+    let entry = memory.deployments.entry(name.clone()).or_default();
+    if entry.demand.replace(demand) != Some(demand) {
+        drop(memory);
+        context.enqueue(Key::Deployment(name.0.clone(), name.1.clone()));
+    }
+}
+
+fn read(message: &JobMessage) -> message::Event {
+    let job = Job {
+        id: match message.job_id.as_str() {
+            "" => message.runner_request_id.to_string(),
+            id => id.to_owned(),
+        },
+        run_id: message.workflow_run_id,
+        repository: format!("{}/{}", message.owner_name, message.repository_name),
+        display_name: message.job_display_name.clone(),
+        workflow_ref: Some(message.job_workflow_ref.clone()).filter(|text| !text.is_empty()),
+        started: message.runner_assign_time.map(stamp),
+        completed: message.finish_time.map(stamp),
+        result: message.result.as_ref().map(result),
+    };
+    let runner = message.runner_name.clone().filter(|name| !name.is_empty());
+    let registration = message.runner_id.unwrap_or_default();
+    match (&message.kind, runner) {
+        (JobMessageKind::Available, _) => {
+            message::Event::Available { request: message.runner_request_id }
+        }
+        (JobMessageKind::Assigned, _) => message::Event::Assigned,
+        (JobMessageKind::Started, Some(runner)) => {
+            message::Event::Started { runner, registration, job }
+        }
+        (JobMessageKind::Completed, runner) => {
+            let result = job.result.or(Some(JobResult::Other));
+            message::Event::Completed { runner, job: Job { result, ..job } }
+        }
+        (JobMessageKind::Started, None) | (JobMessageKind::Other(_), _) => {
+            message::Event::Unreadable
+        }
+    }
+}
+
+fn result(result: &WireResult) -> JobResult {
+    match result {
+        WireResult::Succeeded => JobResult::Succeeded,
+        WireResult::Failed => JobResult::Failed,
+        WireResult::Canceled => JobResult::Cancelled,
+        _ => JobResult::Other,
+    }
+}
+
+/// Records something on a Runner; on a conflict it is read and decided again.
+async fn record_on(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+    what: &What,
+    now: At,
+) -> Result<(), Failure> {
+    let api = context.api::<Runner>(namespace);
+    for _ in 0..CONFLICTS {
+        let live = api.get_opt(name).await.map_err(failure::kube)?;
+        if let (What::Completed { job }, Some(_)) = (what, &live) {
+            let fate = Fate { at: now, result: job.result };
+            context.memory().fates.insert((namespace.to_owned(), name.to_owned()), fate);
+            context.enqueue(Key::Runner(namespace.to_owned(), name.to_owned()));
+        }
+        let record = live.as_ref().map(|live| record::record(live.status.as_ref()));
+        let pod = live.as_ref().and_then(|live| {
+            let pod = context.stores.pods.get(&ObjectRef::new(name).within(namespace))?;
+            let uid = live.uid().unwrap_or_default();
+            Some(record::pod(&pod, &uid, &mut context.memory().pulls, now))
+        });
+        let target = live.as_ref().zip(record.as_ref()).map(|(live, record)| Target {
+            record,
+            deleting: live.metadata.deletion_timestamp.is_some(),
+            pod: pod.as_ref(),
+        });
+        let written = match (message::record(what, target, now), &live) {
+            (Write::Nothing, _) | (_, None) => return Ok(()),
+            (Write::Status(record), Some(live)) => write_record(context, live, &record, now).await,
+            (Write::Delete, Some(live)) => {
+                context.metrics.wrote("delete");
+                let preconditions =
+                    Preconditions { uid: live.uid(), resource_version: live.resource_version() };
+                let params = DeleteParams {
+                    preconditions: Some(preconditions),
+                    ..DeleteParams::background()
+                };
+                gone(api.delete(name, &params).await)
+            }
+        };
+        match written {
+            Err(Failure::Conflict) => {}
+            other => return other,
+        }
+    }
+    Err(Failure::Conflict)
+}

@@ -1,0 +1,203 @@
+//! Kubernetes objects, read into what decisions look at, and back.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerStatus, Node as NodeObject, Pod as PodObject};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+use sekisho_api::condition::{self, SUCCEEDED, Truth};
+use sekisho_api::{JobStatus, PodStatus, Reason, RegistrationStatus, RunnerStatus, Timeline};
+use sekisho_pods::CONTAINER_RUNNER;
+use sekisho_reconcile::At;
+use sekisho_reconcile::runner::{Container, Job, Node, Pod, PodRecord, Record, Waiting};
+
+/// The annotations of a JIT secret: the pod that it is for, and GitHub's number.
+pub(crate) const ANNOTATION_POD: &str = "runners.sekisho.dev/pod-uid";
+pub(crate) const ANNOTATION_REGISTRATION: &str = "runners.sekisho.dev/registration";
+
+/// What the kubelet says of an image that it cannot pull.
+const PULL_REASONS: [&str; 4] =
+    ["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"];
+/// What the kubelet says of a pod that waits as ours do: for its secret.
+const START_REASONS: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+
+pub(crate) fn at(time: &Time) -> At {
+    stamp(time.0)
+}
+
+pub(crate) fn stamp(time: Timestamp) -> At {
+    At::from_millis(time.as_millisecond().try_into().unwrap_or_default())
+}
+
+pub(crate) fn time(at: At) -> Time {
+    let millis = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
+    Time(Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX))
+}
+
+/// The status of a Runner as decisions know it.
+pub(crate) fn record(status: Option<&RunnerStatus>) -> Record {
+    let Some(status) = status else { return Record::default() };
+    let condition = condition::find(&status.conditions, SUCCEEDED);
+    let timeline = status.timeline.clone().unwrap_or_default();
+    Record {
+        state: condition.and_then(|it| it.reason.parse().ok()).unwrap_or(Reason::Pending),
+        truth: match condition.map(|it| it.status.as_str()) {
+            Some("True") => Truth::True,
+            Some("False") => Truth::False,
+            _ => Truth::Unknown,
+        },
+        message: condition.map(|it| it.message.clone()).unwrap_or_default(),
+        registration: status.registration.as_ref().map(|it| it.id),
+        pod: status.pod.as_ref().map(|pod| PodRecord { uid: pod.uid.clone(), node: pod.node.clone() }),
+        job: status.job.as_ref().map(|job| Job {
+            id: job.id.clone(),
+            run_id: job.run_id,
+            repository: job.repository.clone(),
+            display_name: job.display_name.clone(),
+            workflow_ref: job.workflow_ref.clone(),
+            started: job.started.as_ref().map(at),
+            completed: job.completed.as_ref().map(at),
+            result: job.result,
+        }),
+        pod_created: timeline.pod_created.as_ref().map(at),
+        online: timeline.online.as_ref().map(at),
+        ended: timeline.ended.as_ref().map(at),
+    }
+}
+
+/// The status that says so.
+pub(crate) fn status(record: &Record, old: Option<&RunnerStatus>, generation: i64, now: At) -> RunnerStatus {
+    let mut conditions = old.map(|old| old.conditions.clone()).unwrap_or_default();
+    let claim = condition::Claim {
+        kind: SUCCEEDED,
+        truth: record.truth,
+        reason: record.state,
+        message: record.message.clone(),
+    };
+    condition::set(&mut conditions, &claim, generation, time(now).0);
+    RunnerStatus {
+        observed_generation: Some(generation),
+        registration: record.registration.map(|id| RegistrationStatus { id }),
+        pod: record.pod.as_ref().map(|pod| PodStatus { uid: pod.uid.clone(), node: pod.node.clone() }),
+        job: record.job.as_ref().map(|job| JobStatus {
+            id: cut(&job.id, 64),
+            run_id: job.run_id,
+            repository: cut(&job.repository, 256),
+            display_name: cut(&job.display_name, 256),
+            workflow_ref: job.workflow_ref.as_deref().map(|text| cut(text, 512)),
+            started: job.started.map(time),
+            completed: job.completed.map(time),
+            result: job.result,
+        }),
+        timeline: Some(Timeline {
+            pod_created: record.pod_created.map(time),
+            registered: old.and_then(|old| old.timeline.as_ref()?.registered.clone()),
+            online: record.online.map(time),
+            ended: record.ended.map(time),
+        }),
+        conditions,
+    }
+}
+
+/// GitHub's words, as long as the schema takes them.
+fn cut(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
+}
+
+/// A pod. `pulls`: since when its image cannot be pulled, by the pod's uid.
+pub(crate) fn pod(pod: &PodObject, owner: &str, pulls: &mut BTreeMap<String, At>, now: At) -> Pod {
+    let uid = pod.uid().unwrap_or_default();
+    let status = pod.status.clone().unwrap_or_default();
+    let statuses = status.container_statuses.unwrap_or_default();
+    let runner = statuses.iter().find(|it| it.name == CONTAINER_RUNNER);
+    let waiting = waiting(pod, &statuses, pulls, now);
+    if !matches!(waiting, Some(Waiting::ImagePull { .. })) {
+        pulls.remove(&uid);
+    }
+    let all = statuses.iter().chain(status.init_container_statuses.iter().flatten());
+    let out_of_memory = all.filter_map(|it| it.state.as_ref()?.terminated.as_ref()).any(|ended| {
+        ended.reason.as_deref() == Some("OOMKilled")
+    });
+    let disruption = status.conditions.iter().flatten().find(|it| {
+        it.type_ == "DisruptionTarget" && it.status == "True"
+    });
+    let disrupted = disruption
+        .map(|it| it.message.clone().or(it.reason.clone()).unwrap_or_default())
+        .or(status.reason.clone().filter(|it| matches!(it.as_str(), "Evicted" | "Preempting" | "NodeShutdown" | "Terminated")));
+    Pod {
+        ours: pod.owner_references().iter().any(|it| it.uid == owner && it.controller == Some(true)),
+        created: pod.creation_timestamp().as_ref().map(at).unwrap_or_default(),
+        gone_by: pod.metadata.deletion_timestamp.as_ref().map(at),
+        node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        waiting,
+        runner: container(runner, status.phase.as_deref(), now),
+        disrupted,
+        out_of_memory,
+        uid,
+    }
+}
+
+fn container(status: Option<&ContainerStatus>, phase: Option<&str>, now: At) -> Container {
+    let state = status.and_then(|status| status.state.as_ref());
+    if let Some(ended) = state.and_then(|state| state.terminated.as_ref()) {
+        let finished = ended.finished_at.as_ref().map_or(now, at);
+        return Container::Ended { at: finished, code: Some(ended.exit_code) };
+    }
+    if matches!(phase, Some("Succeeded" | "Failed")) {
+        return Container::Ended { at: now, code: None };
+    }
+    match state.and_then(|state| state.running.as_ref()) {
+        Some(running) => Container::Running { since: running.started_at.as_ref().map_or(now, at) },
+        None => Container::Waiting,
+    }
+}
+
+fn waiting(
+    pod: &PodObject,
+    statuses: &[ContainerStatus],
+    pulls: &mut BTreeMap<String, At>,
+    now: At,
+) -> Option<Waiting> {
+    let status = pod.status.as_ref()?;
+    let unschedulable = status.conditions.iter().flatten().find(|it| {
+        it.type_ == "PodScheduled" && it.status == "False"
+    });
+    if let Some(condition) = unschedulable {
+        return Some(Waiting::Unschedulable(condition.message.clone().unwrap_or_default()));
+    }
+    let all = statuses.iter().chain(status.init_container_statuses.iter().flatten());
+    let told = all.filter_map(|it| it.state.as_ref()?.waiting.as_ref());
+    for waiting in told {
+        let reason = waiting.reason.as_deref().unwrap_or_default();
+        let detail = match waiting.message.as_deref() {
+            Some(message) => format!("{reason}: {message}"),
+            None => reason.to_owned(),
+        };
+        if PULL_REASONS.contains(&reason) {
+            let since = *pulls.entry(pod.uid().unwrap_or_default()).or_insert(now);
+            return Some(Waiting::ImagePull { since, detail });
+        }
+        if !START_REASONS.contains(&reason) && !reason.is_empty() {
+            return Some(Waiting::Other(detail));
+        }
+    }
+    None
+}
+
+/// How a node does; `None`: there is none of that name.
+pub(crate) fn node(node: Option<&NodeObject>, now: At) -> Node {
+    let Some(node) = node else { return Node::Gone };
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    if taints.is_some_and(|all| all.iter().any(|it| it.key == "node.kubernetes.io/out-of-service")) {
+        return Node::Gone;
+    }
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    match conditions.and_then(|all| all.iter().find(|it| it.type_ == "Ready")) {
+        Some(ready) if ready.status == "True" => Node::Ready,
+        Some(ready) => {
+            Node::Silent { since: ready.last_transition_time.as_ref().map_or(now, at) }
+        }
+        None => Node::Unknown,
+    }
+}

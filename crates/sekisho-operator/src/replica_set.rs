@@ -1,0 +1,247 @@
+//! RunnerReplicaSet: observe, decide, act.
+
+use std::time::Duration;
+
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource as _, ResourceExt as _};
+use sekisho_api::condition;
+use sekisho_api::{
+    ANNOTATION_STOP_NOW, FINALIZER_REGISTRATION, LABEL_DEPLOYMENT, LABEL_REVISION, Runner,
+    RunnerCounts, RunnerReplicaSet, RunnerReplicaSetStatus,
+};
+use sekisho_reconcile::replica_set::{self, Counts, Effect, Observed, Phase, Status};
+use sekisho_reconcile::{At, Failure};
+use serde_json::json;
+
+use crate::context::{Context, Name};
+use crate::failure;
+use crate::queue::Key;
+use crate::record::{self, at, time};
+use crate::runner::{by_uid, gone};
+
+/// How often a status is written for nothing but to be read.
+pub(crate) const STATUS_EVERY: Duration = Duration::from_secs(1);
+/// How many Runners are created at a time.
+const AT_ONCE: usize = 16;
+
+/// Works on a set; when to look again.
+pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration> {
+    let key = Key::ReplicaSet(name.0.clone(), name.1.clone());
+    let Some(set) = context.stores.sets.get(&ObjectRef::new(&name.1).within(&name.0)) else {
+        let mut memory = context.memory();
+        memory.backing_off.remove(&name);
+        memory.written.remove(&key);
+        return None;
+    };
+    let deployment = (name.0.clone(), set.spec.runner.deployment.clone());
+    if !context.holds(&deployment) {
+        return None;
+    }
+    let seen = observe(context, &set, &deployment);
+    let plan = replica_set::decide(&seen);
+    let backing_off = {
+        let mut memory = context.memory();
+        match plan.backoff {
+            Some(_) => memory.backing_off.insert(name.clone()),
+            None => memory.backing_off.remove(&name),
+        };
+        let gated = plan.backoff.map(|_| sekisho_reconcile::session::Gate::Backoff);
+        memory.deployments.entry(deployment).or_default().gate = gated;
+        memory.backing_off.len()
+    };
+    context.metrics.backing_off.set(i64::try_from(backing_off).unwrap_or(i64::MAX));
+    // Each write is of the version that the one before it made.
+    let mut version = set.resource_version();
+    let mut wrote = false;
+    for effect in &plan.effects {
+        if let Err(failure) = act(context, &set, effect, &mut version).await {
+            let trouble = context.failed(&key, failure);
+            return Some(context.now().until(trouble.next).max(Duration::from_millis(100)));
+        }
+        wrote |= matches!(effect, Effect::WriteStatus(_));
+    }
+    context.memory().trouble.remove(&key);
+    let mut after = plan.requeue_after;
+    if !wrote && differs(&set, &plan.status, seen.now) {
+        let due = context.memory().written.get(&key).map_or(Duration::ZERO, |last| {
+            seen.now.until(*last + STATUS_EVERY)
+        });
+        if due.is_zero() {
+            context.memory().written.insert(key, seen.now);
+            // One that was changed meanwhile is looked at again anyway.
+            drop(write(context, &set, &plan.status, &mut version).await);
+        } else {
+            after = Some(after.map_or(due, |known| known.min(due)));
+        }
+    }
+    after
+}
+
+/// The runners that a set owns.
+pub(crate) fn runners_of(context: &Context, namespace: &str, uid: &str) -> Vec<replica_set::Runner> {
+    let owned = |runner: &Runner| {
+        runner.metadata.namespace.as_deref() == Some(namespace)
+            && runner.owner_references().iter().any(|it| it.uid == uid && it.controller == Some(true))
+    };
+    let all = context.stores.runners.state();
+    all.iter().filter(|runner| owned(runner)).map(|runner| read(context, runner)).collect()
+}
+
+fn read(context: &Context, runner: &Runner) -> replica_set::Runner {
+    let record = record::record(runner.status.as_ref());
+    let namespace = runner.namespace().unwrap_or_default();
+    let pod = context.stores.pods.get(&ObjectRef::new(&runner.name_any()).within(&namespace));
+    let placed = pod.is_some_and(|pod| pod.spec.as_ref().is_some_and(|it| it.node_name.is_some()));
+    replica_set::Runner {
+        name: runner.name_any(),
+        uid: runner.uid().unwrap_or_default(),
+        created: runner.creation_timestamp().as_ref().map(at).unwrap_or_default(),
+        deleting: runner.metadata.deletion_timestamp.is_some(),
+        finalizer: runner.finalizers().iter().any(|it| it == FINALIZER_REGISTRATION),
+        stop_now: runner.annotations().contains_key(ANNOTATION_STOP_NOW),
+        phase: Phase::of(&record, placed),
+        online: record.online,
+    }
+}
+
+fn observe(context: &Context, set: &RunnerReplicaSet, deployment: &Name) -> Observed {
+    let namespace = &deployment.0;
+    let uid = set.uid().unwrap_or_default();
+    let runners = runners_of(context, namespace, &uid);
+    let owner = context.stores.deployments.get(&ObjectRef::new(&deployment.1).within(namespace));
+    let current = owner.as_ref().and_then(|it| it.status.as_ref()?.revision.clone());
+    let status = set.status.clone().unwrap_or_default();
+    let memory = context.memory();
+    let remembered = memory.deployments.get(deployment).cloned().unwrap_or_default();
+    Observed {
+        now: context.now(),
+        deleting: set.metadata.deletion_timestamp.is_some()
+            || owner.is_none_or(|it| it.metadata.deletion_timestamp.is_some()),
+        namespace_terminating: context.terminating(namespace),
+        stop_now: set.annotations().contains_key(ANNOTATION_STOP_NOW),
+        desired: u32::try_from(set.spec.replicas).unwrap_or_default(),
+        growth: remembered.growth.filter(|_| current.as_deref() == Some(set.spec.revision.as_str())),
+        next_number: status.next_number.and_then(|it| it.try_into().ok()).unwrap_or_default(),
+        last_success: status.last_success_seconds.and_then(|it| it.try_into().ok()).map(At::from_secs),
+        failed_ttl: Duration::from_secs(set.spec.runner.lifecycle.failed_ttl_seconds.into()),
+        runners,
+        expected: memory.expected.get(&uid).cloned().unwrap_or_default(),
+        blocked: remembered.blocked,
+    }
+}
+
+async fn act(
+    context: &Context,
+    set: &RunnerReplicaSet,
+    effect: &Effect,
+    version: &mut Option<String>,
+) -> Result<(), Failure> {
+    let namespace = set.namespace().unwrap_or_default();
+    let api = context.api::<Runner>(&namespace);
+    match effect {
+        Effect::WriteStatus(status) => write(context, set, status, version).await,
+        Effect::CreateRunners { numbers } => create(context, set, numbers).await,
+        Effect::DeleteRunner { name, uid } => {
+            context.metrics.wrote("delete");
+            gone(api.delete(name, &by_uid(uid, None)).await)
+        }
+        Effect::MarkStopNow { name } => {
+            context.metrics.wrote("patch");
+            let patch = json!({ "metadata": { "annotations": { ANNOTATION_STOP_NOW: "true" } } });
+            gone(api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch)).await)
+        }
+    }
+}
+
+async fn create(context: &Context, set: &RunnerReplicaSet, numbers: &[u64]) -> Result<(), Failure> {
+    use futures_util::{StreamExt as _, TryStreamExt as _};
+    let namespace = set.namespace().unwrap_or_default();
+    let Some(mark) = context.mark(&namespace) else { return Err(Failure::NamespaceTerminating) };
+    let uid = set.uid().unwrap_or_default();
+    let deployment = &set.spec.runner.deployment;
+    let api = &context.api::<Runner>(&namespace);
+    let mut made = Vec::new();
+    for number in numbers.iter().copied() {
+        let name = sekisho_reconcile::name::runner(&mark, deployment, &uid, number);
+        let mut runner = Runner::new(&name, set.spec.runner.clone());
+        runner.metadata = ObjectMeta {
+            name: Some(name),
+            labels: Some(
+                [
+                    (LABEL_DEPLOYMENT.to_owned(), deployment.clone()),
+                    (LABEL_REVISION.to_owned(), set.spec.revision.clone()),
+                ]
+                .into(),
+            ),
+            finalizers: Some(vec![FINALIZER_REGISTRATION.to_owned()]),
+            owner_references: set.controller_owner_ref(&()).map(|mut owner| {
+                owner.block_owner_deletion = Some(true);
+                vec![owner]
+            }),
+            ..ObjectMeta::default()
+        };
+        context.memory().expected.entry(uid.clone()).or_default().insert(number);
+        let uid = uid.clone();
+        made.push(async move {
+            context.metrics.wrote("create");
+            match api.create(&PostParams::default(), &runner).await {
+                Ok(_) => Ok(()),
+                Err(error) => {
+                    if let Some(expected) = context.memory().expected.get_mut(&uid) {
+                        expected.remove(&number);
+                    }
+                    if failure::is_conflict(&error) { Ok(()) } else { Err(failure::kube(error)) }
+                }
+            }
+        });
+    }
+    futures_util::stream::iter(made).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await.map(drop)
+}
+
+pub(crate) fn counts(counts: Counts) -> RunnerCounts {
+    let of = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    RunnerCounts {
+        live: of(counts.live),
+        pending: of(counts.pending),
+        idle: of(counts.idle),
+        busy: of(counts.busy),
+        failed: of(counts.failed),
+    }
+}
+
+fn status_of(set: &RunnerReplicaSet, status: &Status, now: At) -> RunnerReplicaSetStatus {
+    let generation = set.metadata.generation.unwrap_or_default();
+    let mut next = set.status.clone().unwrap_or_default();
+    next.observed_generation = Some(generation);
+    next.selector = Some(format!(
+        "{LABEL_DEPLOYMENT}={},{LABEL_REVISION}={}",
+        set.spec.runner.deployment, set.spec.revision
+    ));
+    next.next_number = i64::try_from(status.next_number).ok();
+    next.last_success_seconds = status.last_success.and_then(|it| i64::try_from(it.as_secs()).ok());
+    next.runners = Some(counts(status.runners));
+    condition::set(&mut next.conditions, &status.claim, generation, time(now).0);
+    next
+}
+
+fn differs(set: &RunnerReplicaSet, status: &Status, now: At) -> bool {
+    set.status.as_ref() != Some(&status_of(set, status, now))
+}
+
+async fn write(
+    context: &Context,
+    set: &RunnerReplicaSet,
+    status: &Status,
+    version: &mut Option<String>,
+) -> Result<(), Failure> {
+    let mut next = set.clone();
+    next.status = Some(status_of(set, status, context.now()));
+    next.metadata.resource_version.clone_from(version);
+    next.metadata.managed_fields = None;
+    let api = context.api::<RunnerReplicaSet>(&set.namespace().unwrap_or_default());
+    context.metrics.wrote("update");
+    let written = api.replace_status(&set.name_any(), &PostParams::default(), &next).await;
+    *version = written.map_err(failure::kube)?.resource_version();
+    Ok(())
+}

@@ -1,0 +1,394 @@
+//! Runner: observe, decide, act.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource as _, ResourceExt as _};
+use secrecy::SecretString;
+use sekisho_api::{
+    ANNOTATION_STOP_NOW, FINALIZER_REGISTRATION, LABEL_REVISION, Runner,
+};
+use sekisho_github::rest::{Repository, RunConclusion, RunJobs, RunStatus};
+use sekisho_reconcile::runner::registration::{self, Progress, Seen, Step};
+use sekisho_reconcile::runner::{self, AtGitHub, Effect, Fate, Node, Observed, Record};
+use sekisho_reconcile::{At, Failure};
+use serde_json::json;
+
+use crate::context::{Context, Name};
+use crate::github::{Account, Wanted};
+use crate::queue::Key;
+use crate::record::{self, ANNOTATION_POD, ANNOTATION_REGISTRATION};
+use crate::{failure, record::at};
+
+/// A Runner that is worked on.
+struct Work<'a> {
+    context: &'a Context,
+    runner: Arc<Runner>,
+    name: Name,
+    key: Key,
+    pod: Option<Arc<Pod>>,
+}
+
+/// Works on a Runner; when to look again.
+pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration> {
+    let key = Key::Runner(name.0.clone(), name.1.clone());
+    let reference = ObjectRef::new(&name.1).within(&name.0);
+    let Some(runner) = context.stores.runners.get(&reference) else {
+        forget(context, &name, &key);
+        return None;
+    };
+    if !context.holds(&(name.0.clone(), runner.spec.deployment.clone())) {
+        return None;
+    }
+    let mut work = Work { context, runner, name, key: key.clone(), pod: None };
+    let seen = match work.observe().await {
+        Ok(seen) => seen,
+        Err(failure) => {
+            let trouble = context.failed(&key, failure);
+            return Some(context.now().until(trouble.next).max(Duration::from_millis(100)));
+        }
+    };
+    let plan = runner::decide(&seen);
+    let mut after = plan.requeue_after;
+    for effect in &plan.effects {
+        match work.act(effect, &seen).await {
+            Ok(()) => {}
+            Err(failure) => {
+                tracing::info!(runner = work.name.1, "{failure}");
+                let trouble = context.failed(&key, failure);
+                let next = context.now().until(trouble.next).max(Duration::from_millis(100));
+                return Some(after.map_or(next, |known| known.min(next)));
+            }
+        }
+        if matches!(effect, Effect::AskGitHub | Effect::ReadFate { .. } | Effect::Register { .. }) {
+            after = Some(Duration::ZERO);
+        }
+    }
+    if !plan.effects.is_empty() {
+        context.memory().trouble.remove(&key);
+    }
+    after
+}
+
+fn forget(context: &Context, name: &Name, key: &Key) {
+    let mut memory = context.memory();
+    memory.trouble.remove(key);
+    memory.github.remove(name);
+    memory.fates.remove(name);
+}
+
+impl Work<'_> {
+    async fn observe(&mut self) -> Result<Observed, Failure> {
+        let (context, runner) = (self.context, &self.runner);
+        let (namespace, name) = (&self.name.0, &self.name.1);
+        let now = context.now();
+        let uid = runner.uid().unwrap_or_default();
+        let record = record::record(runner.status.as_ref());
+        let mut secret = context.stores.secrets.get(&ObjectRef::new(name).within(namespace)).map(|it| read_secret(&it));
+        let mut pod = context.stores.pods.get(&ObjectRef::new(name).within(namespace));
+        let placed = pod.as_ref().is_some_and(|pod| pod.spec.as_ref().is_some_and(|it| it.node_name.is_some()));
+        // A cache is behind: before something is made, it is looked at what is there.
+        if pod.is_none() || (placed && secret.is_none() && record.online.is_none()) {
+            let live = context.api::<Pod>(namespace).get_opt(name).await.map_err(failure::kube)?;
+            pod = live.map(Arc::new);
+        }
+        if secret.is_none() && record.online.is_none() && (pod.is_some() || record.registration.is_none()) {
+            let live = context.api::<Secret>(namespace).get_metadata_opt(name).await;
+            secret = live.map_err(failure::kube)?.map(|it| read_secret(&it));
+        }
+        self.pod.clone_from(&pod);
+        let deployment = context
+            .stores
+            .deployments
+            .get(&ObjectRef::new(&runner.spec.deployment).within(namespace));
+        let stop = |annotations: &std::collections::BTreeMap<String, String>| {
+            annotations.get(ANNOTATION_STOP_NOW).is_some_and(|value| value == "true")
+        };
+        let terminating = context.terminating(namespace);
+        let mut memory = context.memory();
+        let pod = pod.map(|pod| record::pod(&pod, &uid, &mut memory.pulls, now));
+        let node = pod.as_ref().and_then(|pod| pod.node.as_ref()).map_or(Node::Unknown, |node| {
+            record::node(context.stores.nodes.get(&ObjectRef::new(node)).as_deref(), now)
+        });
+        Ok(Observed {
+            now,
+            name: name.clone(),
+            created: runner.creation_timestamp().as_ref().map(at).unwrap_or_default(),
+            deleting: runner.metadata.deletion_timestamp.as_ref().map(at),
+            finalizer: runner.finalizers().iter().any(|it| it == FINALIZER_REGISTRATION),
+            stop_now: stop(runner.annotations())
+                || deployment.is_some_and(|it| stop(it.annotations())),
+            namespace_terminating: terminating,
+            lifecycle: runner.spec.lifecycle.clone(),
+            record,
+            pod,
+            node,
+            secret,
+            github: memory.github.get(&self.name).copied(),
+            fate: memory.fates.get(&self.name).copied(),
+            trouble: memory.trouble.get(&self.key).cloned(),
+        })
+    }
+
+    async fn act(&self, effect: &Effect, seen: &Observed) -> Result<(), Failure> {
+        let context = self.context;
+        let (namespace, name) = (self.name.0.as_str(), self.name.1.as_str());
+        match effect {
+            Effect::AddFinalizer => self.finalizers(|all| all.push(FINALIZER_REGISTRATION.to_owned())).await,
+            Effect::RemoveFinalizer => {
+                self.finalizers(|all| all.retain(|it| it != FINALIZER_REGISTRATION)).await
+            }
+            Effect::CreatePod => self.create_pod().await,
+            Effect::Register { pod_uid } => self.register(pod_uid).await,
+            Effect::DeleteSecret { uid } => {
+                context.metrics.wrote("delete");
+                gone(context.api::<Secret>(namespace).delete(name, &by_uid(uid, None)).await)
+            }
+            Effect::DeletePod { uid, at_once } => {
+                context.metrics.wrote("delete");
+                let params = by_uid(uid, at_once.then_some(0));
+                gone(context.api::<Pod>(namespace).delete(name, &params).await)
+            }
+            Effect::Deregister { id } => {
+                let Some(account) = self.account() else { return Err(self.no_account()) };
+                let result = account.deregister(self.runner.spec.mode, *id, name).await;
+                if result == Err(Failure::RunnerBusy) {
+                    self.saw(account.ask(name).await?);
+                }
+                if result.is_ok() {
+                    self.saw(runner::Registration::Absent { sweeps: 1 });
+                }
+                result
+            }
+            Effect::AskGitHub => {
+                let Some(account) = self.account() else { return Err(self.no_account()) };
+                self.saw(account.ask(name).await?);
+                Ok(())
+            }
+            Effect::ReadFate { run_id } => self.read_fate(*run_id, seen).await,
+            Effect::WriteStatus(record) => self.write_status(record, seen.now).await,
+            Effect::DeleteRunner => {
+                context.metrics.wrote("delete");
+                let uid = self.runner.uid().unwrap_or_default();
+                gone(context.api::<Runner>(namespace).delete(name, &by_uid(&uid, None)).await)
+            }
+            Effect::Event { reason, message } => {
+                let deployment = ObjectRef::new(&self.runner.spec.deployment).within(namespace);
+                if let Some(deployment) = context.stores.deployments.get(&deployment) {
+                    let message = format!("runner {name}: {message}");
+                    context.event(&deployment.object_ref(&()), *reason, message).await;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn account(&self) -> Option<Arc<Account>> {
+        self.context.account(&self.name.0, &self.runner.spec.connection_ref)
+    }
+
+    fn no_account(&self) -> Failure {
+        let name = self.runner.spec.connection_ref.clone();
+        Failure::ConnectionNotReady { name, detail: "it was not checked yet".to_owned() }
+    }
+
+    fn saw(&self, seen: runner::Registration) {
+        let at = AtGitHub { at: self.context.now(), seen };
+        self.context.memory().github.insert(self.name.clone(), at);
+    }
+
+    async fn finalizers(&self, change: impl FnOnce(&mut Vec<String>)) -> Result<(), Failure> {
+        let mut all = self.runner.finalizers().to_vec();
+        change(&mut all);
+        let patch = json!({ "metadata": {
+            "uid": self.runner.uid(),
+            "resourceVersion": self.runner.resource_version(),
+            "finalizers": all
+        } });
+        self.context.metrics.wrote("patch");
+        let api = self.context.api::<Runner>(&self.name.0);
+        gone(api.patch_metadata(&self.name.1, &PatchParams::default(), &Patch::Merge(patch)).await)
+    }
+
+    async fn create_pod(&self) -> Result<(), Failure> {
+        let (context, runner) = (self.context, &self.runner);
+        let (namespace, name) = (self.name.0.as_str(), self.name.1.as_str());
+        let class = &runner.spec.class_ref;
+        let class = context
+            .stores
+            .classes
+            .get(&ObjectRef::new(class))
+            .ok_or_else(|| Failure::ClassNotFound { name: class.clone() })?;
+        let owner = runner.owner_references().iter().find(|it| it.controller == Some(true));
+        let set = owner.and_then(|it| context.stores.sets.get(&ObjectRef::new(&it.name).within(namespace)));
+        let template = set.map(|set| set.spec.template.clone()).unwrap_or_default();
+        let uid = runner.uid().unwrap_or_default();
+        let pod = sekisho_pods::pod(&sekisho_pods::RunnerPod {
+            name,
+            namespace,
+            uid: &uid,
+            revision: runner.labels().get(LABEL_REVISION).map_or("", String::as_str),
+            spec: &runner.spec,
+            class: &class.spec,
+            template: &template,
+            cluster: context.cluster,
+        })
+        .map_err(|error| failure::pod(&error))?;
+        context.metrics.wrote("create");
+        match context.api::<Pod>(namespace).create(&PostParams::default(), &pod).await {
+            Ok(_) => Ok(()),
+            Err(error) if failure::is_conflict(&error) => Ok(()),
+            Err(error) => Err(failure::kube(error)),
+        }
+    }
+
+    /// Makes a registration, and the secret that is its guard.
+    async fn register(&self, pod_uid: &str) -> Result<(), Failure> {
+        let Some(account) = self.account() else { return Err(self.no_account()) };
+        let (namespace, name) = (self.name.0.as_str(), self.name.1.as_str());
+        let deployment = ObjectRef::new(&self.runner.spec.deployment).within(namespace);
+        let scale_set = self.context.stores.deployments.get(&deployment).and_then(|it| {
+            it.status.as_ref()?.scale_set.as_ref().map(|set| set.id)
+        });
+        let wanted = Wanted { name, spec: &self.runner.spec, scale_set };
+        let (mut progress, mut seen, mut jit) = (Progress::default(), Seen::Start, None);
+        loop {
+            let (next, step) = registration::decide(&progress, &seen);
+            progress = next;
+            seen = match step {
+                Step::Make => {
+                    let (seen, made) = account.register(&wanted).await;
+                    jit = made;
+                    self.context.metrics.registrations.inc();
+                    seen
+                }
+                Step::LookUp => account.holder(&wanted).await,
+                Step::Remove { id } => {
+                    match account.deregister(self.runner.spec.mode, Some(id), name).await {
+                        Ok(()) => Seen::Removed,
+                        Err(failure) => Seen::Failed(failure),
+                    }
+                }
+                Step::CreateSecret { registration } => {
+                    self.create_secret(pod_uid, registration, jit.take()).await
+                }
+                Step::RemoveOwn { id } => {
+                    match account.deregister(self.runner.spec.mode, Some(id), name).await {
+                        Ok(()) => Seen::OwnRemoved,
+                        Err(failure) => Seen::Failed(failure),
+                    }
+                }
+                Step::Done => return Ok(()),
+                Step::GiveUp(failure) => return Err(failure),
+            };
+        }
+    }
+
+    async fn create_secret(&self, pod_uid: &str, registration: i64, jit: Option<SecretString>) -> Seen {
+        let pod = self.pod.as_ref().filter(|pod| pod.metadata.uid.as_deref() == Some(pod_uid));
+        let made = pod.zip(jit).and_then(|(pod, jit)| sekisho_pods::jit_secret(pod, &jit));
+        let Some(mut secret) = made else { return Seen::SecretRefused(Failure::Conflict) };
+        // It is the proof that the registration was given away, so it outlives its pod.
+        secret.metadata.owner_references = Some(vec![owner(&self.runner)]);
+        secret.annotations_mut().extend([
+            (ANNOTATION_POD.to_owned(), pod_uid.to_owned()),
+            (ANNOTATION_REGISTRATION.to_owned(), registration.to_string()),
+        ]);
+        self.context.metrics.wrote("create");
+        let api = self.context.api::<Secret>(&self.name.0);
+        match api.create(&PostParams::default(), &secret).await {
+            Ok(_) => Seen::SecretCreated,
+            Err(error) if failure::is_conflict(&error) => Seen::SecretExists,
+            Err(error) => Seen::SecretRefused(failure::kube(error)),
+        }
+    }
+
+    async fn write_status(&self, record: &Record, now: At) -> Result<(), Failure> {
+        if record.ended.is_some() {
+            self.context.metrics.ended.get_or_create(&[("reason", record.state.name())]).inc();
+        }
+        write_record(self.context, &self.runner, record, now).await
+    }
+
+    /// How GitHub concluded the job.
+    async fn read_fate(&self, run_id: i64, seen: &Observed) -> Result<(), Failure> {
+        let Some(account) = self.account() else { return Err(self.no_account()) };
+        let job = seen.record.job.as_ref();
+        let repository = job.and_then(|job| {
+            let (owner, name) = job.repository.split_once('/')?;
+            Repository::new(owner, name)
+        });
+        let mut result = None;
+        if let Some(repository) = repository {
+            let run = u64::try_from(run_id).unwrap_or_default();
+            let jobs = account.rest.jobs(&repository, run, RunJobs::All).await;
+            let jobs = jobs.map_err(|error| failure::rest(&error))?;
+            let ours = jobs.into_iter().find(|it| it.runner_name.as_deref() == Some(self.name.1.as_str()));
+            result = ours.filter(|job| job.status == RunStatus::Completed).map(|job| match job.conclusion {
+                Some(RunConclusion::Success) => sekisho_api::JobResult::Succeeded,
+                Some(RunConclusion::Failure) => sekisho_api::JobResult::Failed,
+                Some(RunConclusion::Cancelled) => sekisho_api::JobResult::Cancelled,
+                _ => sekisho_api::JobResult::Other,
+            });
+        }
+        let fate = Fate { at: self.context.now(), result };
+        self.context.memory().fates.insert(self.name.clone(), fate);
+        Ok(())
+    }
+}
+
+/// Replaces the status of a Runner, of the version that was read.
+pub(crate) async fn write_record(
+    context: &Context,
+    runner: &Runner,
+    record: &Record,
+    now: At,
+) -> Result<(), Failure> {
+    let mut next = runner.clone();
+    let generation = runner.metadata.generation.unwrap_or_default();
+    next.status = Some(record::status(record, runner.status.as_ref(), generation, now));
+    next.metadata.managed_fields = None;
+    let api = context.api::<Runner>(&runner.namespace().unwrap_or_default());
+    context.metrics.wrote("update");
+    let written = api.replace_status(&runner.name_any(), &PostParams::default(), &next).await;
+    written.map(drop).map_err(failure::kube)
+}
+
+pub(crate) fn owner(runner: &Runner) -> OwnerReference {
+    let mut owner = runner.controller_owner_ref(&()).unwrap_or_default();
+    owner.block_owner_deletion = Some(false);
+    owner
+}
+
+fn read_secret(secret: &PartialObjectMeta<Secret>) -> runner::Secret {
+    let text = |name: &str| secret.annotations().get(name).cloned().unwrap_or_default();
+    runner::Secret {
+        uid: secret.uid().unwrap_or_default(),
+        pod_uid: text(ANNOTATION_POD),
+        registration: text(ANNOTATION_REGISTRATION).parse().unwrap_or_default(),
+    }
+}
+
+/// Deletes only the object that was seen.
+pub(crate) fn by_uid(uid: &str, grace: Option<u32>) -> DeleteParams {
+    let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+    DeleteParams {
+        preconditions: Some(preconditions),
+        grace_period_seconds: grace,
+        ..DeleteParams::background()
+    }
+}
+
+/// That it is gone is as good.
+pub(crate) fn gone<T>(result: kube::Result<T>) -> Result<(), Failure> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(error) if failure::is_gone(&error) => Ok(()),
+        Err(error) => Err(failure::kube(error)),
+    }
+}

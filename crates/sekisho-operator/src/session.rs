@@ -1,0 +1,368 @@
+//! Who works on a deployment: the lease, and the session at GitHub that goes with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::ResourceExt as _;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::runtime::reflector::ObjectRef;
+use sekisho_api::{AcquisitionMode, FINALIZER_SCALE_SET, RunnerDeployment};
+use sekisho_github::scale_set::wanted::Wanted;
+use sekisho_reconcile::deployment::Session as Told;
+use sekisho_reconcile::failure::Trouble;
+use sekisho_reconcile::replica_set::Counts;
+use sekisho_reconcile::session::{self, Effect, Listener, Observed, queue};
+use sekisho_reconcile::{At, Failure};
+use serde_json::json;
+
+use crate::context::{Context, Name};
+use crate::lease::{self, Step, Watched};
+use crate::listen::{Listening, set_demand};
+use crate::queue::Key;
+use crate::{failure, poll, watch};
+
+/// Starts the task of a deployment, if there is none yet.
+pub(crate) fn ensure(context: &Arc<Context>, name: &Name) {
+    let mut memory = context.memory();
+    let entry = memory.deployments.entry(name.clone()).or_default();
+    if std::mem::replace(&mut entry.started, true) {
+        return;
+    }
+    drop(memory);
+    let work = Work {
+        context: Arc::clone(context),
+        name: name.clone(),
+        watched: Watched::default(),
+        lease: None,
+        listening: None,
+        trouble: None,
+        polled: None,
+    };
+    context.settings.tasks.spawn(work.run());
+}
+
+struct Work {
+    context: Arc<Context>,
+    name: Name,
+    watched: Watched,
+    lease: Option<Lease>,
+    listening: Option<Listening>,
+    trouble: Option<Trouble>,
+    polled: Option<At>,
+}
+
+impl Work {
+    async fn run(mut self) {
+        let reference = ObjectRef::new(&self.name.1).within(&self.name.0);
+        loop {
+            let Some(object) = self.context.stores.deployments.get(&reference) else { break };
+            self.renew().await;
+            let after = match object.spec.acquisition.mode {
+                AcquisitionMode::ScaleSet => self.listen(&object).await,
+                AcquisitionMode::Registration => self.poll(&object).await,
+            };
+            let wait = after.unwrap_or(lease::RENEW_EVERY).min(lease::RENEW_EVERY);
+            let wake = self.wake();
+            tokio::select! {
+                // Nothing is lost by any of them.
+                () = self.context.stop.cancelled() => break,
+                () = wake.notified() => {}
+                () = tokio::time::sleep(wait.max(Duration::from_millis(20))) => {}
+            }
+        }
+        if let Some(listening) = self.listening.take() {
+            listening.stop(&self.context).await;
+        }
+        self.release().await;
+        self.context.memory().deployments.remove(&self.name);
+    }
+
+    fn wake(&self) -> Arc<tokio::sync::Notify> {
+        let mut memory = self.context.memory();
+        Arc::clone(&memory.deployments.entry(self.name.clone()).or_default().wake)
+    }
+
+    fn lease_name(&self) -> String {
+        format!("sekisho-{}", self.name.1)
+    }
+
+    /// Takes or renews the lease when it is time, and writes the session down in it.
+    async fn renew(&mut self) {
+        let now = self.context.now();
+        let session = self.listening.as_ref().and_then(|it| it.state().session);
+        let session = session.map(|it| it.to_string());
+        let written = self.lease.as_ref().and_then(lease::session);
+        let fresh = self.watched.held_until.is_some_and(|until| {
+            now.until(until) > lease::DURATION - lease::RENEW_EVERY
+        });
+        let noted = session.is_none() || session == written;
+        if fresh && noted {
+            return;
+        }
+        let api = self.context.api::<Lease>(&self.name.0);
+        let name = self.lease_name();
+        let Ok(found) = api.get_opt(&name).await else { return self.tell(now) };
+        let me = self.context.settings.identity.clone();
+        let step = lease::decide(&mut self.watched, (&name, &me), found.as_ref(), now);
+        let put = |lease: Lease| match &session {
+            Some(session) => lease::with_session(lease, Some(session.clone())),
+            None => lease,
+        };
+        let params = PostParams::default();
+        let written = match step {
+            Step::Wait => None,
+            Step::Create(lease) => api.create(&params, &put(*lease)).await.ok(),
+            Step::Replace(lease) => api.replace(&name, &params, &put(*lease)).await.ok(),
+        };
+        if let Some(lease) = written {
+            self.watched.held_until = Some(now + lease::DURATION);
+            self.lease = Some(lease);
+        }
+        self.tell(now);
+    }
+
+    /// Others see whether we hold the lease.
+    fn tell(&self, now: At) {
+        let held = self.watched.held_until.filter(|until| now < *until);
+        let mut memory = self.context.memory();
+        let entry = memory.deployments.entry(self.name.clone()).or_default();
+        let before = entry.held_until.is_some_and(|until| now < until);
+        entry.held_until = held;
+        if held.is_none() {
+            // Whoever holds it knows better.
+            (entry.session, entry.demand, entry.growth) = (None, None, None);
+        }
+        drop(memory);
+        match (before, held.is_some()) {
+            (false, true) => watch::everything(&self.context),
+            (true, false) => drop(self.context.metrics.leases_lost.inc()),
+            _ => {}
+        }
+    }
+
+    /// Gives the lease back, for another to take it at once.
+    async fn release(&mut self) {
+        if !self.watched.holds(self.context.now()) {
+            return;
+        }
+        let Some(lease) = self.lease.take() else { return };
+        let (api, name) = (self.context.api::<Lease>(&self.name.0), self.lease_name());
+        let free = lease::with_session(lease::released(lease), None);
+        if let Err(error) = api.replace(&name, &PostParams::default(), &free).await {
+            tracing::debug!("the lease {name} could not be given back: {error}");
+        }
+    }
+
+    async fn listen(&mut self, object: &RunnerDeployment) -> Option<Duration> {
+        self.bury();
+        let seen = self.observe(object);
+        let plan = session::decide(&seen);
+        if let Some(listening) = &self.listening {
+            listening.state().capacity = plan.capacity;
+        }
+        let mut after = plan.requeue_after;
+        for effect in &plan.effects {
+            if let Err(failure) = self.act(effect, object, plan.capacity).await {
+                self.fail(failure);
+                break;
+            }
+        }
+        if !plan.effects.is_empty() {
+            after = Some(Duration::from_millis(50));
+        }
+        let told = match (&self.listening, &self.trouble) {
+            (Some(listening), _) => match listening.state().trouble.clone() {
+                Some(failure) => Told::Troubled(failure),
+                None => Told::Polling,
+            },
+            (None, Some(trouble)) => Told::Troubled(trouble.failure.clone()),
+            (None, None) => Told::None,
+        };
+        self.say(if seen.wanted { told } else if self.listening.is_some() { Told::Polling } else { Told::None });
+        after
+    }
+
+    fn say(&self, told: Told) {
+        let mut memory = self.context.memory();
+        let entry = memory.deployments.entry(self.name.clone()).or_default();
+        if entry.session.as_ref() != Some(&told) {
+            entry.session = Some(told);
+            drop(memory);
+            self.context.enqueue(Key::Deployment(self.name.0.clone(), self.name.1.clone()));
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        tracing::info!(deployment = self.name.1, "the session: {failure}");
+        self.context.metrics.failed(&failure);
+        let (now, jitter) = (self.context.now(), self.context.jitter());
+        self.trouble = Some(Trouble::after(self.trouble.as_ref(), failure, now, jitter));
+    }
+
+    /// A listener that ended by itself.
+    fn bury(&mut self) {
+        let ended = self.listening.as_ref().and_then(|it| it.state().ended.clone());
+        if let Some(failure) = ended {
+            self.listening = None;
+            self.context.metrics.sessions.dec();
+            self.fail(failure);
+        } else if self.listening.as_ref().is_some_and(|it| it.state().session.is_some()) {
+            self.trouble = None;
+        }
+    }
+
+    fn observe(&self, object: &RunnerDeployment) -> Observed {
+        let now = self.context.now();
+        let listener = match &self.listening {
+            None => Listener::None,
+            Some(listening) => {
+                let state = listening.state();
+                Listener::Running {
+                    set: listening.set,
+                    alive: state.alive,
+                    trouble: state.trouble.clone(),
+                }
+            }
+        };
+        let times = self.listening.as_ref().map(|it| {
+            let state = it.state();
+            (state.statistics, state.replayed)
+        });
+        let (statistics, replayed) = times.unwrap_or_default();
+        let status = object.status.clone().unwrap_or_default();
+        let counted = status.runners.unwrap_or_default();
+        let number = |number: i32| u32::try_from(number).unwrap_or_default();
+        let max = object.spec.scaling.as_ref().map(|it| it.max).or(object.spec.replicas);
+        let remembered = self.context.memory().deployments.get(&self.name).cloned().unwrap_or_default();
+        let ours = object.finalizers().iter().any(|it| it == FINALIZER_SCALE_SET);
+        Observed {
+            now,
+            wanted: ours && object.metadata.deletion_timestamp.is_none(),
+            lease: match self.watched.held_until {
+                Some(until) => session::Lease::Held { until },
+                None => session::Lease::NotHeld,
+            },
+            blocked: remembered.blocked,
+            scale_set: status.scale_set.map(|set| set.id),
+            previous: self.lease.as_ref().and_then(lease::session),
+            listener,
+            statistics,
+            replayed,
+            trouble: self.trouble.clone(),
+            max: number(max.unwrap_or_default()),
+            runners: Counts {
+                live: number(counted.live),
+                pending: number(counted.pending),
+                idle: number(counted.idle),
+                busy: number(counted.busy),
+                failed: number(counted.failed),
+            },
+            gate: remembered.gate,
+        }
+    }
+
+    async fn act(
+        &mut self,
+        effect: &Effect,
+        object: &RunnerDeployment,
+        capacity: u32,
+    ) -> Result<(), Failure> {
+        let connection = &object.spec.connection_ref;
+        let account = self.context.account(&self.name.0, connection);
+        let account = account.ok_or_else(|| Failure::ConnectionNotReady {
+            name: connection.clone(),
+            detail: "it was not checked yet".to_owned(),
+        });
+        match effect {
+            Effect::EnsureScaleSet => {
+                let account = account?;
+                let spec = &object.spec;
+                let group = account.tenant.group(&spec.group).await;
+                let wanted = Wanted {
+                    name: spec.labels.first().cloned().unwrap_or_default(),
+                    group: group.map_err(|error| failure::scale_set(&error))?,
+                    labels: spec.labels.clone(),
+                    disable_update: true,
+                };
+                let known = object.status.as_ref().and_then(|it| it.scale_set.as_ref()).map(|it| it.id);
+                let made = account.tenant.ensure_set(&wanted, known).await;
+                let made = made.map_err(|error| failure::scale_set(&error))?;
+                if !made.dropped_labels.is_empty() {
+                    tracing::warn!(labels = ?made.dropped_labels, "GitHub dropped labels: it is a server of before 3.21");
+                }
+                if known != Some(made.set.id) {
+                    self.write_set(made.set.id, &made.set.name).await?;
+                }
+                Ok(())
+            }
+            Effect::Listen { set, previous } => {
+                let named = (*set, object.spec.labels.first().cloned().unwrap_or_default());
+                let start = (previous.clone(), capacity);
+                let context = &self.context;
+                self.listening = Some(Listening::start(context, &self.name, &*account?, named, start));
+                Ok(())
+            }
+            Effect::StopListening => {
+                if let Some(listening) = self.listening.take() {
+                    listening.stop(&self.context).await;
+                }
+                Ok(())
+            }
+            Effect::ReadStatistics { set } => {
+                let read = account?.tenant.set(*set).await;
+                let read = read.map_err(|error| failure::scale_set(&error))?;
+                if let Some(listening) = &self.listening {
+                    listening.state().statistics = Some(self.context.now());
+                }
+                if let Some(statistics) = read.and_then(|set| set.statistics) {
+                    set_demand(&self.context, &self.name, statistics);
+                }
+                Ok(())
+            }
+            Effect::Replay => {
+                if let Some(listening) = &self.listening {
+                    listening.replay.notify_one();
+                    listening.state().replayed = Some(self.context.now());
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn write_set(&self, id: i64, name: &str) -> Result<(), Failure> {
+        let api = self.context.api::<RunnerDeployment>(&self.name.0);
+        let patch = json!({ "status": { "scaleSet": { "id": id, "name": name } } });
+        self.context.metrics.wrote("patch");
+        let params = PatchParams::default();
+        let written = api.patch_status(&self.name.1, &params, &Patch::Merge(patch)).await;
+        written.map(drop).map_err(failure::kube)
+    }
+
+    /// Runners that are registered one by one: the queue is read from time to time.
+    async fn poll(&mut self, object: &RunnerDeployment) -> Option<Duration> {
+        let now = self.context.now();
+        let wanted = object.metadata.deletion_timestamp.is_none() && object.spec.scaling.is_some();
+        if !wanted || !self.watched.holds(now) {
+            return None;
+        }
+        let account = self.context.account(&self.name.0, &object.spec.connection_ref)?;
+        let seen = queue::Observed {
+            now,
+            polled: self.polled,
+            webhook: None,
+            trouble: self.trouble.clone(),
+            jitter: self.context.jitter(),
+        };
+        let wait = queue::decide(&seen);
+        if !wait.is_zero() {
+            return Some(wait);
+        }
+        self.polled = Some(now);
+        match poll::demand(&self.context, &account, &self.name, &object.spec.labels, now).await {
+            Ok(()) => self.trouble = None,
+            Err(failure) => self.fail(failure),
+        }
+        None
+    }
+}

@@ -1,0 +1,201 @@
+//! What is left over in a namespace, and at GitHub of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::api::ListParams;
+use kube::core::PartialObjectMeta;
+use kube::{Api, Resource, ResourceExt};
+use sekisho_api::{FINALIZER_REGISTRATION, LABEL_DEPLOYMENT, Runner, RunnerReplicaSet};
+use sekisho_reconcile::runner::{AtGitHub, Registration};
+use sekisho_reconcile::sweep::{self, Effect, Object, Observed, Registered, SWEEP_EVERY};
+use sekisho_reconcile::Failure;
+
+use crate::context::Context;
+use crate::failure;
+use crate::github::Account;
+use crate::queue::Key;
+use crate::record::{self, at};
+use crate::runner::{by_uid, gone};
+
+/// Sweeps a namespace, if this replica works in it; when to do so again.
+pub(crate) async fn reconcile(context: &Context, namespace: String) -> Option<Duration> {
+    let mut here = context.stores.deployments.state();
+    here.retain(|it| it.namespace().as_ref() == Some(&namespace));
+    if here.is_empty() {
+        return None;
+    }
+    let ours = here.iter().any(|it| context.holds(&(namespace.clone(), it.name_any())));
+    if ours
+        && let Err(failure) = sweep_namespace(context, &namespace).await
+    {
+        tracing::info!(namespace, "a sweep was not made: {failure}");
+        context.metrics.failed(&failure);
+    }
+    Some(SWEEP_EVERY)
+}
+
+type ByAccount = Vec<(Arc<Account>, sekisho_github::rest::Runner)>;
+
+async fn sweep_namespace(context: &Context, namespace: &str) -> Result<(), Failure> {
+    let Some(mark) = context.mark(namespace) else { return Ok(()) };
+    // In this order: what was made in between then has its Runner in the list.
+    let pods = objects(&context.api::<Pod>(namespace)).await?;
+    let secrets = objects(&context.api::<Secret>(namespace)).await?;
+    let found = registrations(context, namespace).await?;
+    let runners = list(&context.api::<Runner>(namespace)).await?;
+    let sets = list(&context.api::<RunnerReplicaSet>(namespace)).await?;
+    let now = context.now();
+    let seen = Observed {
+        now,
+        mark: mark.clone(),
+        registrations: found.iter().map(|(_, it)| read_registration(it)).collect(),
+        runners: runners.iter().map(read_runner).collect(),
+        sets: sets.iter().filter_map(ResourceExt::uid).collect(),
+        pods,
+        secrets,
+        memory: context.memory().sweeps.get(namespace).cloned().unwrap_or_default(),
+    };
+    let plan = sweep::decide(&seen);
+    context.metrics.ghosts.set(i64::try_from(plan.ghosts).unwrap_or(i64::MAX));
+    for name in &plan.stuck {
+        tracing::warn!(runner = name, "GitHub says that a runner has a job, and there is none");
+    }
+    tell_runners(context, namespace, &plan.memory, &found, now);
+    context.memory().sweeps.insert(namespace.to_owned(), plan.memory);
+    for effect in &plan.effects {
+        act(context, namespace, effect, &found).await?;
+    }
+    Ok(())
+}
+
+/// What GitHub's list says of each runner.
+fn tell_runners(
+    context: &Context,
+    namespace: &str,
+    told: &sweep::Memory,
+    found: &ByAccount,
+    now: sekisho_reconcile::At,
+) {
+    let absent = told.absent.iter().map(|(name, sweeps)| {
+        (name.clone(), Registration::Absent { sweeps: *sweeps })
+    });
+    let present = found.iter().map(|(_, it)| {
+        let id = it.id.try_into().unwrap_or_default();
+        let online = it.status == "online";
+        (it.name.clone(), Registration::Present { id, online, busy: it.busy })
+    });
+    let seen: BTreeMap<String, Registration> = absent.chain(present).collect();
+    for runner in context.stores.runners.state() {
+        let name = runner.name_any();
+        if let Some(seen) = seen.get(&name).filter(|_| runner.namespace().as_deref() == Some(namespace)) {
+            let key = (namespace.to_owned(), name.clone());
+            context.memory().github.insert(key, AtGitHub { at: now, seen: *seen });
+            context.enqueue(Key::Runner(namespace.to_owned(), name));
+        }
+    }
+}
+
+/// All registrations of all connections of the namespace.
+async fn registrations(context: &Context, namespace: &str) -> Result<ByAccount, Failure> {
+    let mut all = Vec::new();
+    for connection in context.stores.connections.state() {
+        if connection.namespace().as_deref() != Some(namespace) {
+            continue;
+        }
+        let name = connection.name_any();
+        let Some(account) = context.account(namespace, &name) else {
+            let detail = "its runners cannot be listed".to_owned();
+            return Err(Failure::ConnectionNotReady { name, detail });
+        };
+        let runners = account.rest.runners(None).await.map_err(|error| failure::rest(&error))?;
+        all.extend(runners.into_iter().map(|runner| (Arc::clone(&account), runner)));
+    }
+    Ok(all)
+}
+
+fn read_registration(runner: &sekisho_github::rest::Runner) -> Registered {
+    Registered {
+        id: runner.id.try_into().unwrap_or_default(),
+        name: runner.name.clone(),
+        busy: runner.busy,
+    }
+}
+
+fn read_runner(runner: &Runner) -> sweep::Runner {
+    let record = record::record(runner.status.as_ref());
+    sweep::Runner {
+        name: runner.name_any(),
+        uid: runner.uid().unwrap_or_default(),
+        registered: record.ended.is_none() && record.registration.is_some(),
+        finalizer: runner.finalizers().iter().any(|it| it == FINALIZER_REGISTRATION),
+        owner: controller(runner),
+        created: runner.creation_timestamp().as_ref().map(at).unwrap_or_default(),
+        deleting: runner.metadata.deletion_timestamp.is_some(),
+    }
+}
+
+fn controller<K: ResourceExt>(object: &K) -> Option<String> {
+    let owner = object.owner_references().iter().find(|it| it.controller == Some(true));
+    owner.map(|it| it.uid.clone())
+}
+
+async fn list<K>(api: &Api<K>) -> Result<Vec<K>, Failure>
+where
+    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    Ok(api.list(&ListParams::default()).await.map_err(failure::kube)?.items)
+}
+
+async fn objects<K>(api: &Api<K>) -> Result<Vec<Object>, Failure>
+where
+    K: Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+    K::DynamicType: Default,
+{
+    let ours = ListParams::default().labels(LABEL_DEPLOYMENT);
+    let list = api.list_metadata(&ours).await.map_err(failure::kube)?;
+    let read = |it: &PartialObjectMeta<K>| Object {
+        name: it.metadata.name.clone().unwrap_or_default(),
+        uid: it.metadata.uid.clone().unwrap_or_default(),
+        owner: {
+            let owners = it.metadata.owner_references.iter().flatten();
+            owners.clone().find(|it| it.controller == Some(true)).map(|it| it.uid.clone())
+        },
+        created: it.metadata.creation_timestamp.as_ref().map(at).unwrap_or_default(),
+        deleting: it.metadata.deletion_timestamp.is_some(),
+    };
+    Ok(list.items.iter().map(read).collect())
+}
+
+async fn act(
+    context: &Context,
+    namespace: &str,
+    effect: &Effect,
+    found: &ByAccount,
+) -> Result<(), Failure> {
+    match effect {
+        Effect::Deregister { id, name } => {
+            let is = |(_, it): &&(Arc<Account>, sekisho_github::rest::Runner)| {
+                i64::try_from(it.id).ok() == Some(*id) && it.name == *name
+            };
+            let Some((account, runner)) = found.iter().find(is) else { return Ok(()) };
+            tracing::info!(runner = name, "a registration without a Runner is removed");
+            match account.rest.delete_runner(runner.id).await {
+                Ok(_) => Ok(()),
+                Err(error) if error.status() == Some(422) => Ok(()),
+                Err(error) => Err(failure::rest(&error)),
+            }
+        }
+        Effect::DeleteRunner { name, uid } => {
+            gone(context.api::<Runner>(namespace).delete(name, &by_uid(uid, None)).await)
+        }
+        Effect::DeletePod { name, uid } => {
+            gone(context.api::<Pod>(namespace).delete(name, &by_uid(uid, None)).await)
+        }
+        Effect::DeleteSecret { name, uid } => {
+            gone(context.api::<Secret>(namespace).delete(name, &by_uid(uid, None)).await)
+        }
+    }
+}

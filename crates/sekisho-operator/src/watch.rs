@@ -1,0 +1,210 @@
+//! Watches: they fill the stores, and say what is to be worked on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret};
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::{self, Lookup};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use sekisho_api::{
+    GitHubConnection, LABEL_DEPLOYMENT, Runner, RunnerClass, RunnerDeployment, RunnerReplicaSet,
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::context::{Context, Stores};
+use crate::operator::Settings;
+use crate::queue::Key;
+
+/// Several changes of the runners of a set come together.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// What hears of changes; set when everything else is ready.
+pub(crate) type Hearer = Arc<OnceCell<Arc<Context>>>;
+
+/// Begins all watches.
+pub(crate) fn begin(
+    client: &Client,
+    settings: &Settings,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> (Stores, Hearer) {
+    let hearer = Hearer::default();
+    let full = Arc::new(AtomicUsize::new(0));
+    let start = Start { client, settings, tasks, stop, hearer: &hearer, full: &full };
+    let ours = watcher::Config::default().labels(LABEL_DEPLOYMENT);
+    let any = watcher::Config::default;
+    let stores = Stores {
+        connections: start.follow(start.api(), any(), |context, it: &GitHubConnection| {
+            context.enqueue(Key::Connection(namespace(it), it.name_any()));
+        }),
+        classes: start.follow(Api::all(client.clone()), any(), |context, _: &RunnerClass| {
+            all_deployments(context);
+        }),
+        deployments: start.follow(start.api(), any(), |context, it: &RunnerDeployment| {
+            deployment(context, &namespace(it), &it.name_any());
+        }),
+        sets: start.follow(start.api(), any(), |context, it: &RunnerReplicaSet| {
+            context.enqueue(Key::ReplicaSet(namespace(it), it.name_any()));
+            context.queue.add(Key::Deployment(namespace(it), it.spec.runner.deployment.clone()), GATHER);
+        }),
+        runners: start.follow(start.api(), any(), runner),
+        pods: start.follow(start.api(), ours.clone(), |context, it: &Pod| {
+            context.enqueue(Key::Runner(namespace(it), it.name_any()));
+        }),
+        secrets: start.follow(start.api(), ours, |context, it: &PartialObjectMeta<Secret>| {
+            context.enqueue(Key::Runner(namespace(it), it.name_any()));
+        }),
+        nodes: start.follow(Api::all(client.clone()), any(), node),
+        namespaces: start.follow(Api::all(client.clone()), any(), |context, it: &Namespace| {
+            if it.metadata.deletion_timestamp.is_some() {
+                in_namespace(context, &it.name_any());
+            }
+        }),
+        full,
+    };
+    (stores, hearer)
+}
+
+struct Start<'a> {
+    client: &'a Client,
+    settings: &'a Settings,
+    tasks: &'a TaskTracker,
+    stop: &'a CancellationToken,
+    hearer: &'a Hearer,
+    full: &'a Arc<AtomicUsize>,
+}
+
+impl Start<'_> {
+    fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        match &self.settings.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        }
+    }
+
+    fn follow<K>(
+        &self,
+        api: Api<K>,
+        config: watcher::Config,
+        hear: impl Fn(&Context, &K) + Send + 'static,
+    ) -> reflector::Store<K>
+    where
+        K: Resource + Lookup + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
+        <K as Lookup>::DynamicType: Default + Eq + std::hash::Hash + Clone + Unpin + Send + Sync,
+        reflector::Store<K>: Clone,
+    {
+        let mut writer = reflector::store::Writer::<K>::default();
+        let store = writer.as_reader();
+        let (hearer, full) = (Arc::clone(self.hearer), Arc::clone(self.full));
+        let stop = self.stop.clone();
+        self.tasks.spawn(stop.run_until_cancelled_owned(async move {
+            let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+            let mut first = true;
+            while let Some(event) = events.next().await {
+                let event = match event {
+                    Ok(event) => event,
+                    Err(error) => {
+                        tracing::warn!("a watch was interrupted, and goes on: {error}");
+                        continue;
+                    }
+                };
+                writer.apply_watcher_event(&event);
+                let context = hearer.get();
+                match &event {
+                    watcher::Event::Apply(object) | watcher::Event::Delete(object) => {
+                        context.into_iter().for_each(|context| hear(context, object));
+                    }
+                    watcher::Event::InitDone => {
+                        if std::mem::take(&mut first) {
+                            full.fetch_add(1, Ordering::AcqRel);
+                        }
+                        // What went while nobody looked is not told: all that is there is looked at.
+                        if let Some(context) = context {
+                            everything(context);
+                        }
+                    }
+                    watcher::Event::Init | watcher::Event::InitApply(_) => {}
+                }
+            }
+        }));
+        store
+    }
+}
+
+fn namespace<K: ResourceExt>(object: &K) -> String {
+    object.namespace().unwrap_or_default()
+}
+
+/// Has everything looked at.
+pub(crate) fn everything(context: &Context) {
+    for it in context.stores.connections.state() {
+        context.enqueue(Key::Connection(namespace(&*it), it.name_any()));
+    }
+    all_deployments(context);
+    for it in context.stores.sets.state() {
+        context.enqueue(Key::ReplicaSet(namespace(&*it), it.name_any()));
+    }
+    for it in context.stores.runners.state() {
+        context.enqueue(Key::Runner(namespace(&*it), it.name_any()));
+    }
+}
+
+fn all_deployments(context: &Context) {
+    for it in context.stores.deployments.state() {
+        deployment(context, &namespace(&*it), &it.name_any());
+    }
+}
+
+fn deployment(context: &Context, namespace: &str, name: &str) {
+    context.enqueue(Key::Deployment(namespace.to_owned(), name.to_owned()));
+    context.queue.add(Key::Sweep(namespace.to_owned()), sekisho_reconcile::sweep::SWEEP_EVERY);
+    let key = (namespace.to_owned(), name.to_owned());
+    let wake = context.memory().deployments.get(&key).map(|it| Arc::clone(&it.wake));
+    wake.into_iter().for_each(|wake| wake.notify_one());
+}
+
+fn runner(context: &Context, runner: &Runner) {
+    context.enqueue(Key::Runner(namespace(runner), runner.name_any()));
+    for owner in runner.owner_references() {
+        if let Some(number) = sekisho_reconcile::name::number(&runner.name_any())
+            && let Some(expected) = context.memory().expected.get_mut(&owner.uid)
+        {
+            expected.remove(&number);
+        }
+        context.queue.add(Key::ReplicaSet(namespace(runner), owner.name.clone()), GATHER);
+    }
+    context.queue.add(Key::Deployment(namespace(runner), runner.spec.deployment.clone()), GATHER);
+}
+
+fn node(context: &Context, node: &Node) {
+    let name = node.name_any();
+    for pod in context.stores.pods.state() {
+        if pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == Some(&name) {
+            context.enqueue(Key::Runner(namespace(&*pod), pod.name_any()));
+        }
+    }
+}
+
+fn in_namespace(context: &Context, name: &str) {
+    for it in context.stores.runners.state() {
+        if namespace(&*it) == name {
+            context.enqueue(Key::Runner(namespace(&*it), it.name_any()));
+        }
+    }
+    for it in context.stores.deployments.state() {
+        if namespace(&*it) == name {
+            deployment(context, name, &it.name_any());
+        }
+    }
+}
