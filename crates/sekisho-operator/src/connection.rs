@@ -53,7 +53,8 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
         let trouble = connection::found(&seen, failure);
         if let Some(trouble) = &trouble {
             context.metrics.failed(&trouble.failure);
-            if !matches!(trouble.failure, Failure::Unreachable { .. } | Failure::RateLimited { .. }) {
+            if !matches!(trouble.failure, Failure::Unreachable { .. } | Failure::RateLimited { .. })
+            {
                 account = None;
             }
         }
@@ -102,7 +103,10 @@ async fn check(
     checked
 }
 
-async fn read_secret(context: &Context, object: &GitHubConnection) -> Result<SecretString, Failure> {
+async fn read_secret(
+    context: &Context,
+    object: &GitHubConnection,
+) -> Result<SecretString, Failure> {
     let auth = &object.spec.auth;
     let app = auth.app.as_ref().map(|app| &app.private_key_secret_ref);
     let reference = app.or(auth.token.as_ref().map(|token| &token.secret_ref));
@@ -125,9 +129,9 @@ fn deployments_of(context: &Context, name: &Name) {
         }
     }
     let runners = context.stores.runners.state();
-    let waiting = runners.iter().filter(|it| {
-        it.namespace().as_ref() == Some(&name.0) && it.spec.connection_ref == name.1
-    });
+    let waiting = runners
+        .iter()
+        .filter(|it| it.namespace().as_ref() == Some(&name.0) && it.spec.connection_ref == name.1);
     waiting.for_each(|it| context.enqueue(Key::Runner(name.0.clone(), it.name_any())));
 }
 

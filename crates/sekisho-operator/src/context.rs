@@ -203,7 +203,11 @@ impl Context {
         message: String,
     ) {
         let event = Event {
-            type_: if reason.next_step().is_empty() { EventType::Normal } else { EventType::Warning },
+            type_: if reason.next_step().is_empty() {
+                EventType::Normal
+            } else {
+                EventType::Warning
+            },
             reason: reason.name().to_owned(),
             note: Some(message.chars().take(1024).collect()),
             action: "Reconcile".to_owned(),

@@ -122,10 +122,9 @@ fn blocked(context: &Context, object: &RunnerDeployment) -> Result<(), Failure> 
     if context.account(&namespace, name).is_none() {
         let key = (namespace.clone(), name.clone());
         let trouble = context.memory().connections.get(&key).and_then(|it| it.trouble.clone());
-        let detail = trouble.and_then(|it| it.failure.reason()).map_or_else(
-            || "it was not checked yet".to_owned(),
-            |reason| reason.name().to_owned(),
-        );
+        let detail = trouble
+            .and_then(|it| it.failure.reason())
+            .map_or_else(|| "it was not checked yet".to_owned(), |reason| reason.name().to_owned());
         return Err(Failure::ConnectionNotReady { name: name.clone(), detail });
     }
     let Some(class) = context.stores.classes.get(&ObjectRef::new(&spec.class_ref)) else {
@@ -184,7 +183,9 @@ fn zones(
         zone,
     };
     sekisho_pods::check_group(&this, &uses).map_err(|error| match error {
-        sekisho_pods::ZoneError::Group { group, other, .. } => Failure::GroupShared { group, other },
+        sekisho_pods::ZoneError::Group { group, other, .. } => {
+            Failure::GroupShared { group, other }
+        }
         other => Failure::TrustZoneMismatch { namespace: other.to_string(), wanted: String::new() },
     })
 }
@@ -241,7 +242,9 @@ fn observe(context: &Context, object: &RunnerDeployment, blocked: Option<Failure
         },
         (None, replicas) => Size::Fixed(unsigned(replicas.unwrap_or_default())),
     };
-    let owned = |set: &Arc<RunnerReplicaSet>| set.owner_references().iter().any(|it| Some(&it.uid) == uid.as_ref());
+    let owned = |set: &Arc<RunnerReplicaSet>| {
+        set.owner_references().iter().any(|it| Some(&it.uid) == uid.as_ref())
+    };
     let sets = sets_of(context, &name).into_iter().filter(owned).map(|set| read_set(context, &set));
     let sets: Vec<Set> = sets.collect();
     let status = object.status.clone().unwrap_or_default();
@@ -348,7 +351,8 @@ async fn act(context: &Context, object: &RunnerDeployment, effect: &Effect) -> R
         Effect::DeleteScaleSet { id } => {
             let connection = &object.spec.connection_ref;
             let Some(account) = context.account(&namespace, connection) else {
-                let (name, detail) = (connection.clone(), "its scale set cannot be removed".to_owned());
+                let (name, detail) =
+                    (connection.clone(), "its scale set cannot be removed".to_owned());
                 return Err(Failure::ConnectionNotReady { name, detail });
             };
             account.tenant.delete_set(*id).await.map_err(|error| failure::scale_set(&error))
@@ -411,7 +415,8 @@ async fn write_status(
     next.selector = Some(format!("{LABEL_DEPLOYMENT}={}", object.name_any()));
     next.desired = Some(signed(status.desired));
     next.runners = Some(counts(status.runners));
-    next.jobs = Some(JobCounts { waiting: signed(status.waiting), running: signed(status.running) });
+    next.jobs =
+        Some(JobCounts { waiting: signed(status.waiting), running: signed(status.running) });
     condition::set(&mut next.conditions, &status.claim, generation, time(now).0);
     if object.status.as_ref() == Some(&next) {
         return None;

@@ -115,11 +115,15 @@ impl Account {
     pub(crate) async fn holder(&self, wanted: &Wanted<'_>) -> Seen {
         match self.rest.runners(Some(wanted.name)).await {
             Err(error) => Seen::Failed(failure::rest(&error)),
-            Ok(found) => Seen::Holder(found.into_iter().find(|it| it.name == wanted.name).map(|it| {
-                let has = |label: &String| it.labels.iter().any(|l| l.name.eq_ignore_ascii_case(label));
-                let ours = wanted.spec.labels.iter().all(has);
-                Holder { id: it.id.try_into().unwrap_or_default(), busy: it.busy, ours }
-            })),
+            Ok(found) => {
+                Seen::Holder(found.into_iter().find(|it| it.name == wanted.name).map(|it| {
+                    let has = |label: &String| {
+                        it.labels.iter().any(|l| l.name.eq_ignore_ascii_case(label))
+                    };
+                    let ours = wanted.spec.labels.iter().all(has);
+                    Holder { id: it.id.try_into().unwrap_or_default(), busy: it.busy, ours }
+                }))
+            }
         }
     }
 
@@ -158,7 +162,11 @@ impl Account {
 
     /// How a registration is.
     pub(crate) async fn ask(&self, name: &str) -> Result<Registration, Failure> {
-        let found = self.rest.runners(Some(name)).await.map_err(|error: RestError| failure::rest(&error))?;
+        let found = self
+            .rest
+            .runners(Some(name))
+            .await
+            .map_err(|error: RestError| failure::rest(&error))?;
         Ok(match found.into_iter().find(|runner| runner.name == name) {
             None => Registration::Absent { sweeps: 1 },
             Some(runner) => Registration::Present {

@@ -122,7 +122,9 @@ mod tests {
     fn a_lease_is_taken_when_it_is_free_and_kept_by_renewing_it() {
         let at = At::from_secs;
         let holder = |step: Step| match step {
-            Step::Create(lease) | Step::Replace(lease) => lease.spec.unwrap().holder_identity.unwrap(),
+            Step::Create(lease) | Step::Replace(lease) => {
+                lease.spec.unwrap().holder_identity.unwrap()
+            }
             Step::Wait => "wait".to_owned(),
         };
         let mut watched = Watched::default();

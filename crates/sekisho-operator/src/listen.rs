@@ -23,11 +23,11 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::context::{Context, Name};
+use crate::failure;
 use crate::github::Account;
 use crate::queue::Key;
 use crate::record::{self, stamp};
 use crate::runner::{gone, write_record};
-use crate::failure;
 
 /// How many Runners are written at a time.
 const AT_ONCE: usize = 16;
@@ -164,9 +164,7 @@ impl Work {
                 owner: "somebody else".to_owned(),
             },
             Ended::SetGone => Failure::ScaleSetGone,
-            Ended::Unauthorized { .. } => {
-                Failure::CredentialsRefused { detail: ended.to_string() }
-            }
+            Ended::Unauthorized { .. } => Failure::CredentialsRefused { detail: ended.to_string() },
             Ended::Refused { .. } => Failure::Unreachable { detail: ended.to_string() },
         }
     }

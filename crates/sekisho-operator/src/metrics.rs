@@ -50,14 +50,34 @@ impl Default for Metrics {
             leases_lost: Counter::default(),
             registry: Registry::default(),
         };
-        registry.register("reconciles", "Keys worked on, by kind and outcome", metrics.reconciled.clone());
-        registry.register("reconcile_seconds", "How long it took", metrics.reconcile_seconds.clone());
+        registry.register(
+            "reconciles",
+            "Keys worked on, by kind and outcome",
+            metrics.reconciled.clone(),
+        );
+        registry.register(
+            "reconcile_seconds",
+            "How long it took",
+            metrics.reconcile_seconds.clone(),
+        );
         registry.register("failures", "Effects that failed, by reason", metrics.failures.clone());
         registry.register("runners_ended", "Runners that failed, by reason", metrics.ended.clone());
-        registry.register("messages", "Messages of GitHub that were recorded", metrics.messages.clone());
-        registry.register("registrations", "JIT configurations that were made", metrics.registrations.clone());
+        registry.register(
+            "messages",
+            "Messages of GitHub that were recorded",
+            metrics.messages.clone(),
+        );
+        registry.register(
+            "registrations",
+            "JIT configurations that were made",
+            metrics.registrations.clone(),
+        );
         registry.register("writes", "Writes to the API server, by verb", metrics.writes.clone());
-        registry.register("backing_off", "Sets whose runners fail before GitHub sees them", metrics.backing_off.clone());
+        registry.register(
+            "backing_off",
+            "Sets whose runners fail before GitHub sees them",
+            metrics.backing_off.clone(),
+        );
         registry.register("ghosts", "Registrations without a Runner", metrics.ghosts.clone());
         registry.register("sessions", "Sessions that are open", metrics.sessions.clone());
         registry.register("queue_depth", "Keys that are due", metrics.queue_depth.clone());

@@ -61,7 +61,8 @@ impl Operator {
     /// # Errors
     /// When the API server does not answer, or the admin port cannot be had.
     pub async fn start(client: Client, settings: Settings) -> anyhow::Result<Self> {
-        let version = client.apiserver_version().await.context("asking the API server's version")?;
+        let version =
+            client.apiserver_version().await.context("asking the API server's version")?;
         let cluster = Cluster::of_version(&version.major, &version.minor);
         let (watches, stop_watches) = (TaskTracker::new(), CancellationToken::new());
         let (stores, hearer) = watch::begin(&client, &settings, &watches, &stop_watches);
@@ -77,8 +78,8 @@ impl Operator {
             let router = admin::router(Arc::clone(&context));
             let stopped = stop_watches.clone();
             watches.spawn(async move {
-                let served = axum::serve(listener, router)
-                    .with_graceful_shutdown(stopped.cancelled_owned());
+                let served =
+                    axum::serve(listener, router).with_graceful_shutdown(stopped.cancelled_owned());
                 drop(served.await);
             });
         }
@@ -174,7 +175,9 @@ async fn reconcile(context: &Arc<Context>, key: Key) -> Option<Duration> {
     match key {
         Key::Connection(namespace, name) => connection::reconcile(context, (namespace, name)).await,
         Key::Deployment(namespace, name) => deployment::reconcile(context, (namespace, name)).await,
-        Key::ReplicaSet(namespace, name) => replica_set::reconcile(context, (namespace, name)).await,
+        Key::ReplicaSet(namespace, name) => {
+            replica_set::reconcile(context, (namespace, name)).await
+        }
         Key::Runner(namespace, name) => runner::reconcile(context, (namespace, name)).await,
         Key::Sweep(namespace) => sweep::reconcile(context, namespace).await,
     }

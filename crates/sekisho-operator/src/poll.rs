@@ -34,9 +34,9 @@ pub(crate) async fn demand(
         for run in runs.into_iter().take(RUNS_MAX) {
             let found = account.rest.jobs(repository, run.id, RunJobs::Latest).await;
             let found = found.map_err(|error| failure::rest(&error))?;
-            let open = found.into_iter().filter(|job| {
-                matches!(job.status, RunStatus::Queued | RunStatus::InProgress)
-            });
+            let open = found
+                .into_iter()
+                .filter(|job| matches!(job.status, RunStatus::Queued | RunStatus::InProgress));
             jobs.extend(open.map(|job| QueuedJob {
                 id: job.id.try_into().unwrap_or_default(),
                 labels: job.labels,

@@ -49,7 +49,10 @@ pub(crate) fn record(status: Option<&RunnerStatus>) -> Record {
         },
         message: condition.map(|it| it.message.clone()).unwrap_or_default(),
         registration: status.registration.as_ref().map(|it| it.id),
-        pod: status.pod.as_ref().map(|pod| PodRecord { uid: pod.uid.clone(), node: pod.node.clone() }),
+        pod: status
+            .pod
+            .as_ref()
+            .map(|pod| PodRecord { uid: pod.uid.clone(), node: pod.node.clone() }),
         job: status.job.as_ref().map(|job| Job {
             id: job.id.clone(),
             run_id: job.run_id,
@@ -67,7 +70,12 @@ pub(crate) fn record(status: Option<&RunnerStatus>) -> Record {
 }
 
 /// The status that says so.
-pub(crate) fn status(record: &Record, old: Option<&RunnerStatus>, generation: i64, now: At) -> RunnerStatus {
+pub(crate) fn status(
+    record: &Record,
+    old: Option<&RunnerStatus>,
+    generation: i64,
+    now: At,
+) -> RunnerStatus {
     let mut conditions = old.map(|old| old.conditions.clone()).unwrap_or_default();
     let claim = condition::Claim {
         kind: SUCCEEDED,
@@ -79,7 +87,10 @@ pub(crate) fn status(record: &Record, old: Option<&RunnerStatus>, generation: i6
     RunnerStatus {
         observed_generation: Some(generation),
         registration: record.registration.map(|id| RegistrationStatus { id }),
-        pod: record.pod.as_ref().map(|pod| PodStatus { uid: pod.uid.clone(), node: pod.node.clone() }),
+        pod: record
+            .pod
+            .as_ref()
+            .map(|pod| PodStatus { uid: pod.uid.clone(), node: pod.node.clone() }),
         job: record.job.as_ref().map(|job| JobStatus {
             id: cut(&job.id, 64),
             run_id: job.run_id,
@@ -116,17 +127,24 @@ pub(crate) fn pod(pod: &PodObject, owner: &str, pulls: &mut BTreeMap<String, At>
         pulls.remove(&uid);
     }
     let all = statuses.iter().chain(status.init_container_statuses.iter().flatten());
-    let out_of_memory = all.filter_map(|it| it.state.as_ref()?.terminated.as_ref()).any(|ended| {
-        ended.reason.as_deref() == Some("OOMKilled")
-    });
-    let disruption = status.conditions.iter().flatten().find(|it| {
-        it.type_ == "DisruptionTarget" && it.status == "True"
-    });
+    let out_of_memory = all
+        .filter_map(|it| it.state.as_ref()?.terminated.as_ref())
+        .any(|ended| ended.reason.as_deref() == Some("OOMKilled"));
+    let disruption = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|it| it.type_ == "DisruptionTarget" && it.status == "True");
     let disrupted = disruption
         .map(|it| it.message.clone().or(it.reason.clone()).unwrap_or_default())
-        .or(status.reason.clone().filter(|it| matches!(it.as_str(), "Evicted" | "Preempting" | "NodeShutdown" | "Terminated")));
+        .or(status.reason.clone().filter(|it| {
+            matches!(it.as_str(), "Evicted" | "Preempting" | "NodeShutdown" | "Terminated")
+        }));
     Pod {
-        ours: pod.owner_references().iter().any(|it| it.uid == owner && it.controller == Some(true)),
+        ours: pod
+            .owner_references()
+            .iter()
+            .any(|it| it.uid == owner && it.controller == Some(true)),
         created: pod.creation_timestamp().as_ref().map(at).unwrap_or_default(),
         gone_by: pod.metadata.deletion_timestamp.as_ref().map(at),
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
@@ -160,9 +178,11 @@ fn waiting(
     now: At,
 ) -> Option<Waiting> {
     let status = pod.status.as_ref()?;
-    let unschedulable = status.conditions.iter().flatten().find(|it| {
-        it.type_ == "PodScheduled" && it.status == "False"
-    });
+    let unschedulable = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|it| it.type_ == "PodScheduled" && it.status == "False");
     if let Some(condition) = unschedulable {
         return Some(Waiting::Unschedulable(condition.message.clone().unwrap_or_default()));
     }
@@ -189,15 +209,14 @@ fn waiting(
 pub(crate) fn node(node: Option<&NodeObject>, now: At) -> Node {
     let Some(node) = node else { return Node::Gone };
     let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
-    if taints.is_some_and(|all| all.iter().any(|it| it.key == "node.kubernetes.io/out-of-service")) {
+    if taints.is_some_and(|all| all.iter().any(|it| it.key == "node.kubernetes.io/out-of-service"))
+    {
         return Node::Gone;
     }
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     match conditions.and_then(|all| all.iter().find(|it| it.type_ == "Ready")) {
         Some(ready) if ready.status == "True" => Node::Ready,
-        Some(ready) => {
-            Node::Silent { since: ready.last_transition_time.as_ref().map_or(now, at) }
-        }
+        Some(ready) => Node::Silent { since: ready.last_transition_time.as_ref().map_or(now, at) },
         None => Node::Unknown,
     }
 }

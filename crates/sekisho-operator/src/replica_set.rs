@@ -64,9 +64,11 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
     context.memory().trouble.remove(&key);
     let mut after = plan.requeue_after;
     if !wrote && differs(&set, &plan.status, seen.now) {
-        let due = context.memory().written.get(&key).map_or(Duration::ZERO, |last| {
-            seen.now.until(*last + STATUS_EVERY)
-        });
+        let due = context
+            .memory()
+            .written
+            .get(&key)
+            .map_or(Duration::ZERO, |last| seen.now.until(*last + STATUS_EVERY));
         if due.is_zero() {
             context.memory().written.insert(key, seen.now);
             // One that was changed meanwhile is looked at again anyway.
@@ -79,10 +81,17 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
 }
 
 /// The runners that a set owns.
-pub(crate) fn runners_of(context: &Context, namespace: &str, uid: &str) -> Vec<replica_set::Runner> {
+pub(crate) fn runners_of(
+    context: &Context,
+    namespace: &str,
+    uid: &str,
+) -> Vec<replica_set::Runner> {
     let owned = |runner: &Runner| {
         runner.metadata.namespace.as_deref() == Some(namespace)
-            && runner.owner_references().iter().any(|it| it.uid == uid && it.controller == Some(true))
+            && runner
+                .owner_references()
+                .iter()
+                .any(|it| it.uid == uid && it.controller == Some(true))
     };
     let all = context.stores.runners.state();
     all.iter().filter(|runner| owned(runner)).map(|runner| read(context, runner)).collect()
@@ -121,9 +130,14 @@ fn observe(context: &Context, set: &RunnerReplicaSet, deployment: &Name) -> Obse
         namespace_terminating: context.terminating(namespace),
         stop_now: set.annotations().contains_key(ANNOTATION_STOP_NOW),
         desired: u32::try_from(set.spec.replicas).unwrap_or_default(),
-        growth: remembered.growth.filter(|_| current.as_deref() == Some(set.spec.revision.as_str())),
+        growth: remembered
+            .growth
+            .filter(|_| current.as_deref() == Some(set.spec.revision.as_str())),
         next_number: status.next_number.and_then(|it| it.try_into().ok()).unwrap_or_default(),
-        last_success: status.last_success_seconds.and_then(|it| it.try_into().ok()).map(At::from_secs),
+        last_success: status
+            .last_success_seconds
+            .and_then(|it| it.try_into().ok())
+            .map(At::from_secs),
         failed_ttl: Duration::from_secs(set.spec.runner.lifecycle.failed_ttl_seconds.into()),
         runners,
         expected: memory.expected.get(&uid).cloned().unwrap_or_default(),
@@ -196,7 +210,11 @@ async fn create(context: &Context, set: &RunnerReplicaSet, numbers: &[u64]) -> R
             }
         });
     }
-    futures_util::stream::iter(made).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await.map(drop)
+    futures_util::stream::iter(made)
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<Vec<()>>()
+        .await
+        .map(drop)
 }
 
 pub(crate) fn counts(counts: Counts) -> RunnerCounts {

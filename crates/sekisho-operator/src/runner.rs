@@ -10,9 +10,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource as _, ResourceExt as _};
 use secrecy::SecretString;
-use sekisho_api::{
-    ANNOTATION_STOP_NOW, FINALIZER_REGISTRATION, LABEL_REVISION, Runner,
-};
+use sekisho_api::{ANNOTATION_STOP_NOW, FINALIZER_REGISTRATION, LABEL_REVISION, Runner};
 use sekisho_github::rest::{Repository, RunConclusion, RunJobs, RunStatus};
 use sekisho_reconcile::runner::registration::{self, Progress, Seen, Step};
 use sekisho_reconcile::runner::{self, AtGitHub, Effect, Fate, Node, Observed, Record};
@@ -89,15 +87,24 @@ impl Work<'_> {
         let now = context.now();
         let uid = runner.uid().unwrap_or_default();
         let record = record::record(runner.status.as_ref());
-        let mut secret = context.stores.secrets.get(&ObjectRef::new(name).within(namespace)).map(|it| read_secret(&it));
+        let mut secret = context
+            .stores
+            .secrets
+            .get(&ObjectRef::new(name).within(namespace))
+            .map(|it| read_secret(&it));
         let mut pod = context.stores.pods.get(&ObjectRef::new(name).within(namespace));
-        let placed = pod.as_ref().is_some_and(|pod| pod.spec.as_ref().is_some_and(|it| it.node_name.is_some()));
+        let placed = pod
+            .as_ref()
+            .is_some_and(|pod| pod.spec.as_ref().is_some_and(|it| it.node_name.is_some()));
         // A cache is behind: before something is made, it is looked at what is there.
         if pod.is_none() || (placed && secret.is_none() && record.online.is_none()) {
             let live = context.api::<Pod>(namespace).get_opt(name).await.map_err(failure::kube)?;
             pod = live.map(Arc::new);
         }
-        if secret.is_none() && record.online.is_none() && (pod.is_some() || record.registration.is_none()) {
+        if secret.is_none()
+            && record.online.is_none()
+            && (pod.is_some() || record.registration.is_none())
+        {
             let live = context.api::<Secret>(namespace).get_metadata_opt(name).await;
             secret = live.map_err(failure::kube)?.map(|it| read_secret(&it));
         }
@@ -139,7 +146,9 @@ impl Work<'_> {
         let context = self.context;
         let (namespace, name) = (self.name.0.as_str(), self.name.1.as_str());
         match effect {
-            Effect::AddFinalizer => self.finalizers(|all| all.push(FINALIZER_REGISTRATION.to_owned())).await,
+            Effect::AddFinalizer => {
+                self.finalizers(|all| all.push(FINALIZER_REGISTRATION.to_owned())).await
+            }
             Effect::RemoveFinalizer => {
                 self.finalizers(|all| all.retain(|it| it != FINALIZER_REGISTRATION)).await
             }
@@ -225,7 +234,8 @@ impl Work<'_> {
             .get(&ObjectRef::new(class))
             .ok_or_else(|| Failure::ClassNotFound { name: class.clone() })?;
         let owner = runner.owner_references().iter().find(|it| it.controller == Some(true));
-        let set = owner.and_then(|it| context.stores.sets.get(&ObjectRef::new(&it.name).within(namespace)));
+        let set = owner
+            .and_then(|it| context.stores.sets.get(&ObjectRef::new(&it.name).within(namespace)));
         let template = set.map(|set| set.spec.template.clone()).unwrap_or_default();
         let uid = runner.uid().unwrap_or_default();
         let pod = sekisho_pods::pod(&sekisho_pods::RunnerPod {
@@ -252,9 +262,12 @@ impl Work<'_> {
         let Some(account) = self.account() else { return Err(self.no_account()) };
         let (namespace, name) = (self.name.0.as_str(), self.name.1.as_str());
         let deployment = ObjectRef::new(&self.runner.spec.deployment).within(namespace);
-        let scale_set = self.context.stores.deployments.get(&deployment).and_then(|it| {
-            it.status.as_ref()?.scale_set.as_ref().map(|set| set.id)
-        });
+        let scale_set = self
+            .context
+            .stores
+            .deployments
+            .get(&deployment)
+            .and_then(|it| it.status.as_ref()?.scale_set.as_ref().map(|set| set.id));
         let wanted = Wanted { name, spec: &self.runner.spec, scale_set };
         let (mut progress, mut seen, mut jit) = (Progress::default(), Seen::Start, None);
         loop {
@@ -289,7 +302,12 @@ impl Work<'_> {
         }
     }
 
-    async fn create_secret(&self, pod_uid: &str, registration: i64, jit: Option<SecretString>) -> Seen {
+    async fn create_secret(
+        &self,
+        pod_uid: &str,
+        registration: i64,
+        jit: Option<SecretString>,
+    ) -> Seen {
         let pod = self.pod.as_ref().filter(|pod| pod.metadata.uid.as_deref() == Some(pod_uid));
         let made = pod.zip(jit).and_then(|(pod, jit)| sekisho_pods::jit_secret(pod, &jit));
         let Some(mut secret) = made else { return Seen::SecretRefused(Failure::Conflict) };
@@ -328,12 +346,15 @@ impl Work<'_> {
             let run = u64::try_from(run_id).unwrap_or_default();
             let jobs = account.rest.jobs(&repository, run, RunJobs::All).await;
             let jobs = jobs.map_err(|error| failure::rest(&error))?;
-            let ours = jobs.into_iter().find(|it| it.runner_name.as_deref() == Some(self.name.1.as_str()));
-            result = ours.filter(|job| job.status == RunStatus::Completed).map(|job| match job.conclusion {
-                Some(RunConclusion::Success) => sekisho_api::JobResult::Succeeded,
-                Some(RunConclusion::Failure) => sekisho_api::JobResult::Failed,
-                Some(RunConclusion::Cancelled) => sekisho_api::JobResult::Cancelled,
-                _ => sekisho_api::JobResult::Other,
+            let ours =
+                jobs.into_iter().find(|it| it.runner_name.as_deref() == Some(self.name.1.as_str()));
+            result = ours.filter(|job| job.status == RunStatus::Completed).map(|job| {
+                match job.conclusion {
+                    Some(RunConclusion::Success) => sekisho_api::JobResult::Succeeded,
+                    Some(RunConclusion::Failure) => sekisho_api::JobResult::Failed,
+                    Some(RunConclusion::Cancelled) => sekisho_api::JobResult::Cancelled,
+                    _ => sekisho_api::JobResult::Other,
+                }
             });
         }
         let fate = Fate { at: self.context.now(), result };

@@ -93,9 +93,10 @@ impl Work {
         let session = self.listening.as_ref().and_then(|it| it.state().session);
         let session = session.map(|it| it.to_string());
         let written = self.lease.as_ref().and_then(lease::session);
-        let fresh = self.watched.held_until.is_some_and(|until| {
-            now.until(until) > lease::DURATION - lease::RENEW_EVERY
-        });
+        let fresh = self
+            .watched
+            .held_until
+            .is_some_and(|until| now.until(until) > lease::DURATION - lease::RENEW_EVERY);
         let noted = session.is_none() || session == written;
         if fresh && noted {
             return;
@@ -179,7 +180,13 @@ impl Work {
             (None, Some(trouble)) => Told::Troubled(trouble.failure.clone()),
             (None, None) => Told::None,
         };
-        self.say(if seen.wanted { told } else if self.listening.is_some() { Told::Polling } else { Told::None });
+        self.say(if seen.wanted {
+            told
+        } else if self.listening.is_some() {
+            Told::Polling
+        } else {
+            Told::None
+        });
         after
     }
 
@@ -234,7 +241,8 @@ impl Work {
         let counted = status.runners.unwrap_or_default();
         let number = |number: i32| u32::try_from(number).unwrap_or_default();
         let max = object.spec.scaling.as_ref().map(|it| it.max).or(object.spec.replicas);
-        let remembered = self.context.memory().deployments.get(&self.name).cloned().unwrap_or_default();
+        let remembered =
+            self.context.memory().deployments.get(&self.name).cloned().unwrap_or_default();
         let ours = object.finalizers().iter().any(|it| it == FINALIZER_SCALE_SET);
         Observed {
             now,
@@ -285,7 +293,8 @@ impl Work {
                     labels: spec.labels.clone(),
                     disable_update: true,
                 };
-                let known = object.status.as_ref().and_then(|it| it.scale_set.as_ref()).map(|it| it.id);
+                let known =
+                    object.status.as_ref().and_then(|it| it.scale_set.as_ref()).map(|it| it.id);
                 let made = account.tenant.ensure_set(&wanted, known).await;
                 let made = made.map_err(|error| failure::scale_set(&error))?;
                 if !made.dropped_labels.is_empty() {
@@ -300,7 +309,8 @@ impl Work {
                 let named = (*set, object.spec.labels.first().cloned().unwrap_or_default());
                 let start = (previous.clone(), capacity);
                 let context = &self.context;
-                self.listening = Some(Listening::start(context, &self.name, &*account?, named, start));
+                self.listening =
+                    Some(Listening::start(context, &self.name, &*account?, named, start));
                 Ok(())
             }
             Effect::StopListening => {

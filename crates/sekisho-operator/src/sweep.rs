@@ -9,9 +9,9 @@ use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
 use kube::{Api, Resource, ResourceExt};
 use sekisho_api::{FINALIZER_REGISTRATION, LABEL_DEPLOYMENT, Runner, RunnerReplicaSet};
+use sekisho_reconcile::Failure;
 use sekisho_reconcile::runner::{AtGitHub, Registration};
 use sekisho_reconcile::sweep::{self, Effect, Object, Observed, Registered, SWEEP_EVERY};
-use sekisho_reconcile::Failure;
 
 use crate::context::Context;
 use crate::failure;
@@ -28,9 +28,7 @@ pub(crate) async fn reconcile(context: &Context, namespace: String) -> Option<Du
         return None;
     }
     let ours = here.iter().any(|it| context.holds(&(namespace.clone(), it.name_any())));
-    if ours
-        && let Err(failure) = sweep_namespace(context, &namespace).await
-    {
+    if ours && let Err(failure) = sweep_namespace(context, &namespace).await {
         tracing::info!(namespace, "a sweep was not made: {failure}");
         context.metrics.failed(&failure);
     }
@@ -79,9 +77,10 @@ fn tell_runners(
     found: &ByAccount,
     now: sekisho_reconcile::At,
 ) {
-    let absent = told.absent.iter().map(|(name, sweeps)| {
-        (name.clone(), Registration::Absent { sweeps: *sweeps })
-    });
+    let absent = told
+        .absent
+        .iter()
+        .map(|(name, sweeps)| (name.clone(), Registration::Absent { sweeps: *sweeps }));
     let present = found.iter().map(|(_, it)| {
         let id = it.id.try_into().unwrap_or_default();
         let online = it.status == "online";
@@ -90,7 +89,9 @@ fn tell_runners(
     let seen: BTreeMap<String, Registration> = absent.chain(present).collect();
     for runner in context.stores.runners.state() {
         let name = runner.name_any();
-        if let Some(seen) = seen.get(&name).filter(|_| runner.namespace().as_deref() == Some(namespace)) {
+        if let Some(seen) =
+            seen.get(&name).filter(|_| runner.namespace().as_deref() == Some(namespace))
+        {
             let key = (namespace.to_owned(), name.clone());
             context.memory().github.insert(key, AtGitHub { at: now, seen: *seen });
             context.enqueue(Key::Runner(namespace.to_owned(), name));

@@ -52,7 +52,9 @@ pub(crate) fn begin(
         }),
         sets: start.follow(start.api(), any(), |context, it: &RunnerReplicaSet| {
             context.enqueue(Key::ReplicaSet(namespace(it), it.name_any()));
-            context.queue.add(Key::Deployment(namespace(it), it.spec.runner.deployment.clone()), GATHER);
+            context
+                .queue
+                .add(Key::Deployment(namespace(it), it.spec.runner.deployment.clone()), GATHER);
         }),
         runners: start.follow(start.api(), any(), runner),
         pods: start.follow(start.api(), ours.clone(), |context, it: &Pod| {

@@ -1,0 +1,173 @@
+//! Jobs that go well.
+
+use std::collections::BTreeMap;
+
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use sekisho_api::{Runner, RunnerDeployment};
+use sekisho_hub::Assignment;
+use serde_json::json;
+
+use crate::world::{World, until};
+
+/// From the queue to nothing that is left.
+async fn first_job(world: &World) {
+    world.set(json!({ "scaling": { "min": 0, "max": 10, "scaleDownDelaySeconds": 0 } })).await;
+    let operator = world.operator("one").await;
+    let run = world.push(1).await;
+    if tokio::time::timeout(std::time::Duration::from_secs(60), world.begun(1)).await.is_err() {
+        panic!("no job began: {}", world.told().await);
+    }
+    let busy = until("the job on its Runner", || async {
+        let runners = world.list::<Runner>().await;
+        runners.into_iter().find(|it| it.status.as_ref().is_some_and(|it| it.job.is_some()))
+    })
+    .await;
+    let status = busy.status.clone().unwrap();
+    assert_eq!(status.job.unwrap().display_name, "job0");
+    assert_eq!(world.registered().await, [busy.name_any()]);
+    world.runners.ends.add_permits(1);
+    assert_eq!(world.conclusion(run).await, "success");
+    world.clean().await;
+    world.says("AllRunnersReady").await;
+    operator.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_job_from_the_queue_to_nothing_that_is_left() {
+    let world = World::new(|_| ()).await;
+    first_job(&world).await;
+    // The API server was written to at most eight times for it.
+    let writes: Vec<String> = world
+        .api
+        .as_ref()
+        .unwrap()
+        .calls()
+        .iter()
+        .filter(|call| call.client == "one" && call.is_write() && call.status < 300)
+        .filter(|call| matches!(call.resource.as_str(), "runners" | "pods" | "secrets"))
+        .map(|call| format!("{:?} {}/{}", call.verb, call.resource, call.subresource))
+        .collect();
+    assert!(writes.len() <= 8, "{} writes: {writes:#?}", writes.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cluster_the_first_job_on_a_real_api_server() {
+    if let Some(world) = World::real().await {
+        first_job(&world).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_of_jobs_each_on_a_runner_of_its_own() {
+    let world = World::new(|_| ()).await;
+    world.set(json!({ "scaling": { "min": 0, "max": 100, "scaleDownDelaySeconds": 0 } })).await;
+    let operator = world.operator("one").await;
+    let run = world.push(20).await;
+    world.runners.ends.add_permits(20);
+    assert_eq!(world.conclusion(run).await, "success");
+    world.clean().await;
+    operator.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_jobs_must_be_acquired_they_are() {
+    let world = World::new(|config| config.assignment = Assignment::Explicit).await;
+    world.set(json!({ "scaling": { "min": 0, "max": 10, "scaleDownDelaySeconds": 0 } })).await;
+    let operator = world.operator("one").await;
+    let run = world.push(2).await;
+    world.runners.ends.add_permits(2);
+    assert_eq!(world.conclusion(run).await, "success");
+    world.clean().await;
+    operator.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runners_that_are_registered_one_by_one() {
+    let world = World::new(|_| ()).await;
+    world
+        .set(json!({ "replicas": 1, "labels": ["self-hosted", "gpu"], "acquisition": { "mode": "Registration" } }))
+        .await;
+    let operator = world.operator("one").await;
+    let run = world.push(1).await;
+    world.runners.ends.add_permits(1);
+    assert_eq!(world.conclusion(run).await, "success");
+    let api = world.api::<RunnerDeployment>();
+    api.delete("gpu", &DeleteParams::default()).await.unwrap();
+    until("the end of the deployment", || async {
+        api.get_opt("gpu").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    world.clean().await;
+    operator.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_operator_goes_on_where_one_was_stopped() {
+    let world = World::new(|_| ()).await;
+    world.set(json!({ "scaling": { "min": 0, "max": 10, "scaleDownDelaySeconds": 0 } })).await;
+    let one = world.operator("one").await;
+    let two = world.operator("two").await;
+    let run = world.push(2).await;
+    world.begun(2).await;
+    one.shutdown().await;
+    let later = world.push(1).await;
+    world.runners.ends.add_permits(3);
+    assert_eq!(world.conclusion(run).await, "success");
+    assert_eq!(world.conclusion(later).await, "success");
+    world.clean().await;
+    two.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_that_is_deleted_waits_for_its_jobs() {
+    let world = World::new(|_| ()).await;
+    world.set(json!({ "scaling": { "min": 2, "max": 10, "scaleDownDelaySeconds": 0 } })).await;
+    let operator = world.operator("one").await;
+    let run = world.push(1).await;
+    world.begun(1).await;
+    let api = world.api::<RunnerDeployment>();
+    api.delete("gpu", &DeleteParams::default()).await.unwrap();
+    until("idle runners that go", || async { (world.registered().await.len() == 1).then_some(()) })
+        .await;
+    assert!(api.get_opt("gpu").await.unwrap().is_some(), "a job is under way");
+    world.runners.ends.add_permits(1);
+    assert_eq!(world.conclusion(run).await, "success");
+    until("the end of the deployment", || async {
+        api.get_opt("gpu").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    world.clean().await;
+    operator.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fewer_are_wanted_and_a_new_revision_takes_over() {
+    let world = World::new(|_| ()).await;
+    world.set(json!({ "replicas": 3 })).await;
+    let operator = world.operator("one").await;
+    world.says("AllRunnersReady").await;
+    assert_eq!(world.registered().await.len(), 3);
+    let api = world.api::<RunnerDeployment>();
+    let patch = |spec| Patch::Merge(json!({ "spec": spec }));
+    let params = PatchParams::default();
+    api.patch("gpu", &params, &patch(json!({ "replicas": 1 }))).await.unwrap();
+    until("one runner", || async { (world.registered().await.len() == 1).then_some(()) }).await;
+    let before = world.registered().await;
+    let image = json!({ "template": { "metadata": { "labels": { "a": "b" } } } });
+    api.patch("gpu", &params, &patch(image)).await.unwrap();
+    until("a runner of the new revision", || async {
+        let now = world.registered().await;
+        (now.len() == 1 && now != before).then_some(())
+    })
+    .await;
+    let labels: Vec<BTreeMap<String, String>> = world
+        .list::<k8s_openapi::api::core::v1::Pod>()
+        .await
+        .iter()
+        .filter(|it| it.metadata.deletion_timestamp.is_none())
+        .map(|it| it.labels().clone())
+        .collect();
+    assert_eq!(labels.iter().filter(|it| it.contains_key("a")).count(), 1, "{labels:?}");
+    operator.shutdown().await;
+}
