@@ -23,13 +23,24 @@ use crate::record::time;
 /// How often the secret of a connection is read: a key that was changed is noticed within it.
 const SECRET_EVERY: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether the account of a connection that is gone is still needed.
+const GONE_EVERY: Duration = Duration::from_secs(60);
+
 /// Works on a connection; when to look again.
 pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration> {
     let reference = ObjectRef::new(&name.1).within(&name.0);
     let Some(object) = context.stores.connections.get(&reference) else {
-        context.memory().connections.remove(&name);
         deployments_of(context, &name);
-        return None;
+        let mut all = context.stores.deployments.state();
+        all.retain(|it| {
+            it.namespace().as_ref() == Some(&name.0) && it.spec.connection_ref == name.1
+        });
+        if all.is_empty() {
+            context.memory().connections.remove(&name);
+            return None;
+        }
+        // Those that are being deleted too still have to tell GitHub.
+        return Some(GONE_EVERY);
     };
     let secret = read_secret(context, &object).await;
     let content = content(&object, secret.as_ref());

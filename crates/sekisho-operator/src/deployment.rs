@@ -351,6 +351,11 @@ async fn act(context: &Context, object: &RunnerDeployment, effect: &Effect) -> R
         Effect::DeleteScaleSet { id } => {
             let connection = &object.spec.connection_ref;
             let Some(account) = context.account(&namespace, connection) else {
+                if context.terminating(&namespace) {
+                    // Nothing may hold a namespace; the set takes no jobs without a session.
+                    tracing::warn!(deployment = name, "its scale set {id} is left at GitHub");
+                    return Ok(());
+                }
                 let (name, detail) =
                     (connection.clone(), "its scale set cannot be removed".to_owned());
                 return Err(Failure::ConnectionNotReady { name, detail });

@@ -201,7 +201,7 @@ fn has_keys(item: &Value, keys: &str) -> bool {
 pub(crate) fn set(at: &mut Value, path: &[Segment], leaf: &Value) {
     let Some((segment, rest)) = path.split_first() else {
         // An empty object says that there is one, not that nothing is in it.
-        if !(at.is_object() && *leaf == json!({})) {
+        if !(at.is_object() && leaf.as_object().is_some_and(Map::is_empty)) {
             *at = leaf.clone();
         }
         return;
@@ -260,7 +260,8 @@ pub(crate) fn remove(at: &mut Value, path: &[Segment]) {
         }
         Segment::Item(value) => {
             if let Some(items) = at.as_array_mut() {
-                items.retain(|item| item.to_string() != *value);
+                let gone: Option<Value> = serde_json::from_str(value).ok();
+                items.retain(|item| Some(item) != gone.as_ref());
             }
         }
     }

@@ -94,6 +94,37 @@ pub(crate) fn validate(
         ));
         return;
     }
+    bounds(schema, path, value, wrong);
+    match value {
+        Value::Array(items) => {
+            if let Some(schema) = item(schema) {
+                for (index, value) in items.iter().enumerate() {
+                    validate(schema, &format!("{path}[{index}]"), value, wrong);
+                }
+            }
+        }
+        Value::Object(fields) => {
+            for name in schema.required.iter().flatten() {
+                if !fields.contains_key(name) {
+                    wrong.push(format!("{path}.{name}: Required value"));
+                }
+            }
+            for (name, value) in fields {
+                let field = schema.properties.as_ref().and_then(|known| known.get(name));
+                if let Some(field) = field.or_else(|| additional(schema)) {
+                    let path =
+                        if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    validate(field, &path, value, wrong);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The bounds of numbers, texts and lists.
+fn bounds(schema: &JSONSchemaProps, path: &str, value: &Value, wrong: &mut Vec<String>) {
+    let mut invalid = |why: String| wrong.push(format!("{path}: Invalid value: {why}"));
     match value {
         Value::Number(number) => {
             let number = number.as_f64().unwrap_or_default();
@@ -119,26 +150,6 @@ pub(crate) fn validate(
                 || schema.min_items.is_some_and(|least| length < least)
             {
                 invalid(format!("{length}: has another number of items than it may"));
-            }
-            if let Some(schema) = item(schema) {
-                for (index, value) in items.iter().enumerate() {
-                    validate(schema, &format!("{path}[{index}]"), value, wrong);
-                }
-            }
-        }
-        Value::Object(fields) => {
-            for name in schema.required.iter().flatten() {
-                if !fields.contains_key(name) {
-                    wrong.push(format!("{path}.{name}: Required value"));
-                }
-            }
-            for (name, value) in fields {
-                let field = schema.properties.as_ref().and_then(|known| known.get(name));
-                if let Some(field) = field.or_else(|| additional(schema)) {
-                    let path =
-                        if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                    validate(field, &path, value, wrong);
-                }
             }
         }
         _ => {}

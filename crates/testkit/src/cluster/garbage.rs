@@ -66,7 +66,7 @@ pub(super) async fn collect(shared: Arc<Shared>) {
                 let client = shared.client.clone();
                 let kind = kinds[object.kind].clone();
                 let owns = graph.dependents.get(&uid).is_some_and(|all| !all.is_empty());
-                if !(object.foreground && !graph.is_orphan(&object)) {
+                if !object.foreground || graph.is_orphan(&object) {
                     shared.spawn(async move { delete(&client, &kind, &object, &uid).await });
                 } else if !owns {
                     shared.spawn(async move { release(&client, &kind, &object).await });
