@@ -9,6 +9,7 @@ pub(crate) mod identify;
 pub(crate) mod replay;
 pub(crate) mod session;
 pub(crate) mod token;
+pub(crate) mod users;
 pub(crate) mod worker;
 
 use base64::Engine as _;
@@ -30,7 +31,7 @@ pub(crate) const MAX_CREDENTIAL_BYTES: usize = 8 * 1024;
 /// What a request says about who sends it.
 pub(crate) enum Credential {
     None,
-    Basic { password: String },
+    Basic { user: String, password: String },
     Bearer(String),
 }
 
@@ -52,8 +53,8 @@ pub(crate) fn credential(headers: &HeaderMap) -> ApiResult<Credential> {
     }
     let decoded = BASE64_STANDARD.decode(rest).map_err(|_| bad())?;
     let decoded = String::from_utf8(decoded).map_err(|_| bad())?;
-    let (_, password) = decoded.split_once(':').ok_or_else(bad)?;
-    Ok(Credential::Basic { password: password.to_owned() })
+    let (user, password) = decoded.split_once(':').ok_or_else(bad)?;
+    Ok(Credential::Basic { user: user.to_owned(), password: password.to_owned() })
 }
 
 /// Whoever sent a request to `/v2/`.
@@ -69,7 +70,7 @@ impl Caller {
             match credential(&request.headers).map_err(|error| challenged(gate, error, None))? {
                 Credential::None => return Ok(Self { grant: None }),
                 // A session token as a password, from clients that do not wait to be asked.
-                Credential::Basic { password } => password,
+                Credential::Basic { password, .. } => password,
                 Credential::Bearer(token) => token,
             };
         match gate.sessions.verify(&token, gate.now()) {

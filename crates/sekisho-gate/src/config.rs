@@ -14,12 +14,16 @@ use sekisho_policy::{Exceptions, PolicyError};
 use sekisho_store::Bucket;
 use url::Url;
 
+use crate::auth::users::User;
 use crate::auth::worker::Workers;
 use crate::inspector::Inspector;
 use crate::mirror::MirrorConfig;
 
 pub(crate) use issuers::check_prefixes;
 pub use issuers::{ClaimNames, Issuer, IssuersError, MAX_ISSUERS_BYTES, Reading, load_issuers};
+
+/// What stays free on the disk unless something else is said: a day of decisions of a busy gate.
+const RESERVE_BYTES: u64 = 256 * 1024 * 1024;
 
 /// What a gate is told when it opens.
 #[derive(Clone)]
@@ -36,6 +40,8 @@ pub struct Config {
     pub admin_token: SecretString,
     /// Who may say who somebody is.
     pub issuers: Vec<Issuer>,
+    /// Who has a password, on one machine; none where others can reach the gate.
+    pub users: Vec<User>,
     /// Who runs which job where; `None` when nobody knows, and a token works from anywhere.
     pub workers: Option<Arc<dyn Workers>>,
     /// Other registries whose content is read through the gate.
@@ -67,6 +73,8 @@ pub struct Options {
     pub promote_untagged: bool,
     /// Whether a promoted image gets the decision as a signed referrer.
     pub attest: bool,
+    /// Bytes of the gate's disk that stay free: below that it takes nothing in, and goes on to serve.
+    pub reserve_bytes: u64,
     /// How long decisions and their evidence are kept; `None`: for ever.
     pub retention: Option<SignedDuration>,
 }
@@ -78,6 +86,7 @@ impl Default for Options {
             keys_dir: None,
             promote_untagged: false,
             attest: true,
+            reserve_bytes: RESERVE_BYTES,
             retention: None,
         }
     }
@@ -136,6 +145,9 @@ pub enum OpenError {
     /// The signing key is damaged.
     #[error("gate's signing key `{0}` is damaged: remove it, and a new one is made")]
     Key(PathBuf),
+    /// Passwords are for one machine.
+    #[error("a gate at `{0}` has no users with passwords: they are for loopback alone")]
+    Users(Url),
     /// The base URL cannot have paths below it.
     #[error("`{0}` is no base URL")]
     BaseUrl(Url),

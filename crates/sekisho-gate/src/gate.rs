@@ -15,6 +15,7 @@ use crate::analysis::Analyses;
 use crate::auth::identify::Issuers;
 use crate::auth::replay::Exchanged;
 use crate::auth::session::Sessions;
+use crate::auth::users::Users;
 use crate::auth::worker::Workers;
 use crate::auth::{exchange, token};
 use crate::collect::{Collected, collect};
@@ -31,6 +32,7 @@ use crate::push::flight::Flights;
 use crate::push::journal::Journal;
 use crate::push::resume;
 use crate::push::state::{Event, OnFind, on_find};
+use crate::reserve::Reserve;
 use crate::staging::Staging;
 use crate::upload::Uploads;
 use crate::upstream::{DiskUpstream, Upstream};
@@ -60,6 +62,8 @@ pub(crate) struct Inner {
     pub(crate) issuers: Issuers,
     pub(crate) sessions: Sessions,
     pub(crate) exchanged: Exchanged,
+    pub(crate) users: Users,
+    pub(crate) reserve: Reserve,
     pub(crate) staging: Staging,
     pub(crate) uploads: Uploads,
     pub(crate) analyses: Analyses,
@@ -186,6 +190,9 @@ impl Gate {
         if base_url.cannot_be_a_base() {
             return Err(OpenError::BaseUrl(base_url));
         }
+        if !config.users.is_empty() && !is_loopback(&base_url) {
+            return Err(OpenError::Users(base_url));
+        }
         let base_url = format!("{}/", base_url.as_str().trim_end_matches('/'));
         let policies = match &config.policies {
             Some(text) => Policies::load(text).map_err(OpenError::Policy)?,
@@ -198,11 +205,14 @@ impl Gate {
         let trusted = trusted(&keys).map_err(io("keys"))?;
         let log = Log::open(places.decisions, Arc::clone(&key), trusted);
         let mirror = config.mirror.map(|config| Mirror::open(&dir.join("mirror"), config));
+        let reserve = Reserve::new(dir, config.options.reserve_bytes);
         let inner = Arc::new(Inner {
             policies: policies.with_exceptions(config.exceptions),
             issuers: Issuers::new(config.issuers)?,
             sessions: Sessions::open(&keys, &base_url)?,
-            exchanged: Exchanged::open(&dir.join("exchanged")).map_err(io("exchanged tokens"))?,
+            exchanged: Exchanged::new(places.exchanged),
+            users: Users::new(config.users),
+            reserve,
             staging: Staging::open(places.staging).map_err(io("staging"))?,
             uploads: Uploads::open(&dir.join("uploads"), uploads).map_err(io("uploads"))?,
             analyses: Analyses::new(&places.analysis, config.inspector).map_err(io("analyses"))?,
@@ -264,6 +274,16 @@ impl Gate {
             .route("/_gate/v1/quarantine/{id}/reject", post(quarantine::reject))
             .layer(tower_http::catch_panic::CatchPanicLayer::new())
             .with_state(self.clone())
+    }
+}
+
+/// Whether nobody of another machine can mean this gate.
+fn is_loopback(url: &url::Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => false,
     }
 }
 

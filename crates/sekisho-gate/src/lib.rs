@@ -35,12 +35,15 @@ mod protocol;
 mod push;
 mod quarantine;
 mod replay;
+mod reserve;
 mod route;
+mod serve;
 mod staging;
 mod upload;
 mod upstream;
 mod vsa;
 
+pub use auth::users::{User, load_users, new_user, users_text};
 pub use auth::worker::{Place, Workers};
 pub use collect::Collected;
 pub use config::{
@@ -56,4 +59,5 @@ pub use mirror::{MirrorConfig, MirroredRegistry, load_mirrored};
 pub use push::state::{Basis, Push, State};
 pub use quarantine::{Held, Quarantine, Word};
 pub use replay::{Replayed, judge, replay};
+pub use serve::{Patience, serve};
 pub use upstream::{DiskUpstream, Upstream};

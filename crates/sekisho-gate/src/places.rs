@@ -12,6 +12,7 @@ pub(crate) struct Places {
     pub(crate) decisions: Records,
     pub(crate) journal: Records,
     pub(crate) analysis: Records,
+    pub(crate) exchanged: Records,
     pub(crate) evidence: BlobStore,
     pub(crate) staging: Place,
 }
@@ -37,6 +38,7 @@ impl Places {
             decisions: records("decisions")?,
             journal: records("pushes")?,
             analysis: records("analysis")?,
+            exchanged: records("exchanged")?,
             evidence,
             staging,
         })

@@ -6,7 +6,7 @@
 mod builtin;
 mod frames;
 mod http;
-mod peer;
+pub(crate) mod peer;
 mod read;
 mod serve;
 

@@ -44,12 +44,14 @@ pub use config::{
     App, Assignment, BuiltinRepository, Config, DEFAULT_SEARCH_PATH, SubjectForm, Webhook,
 };
 
+pub use crate::git::peer::{holders_of, socket_at};
+
 use crate::git::Git;
 use crate::hooks::Hooks;
 use crate::keys::Keys;
 use crate::names::RepoName;
 use crate::shared::{Parts, Shared};
-use crate::state::{ScaleSets, State};
+use crate::state::{JobRef, ScaleSets, State};
 use crate::storage::Storage;
 use crate::store::{Saver, Store};
 
@@ -88,8 +90,8 @@ pub enum OpenError {
     BaseUrl(String),
 }
 
-/// The embedded GitHub stand-in.
-#[derive(Debug)]
+/// The embedded GitHub stand-in. Cheap to clone.
+#[derive(Clone, Debug)]
 pub struct Hub {
     shared: Arc<Shared>,
 }
@@ -166,6 +168,15 @@ impl Hub {
     /// What went wrong as it should, in order.
     pub fn struck(&self) -> Vec<faults::Strike> {
         self.shared.struck()
+    }
+
+    /// The name of the runner that works on a job; `None` when nobody does, or not any more.
+    pub fn runner_of(&self, job: u64) -> Option<String> {
+        self.shared.look(|state| {
+            let run = state.runs.get(&JobRef::from_job_id(job).run)?;
+            let found = run.view.jobs.iter().find(|known| known.id == job)?;
+            found.runner_name.clone().filter(|_| found.status == Status::InProgress)
+        })
     }
 
     /// Lets time pass at once for the hub: leases, sessions and tokens age by it.

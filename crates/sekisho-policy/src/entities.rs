@@ -138,6 +138,10 @@ pub(crate) fn image(
             ("sbom", Attribute::Flag(content.sbom)),
             ("provenance", Attribute::Flag(content.provenance)),
             ("packages", Attribute::Number(content.packages)),
+            (
+                "package_names",
+                Attribute::Texts(content.package_names.iter().map(String::as_str).collect()),
+            ),
             ("unreadable", Attribute::Number(unreadable)),
             ("unjudged", Attribute::Number(content.not_assessed.len() - unreadable)),
             // Without data nothing is ever young enough.

@@ -117,6 +117,9 @@ pub struct Content {
     pub threats: BTreeMap<String, Threat>,
     /// How many packages were found.
     pub packages: usize,
+    /// Their names, each behind the family of its ecosystem: `Debian/openssl`, `npm/lodash`.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub package_names: BTreeSet<String>,
     /// What applies to them.
     pub findings: Vec<Finding>,
     /// What nobody could judge.

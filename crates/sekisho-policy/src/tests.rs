@@ -109,6 +109,22 @@ fn check_ship(content: &Content, want: Decision, want_rules: &[&str]) -> Verdict
 }
 
 #[test]
+fn attack_tools() {
+    let with = |names: &[&str]| {
+        let package_names = names.iter().map(|&name| name.to_owned()).collect();
+        Content { package_names, ..content() }
+    };
+    let held = check_ship(
+        &with(&["Debian/bash", "Debian/hydra"]),
+        Decision::Quarantine,
+        &["attack-tools"],
+    );
+    assert_eq!(held.reasons[0].mode, Mode::Quarantine);
+    // Another ecosystem's package of that name is something else.
+    check_ship(&with(&["npm/hydra", "Debian/hydra-doc"]), Decision::Allow, &[]);
+}
+
+#[test]
 fn own_namespace() {
     let acme = identity();
     for own in ["acme/app", "acme/app/worker"] {
@@ -137,7 +153,7 @@ fn own_namespace() {
 
 #[test]
 fn trusted_events() {
-    for good in ["push", "release", "workflow_dispatch", "schedule", "merge_group"] {
+    for good in ["push", "release", "workflow_dispatch", "schedule", "merge_group", "local_user"] {
         let identity = Identity { event_name: good.into(), ..identity() };
         check_push("acme/app", &identity, Decision::Allow, &[]);
     }
@@ -406,6 +422,7 @@ fn each_rule_is_needed() {
         exposed_ports: ["22/tcp".to_owned()].into(),
         licences: [("AGPL-3.0-only".to_owned(), ["a".to_owned()].into())].into(),
         size_bytes: (2 << 30) + 1,
+        package_names: ["Debian/hydra".to_owned()].into(),
         ..Content::default()
     };
     let ask = |policies: &Policies| {
@@ -428,7 +445,7 @@ fn each_rule_is_needed() {
         assert_ne!(want, all, "{id} matched nothing");
         rules += 1;
     }
-    assert_eq!(rules, 19);
+    assert_eq!(rules, 20);
 }
 
 #[test]

@@ -16,4 +16,5 @@ mod process;
 mod scheduler;
 mod stray;
 
+pub use process::runner_of;
 pub use scheduler::{Config, Scheduler};

@@ -127,6 +127,23 @@ pub(crate) fn clean_up_after_crash(runners_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Which runner started a process, by the marker that all of its processes have; `None` when none did.
+///
+/// # Errors
+/// The folder of runners cannot be read.
+pub fn runner_of(pid: u32, runners_dir: &Path) -> std::io::Result<Option<String>> {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
+    for entry in fs_err::read_dir(runners_dir)? {
+        let folder = entry?.path();
+        // One that is just being made or removed has no process yet, or none any more.
+        let Ok(tracking) = fs_err::read_to_string(folder.join(TRACKING_FILE)) else { continue };
+        if Marks::new(&tracking, &folder.join(PROGRAM)).are_on(pid) {
+            return Ok(folder.file_name().and_then(|name| name.to_str()).map(str::to_owned));
+        }
+    }
+    Ok(None)
+}
+
 /// The thread that copies a runner's output into the archive.
 #[derive(Debug)]
 struct Pump {

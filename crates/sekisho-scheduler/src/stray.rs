@@ -46,7 +46,7 @@ impl Marks {
     }
 
     /// A zombie has neither environment nor arguments any more, so it is not waited for here.
-    fn are_on(&self, pid: Pid) -> bool {
+    pub(crate) fn are_on(&self, pid: Pid) -> bool {
         let read = |what: &str| fs_err::read(format!("/proc/{}/{what}", pid.as_raw_nonzero()));
         let in_environment = |bytes: Vec<u8>| {
             bytes.split(|byte| *byte == 0).any(|variable| variable == self.variable)

@@ -6,6 +6,8 @@
 pub(crate) mod analyser;
 mod files;
 mod inspector;
+pub(crate) mod storage;
+mod workers;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -15,7 +17,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use secrecy::SecretString;
 use sekisho_advisory::Threats;
-use sekisho_gate::{Clock, Gate, Issuer, MirrorConfig, Reading};
+use sekisho_gate::{Clock, Gate, Issuer, MirrorConfig, Patience, Reading, serve};
 use sekisho_hub::{BuiltinRepository, Hub};
 use sekisho_policy::Exceptions;
 use tokio::net::TcpListener;
@@ -75,7 +77,7 @@ pub(crate) struct Plane {
     kill_runners: CancellationToken,
     scheduler: JoinHandle<()>,
     stop_server: CancellationToken,
-    server: JoinHandle<std::io::Result<()>>,
+    server: JoinHandle<()>,
     hub: Hub,
     // Last: the lock is freed when all else is.
     _lock: files::Lock,
@@ -128,17 +130,13 @@ impl Plane {
         let admin_token = files::new_token()?;
 
         let hub = open_hub(&data, &url, &admin_token)?;
-        let gate = open_gate(&data, &url, &admin_token)?.router();
+        let gate = open_gate(&data, &url, &admin_token, hub.clone())?.router();
         let stop_server = CancellationToken::new();
         let closing = stop_server.clone();
         let router = hub.guard(gate).merge(hub.router());
-        let server = tokio::spawn(async move {
-            // The hub asks who of this machine speaks: a pushed job runs as the plane's user.
-            let router = router.into_make_service_with_connect_info::<SocketAddr>();
-            axum::serve(listener, router)
-                .with_graceful_shutdown(async move { closing.cancelled().await })
-                .await
-        });
+        // The hub asks who of this machine speaks: a pushed job runs as the plane's user.
+        let server = serve(listener, router, Patience::default(), closing);
+        let server = tokio::spawn(server);
 
         let stop_scheduler = CancellationToken::new();
         let config = sekisho_scheduler::Config {
@@ -201,7 +199,7 @@ impl Plane {
         match tokio::time::timeout(CLOSE_DEADLINE, self.server).await {
             // A client that keeps its connection open does not keep the plane.
             Err(_) => Ok(()),
-            Ok(ended) => ended.context("the server panicked")?.context("serving"),
+            Ok(ended) => ended.context("the server panicked"),
         }
     }
 }
@@ -227,8 +225,14 @@ fn open_hub(data: &DataDir, url: &Url, admin_token: &SecretString) -> anyhow::Re
 }
 
 #[expect(clippy::disallowed_methods, reason = "the advisory data is as old as it is now")]
-fn open_gate(data: &DataDir, url: &Url, admin_token: &SecretString) -> anyhow::Result<Gate> {
-    let base_url = url.as_str().trim_end_matches('/');
+fn open_gate(
+    data: &DataDir,
+    url: &Url,
+    admin_token: &SecretString,
+    hub: Hub,
+) -> anyhow::Result<Gate> {
+    let issuer = format!("{}/_services/token", url.as_str().trim_end_matches('/'));
+    let audience = url.as_str().trim_end_matches('/').to_owned();
     let advisories = sekisho_scanner::embedded_advisories(jiff::Timestamp::now())
         .context("reading the advisories that come along")?;
     let config = sekisho_gate::Config {
@@ -238,15 +242,12 @@ fn open_gate(data: &DataDir, url: &Url, admin_token: &SecretString) -> anyhow::R
         service: "sekisho-gate".to_owned(),
         admin_token: admin_token.clone(),
         issuers: [
-            vec![Issuer {
-                url: format!("{base_url}/_services/token"),
-                audience: base_url.to_owned(),
-                reading: Reading::GitHub,
-            }],
+            vec![Issuer { url: issuer.clone(), audience, reading: Reading::GitHub }],
             issuers(data)?,
         ]
         .concat(),
-        workers: None,
+        users: crate::cli::gate::users::read(&data.gate().join("users.toml"))?,
+        workers: Some(Arc::new(workers::Runners::new(issuer, hub, data.runners()))),
         mirror: mirror(data)?,
         local_owner: Some(LOCAL_OWNER.to_owned()),
         inspector: Arc::new(inspector::Scanner::new(
@@ -255,10 +256,10 @@ fn open_gate(data: &DataDir, url: &Url, admin_token: &SecretString) -> anyhow::R
             files::fingerprint_key(data)?,
             analyser(data)?,
         )),
-        policies: None,
+        policies: optional(data, "policies.cedar")?,
         exceptions: exceptions(data)?,
         clock: Clock::default(),
-        options: sekisho_gate::Options::default(),
+        options: storage(data)?,
     };
     Gate::open(config).context("opening the gate")
 }
@@ -299,13 +300,32 @@ fn threats(data: &DataDir) -> anyhow::Result<Threats> {
     Ok(threats)
 }
 
+/// A text file of the gate's folder, where there is one.
+fn optional(data: &DataDir, name: &str) -> anyhow::Result<Option<String>> {
+    match fs_err::read_to_string(data.gate().join(name)) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("reading the gate's `{name}`")),
+    }
+}
+
+/// Where the gate keeps what, as `gate/storage.toml` of the data folder says, where there is one.
+pub(crate) fn storage(data: &DataDir) -> anyhow::Result<sekisho_gate::Options> {
+    let name = "storage.toml";
+    let path = || data.gate().join(name).display().to_string();
+    match optional(data, name)? {
+        Some(text) => storage::parse(&text).with_context(path),
+        None => Ok(sekisho_gate::Options::default()),
+    }
+}
+
 /// What reads layers, within the limits of `gate/analysis.toml` of the data folder, where there is one.
 fn analyser(data: &DataDir) -> anyhow::Result<Analyser> {
-    let path = data.gate().join("analysis.toml");
-    let limits = match fs_err::read_to_string(&path) {
-        Ok(text) => Limits::parse(&text).with_context(|| path.display().to_string())?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Limits::default(),
-        Err(error) => return Err(error).context("reading the limits of the gate's analyser"),
+    let name = "analysis.toml";
+    let path = || data.gate().join(name).display().to_string();
+    let limits = match optional(data, name)? {
+        Some(text) => Limits::parse(&text).with_context(path)?,
+        None => Limits::default(),
     };
     Ok(Analyser::new(limits))
 }

@@ -1,60 +1,52 @@
-//! Tokens that were exchanged: each is taken once.
+//! Tokens that were exchanged: each is taken once, at whichever gate of a bucket.
 
 use std::io;
-use std::path::{Path, PathBuf};
 
-use fs_err as fs;
 use jiff::Timestamp;
+use sekisho_store::{Keep, Records};
 use sekisho_types::Digest;
+use uuid::Uuid;
 
 /// Remembers tokens until some time after they expired, also through a restart.
 ///
-/// One empty file per token, `<expiry>-<hash of issuer and jti>`: making it anew is what only one
-/// can succeed in.
+/// One record per token, `<expiry>-<hash of issuer and jti>`: making it anew is what only one can
+/// succeed in. Its content is whose taking it was, so that a request that is sent again is no second one.
 pub(crate) struct Exchanged {
-    dir: PathBuf,
+    records: Records,
 }
 
 /// Longer than any skew that is tolerated, in seconds.
 const KEPT_SECONDS: i64 = 300;
 
-impl Exchanged {
-    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
-        fs::create_dir_all(dir)?;
-        Ok(Self { dir: dir.to_owned() })
-    }
+fn name(issuer: &str, jti: &str, expires: i64) -> String {
+    // Both hashed: neither is ours, and a jti is nothing to leave lying about.
+    let hash = Digest::sha256(format!("{}:{issuer}{jti}", issuer.len()).as_bytes());
+    format!("{expires}-{}", hash.hex())
+}
 
-    fn path(&self, issuer: &str, jti: &str, expires: i64) -> PathBuf {
-        // Both hashed: neither is ours, and a jti is nothing to leave lying about.
-        let hash = Digest::sha256(format!("{}:{issuer}{jti}", issuer.len()).as_bytes());
-        self.dir.join(format!("{expires}-{}", hash.hex()))
+impl Exchanged {
+    pub(crate) fn new(records: Records) -> Self {
+        Self { records }
     }
 
     /// Takes a token; `false` when it was taken before. Blocks.
     pub(crate) fn take(&self, issuer: &str, jti: &str, expires: i64) -> io::Result<bool> {
-        let path = self.path(issuer, jti, expires);
-        match fs::OpenOptions::new().write(true).create_new(true).open(path) {
-            Ok(file) => file.sync_all().map(|()| true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(error),
-        }
+        let taker = Uuid::new_v4().to_string();
+        self.records.create(&name(issuer, jti, expires), taker.as_bytes(), Keep::Durably)
     }
 
     /// Whether a token was taken. Blocks.
     pub(crate) fn contains(&self, issuer: &str, jti: &str, expires: i64) -> io::Result<bool> {
-        self.path(issuer, jti, expires).try_exists()
+        self.records.exists(&name(issuer, jti, expires))
     }
 
     /// Forgets tokens that expired. Blocks.
     pub(crate) fn expire(&self, now: Timestamp) -> io::Result<()> {
-        for entry in fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let expires =
-                name.to_str().and_then(|name| name.split_once('-')?.0.parse::<i64>().ok());
+        for name in self.records.names("")? {
+            let expires = name.split_once('-').and_then(|(expires, _)| expires.parse::<i64>().ok());
             if expires.is_none_or(|expires| expires.saturating_add(KEPT_SECONDS) < now.as_second())
             {
-                fs::remove_file(entry.path())?;
+                self.records.remove(&name)?;
             }
         }
         Ok(())
@@ -63,22 +55,50 @@ impl Exchanged {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use sekisho_store::Bucket;
+
     use super::*;
 
-    #[test]
-    fn a_token_is_taken_once_until_it_is_forgotten() {
-        let dir = tempfile::tempdir().unwrap();
-        let exchanged = Exchanged::open(dir.path()).unwrap();
+    fn taken_once(open: impl Fn() -> Records) {
+        let exchanged = Exchanged::new(open());
         assert!(!exchanged.contains("i", "j", 100).unwrap());
         assert!(exchanged.take("i", "j", 100).unwrap());
         assert!(!exchanged.take("i", "j", 100).unwrap());
         assert!(exchanged.take("i", "../k", 100).unwrap(), "a jti is no path");
         assert!(exchanged.take("ij", "", 100).unwrap(), "issuer and jti do not run together");
-        let exchanged = Exchanged::open(dir.path()).unwrap();
+        let exchanged = Exchanged::new(open());
+        assert!(!exchanged.take("i", "j", 100).unwrap());
         let at = |second| Timestamp::from_second(second).unwrap();
         exchanged.expire(at(400)).unwrap();
         assert!(exchanged.contains("i", "j", 100).unwrap());
         exchanged.expire(at(401)).unwrap();
         assert!(!exchanged.contains("i", "j", 100).unwrap());
+    }
+
+    #[test]
+    fn a_token_is_taken_once_until_it_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        taken_once(|| Records::in_folder(dir.path()).unwrap());
+        let bucket = Bucket::on(Arc::new(object_store::memory::InMemory::new()), "gate");
+        taken_once(|| Records::in_bucket(bucket.clone()));
+    }
+
+    #[test]
+    fn of_many_at_once_one_succeeds() {
+        let bucket = Bucket::on(Arc::new(object_store::memory::InMemory::new()), "gate");
+        for round in 0..50 {
+            let taken = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4)
+                    .map(|_| {
+                        let exchanged = Exchanged::new(Records::in_bucket(bucket.clone()));
+                        scope.spawn(move || exchanged.take("i", &round.to_string(), 100).unwrap())
+                    })
+                    .collect();
+                threads.into_iter().map(|it| it.join().unwrap()).filter(|it| *it).count()
+            });
+            assert_eq!(taken, 1, "round {round}");
+        }
     }
 }

@@ -12,8 +12,8 @@ use serde_json::json;
 use super::identify::Refused;
 use super::session::{Access, Kind, Permission, Sessions};
 use super::worker::{self, Peer};
-use super::{Credential, credential, exchange, permissions};
-use crate::error::{ApiError, ApiResult, Code};
+use super::{Credential, credential, exchange, permissions, users};
+use crate::error::{ApiError, ApiResult, Code, blocking};
 use crate::gate::Gate;
 
 /// Most scopes in one request; a mount asks for two.
@@ -27,6 +27,7 @@ struct Form {
     grant_type: String,
     #[serde(default)]
     scope: String,
+    username: Option<String>,
     password: Option<String>,
     refresh_token: Option<String>,
     access_type: Option<String>,
@@ -55,7 +56,10 @@ pub(crate) async fn get(State(gate): State<Gate>, request: Request) -> ApiResult
     let offline = fields().any(|(name, value)| name == "offline_token" && value == "true");
     let asking = match credential(request.headers())? {
         Credential::None => Asking { identity: None, until: None, refresh_token: None },
-        Credential::Basic { password } => authenticate(&gate, password, offline, peer).await?,
+        Credential::Basic { user, password } if gate.inner.users.knows(&user) => {
+            of_user(&gate, user, password, offline, peer).await?
+        }
+        Credential::Basic { password, .. } => authenticate(&gate, password, offline, peer).await?,
         Credential::Bearer(token) => authenticate(&gate, token, offline, peer).await?,
     };
     answer(&gate, asking, &scopes)
@@ -77,7 +81,12 @@ pub(crate) async fn post(State(gate): State<Gate>, request: Request) -> ApiResul
         _ => return Err(bad("`grant_type` is neither `password` nor `refresh_token`")),
     };
     let secret = secret.ok_or_else(|| bad("the credential is missing"))?;
-    let asking = authenticate(&gate, secret, offline, peer).await?;
+    let user =
+        form.username.filter(|name| form.grant_type == "password" && gate.inner.users.knows(name));
+    let asking = match user {
+        Some(user) => of_user(&gate, user, secret, offline, peer).await?,
+        None => authenticate(&gate, secret, offline, peer).await?,
+    };
     answer(&gate, asking, &scopes)
 }
 
@@ -104,6 +113,40 @@ async fn authenticate(gate: &Gate, secret: String, offline: bool, peer: Peer) ->
     let refresh_token = if offline { exchange::session(gate, verified).await? } else { None };
     let refresh_token = refresh_token.map(|(token, _)| token);
     Ok(Asking { identity, until: None, refresh_token })
+}
+
+/// A user with a password, on this machine. A session token in its place is one.
+async fn of_user(
+    gate: &Gate,
+    user: String,
+    password: String,
+    offline: bool,
+    peer: Peer,
+) -> ApiResult<Asking> {
+    if Sessions::is_ours(&password) {
+        return authenticate(gate, password, offline, peer).await;
+    }
+    if !peer.is_loopback() {
+        let message = "passwords are taken from this machine alone";
+        return Err(ApiError::new(Code::Denied, message));
+    }
+    let inner = gate.inner.clone();
+    let verified = move || Ok(inner.users.verify(&user, &password, inner.now()));
+    match blocking("verifying a password", verified).await? {
+        users::Answer::Yes(identity) => {
+            let session = gate.inner.sessions.session(&identity, gate.inner.now());
+            let refresh_token = session.filter(|_| offline).map(|(token, _)| token);
+            Ok(Asking { identity: Some(*identity), until: None, refresh_token })
+        }
+        users::Answer::No => {
+            Err(ApiError::new(Code::Unauthorized, "the user or the password is wrong"))
+        }
+        users::Answer::Wait(seconds) => {
+            let message = format!("too many wrong passwords; try again in {seconds} s");
+            let error = ApiError::new(Code::TooManyRequests, message);
+            Err(error.with_retry_after(&seconds.to_string()))
+        }
+    }
 }
 
 fn answer(gate: &Gate, asking: Asking, scopes: &[String]) -> ApiResult<Response> {

@@ -289,12 +289,14 @@ mod tests {
         let user = |name: &str, password: &str| {
             new_user(name, &password.to_owned().into(), &format!("local/{name}")).unwrap()
         };
-        let users = Users::new(vec![user("ann", "password of ann"), user("bob", "password of bob")]);
+        let users =
+            Users::new(vec![user("ann", "password of ann"), user("bob", "password of bob")]);
         let Answer::Yes(identity) = users.verify("ann", "password of ann", at(0)) else {
             panic!("refused")
         };
         assert_eq!((identity.repository.as_str(), identity.actor.as_str()), ("local/ann", "ann"));
-        for (name, password) in [("ann", "password of bob"), ("ann", ""), ("eve", "password of ann")]
+        for (name, password) in
+            [("ann", "password of bob"), ("ann", ""), ("eve", "password of ann")]
         {
             assert_eq!(users.verify(name, password, at(0)), Answer::No, "{name}: {password}");
         }

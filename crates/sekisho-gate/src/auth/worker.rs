@@ -9,6 +9,7 @@ use axum::extract::ConnectInfo;
 use http::Extensions;
 use sekisho_policy::Identity;
 
+use super::users;
 use crate::gate::Inner;
 
 /// Knows which job runs where.
@@ -37,10 +38,18 @@ impl Peer {
     pub(crate) fn of(extensions: &Extensions) -> Self {
         Self(extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer))
     }
+
+    pub(crate) fn is_loopback(self) -> bool {
+        self.0.is_some_and(|peer| peer.ip().to_canonical().is_loopback())
+    }
 }
 
 /// Whether a credential of the identity may be used from there.
 pub(crate) fn may_use(gate: &Inner, identity: &Identity, peer: Peer) -> bool {
+    if identity.issuer == users::ISSUER {
+        // Also one who was a user when the session began.
+        return peer.is_loopback() && gate.users.knows(&identity.actor);
+    }
     let Some(workers) = &gate.workers else { return true };
     match workers.place(identity, peer.0) {
         Place::Here | Place::Unknown => true,

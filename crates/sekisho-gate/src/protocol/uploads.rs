@@ -15,6 +15,7 @@ use super::range::content_range;
 use super::{Context, created, digest_parameter, parameter};
 use crate::error::{ApiError, ApiResult, Code, OrFail as _, blocking};
 use crate::push::view::View;
+use crate::reserve::LOOK_EVERY_BYTES;
 use crate::staging::Scope;
 use crate::upload::pace::Pace;
 use crate::upload::{MAX_BLOB_BYTES, Upload};
@@ -27,6 +28,7 @@ const MAX_SILENCE: Duration = Duration::from_secs(60);
 /// POST: begins an upload, takes a whole blob, or mounts one that is here already.
 pub(super) async fn begin(context: Context, request: &Parts, body: Body) -> ApiResult {
     let scope = Scope::of(context.caller.may_push(&context.gate.inner, &context.repository)?);
+    context.gate.inner.reserve.check()?;
     let digest = digest_parameter(request, "digest")?;
     if let Some(mount) = digest_parameter(request, "mount")? {
         let from = match parameter(request, "from") {
@@ -224,7 +226,7 @@ async fn receive(
     let inner = &context.gate.inner;
     let (sender, task) = upload.receive(&inner.analyses, inner.now())?;
     let allowed = expected.unwrap_or(MAX_BLOB_BYTES - upload.offset().min(MAX_BLOB_BYTES));
-    let mut came = 0_u64;
+    let (mut came, mut unlooked) = (0_u64, LOOK_EVERY_BYTES);
     let (mut pace, began) = (Pace::default(), tokio::time::Instant::now());
     let fed = loop {
         let frame = match tokio::time::timeout(MAX_SILENCE, body.frame()).await {
@@ -240,6 +242,13 @@ async fn receive(
             continue;
         }
         came += piece.len() as u64;
+        unlooked += piece.len() as u64;
+        if unlooked >= LOOK_EVERY_BYTES {
+            unlooked = 0;
+            if let Err(error) = inner.reserve.check() {
+                break Err(error);
+            }
+        }
         if !pace.came(piece.len() as u64, began.elapsed()) {
             break Err(ApiError::new(Code::BlobUploadInvalid, "slower than 1 KiB/s for 30 s"));
         }

@@ -105,6 +105,7 @@ pub(super) fn content(
         layers: image.layers.len(),
         size_bytes: image.layers.iter().fold(0, |sum, layer| layer.size.saturating_add(sum)),
         packages: inspection.packages.len(),
+        package_names: inspection.packages.iter().map(name).collect(),
         licences: licences(&inspection.packages),
         findings: inspection.findings,
         not_assessed,
@@ -123,6 +124,13 @@ fn base(annotations: &BTreeMap<String, String>, labels: &BTreeMap<String, String
     let name = said(BASE_NAME).filter(|name| !name.is_empty())?;
     let digest = said(BASE_DIGEST).map(|digest| short(digest)).unwrap_or_default();
     Some(Base { name: short(name), digest, created: None, known: false })
+}
+
+/// `Debian/openssl`: whatever the release is.
+fn name(package: &Package) -> String {
+    let ecosystem = package.ecosystem.to_string();
+    let family = ecosystem.split(':').next().unwrap_or_default();
+    short(&format!("{family}/{}", package.name))
 }
 
 /// The licences of packages. `A AND B` binds to both; a choice (`A OR B`) stays one.
@@ -202,6 +210,19 @@ mod tests {
         let base = content.base.unwrap();
         assert_eq!((base.name.as_str(), base.known), ("docker.io/library/debian:12", false));
         assert_eq!(told(None).user, NOBODY);
+    }
+
+    #[test]
+    fn packages_are_named_without_the_release() {
+        let package = |ecosystem: &str, package: &str| -> Package {
+            let text = format!(
+                r#"{{"ecosystem": "{ecosystem}", "name": "{package}", "version": "1", "path": ""}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        assert_eq!(name(&package("Debian:12", "hydra")), "Debian/hydra");
+        assert_eq!(name(&package("Ubuntu:24.04:LTS", "hydra")), "Ubuntu/hydra");
+        assert_eq!(name(&package("npm", "@types/node")), "npm/@types/node");
     }
 
     #[test]

@@ -25,6 +25,7 @@ use sekisho_policy::Exceptions;
 use sekisho_store::Bucket;
 use sekisho_types::Digest;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::support::{ADMIN, Lines, NOW, World, at};
@@ -199,13 +200,13 @@ fn roll(random: &mut u64, sides: u64) -> u64 {
 }
 
 /// An image: its blobs, its manifest, and whether the rules let it pass.
-struct Image {
-    blobs: Vec<Vec<u8>>,
-    manifest: Vec<u8>,
+pub(crate) struct Image {
+    pub(crate) blobs: Vec<Vec<u8>>,
+    pub(crate) manifest: Vec<u8>,
     is_good: bool,
 }
 
-fn image(number: u64, is_good: bool) -> Image {
+pub(crate) fn image(number: u64, is_good: bool) -> Image {
     let package = if is_good { "pkg qs 1.0 fine" } else { "pkg lodash 4.17.20 critical 4.17.21" };
     let layer = format!("LAYER {number}\n{package}").into_bytes();
     let config = json!({
@@ -220,14 +221,14 @@ fn image(number: u64, is_good: bool) -> Image {
     Image { blobs: vec![layer, config], manifest: manifest.to_bytes(), is_good }
 }
 
-struct Rig {
-    runtime: tokio::runtime::Runtime,
-    world: World,
-    token: String,
+pub(crate) struct Rig {
+    pub(crate) runtime: tokio::runtime::Runtime,
+    pub(crate) world: World,
+    pub(crate) token: String,
 }
 
 impl Rig {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let (world, token) = runtime.block_on(async {
             let world = World::in_bucket(Bucket::on(Arc::new(Faulty::new()), "")).await;
@@ -362,8 +363,8 @@ fn a_gate_that_dies_or_is_full_at_any_write_loses_nothing_that_it_acknowledged()
     assert!(hit.len() == 2, "{hit:?}");
 }
 
-/// Folder, keys and address of a gate that this program is to be, a line each.
-const BE_A_GATE: &str = "SEKISHO_TEST_BE_A_GATE";
+/// Folder, keys, address and folder for its port of a gate that this program is to be, a line each.
+pub(crate) const BE_A_GATE: &str = "SEKISHO_TEST_BE_A_GATE";
 
 /// A gate on folders, by what is known of it in another process.
 fn folder_config(told: &str) -> Config {
@@ -378,6 +379,7 @@ fn folder_config(told: &str) -> Config {
         service: "sekisho-gate".into(),
         admin_token: ADMIN.to_owned().into(),
         issuers: vec![],
+        users: vec![],
         workers: None,
         mirror: None,
         local_owner: None,
@@ -385,7 +387,7 @@ fn folder_config(told: &str) -> Config {
         policies: None,
         exceptions: Exceptions::default(),
         clock: Clock::new(|| at(NOW)),
-        options: Options { keys_dir: Some(keys.into()), ..Options::default() },
+        options: Options { keys_dir: Some(keys.into()), reserve_bytes: 0, ..Options::default() },
     }
 }
 
@@ -402,10 +404,11 @@ fn a_gate_of_its_own() {
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let dir = std::path::Path::new(told.lines().next().unwrap());
+        let dir = std::path::Path::new(told.lines().nth(3).unwrap());
         fs_err::write(dir.join("port.new"), port.to_string()).unwrap();
         fs_err::rename(dir.join("port.new"), dir.join("port")).unwrap();
-        axum::serve(listener, gate.router()).await.unwrap();
+        let patience = sekisho_gate::Patience::default();
+        sekisho_gate::serve(listener, gate.router(), patience, CancellationToken::new()).await;
     });
 }
 
@@ -446,8 +449,8 @@ fn a_gate_that_is_killed_loses_nothing_that_it_acknowledged() {
     let rig = Rig::new();
     let dir = tempfile::tempdir().unwrap();
     let keys = rig.world.config().options.keys_dir.unwrap();
-    let told =
-        format!("{}\n{}\n{}", dir.path().display(), keys.display(), rig.world.config().base_url);
+    let folder = dir.path().display();
+    let told = format!("{folder}\n{}\n{}\n{folder}", keys.display(), rig.world.config().base_url);
     let (mut random, mut last, mut acknowledged) = (7, None, 0);
     for kill in 0..many("SEKISHO_KILLS", KILLS) {
         let port = dir.path().join("port");

@@ -13,7 +13,7 @@ use crate::support::World;
 /// loaded machine may need.
 const TRIES: u32 = 1200;
 
-struct Daemon {
+pub(crate) struct Daemon {
     process: Child,
     dir: tempfile::TempDir,
 }
@@ -28,7 +28,7 @@ impl Drop for Daemon {
 
 impl Daemon {
     /// `None`, and one line, where it cannot run.
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         if !is_installed("dockerd", "--version") || !is_installed("docker", "--version") {
             return None;
         }
@@ -61,15 +61,19 @@ impl Daemon {
         None
     }
 
+    pub(crate) fn socket(&self) -> std::path::PathBuf {
+        self.dir.path().join("socket")
+    }
+
     fn docker(&self, args: &[&str]) -> Command {
         let mut command = Command::new("docker");
-        command.arg("--host").arg(format!("unix://{}", self.dir.path().join("socket").display()));
+        command.arg("--host").arg(format!("unix://{}", self.socket().display()));
         command.env("DOCKER_CONFIG", self.dir.path().join("config")).args(args);
         command
     }
 
     /// An image of one layer that holds the lines as a file.
-    async fn import(&self, lines: &str, name: &str) -> Output {
+    pub(crate) async fn import(&self, lines: &str, name: &str) -> Output {
         let files = self.dir.path().join("files");
         fs_err::create_dir_all(&files).unwrap();
         fs_err::write(files.join("lines"), lines).unwrap();

@@ -75,6 +75,7 @@ async fn gates_on_one_bucket_in_memory() {
     pushes(memory()).await;
     uploads(memory()).await;
     tags(memory()).await;
+    tokens(memory()).await;
 }
 
 #[tokio::test]
@@ -84,6 +85,7 @@ async fn gates_on_one_bucket_of_moto() {
     pushes(bucket.below("pushes")).await;
     uploads(bucket.below("uploads")).await;
     tags(bucket.below("tags")).await;
+    tokens(bucket.below("tokens")).await;
 }
 
 /// What one gate takes in, the other one serves.
@@ -113,6 +115,28 @@ async fn pushes(bucket: Bucket) {
     assert_eq!(two.send("DELETE", &delete, token).await.status(), 202);
     let gone = one.send("GET", "/v2/acme/app/manifests/v1", "").await;
     check_error(gone, 404, "MANIFEST_UNKNOWN").await;
+}
+
+/// A token is taken once, at whichever gate.
+async fn tokens(bucket: Bucket) {
+    let one = World::in_bucket(bucket).await;
+    let two = one.replica().await;
+    let jwt = one.jwt(&json!({}));
+    assert_eq!(one.exchange(&jwt).await.0, 200);
+    for gate in [&two, &one] {
+        let (status, body) = gate.exchange(&jwt).await;
+        assert_eq!((status, &body["error"]), (400, &json!("invalid_grant")));
+        assert_eq!(body["error_description"], "the token was exchanged already");
+        // Nor does it open anything as a password any more.
+        let request = gate.request("GET", "/token?service=sekisho-gate", &jwt);
+        check_error(request.send().await.unwrap(), 401, "UNAUTHORIZED").await;
+    }
+    // At both at once, again and again: one of them takes it.
+    for _ in 0..20 {
+        let jwt = &one.jwt(&json!({}));
+        let (a, b) = futures_util::future::join(one.exchange(jwt), two.exchange(jwt)).await;
+        assert_eq!([a.0, b.0].iter().filter(|status| **status == 200).count(), 1);
+    }
 }
 
 /// An upload goes on at the other gate, for the same run and repository alone.

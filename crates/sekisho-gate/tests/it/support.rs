@@ -18,7 +18,8 @@ use rsa::traits::PublicKeyParts as _;
 use secrecy::SecretString;
 use sekisho_advisory::{Finding, NotAssessed, Package, Reason};
 use sekisho_gate::{
-    Clock, Config, Gate, Inspection, Inspector, Issuer, MirrorConfig, Reading, Verified, Workers,
+    Clock, Config, Gate, Inspection, Inspector, Issuer, MirrorConfig, Reading, User, Verified,
+    Workers,
 };
 use sekisho_oci::{Descriptor, ImageManifest, media_type};
 use sekisho_policy::Exceptions;
@@ -26,6 +27,7 @@ use sekisho_store::Bucket;
 use sekisho_types::Digest;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 pub(crate) const NOW: i64 = 1_800_000_000;
 pub(crate) const ADMIN: &str = "admin-token-of-a-test";
@@ -130,6 +132,7 @@ pub(crate) struct Options {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) policies: Option<String>,
     pub(crate) exceptions: Exceptions,
+    pub(crate) users: Vec<User>,
     pub(crate) workers: Option<Arc<dyn Workers>>,
     pub(crate) mirror: Option<MirrorConfig>,
     /// What looks into layers; [`Lines`] where nothing is said.
@@ -145,6 +148,7 @@ impl Default for Options {
             dir: tempfile::tempdir().unwrap(),
             policies: None,
             exceptions: Exceptions::default(),
+            users: Vec::new(),
             workers: None,
             mirror: None,
             inspector: None,
@@ -177,8 +181,8 @@ impl Drop for World {
 }
 
 async fn serve(listener: TcpListener, router: Router) {
-    let router = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
-    axum::serve(listener, router).await.unwrap();
+    let patience = sekisho_gate::Patience::default();
+    sekisho_gate::serve(listener, router, patience, CancellationToken::new()).await;
 }
 
 async fn listener() -> (TcpListener, String) {
@@ -243,7 +247,7 @@ impl World {
 
     /// A gate of one's choice.
     pub(crate) async fn open(options: Options) -> Self {
-        let Options { dir, policies, exceptions, workers, mirror, inspector, reading, gate } =
+        let Options { dir, policies, exceptions, users, workers, mirror, inspector, reading, gate } =
             options;
         let (issuer_listener, issuer) = listener().await;
         let (gate_listener, url) = listener().await;
@@ -262,6 +266,7 @@ impl World {
                 audience: url.clone(),
                 reading: reading.unwrap_or(Reading::GitHub),
             }],
+            users,
             workers,
             mirror,
             local_owner: Some("local".into()),
@@ -316,6 +321,13 @@ impl World {
     pub(crate) async fn verified(&self) -> Verified {
         let gate = self.gate.clone();
         tokio::task::spawn_blocking(move || gate.verify_decisions().unwrap()).await.unwrap()
+    }
+
+    /// Another gate on the folders of this one, which is gone.
+    pub(crate) async fn again(mut self, options: Options) -> Self {
+        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
+        drop(self);
+        Self::open(Options { dir, ..options }).await
     }
 
     pub(crate) fn host(&self) -> &str {

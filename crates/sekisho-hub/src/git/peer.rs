@@ -37,6 +37,15 @@ pub(super) fn is_ours(peer: SocketAddr) -> bool {
 
 fn told(peer: SocketAddr) -> io::Result<bool> {
     let ours = fs::metadata("/proc/self")?.uid();
+    // Root may do all that we may; no sandbox of ours has another user's root.
+    match socket_of(peer)? {
+        Some(socket) if socket.owner == 0 && ours != 0 => Ok(true),
+        Some(socket) if socket.owner == ours => is_held_beside_us(socket.inode, ours),
+        _ => Ok(false),
+    }
+}
+
+fn socket_of(peer: SocketAddr) -> io::Result<Option<Socket>> {
     for list in SOCKETS {
         let table = match fs::read_to_string(list) {
             Ok(table) => table,
@@ -44,17 +53,30 @@ fn told(peer: SocketAddr) -> io::Result<bool> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
-        let Some(socket) = find(&table, peer) else { continue };
-        // Root may do all that we may; no sandbox of ours has another user's root.
-        return if socket.owner == 0 && ours != 0 {
-            Ok(true)
-        } else if socket.owner == ours {
-            is_held_beside_us(socket.inode, ours)
-        } else {
-            Ok(false)
-        };
+        if let Some(socket) = find(&table, peer) {
+            return Ok(Some(socket));
+        }
     }
-    Ok(false)
+    Ok(None)
+}
+
+/// The kernel's number of the socket at the other end of a loopback connection; `None` when it is closed. A number is not given to another socket while this one is open.
+///
+/// # Errors
+/// The kernel's lists cannot be read.
+pub fn socket_at(peer: SocketAddr) -> io::Result<Option<u64>> {
+    Ok(socket_of(peer)?.map(|socket| socket.inode))
+}
+
+/// The processes that hold a socket, as far as we may look into them. Takes a millisecond or so.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn holders_of(inode: u64) -> io::Result<Vec<u32>> {
+    let wanted = PathBuf::from(format!("socket:[{inode}]"));
+    let number = |name: std::ffi::OsString| name.to_str()?.parse::<u32>().ok();
+    let processes = fs::read_dir("/proc")?.flatten().filter_map(|it| number(it.file_name()));
+    Ok(processes.filter(|pid| holds(Path::new(&format!("/proc/{pid}")), &wanted)).collect())
 }
 
 /// The open connection whose own address is `peer`.
@@ -151,8 +173,11 @@ mod tests {
             let Ok(stream) = TcpStream::connect((host, port)) else { continue };
             let (accepted, peer) = listener.accept().unwrap();
             assert!(is_ours(peer), "{host}");
+            let inode = socket_at(peer).unwrap().unwrap();
+            assert_eq!(holders_of(inode).unwrap(), [std::process::id()], "{host}");
             stream.shutdown(Shutdown::Write).unwrap();
             assert!(!is_ours(peer), "{host}, half closed");
+            assert_eq!(socket_at(peer).unwrap(), None);
             drop(accepted);
         }
     }

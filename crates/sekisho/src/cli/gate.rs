@@ -2,6 +2,7 @@
 
 mod docker_config;
 mod keeper;
+pub(crate) mod users;
 
 use std::path::PathBuf;
 
@@ -45,6 +46,8 @@ enum GateCommand {
         #[arg(long, value_name = "DIR")]
         docker_config: Option<PathBuf>,
     },
+    /// Users with a password, for a gate on this machine alone
+    User(users::UserArgs),
     /// Read one layer on stdin; started by the gate itself
     #[command(hide = true)]
     AnalyseLayer,
@@ -79,6 +82,7 @@ pub(crate) async fn run(
             (registry, oidc_token_file, docker_config)
         }
         GateCommand::Keeper(command) => return keeper::run(command, &data()?, printer).await,
+        GateCommand::User(args) => return users::run(args, &data()?, printer),
         // Done before there is a runtime.
         GateCommand::AnalyseLayer => return Ok(Exit::Done),
     };

@@ -6,6 +6,7 @@ mod analyser;
 mod bad_input;
 mod build;
 mod examples;
+mod gate;
 mod hub;
 mod interrupted;
 mod plane;

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use sekisho_gate::{Held, Quarantine, Verified, Word};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::client::{Client, Said};
 use crate::exit::Exit;
@@ -86,6 +86,14 @@ struct Listed<'a> {
     held: &'a [Held],
 }
 
+/// The gate's own answer.
+#[derive(Deserialize)]
+struct InBucket {
+    records: usize,
+    signed: usize,
+    faults: Vec<String>,
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Checked {
@@ -100,7 +108,9 @@ pub(crate) async fn run(
     data: &DataDir,
     printer: Printer,
 ) -> anyhow::Result<Exit> {
-    if let KeeperCommand::Verify { key } = command {
+    if let KeeperCommand::Verify { key } = command
+        && plane::storage(data)?.bucket.is_none()
+    {
         return verify(key.as_deref(), data, printer);
     }
     match plane::find_or_start(data, Port::Rather(plane::DEFAULT_PORT), 1).await? {
@@ -134,8 +144,16 @@ async fn ask(command: &KeeperCommand, client: &Client, printer: Printer) -> anyh
                 Said::No(_, why) => nothing(printer, &why),
             }
         }
-        // Answered without a plane.
-        KeeperCommand::Verify { .. } => Ok(Exit::Done),
+        // Decisions in a bucket: the plane knows where.
+        KeeperCommand::Verify { key: None } => match client.gate("/_gate/v1/verify").await? {
+            Said::Yes(InBucket { records, signed, faults }) => {
+                told(Checked { schema_version: 1, records, signed, faults }, printer)
+            }
+            Said::No(_, why) => anyhow::bail!("{why}"),
+        },
+        KeeperCommand::Verify { key: Some(_) } => {
+            anyhow::bail!("`--key` is for decisions in a folder; these are in a bucket")
+        }
     }
 }
 
@@ -219,12 +237,16 @@ fn verify(key: Option<&str>, data: &DataDir, printer: Printer) -> anyhow::Result
         sekisho_gate::verify_folder(&data.gate(), key).context("reading the gate's decisions")?;
     let Verified { records, signed, faults } = verified;
     let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    let is_whole = faults.is_empty();
+    told(Checked { schema_version: 1, records, signed, faults }, printer)
+}
+
+fn told(checked: Checked, printer: Printer) -> anyhow::Result<Exit> {
+    let is_whole = checked.faults.is_empty();
     if printer.is_json() {
-        printer.answer_json(&Checked { schema_version: 1, records, signed, faults })?;
+        printer.answer_json(&checked)?;
     } else {
-        faults.iter().try_for_each(|fault| printer.answer(fault))?;
-        printer.note(&format!("{records} decisions, {signed} of them signed"));
+        checked.faults.iter().try_for_each(|fault| printer.answer(fault))?;
+        printer.note(&format!("{} decisions, {} of them signed", checked.records, checked.signed));
     }
     Ok(if is_whole { Exit::Done } else { Exit::Failed })
 }
