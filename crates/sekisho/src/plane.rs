@@ -256,7 +256,8 @@ fn open_gate(
             files::fingerprint_key(data)?,
             analyser(data)?,
         )),
-        policies: optional(data, "policies.cedar")?,
+        policies: optional(&data.gate().join("policies.cedar"))
+            .context("reading the gate's rules")?,
         exceptions: exceptions(data)?,
         clock: Clock::default(),
         options: storage(data)?,
@@ -300,31 +301,20 @@ fn threats(data: &DataDir) -> anyhow::Result<Threats> {
     Ok(threats)
 }
 
-/// A text file of the gate's folder, where there is one.
-fn optional(data: &DataDir, name: &str) -> anyhow::Result<Option<String>> {
-    match fs_err::read_to_string(data.gate().join(name)) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("reading the gate's `{name}`")),
-    }
-}
-
 /// Where the gate keeps what, as `gate/storage.toml` of the data folder says, where there is one.
 pub(crate) fn storage(data: &DataDir) -> anyhow::Result<sekisho_gate::Options> {
-    let name = "storage.toml";
-    let path = || data.gate().join(name).display().to_string();
-    match optional(data, name)? {
-        Some(text) => storage::parse(&text).with_context(path),
+    let path = data.gate().join("storage.toml");
+    match optional(&path).context("reading where the gate keeps what")? {
+        Some(text) => storage::parse(&text).with_context(|| path.display().to_string()),
         None => Ok(sekisho_gate::Options::default()),
     }
 }
 
 /// What reads layers, within the limits of `gate/analysis.toml` of the data folder, where there is one.
 fn analyser(data: &DataDir) -> anyhow::Result<Analyser> {
-    let name = "analysis.toml";
-    let path = || data.gate().join(name).display().to_string();
-    let limits = match optional(data, name)? {
-        Some(text) => Limits::parse(&text).with_context(path)?,
+    let path = data.gate().join("analysis.toml");
+    let limits = match optional(&path).context("reading the limits of the gate's analyser")? {
+        Some(text) => Limits::parse(&text).with_context(|| path.display().to_string())?,
         None => Limits::default(),
     };
     Ok(Analyser::new(limits))

@@ -43,10 +43,8 @@ fn a_cache_mode_takes_access_away() {
     let all = || access("refs/heads/topic", "", "main");
     let check = |reads, writes, want: &[(&str, u8)]| {
         let left = limited(all(), reads, writes);
-        let left: Vec<(&str, u8)> = left
-            .iter()
-            .map(|it| (it.scope.as_str(), it.permission))
-            .collect();
+        let left: Vec<(&str, u8)> =
+            left.iter().map(|it| (it.scope.as_str(), it.permission)).collect();
         assert_eq!(left, want);
     };
     let (topic, main) = ("refs/heads/topic", "refs/heads/main");
