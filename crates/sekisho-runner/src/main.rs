@@ -1,8 +1,8 @@
 //! The runner as a program of its own: what a runner's image holds, and nothing else.
 //!
 //! It is `sekisho runner run` without the rest of Sekisho: small, quick to start, and static when it is
-//! built so. The registration comes in `ACTIONS_RUNNER_INPUT_JITCONFIG` alone: arguments can be seen
-//! by others.
+//! built so. The registration comes in `ACTIONS_RUNNER_INPUT_JITCONFIG`, or in the file that
+//! `ACTIONS_RUNNER_INPUT_JITCONFIG_FILE` names, and never in an argument: others can see those.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,7 +23,8 @@ usage: sekisho-runner [--root DIR] [--stop-grace SECONDS]
   --version, --help
 
 environment:
-  ACTIONS_RUNNER_INPUT_JITCONFIG   the registration, as the service gave it out
+  ACTIONS_RUNNER_INPUT_JITCONFIG        the registration, as the service gave it out
+  ACTIONS_RUNNER_INPUT_JITCONFIG_FILE   a file with it
 
 exit codes: 0 done or no job, 1 refused or lost, 2 not reachable, 5 session conflict, 7 too old;
 with ACTIONS_RUNNER_RETURN_JOB_RESULT_FOR_HOSTED: 100 and more, by the job's result";
