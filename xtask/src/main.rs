@@ -2,12 +2,16 @@
 
 mod bench;
 mod crds;
+mod deploy;
+mod tables;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::bail;
 
-const HELP: &str = "usage: cargo xtask bench [--fresh-clone | runner | hub | gate [--quick] | build [--quick]] | crds
+const HELP: &str = "usage: cargo xtask bench [--fresh-clone | runner | hub | gate [--quick] | build [--quick]]
+                   | crds | deploy | tables
 
   bench                 measures this checkout, and writes docs/benchmarks.md
   bench --fresh-clone   also measures the way from a fresh clone to the first result; takes minutes
@@ -18,7 +22,9 @@ const HELP: &str = "usage: cargo xtask bench [--fresh-clone | runner | hub | gat
   bench build           measures the builder beside buildah and BuildKit, and writes its section
   bench build --quick   a little of that, of the everyday build, to the terminal
   (SEKISHO_BENCH_PROGRAM names the program for `gate` and `build` when it is built already)
-  crds                  writes the custom resource definitions into deploy/crds";
+  crds                  writes the custom resource definitions into deploy/crds
+  deploy                writes the operator's manifests and the classes into deploy
+  tables                writes the tables of docs that are made of the code";
 
 #[expect(clippy::print_stderr, reason = "this is the chore's terminal")]
 fn main() -> ExitCode {
@@ -34,6 +40,8 @@ fn main() -> ExitCode {
         ["bench", "build", "--quick"] => bench::run_build(true),
         ["bench", "hub"] => bench::hub::run(),
         ["crds"] => crds::run(),
+        ["deploy"] => deploy::run(),
+        ["tables"] => tables::run(),
         ["--help" | "-h"] => {
             eprintln!("{HELP}");
             Ok(())
@@ -51,4 +59,15 @@ fn main() -> ExitCode {
 
 fn usage(arguments: &[&str]) -> anyhow::Result<()> {
     bail!("no chore `{}`\n\n{HELP}", arguments.join(" "))
+}
+
+/// Writes `text` into `file`; one that is right already is left alone.
+fn write_changed(file: &Path, text: &str) -> anyhow::Result<()> {
+    if fs_err::read_to_string(file).ok().as_deref() != Some(text) {
+        if let Some(folder) = file.parent() {
+            fs_err::create_dir_all(folder)?;
+        }
+        fs_err::write(file, text)?;
+    }
+    Ok(())
 }

@@ -17,12 +17,12 @@ pub const SUCCEEDED: &str = "Succeeded";
 pub const MESSAGE_LENGTH_MAX: usize = 1024;
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident => $next:expr,)*) => {
+    ($(#[doc = $doc:literal] $name:ident => $next:expr,)*) => {
         /// Why a condition is as it is; also the reason of the event and the label of the metric.
         ///
         /// Closed and stable: a name is never given another meaning.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Reason { $($(#[$doc])* $name,)* }
+        pub enum Reason { $(#[doc = $doc] $name,)* }
 
         impl Reason {
             /// All of them.
@@ -31,6 +31,11 @@ macro_rules! reasons {
             /// The name, in CamelCase.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// What it means, in a sentence.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $doc.trim_ascii(),)* }
             }
 
             /// What a person can do about it; empty where nothing needs to be done.
@@ -137,6 +142,20 @@ reasons! {
     GroupSharedAcrossZones => "use one runner group for each trust zone",
     /// The namespace is being deleted.
     NamespaceTerminating => "",
+}
+
+/// The table of all reasons, as it stands in `docs/operator.md`.
+pub fn markdown() -> String {
+    let mut text = "| reason | what it means | what to do |\n|---|---|---|\n".to_owned();
+    for reason in Reason::ALL {
+        let step = match reason.next_step() {
+            "" => "-",
+            step => step,
+        };
+        text.push_str(&format!("| `{reason}` | {} | {step} |\n", reason.meaning()));
+    }
+    text.push('\n');
+    text
 }
 
 impl fmt::Display for Reason {

@@ -27,7 +27,7 @@ mod secret;
 mod zone;
 
 pub use error::{PodError, Violation};
-pub use network::{EgressError, network_policies};
+pub use network::{EgressError, METADATA_NETWORKS, network_policies};
 pub use pod::{Cluster, RunnerPod, pod};
 pub use secret::jit_secret;
 pub use zone::{GroupUse, ZoneError, check_group, check_namespace};

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::pod::labels_of;
 
 /// Networks in which clouds give out a machine's or a pod's credentials.
-const METADATA: &[&str] = &[
+pub const METADATA_NETWORKS: &[&str] = &[
     // Link-local: 169.254.169.254 of all clouds, AWS's 169.254.170.2 and .23 of containers and pods.
     "169.254.0.0/16",
     "fe80::/10",
@@ -29,7 +29,7 @@ const METADATA: &[&str] = &[
 
 /// Networks that are not the public internet, <https://www.iana.org/assignments/iana-ipv4-special-registry>:
 /// the cluster, its nodes, its API server and what else is at home. They contain those of
-/// [`METADATA`], but for Azure's.
+/// [`METADATA_NETWORKS`], but for Azure's.
 const PRIVATE: &[&str] = &[
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -158,13 +158,13 @@ fn allow(index: usize, rule: &EgressRule) -> Result<Value, EgressError> {
     };
     let network = Network::parse(cidr)
         .ok_or_else(|| EgressError::NotANetwork { index, cidr: cidr.clone() })?;
-    let inside = METADATA
+    let inside = METADATA_NETWORKS
         .iter()
         .find(|metadata| Network::parse(metadata).is_some_and(|it| it.contains(&network)));
     if let Some(metadata) = inside {
         return Err(EgressError::Metadata { index, cidr: cidr.clone(), metadata });
     }
-    Ok(json!({ "to": [block(&network, METADATA)], "ports": ports }))
+    Ok(json!({ "to": [block(&network, METADATA_NETWORKS)], "ports": ports }))
 }
 
 /// `network` without those of `closed` that lie in it.

@@ -12,7 +12,10 @@ use serde_json::{Value, json};
 
 use crate::base::CONTAINER_EXTERNALS;
 use crate::owned::PATH;
-use crate::{CONTAINER_RUNNER, PodError, base, capacity, merge, owned, profile};
+use crate::{
+    CONTAINER_BUILDKIT, CONTAINER_DOCKER, CONTAINER_RUNNER, PodError, base, capacity, merge, owned,
+    profile,
+};
 
 /// What the cluster can do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -155,7 +158,22 @@ fn lay_over_runner(spec: &mut Value, written: &Value, flavor: RunnerFlavor) {
             runner.insert("args".to_owned(), json!(command));
         }
     }
+    add_to_daemon(spec, &mut written);
     merge::lay_over(spec, &written);
+}
+
+/// The arguments that a template gives a daemon are more of them: without ours nobody finds it.
+fn add_to_daemon(spec: &Value, written: &mut Value) {
+    let ours = spec["initContainers"].as_array().into_iter().flatten();
+    let daemons = [CONTAINER_DOCKER, CONTAINER_BUILDKIT];
+    for ours in ours.filter(|it| daemons.iter().any(|daemon| it["name"] == *daemon)) {
+        let theirs = written["initContainers"].as_array_mut().into_iter().flatten();
+        for theirs in theirs.filter(|it| it["name"] == ours["name"]) {
+            if let (Some(ours), Some(more)) = (ours["args"].as_array(), theirs["args"].as_array()) {
+                theirs["args"] = json!([ours.as_slice(), more.as_slice()].concat());
+            }
+        }
+    }
 }
 
 /// They come from the same image as the runner, whichever that is by now.

@@ -5,11 +5,15 @@ pub(crate) mod build;
 pub(crate) mod gate;
 pub(crate) mod hub;
 pub(crate) mod logs;
+pub(crate) mod migrate;
+pub(crate) mod operator;
 pub(crate) mod policy;
 pub(crate) mod run;
 pub(crate) mod runner;
+pub(crate) mod runners;
 pub(crate) mod runs;
 pub(crate) mod up;
+pub(crate) mod why;
 
 use std::path::PathBuf;
 
@@ -95,6 +99,14 @@ pub(crate) enum Command {
     Policy(policy::PolicyArgs),
     /// Look at a GitHub, or at the hub that stands in for it
     Hub(hub::HubArgs),
+    /// Install the operator, which runs jobs on Kubernetes
+    Operator(operator::OperatorArgs),
+    /// Look at the runners of a cluster
+    Runners(runners::RunnersArgs),
+    /// Say why a job waits, where it runs, or how it was lost
+    Why(why::WhyArgs),
+    /// Turn the configuration of other runners into Sekisho's
+    Migrate(migrate::MigrateArgs),
     /// The program that takes one job
     Runner(runner::RunnerArgs),
 }

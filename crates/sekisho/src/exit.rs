@@ -13,6 +13,8 @@ pub(crate) enum Exit {
     Done,
     /// The command failed, or the run did.
     Failed,
+    /// A migration is not whole: something in it is blocked.
+    Blocked,
     /// There was nothing to act on.
     Nothing,
     /// The gate refused the image.
@@ -22,11 +24,12 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// The number. 2, wrong usage, is clap's.
+    /// The number. 2, wrong usage, is also clap's.
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Done => 0,
             Self::Failed => 1,
+            Self::Blocked => 2,
             Self::Nothing => 3,
             Self::Denied => 10,
             Self::Interrupted => 130,

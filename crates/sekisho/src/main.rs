@@ -2,6 +2,7 @@
 
 mod cli;
 mod client;
+mod cluster;
 mod exit;
 mod journey;
 mod plane;
@@ -67,6 +68,10 @@ async fn dispatch(cli: &Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         Command::Base(args) => Box::pin(cli::base::run(args, &data()?, printer)).await?,
         Command::Policy(args) => cli::policy::run(args, data, printer)?,
         Command::Hub(args) => Box::pin(cli::hub::run(args, data, printer)).await?,
+        Command::Operator(args) => cli::operator::run(args, printer)?,
+        Command::Runners(args) => Box::pin(cli::runners::run(args, printer)).await?,
+        Command::Why(args) => Box::pin(cli::why::run(args, printer)).await?,
+        Command::Migrate(args) => Box::pin(cli::migrate::run(args, printer)).await?,
         // The codes of a runner are GitHub's, not ours.
         Command::Runner(args) => return Box::pin(cli::runner::run(args)).await,
     };

@@ -32,6 +32,14 @@ fn the_committed_files_are_those_of_the_code() {
     assert_eq!(there, known, "deploy/crds has the definitions and nothing else");
 }
 
+#[test]
+fn the_page_has_every_reason() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operator.md");
+    let page = std::fs::read_to_string(page).unwrap_or_default();
+    let table = sekisho_api::condition::markdown();
+    assert!(page.contains(&table), "docs/operator.md has other reasons: run `cargo xtask tables`");
+}
+
 /// Every rule says in a sentence what it wants: the API server's own message is the expression.
 #[test]
 fn every_rule_has_a_sentence() {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by it")]
 
+mod docs;
 mod hardening;
 mod modes;
 mod network;

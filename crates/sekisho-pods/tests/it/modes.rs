@@ -79,6 +79,15 @@ fn docker_is_a_native_sidecar_of_the_runners_image() {
 }
 
 #[test]
+fn arguments_for_a_daemon_are_added_to_ours() {
+    let more = json!({ "initContainers": [{ "name": "docker", "args": ["--mtu=1400"] }] });
+    let pod = wire(privileged("DockerSidecar"), more);
+    let args = &pod["initContainers"][1]["args"];
+    assert_eq!((&args[0], &args[4]), (&json!("dockerd"), &json!("--mtu=1400")));
+    assert_eq!(pod["initContainers"][1]["image"], sekisho_pods::DOCKER_IMAGE);
+}
+
+#[test]
 fn buildkit_listens_to_the_pod_alone() {
     let pod = wire(privileged("BuildKit"), json!({}));
     let sidecar = &pod["initContainers"][0];

@@ -1,0 +1,157 @@
+//! The operator's Deployment, and what protects it.
+
+use sekisho_pods::METADATA_NETWORKS;
+use serde_json::{Value, json};
+
+use crate::{Install, LABEL_METRICS, NAME, PORT, labels};
+
+/// Of the image of the operator: whoever it is, he is not root.
+const USER: u32 = 65_532;
+/// How long a session at GitHub may take to be closed.
+const GRACE_SECONDS: u32 = 30;
+
+pub(crate) fn all(install: &Install) -> Vec<Value> {
+    let mut all = vec![network_policy(install), deployment(install)];
+    if install.replicas > 1 {
+        all.push(budget(install));
+    }
+    all
+}
+
+fn metadata(install: &Install) -> Value {
+    json!({ "name": NAME, "namespace": install.namespace, "labels": labels() })
+}
+
+fn selector() -> Value {
+    json!({ "matchLabels": { "app.kubernetes.io/name": NAME } })
+}
+
+fn deployment(install: &Install) -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata(install),
+        "spec": {
+            "replicas": install.replicas,
+            "selector": selector(),
+            // The one that stands by takes over before another is stopped.
+            "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 0, "maxSurge": 1 } },
+            "template": {
+                "metadata": {
+                    "labels": labels(),
+                    "annotations": { "kubectl.kubernetes.io/default-container": "operator" }
+                },
+                "spec": pod(install)
+            }
+        }
+    })
+}
+
+fn pod(install: &Install) -> Value {
+    json!({
+        "serviceAccountName": NAME,
+        "automountServiceAccountToken": true,
+        "enableServiceLinks": false,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": true,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": { "type": "RuntimeDefault" }
+        },
+        "topologySpreadConstraints": [{
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": selector()
+        }],
+        "containers": [{
+            "name": "operator",
+            "image": install.image,
+            "args": arguments(install),
+            "env": [
+                { "name": "POD_NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
+                { "name": "POD_NAMESPACE", "valueFrom": { "fieldRef": { "fieldPath": "metadata.namespace" } } },
+                { "name": "AWS_EC2_METADATA_DISABLED", "value": "true" }
+            ],
+            "ports": [{ "name": "admin", "containerPort": PORT }],
+            "livenessProbe": probe("/livez", 10, 3),
+            "readinessProbe": probe("/readyz", 5, 2),
+            "startupProbe": probe("/livez", 1, 60),
+            "resources": {
+                "requests": { "cpu": "100m", "memory": "128Mi", "ephemeral-storage": "64Mi" },
+                "limits": { "memory": "512Mi", "ephemeral-storage": "256Mi" }
+            },
+            "securityContext": {
+                "allowPrivilegeEscalation": false,
+                "readOnlyRootFilesystem": true,
+                "capabilities": { "drop": ["ALL"] }
+            }
+        }]
+    })
+}
+
+fn arguments(install: &Install) -> Vec<String> {
+    let mut all = vec!["operator".to_owned(), "run".to_owned()];
+    all.push(format!("--listen=0.0.0.0:{PORT}"));
+    all.extend(install.runners.iter().map(|it| format!("--namespace={}", it.name)));
+    all
+}
+
+fn probe(path: &str, period_seconds: u32, failures: u32) -> Value {
+    json!({
+        "httpGet": { "path": path, "port": "admin" },
+        "periodSeconds": period_seconds,
+        "failureThreshold": failures,
+        "timeoutSeconds": 3
+    })
+}
+
+/// Nothing listens but what the kubelet and Prometheus ask; out it goes to the API server and to
+/// GitHub, whose addresses nobody knows beforehand, and not to the cloud's credentials.
+fn network_policy(install: &Install) -> Value {
+    let except = |v6: bool| -> Vec<&str> {
+        METADATA_NETWORKS.iter().copied().filter(|network| network.contains(':') == v6).collect()
+    };
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(install),
+        "spec": {
+            "podSelector": selector(),
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{
+                "from": [{ "namespaceSelector": { "matchLabels": { LABEL_METRICS: "true" } } }],
+                "ports": [{ "protocol": "TCP", "port": PORT }]
+            }],
+            "egress": [
+                {
+                    "to": [{
+                        "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "kube-system" } },
+                        "podSelector": { "matchLabels": { "k8s-app": "kube-dns" } }
+                    }],
+                    "ports": [{ "protocol": "UDP", "port": 53 }, { "protocol": "TCP", "port": 53 }]
+                },
+                {
+                    "to": [
+                        { "ipBlock": { "cidr": "0.0.0.0/0", "except": except(false) } },
+                        { "ipBlock": { "cidr": "::/0", "except": except(true) } }
+                    ],
+                    // The API server's, before and behind its service.
+                    "ports": [{ "protocol": "TCP", "port": 443 }, { "protocol": "TCP", "port": 6443 }]
+                }
+            ]
+        }
+    })
+}
+
+/// A drain leaves one of them.
+fn budget(install: &Install) -> Value {
+    json!({
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata(install),
+        "spec": { "minAvailable": 1, "selector": selector() }
+    })
+}

@@ -1,0 +1,99 @@
+//! What the operator may do: its own kinds and what runners are made of, where runners are; nothing
+//! elsewhere, but reading classes and nodes.
+
+use sekisho_api::GROUP;
+use serde_json::{Value, json};
+
+use crate::{Install, NAME, RunnerNamespace, labels};
+
+/// The account of the operator, its leases, and what it reads of the cluster.
+pub(crate) fn of_operator(install: &Install) -> Vec<Value> {
+    let namespaces: Vec<&str> = install.runners.iter().map(|it| it.name.as_str()).collect();
+    let account = json!({
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": { "name": NAME, "namespace": install.namespace, "labels": labels() },
+        // The pod asks for it by itself; nothing else that uses the account gets it.
+        "automountServiceAccountToken": false
+    });
+    // A name can be taken from who watches all: the zone of a namespace is read by its name.
+    let cluster = json!([
+        { "apiGroups": [GROUP], "resources": ["runnerclasses"], "verbs": ["get", "list", "watch"] },
+        { "apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch"] },
+        { "apiGroups": [""], "resources": ["namespaces"], "resourceNames": namespaces,
+          "verbs": ["get"] }
+    ]);
+    let leases = json!([
+        { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+          "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"] }
+    ]);
+    let mut all = vec![account];
+    // The cluster's objects are named after the namespace, so that two operators do not share them.
+    all.extend(role("ClusterRole", &cluster_name(install), None, &cluster, install));
+    all.extend(role("Role", NAME, Some(&install.namespace), &leases, install));
+    all
+}
+
+/// What the operator may do in a namespace of runners.
+pub(crate) fn of_runners(install: &Install, runners: &RunnerNamespace) -> Vec<Value> {
+    let rules = json!([
+        // Written by users.
+        { "apiGroups": [GROUP], "resources": ["githubconnections", "runnerdeployments"],
+          "verbs": ["get", "list", "watch", "patch", "update"] },
+        // Written by the operator.
+        { "apiGroups": [GROUP], "resources": ["runnerreplicasets", "runners"],
+          "verbs": ["get", "list", "watch", "create", "patch", "update", "delete"] },
+        { "apiGroups": [GROUP],
+          "resources": ["githubconnections/status", "runnerdeployments/status",
+            "runnerreplicasets/status", "runners/status"],
+          "verbs": ["get", "patch", "update"] },
+        // Who names an owner that is not to be deleted before must be allowed to hold it.
+        { "apiGroups": [GROUP],
+          "resources": ["runnerdeployments/finalizers", "runnerreplicasets/finalizers",
+            "runners/finalizers"],
+          "verbs": ["update"] },
+        { "apiGroups": [""], "resources": ["pods"],
+          "verbs": ["get", "list", "watch", "create", "patch", "delete"] },
+        // The credentials of connections are read; the secrets of registrations written and removed.
+        { "apiGroups": [""], "resources": ["secrets"],
+          "verbs": ["get", "list", "watch", "create", "patch", "delete"] },
+        { "apiGroups": [""], "resources": ["resourcequotas"], "verbs": ["get", "list", "watch"] },
+        { "apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"],
+          "verbs": ["get", "list", "watch", "create", "patch", "delete"] },
+        { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+          "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"] },
+        { "apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] }
+    ]);
+    role("Role", NAME, Some(&runners.name), &rules, install).to_vec()
+}
+
+fn cluster_name(install: &Install) -> String {
+    format!("{NAME}:{}", install.namespace)
+}
+
+/// A role, and the binding that gives it to the operator.
+fn role(
+    kind: &str,
+    name: &str,
+    namespace: Option<&str>,
+    rules: &Value,
+    install: &Install,
+) -> [Value; 2] {
+    let mut metadata = json!({ "name": name, "labels": labels() });
+    if let Some(namespace) = namespace {
+        metadata["namespace"] = json!(namespace);
+    }
+    let api_version = "rbac.authorization.k8s.io/v1";
+    [
+        json!({ "apiVersion": api_version, "kind": kind, "metadata": metadata, "rules": rules }),
+        json!({
+            "apiVersion": api_version,
+            "kind": format!("{kind}Binding"),
+            "metadata": metadata,
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name },
+            "subjects": [
+                { "kind": "ServiceAccount", "name": NAME, "namespace": install.namespace }
+            ]
+        }),
+    ]
+}
