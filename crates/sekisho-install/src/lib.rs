@@ -6,7 +6,7 @@
 //!    ServiceAccount, Role: leases               NetworkPolicy: nothing in, nothing out
 //!    NetworkPolicy                              Runner pods, by the operator
 //!
-//!  of the cluster: the definitions; a ClusterRole that reads classes, nodes and these namespaces
+//!  of the cluster: the definitions; a ClusterRole that reads classes, nodes, namespaces
 //! ```
 //!
 //! The operator cannot write definitions, classes, roles or anything in another namespace.

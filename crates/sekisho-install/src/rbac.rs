@@ -1,5 +1,5 @@
 //! What the operator may do: its own kinds and what runners are made of, where runners are; nothing
-//! elsewhere, but reading classes and nodes.
+//! elsewhere, but reading classes, nodes and namespaces.
 
 use sekisho_api::GROUP;
 use serde_json::{Value, json};
@@ -8,7 +8,6 @@ use crate::{Install, NAME, RunnerNamespace, labels};
 
 /// The account of the operator, its leases, and what it reads of the cluster.
 pub(crate) fn of_operator(install: &Install) -> Vec<Value> {
-    let namespaces: Vec<&str> = install.runners.iter().map(|it| it.name.as_str()).collect();
     let account = json!({
         "apiVersion": "v1",
         "kind": "ServiceAccount",
@@ -16,12 +15,11 @@ pub(crate) fn of_operator(install: &Install) -> Vec<Value> {
         // The pod asks for it by itself; nothing else that uses the account gets it.
         "automountServiceAccountToken": false
     });
-    // A name can be taken from who watches all: the zone of a namespace is read by its name.
+    // Namespaces are watched for their zone and their end; a list cannot be narrowed to names.
     let cluster = json!([
         { "apiGroups": [GROUP], "resources": ["runnerclasses"], "verbs": ["get", "list", "watch"] },
         { "apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch"] },
-        { "apiGroups": [""], "resources": ["namespaces"], "resourceNames": namespaces,
-          "verbs": ["get"] }
+        { "apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"] }
     ]);
     let leases = json!([
         { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],

@@ -115,11 +115,13 @@ fn the_operator_may_do_what_it_needs() {
     assert_eq!(
         of_cluster,
         [
-            "* get namespaces[\"ci-forks\",\"ci-main\"]",
+            "* get namespaces",
             "* get nodes",
             "* get runnerclasses",
+            "* list namespaces",
             "* list nodes",
             "* list runnerclasses",
+            "* watch namespaces",
             "* watch nodes",
             "* watch runnerclasses",
         ]
