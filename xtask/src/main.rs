@@ -10,7 +10,8 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-const HELP: &str = "usage: cargo xtask bench [--fresh-clone | runner | hub | gate [--quick] | build [--quick]]
+const HELP: &str =
+    "usage: cargo xtask bench [--fresh-clone | runner | hub | gate [--quick] | build [--quick]]
                    | crds | deploy | tables
 
   bench                 measures this checkout, and writes docs/benchmarks.md

@@ -43,6 +43,8 @@ enum MigrateCommand {
 
 /// From actions-runner-controller, of both its modes
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("from").required(true).multiple(true)
+              .args(["file", "helm_values", "from_cluster"]))]
 #[command(
     after_help = "The manifests go to stdout, and what became of each field to stderr. Nothing is \
                         applied, and no key is copied.\n\nExit code 2: something is blocked.\n\nExamples:\n  \
