@@ -177,6 +177,7 @@ impl Call {
             ["api", .., "runners"] | ["api", .., "runners", _] => Self::Runner,
             ["api", ..] => Self::Rest,
             ["_oauth", ..] => Self::RunnerToken,
+            ["_broker", "_apis", ..] => Self::RunnerSession,
             ["_broker", ..] => match last {
                 "session" => Self::RunnerSession,
                 "message" => Self::RunnerPoll,
@@ -335,6 +336,7 @@ mod tests {
             (&get, "/_tenant/_apis/runtime/runnergroups/", Some(Call::ScaleSet)),
             (&post, "/api/v3/actions/runner-registration", Some(Call::Registration)),
             (&get, "/_broker/message", Some(Call::RunnerPoll)),
+            (&get, "/_broker/_apis/connectionData", Some(Call::RunnerSession)),
             (&get, "/_hub/v1/faults", None),
             (&get, "/acme/app/info/refs", None),
         ] {

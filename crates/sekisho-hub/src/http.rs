@@ -15,6 +15,7 @@ mod launch;
 mod limits;
 mod oauth;
 mod oidc;
+mod old_queue;
 mod queue;
 mod registration;
 mod reply;
@@ -251,6 +252,13 @@ fn broker() -> Table {
         .route("/session", post(broker::open).delete(broker::close))
         .route("/message", get(broker::message))
         .route("/acknowledge", post(broker::acknowledge))
+        // So are they asked for by who puts a slash after the slash that a base ends with.
+        .route("//session", post(broker::open).delete(broker::close))
+        .route("//message", get(broker::message))
+        .route("//acknowledge", post(broker::acknowledge))
+        .route("/_apis/connectionData", get(old_queue::connection_data))
+        .route("/_apis/distributedtask/pools/{pool}/sessions", post(old_queue::open))
+        .route("/_apis/distributedtask/pools/{pool}/sessions/{session}", delete(old_queue::close))
 }
 
 fn run_service() -> Table {

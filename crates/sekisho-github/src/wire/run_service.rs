@@ -106,7 +106,8 @@ pub struct OutputValue {
 pub struct StepResult {
     /// The step's id.
     pub external_id: Uuid,
-    /// 1-based.
+    /// 1-based. Runners leave it out where it is 0.
+    #[serde(default)]
     pub number: u32,
     /// The display name, masked.
     #[serde(default)]
@@ -237,6 +238,17 @@ pub struct Telemetry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_step_without_a_number_is_no_reason_to_lose_a_result() {
+        let text = r#"{"planId":"00000000-0000-0000-0000-000000000001",
+            "jobId":"00000000-0000-0000-0000-000000000002","conclusion":"succeeded",
+            "stepResults":[{"external_id":"00000000-0000-0000-0000-000000000003",
+              "name":"Set up Worker","status":"completed","conclusion":"succeeded"}]}"#;
+        let body: CompleteJob = crate::lenient::from_str(text).unwrap();
+        assert_eq!(body.step_results[0].number, 0);
+        assert_eq!(body.step_results[0].status, StepState::Completed);
+    }
 
     #[test]
     fn other_runners_letter_cases_are_read() {

@@ -159,7 +159,7 @@ fn jit_config(
             pool_name: DEFAULT_GROUP_NAME.to_owned(),
             disable_update: true,
             ephemeral: true,
-            // The same as the broker's: nobody then looks for the old service.
+            // The old queue, below the broker: it sends everybody there.
             server_url: broker.clone(),
             git_hub_url: String::new(),
             work_folder,

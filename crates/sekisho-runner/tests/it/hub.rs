@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use reqwest::Method;
+use secrecy::ExposeSecret as _;
+use sekisho_github::jit::JitConfig;
 use sekisho_github::wire::run_service::Conclusion;
 use sekisho_hub::faults::{Call, Fault, Plan, Rule};
 use sekisho_hub::{Config, Hub};
@@ -179,6 +181,18 @@ async fn survives(rules: Vec<Rule>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_goes_wrong() {
     survives(Vec::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_of_the_old_flow_is_sent_to_the_broker() {
+    let Some(mut world) = World::new("echo hello", Vec::new()).await else { return };
+    let mut config = JitConfig::decode(&world.jit.clone().into()).unwrap();
+    config.runner.use_v2_flow = false;
+    config.runner.server_url_v2 = String::new();
+    world.jit = config.encode().expose_secret().to_owned();
+    let outcome = world.runner().await.unwrap();
+    assert_eq!(outcome, RunnerOutcome::Completed(Conclusion::Succeeded));
+    assert_eq!(world.job().await["conclusion"], json!("success"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
