@@ -1,5 +1,6 @@
 //! All decisions at once, in a small world where everything goes wrong: see `simulation`.
 
+#![expect(clippy::print_stdout, reason = "what was played is shown")]
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

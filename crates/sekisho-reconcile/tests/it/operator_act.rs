@@ -148,14 +148,7 @@ impl Operator {
                 world.wrote(Some(name));
             }
             Effect::DeletePod { uid, at_once } => {
-                world.wrote(Some(name));
-                let known = world.objects.pods.get(name);
-                let Some(pod) = known.filter(|pod| pod.uid == *uid) else { return Ok(()) };
-                if pod.version != flight.pod_version {
-                    return Err(Failure::Conflict);
-                }
-                self.may_delete_pod(name, world);
-                delete_pod(name, uid, *at_once, world);
+                return self.deletes_pod(name, uid, *at_once, flight.pod_version, world);
             }
             Effect::Deregister { id } => return self.deregisters(name, *id, world),
             Effect::AskGitHub => {
@@ -206,6 +199,25 @@ impl Operator {
             }
             Effect::Register { .. } => unreachable!(),
         }
+        Ok(())
+    }
+
+    fn deletes_pod(
+        &self,
+        name: &str,
+        uid: &str,
+        at_once: bool,
+        version: u64,
+        world: &mut World,
+    ) -> Done {
+        world.wrote(Some(name));
+        let known = world.objects.pods.get(name);
+        let Some(pod) = known.filter(|pod| pod.uid == uid) else { return Ok(()) };
+        if pod.version != version {
+            return Err(Failure::Conflict);
+        }
+        self.may_delete_pod(name, world);
+        delete_pod(name, uid, at_once, world);
         Ok(())
     }
 

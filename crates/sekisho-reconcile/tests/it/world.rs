@@ -173,7 +173,7 @@ impl World {
             lifecycle: Lifecycle::default(),
             bad_image: false,
             quota: 100,
-            collects: seed % 2 == 0,
+            collects: seed.is_multiple_of(2),
             counter: 0,
             names: BTreeSet::new(),
             writes: BTreeMap::new(),
