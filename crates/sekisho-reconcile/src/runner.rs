@@ -329,10 +329,16 @@ pub fn decide(seen: &Observed) -> Plan {
 }
 
 impl Observed {
-    /// The uid of the pod that this runner is bound to, if it is bound to one.
+    /// The uid of the pod that this runner is bound to, if it is bound to one. A container starts with
+    /// the secret of its name, whichever pod that was made for: so a pod that started has it.
     fn bound(&self) -> Option<&str> {
-        let secret = || self.secret.as_ref().map(|secret| secret.pod_uid.as_str());
-        self.record.pod.as_ref().map(|pod| pod.uid.as_str()).or_else(secret)
+        if let Some(pod) = &self.record.pod {
+            return Some(pod.uid.as_str());
+        }
+        let secret = self.secret.as_ref()?;
+        let started = |pod: &&Pod| pod.ours && pod.runner != Container::Waiting;
+        let pod = self.pod.as_ref().filter(started).map(|pod| pod.uid.as_str());
+        Some(pod.unwrap_or(secret.pod_uid.as_str()))
     }
 
     /// GitHub's number of the registration, where it is known.

@@ -181,6 +181,28 @@ fn the_five_deadlines() {
 }
 
 #[test]
+fn what_was_given_up_may_have_got_a_job_all_the_same() {
+    let record =
+        Record { truth: Truth::False, ended: Some(at(60)), ..bound(Reason::PendingTimeout) };
+    let given_up = Observed { record, secret: None, ..running(61) };
+    check(&given_up, &["deregister", "delete pod"]);
+    let busy = Observed { github: present(true, true, 61), ..given_up.clone() };
+    check(&busy, &[]);
+    check(&Observed { now: at(80), ..busy.clone() }, &["AskGitHub"]);
+    check(&Observed { stop_now: true, ..busy }, &["delete pod", "deregister"]);
+    // After an outage of ours the time is over before anything was tried: it is tried once.
+    let late = Observed { deleting: Some(START), github: None, ..idle(900) };
+    check(&late, &["deregister", "delete pod"]);
+    // A container starts with the secret of its name, whichever pod that was made for.
+    let other = Secret { pod_uid: "lost before".to_owned(), ..secret() };
+    let started = Observed { secret: Some(other.clone()), ..running(1) };
+    check(&started, &[]);
+    let waits = Some(pod(Container::Waiting));
+    let waits = Observed { secret: Some(other), pod: waits, ..running(1) };
+    assert_eq!(effects(&waits)[0], "end PodLost");
+}
+
+#[test]
 fn what_the_api_server_refuses() {
     let detail = || "spec.containers[0].image: required".to_owned();
     let refused = trouble(Failure::PodInvalid { detail: detail() }, 100);
