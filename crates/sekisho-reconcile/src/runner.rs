@@ -351,8 +351,15 @@ impl Observed {
         self.registration().is_some()
     }
 
+    /// GitHub said that there is no registration, and said so since its container runs: before that
+    /// a second controller may have made one.
     fn is_absent(&self) -> bool {
-        self.github.is_some_and(|at| matches!(at.seen, Registration::Absent { .. }))
+        let running = match self.pod.as_ref().map(|pod| pod.runner) {
+            Some(Container::Running { since }) => Some(since),
+            _ => None,
+        };
+        let absent = |at: &AtGitHub| matches!(at.seen, Registration::Absent { .. });
+        self.github.filter(absent).is_some_and(|at| running.is_none_or(|since| at.at >= since))
     }
 
     fn is_absent_for_good(&self) -> bool {
