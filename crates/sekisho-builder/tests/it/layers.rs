@@ -234,7 +234,7 @@ fn a_layer_of_500_mb_needs_less_than_200_mb_of_memory() {
     let dir = tempfile::tempdir().unwrap();
     let context = dir.path().join("context");
     fs::create_dir(&context).unwrap();
-    let piece: Vec<u8> = (0..PIECE).map(|at| (at * at >> 7) as u8).collect();
+    let piece: Vec<u8> = (0..PIECE).map(|at| ((at * at) >> 7) as u8).collect();
     for number in 0..100 {
         fs::write(context.join(number.to_string()), &piece).unwrap();
     }

@@ -41,6 +41,7 @@ fn certificates(folder: &Path) -> Option<()> {
 }
 
 /// Answers every request with the same bytes, over TLS.
+#[expect(clippy::unwrap_used, reason = "a helper of tests")]
 fn serve(folder: &Path, bytes: &'static [u8]) -> String {
     let certificate = CertificateDer::from_pem_file(folder.join("cert.pem")).unwrap();
     let key = PrivateKeyDer::from_pem_file(folder.join("key.pem")).unwrap();

@@ -56,7 +56,7 @@ pub(super) fn all(folder: &Path, base: &str, size: Size) -> anyhow::Result<Vec<W
             "w1",
             &[source, app],
             "app/0/0",
-            "ENV A=b\nWORKDIR /w\nCOPY src /w/src\nRUN cp -r /w/src/0 /w/some && cp -r /w/src/1 /w/more\n\
+            "ENV A=b\nWORKDIR /w\nCOPY src /w/src\nRUN mkdir /w/some && cp -r /w/src/1* /w/some\n\
              RUN echo done > /w/done\nCOPY app /w/app\nRUN find /w/app -type f | sort > /w/list\n"
                 .to_owned(),
         )
@@ -79,7 +79,7 @@ pub(super) fn all(folder: &Path, base: &str, size: Size) -> anyhow::Result<Vec<W
 
 impl Tree {
     fn make(&self, context: &Path, numbers: &mut Numbers) -> anyhow::Result<()> {
-        const IN_A_FOLDER: usize = 400;
+        const IN_A_FOLDER: usize = 100;
         for file in 0..self.files {
             let folder = context.join(self.folder).join((file / IN_A_FOLDER).to_string());
             if file % IN_A_FOLDER == 0 {
