@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret};
 use kube::core::PartialObjectMeta;
 use kube::runtime::events::{Event, EventType, Recorder};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use sekisho_api::{
     GitHubConnection, Reason, Runner, RunnerClass, RunnerDeployment, RunnerReplicaSet,
@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::operator::Settings;
 use crate::queue::{Key, Queue};
 use crate::record::stamp;
+use crate::stored::Stored;
 
 /// Namespace and name.
 pub(crate) type Name = (String, String);
@@ -46,25 +47,24 @@ pub(crate) struct Context {
 
 /// The objects as the watches show them. Of secrets, the metadata alone is kept.
 pub(crate) struct Stores {
-    pub(crate) connections: Store<GitHubConnection>,
-    pub(crate) classes: Store<RunnerClass>,
-    pub(crate) deployments: Store<RunnerDeployment>,
-    pub(crate) sets: Store<RunnerReplicaSet>,
-    pub(crate) runners: Store<Runner>,
-    pub(crate) pods: Store<Pod>,
-    pub(crate) secrets: Store<PartialObjectMeta<Secret>>,
-    pub(crate) nodes: Store<Node>,
-    pub(crate) namespaces: Store<Namespace>,
-    /// How many stores are full.
+    pub(crate) connections: Stored<GitHubConnection>,
+    pub(crate) classes: Stored<RunnerClass>,
+    pub(crate) deployments: Stored<RunnerDeployment>,
+    pub(crate) sets: Stored<RunnerReplicaSet>,
+    pub(crate) runners: Stored<Runner>,
+    pub(crate) pods: Stored<Pod>,
+    pub(crate) secrets: Stored<PartialObjectMeta<Secret>>,
+    pub(crate) nodes: Stored<Node>,
+    pub(crate) namespaces: Stored<Namespace>,
+    /// How many watches there are.
+    pub(crate) watches: usize,
+    /// How many of them have told all that is there.
     pub(crate) full: Arc<std::sync::atomic::AtomicUsize>,
 }
 
-/// How many stores there are.
-pub(crate) const STORES: usize = 9;
-
 impl Stores {
     pub(crate) fn are_full(&self) -> bool {
-        self.full.load(std::sync::atomic::Ordering::Acquire) >= STORES
+        self.full.load(std::sync::atomic::Ordering::Acquire) >= self.watches
     }
 }
 

@@ -28,6 +28,7 @@ mod record;
 mod replica_set;
 mod runner;
 mod session;
+mod stored;
 mod sweep;
 mod watch;
 

@@ -29,8 +29,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// What an operator is told.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The one namespace whose deployments it works on; all, where there is none.
-    pub namespace: Option<String>,
+    /// The namespaces whose deployments it works on; all, where there is none.
+    pub namespaces: Vec<String>,
     /// Who it is, for leases: the pod's name. Another for each replica.
     pub identity: String,
     /// Where `/livez`, `/readyz` and `/metrics` are served; nowhere, where there is none.
@@ -41,7 +41,7 @@ pub struct Settings {
 impl Settings {
     /// Settings with the defaults.
     pub fn new(identity: impl Into<String>) -> Self {
-        Self { namespace: None, identity: identity.into(), admin: None, tasks: TaskTracker::new() }
+        Self { namespaces: vec![], identity: identity.into(), admin: None, tasks: TaskTracker::new() }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Watches: they fill the stores, and say what is to be worked on.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::context::{Context, Stores};
 use crate::operator::Settings;
 use crate::queue::Key;
+use crate::stored::Stored;
 
 /// Several changes of the runners of a set come together.
 const GATHER: Duration = Duration::from_millis(50);
@@ -37,40 +39,44 @@ pub(crate) fn begin(
 ) -> (Stores, Hearer) {
     let hearer = Hearer::default();
     let full = Arc::new(AtomicUsize::new(0));
-    let start = Start { client, settings, tasks, stop, hearer: &hearer, full: &full };
+    let watches = Cell::new(0);
+    let start =
+        Start { client, settings, tasks, stop, hearer: &hearer, watches: &watches, full: &full };
     let ours = watcher::Config::default().labels(LABEL_DEPLOYMENT);
     let any = watcher::Config::default;
-    let stores = Stores {
-        connections: start.follow(start.api(), any(), |context, it: &GitHubConnection| {
+    let mut stores = Stores {
+        connections: start.each(any(), |context, it: &GitHubConnection| {
             context.enqueue(Key::Connection(namespace(it), it.name_any()));
         }),
-        classes: start.follow(Api::all(client.clone()), any(), |context, _: &RunnerClass| {
+        classes: start.cluster(|context, _: &RunnerClass| {
             all_deployments(context);
         }),
-        deployments: start.follow(start.api(), any(), |context, it: &RunnerDeployment| {
+        deployments: start.each(any(), |context, it: &RunnerDeployment| {
             deployment(context, &namespace(it), &it.name_any());
         }),
-        sets: start.follow(start.api(), any(), |context, it: &RunnerReplicaSet| {
+        sets: start.each(any(), |context, it: &RunnerReplicaSet| {
             context.enqueue(Key::ReplicaSet(namespace(it), it.name_any()));
             context
                 .queue
                 .add(Key::Deployment(namespace(it), it.spec.runner.deployment.clone()), GATHER);
         }),
-        runners: start.follow(start.api(), any(), runner),
-        pods: start.follow(start.api(), ours.clone(), |context, it: &Pod| {
+        runners: start.each(any(), runner),
+        pods: start.each(ours.clone(), |context, it: &Pod| {
             context.enqueue(Key::Runner(namespace(it), it.name_any()));
         }),
-        secrets: start.follow(start.api(), ours, |context, it: &PartialObjectMeta<Secret>| {
+        secrets: start.each(ours, |context, it: &PartialObjectMeta<Secret>| {
             context.enqueue(Key::Runner(namespace(it), it.name_any()));
         }),
-        nodes: start.follow(Api::all(client.clone()), any(), node),
-        namespaces: start.follow(Api::all(client.clone()), any(), |context, it: &Namespace| {
+        nodes: start.cluster(node),
+        namespaces: start.cluster(|context, it: &Namespace| {
             if it.metadata.deletion_timestamp.is_some() {
                 in_namespace(context, &it.name_any());
             }
         }),
-        full,
+        watches: 0,
+        full: Arc::clone(&full),
     };
+    stores.watches = watches.get();
     (stores, hearer)
 }
 
@@ -80,19 +86,56 @@ struct Start<'a> {
     tasks: &'a TaskTracker,
     stop: &'a CancellationToken,
     hearer: &'a Hearer,
+    watches: &'a Cell<usize>,
     full: &'a Arc<AtomicUsize>,
 }
 
 impl Start<'_> {
-    fn api<K>(&self) -> Api<K>
+    /// Follows a kind in each namespace that is watched, or in all.
+    fn each<K>(
+        &self,
+        config: watcher::Config,
+        hear: impl Fn(&Context, &K) + Send + Copy + 'static,
+    ) -> Stored<K>
     where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
-        K::DynamicType: Default,
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>
+            + Lookup
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug
+            + Send
+            + Sync
+            + 'static,
+        <K as Resource>::DynamicType: Default,
+        <K as Lookup>::DynamicType: Default + Eq + std::hash::Hash + Clone + Unpin + Send + Sync,
     {
-        match &self.settings.namespace {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
+        let mut apis: Vec<Api<K>> = vec![];
+        for namespace in &self.settings.namespaces {
+            apis.push(Api::namespaced(self.client.clone(), namespace));
         }
+        if apis.is_empty() {
+            apis.push(Api::all(self.client.clone()));
+        }
+        let stores = apis.into_iter().map(|api| self.follow(api, config.clone(), hear));
+        Stored::new(stores.collect())
+    }
+
+    /// Follows a kind that is of the whole cluster.
+    fn cluster<K>(&self, hear: impl Fn(&Context, &K) + Send + 'static) -> Stored<K>
+    where
+        K: Resource<Scope = k8s_openapi::ClusterResourceScope>
+            + Lookup
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug
+            + Send
+            + Sync
+            + 'static,
+        <K as Resource>::DynamicType: Default,
+        <K as Lookup>::DynamicType: Default + Eq + std::hash::Hash + Clone + Unpin + Send + Sync,
+    {
+        let api = Api::all(self.client.clone());
+        Stored::new(vec![self.follow(api, watcher::Config::default(), hear)])
     }
 
     fn follow<K>(
@@ -106,6 +149,7 @@ impl Start<'_> {
         <K as Lookup>::DynamicType: Default + Eq + std::hash::Hash + Clone + Unpin + Send + Sync,
         reflector::Store<K>: Clone,
     {
+        self.watches.set(self.watches.get() + 1);
         let mut writer = reflector::store::Writer::<K>::default();
         let store = writer.as_reader();
         let (hearer, full) = (Arc::clone(self.hearer), Arc::clone(self.full));

@@ -45,7 +45,8 @@ fn start(cli: &Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         plane::analyser::child::run()?;
         return Ok(Exit::Done.into());
     }
-    log_to_stderr(cli.global.verbose, printer.has_colour())?;
+    let service = matches!(&cli.command, Command::Operator(args) if args.is_service());
+    log_to_stderr(cli.global.verbose, printer, service)?;
     // Fails only when one is installed already, and nobody else installs one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -68,7 +69,7 @@ async fn dispatch(cli: &Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         Command::Base(args) => Box::pin(cli::base::run(args, &data()?, printer)).await?,
         Command::Policy(args) => cli::policy::run(args, data, printer)?,
         Command::Hub(args) => Box::pin(cli::hub::run(args, data, printer)).await?,
-        Command::Operator(args) => cli::operator::run(args, printer)?,
+        Command::Operator(args) => Box::pin(cli::operator::run(args, printer)).await?,
         Command::Runners(args) => Box::pin(cli::runners::run(args, printer)).await?,
         Command::Why(args) => Box::pin(cli::why::run(args, printer)).await?,
         Command::Migrate(args) => Box::pin(cli::migrate::run(args, printer)).await?,
@@ -78,20 +79,25 @@ async fn dispatch(cli: &Cli, printer: Printer) -> anyhow::Result<ExitCode> {
     Ok(exit.into())
 }
 
-/// Logs of the services; the journey of a run is told by the printer.
-fn log_to_stderr(verbose: u8, colour: bool) -> anyhow::Result<()> {
+/// Logs of the services; the journey of a run is told by the printer. Of a command that is a service
+/// the log is all it says, so it says more, and in JSON where that is the form of answers.
+fn log_to_stderr(verbose: u8, printer: Printer, service: bool) -> anyhow::Result<()> {
     let filter = match verbose {
+        0 if service => "warn,sekisho_operator=info,sekisho=info",
         0 => "warn",
-        1 => "warn,sekisho=info,sekisho_hub=info,sekisho_gate=info,sekisho_scheduler=info",
+        1 => "warn,sekisho=info,sekisho_hub=info,sekisho_gate=info,sekisho_scheduler=info,\
+              sekisho_operator=debug",
         _ => "debug,hyper=info,reqwest=info",
     };
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_ansi(colour)
-        .with_env_filter(EnvFilter::try_new(filter).context("reading the log filter")?)
-        .compact()
-        .try_init()
-        .map_err(|error| anyhow::anyhow!("starting the log: {error}"))
+        .with_ansi(printer.has_colour())
+        .with_env_filter(EnvFilter::try_new(filter).context("reading the log filter")?);
+    let begun = match service && printer.is_json() {
+        true => log.json().flatten_event(true).try_init(),
+        false => log.compact().try_init(),
+    };
+    begun.map_err(|error| anyhow::anyhow!("starting the log: {error}"))
 }
 
 #[cfg(test)]

@@ -1,12 +1,17 @@
 //! `sekisho operator`.
 
+use std::net::SocketAddr;
+
 use clap::{Args, Subcommand};
 use sekisho_install::{Install, RunnerNamespace};
+use sekisho_operator::{Operator, Settings};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::cluster;
 use crate::exit::Exit;
 use crate::printer::Printer;
+use crate::signals::Signals;
 
 /// Install the operator, which runs jobs on Kubernetes
 #[derive(Args, Debug)]
@@ -19,6 +24,27 @@ pub(crate) struct OperatorArgs {
 enum OperatorCommand {
     /// Print the manifests that install it: definitions, namespaces, rights, the operator itself
     Render(RenderArgs),
+    /// Run it: what the rendered Deployment starts
+    Run(RunArgs),
+}
+
+/// Run the operator until SIGTERM or Ctrl-C
+#[derive(Args, Debug)]
+#[command(after_help = "The cluster is that of the pod this runs in, or of the current context, as kubectl \
+                        finds it. Several may run: one works on each RunnerDeployment, the others stand by. \
+                        The log is one JSON object a line with `--output json`.\n\nExamples:\n  \
+                        sekisho operator run --namespace sekisho-runners\n  \
+                        sekisho operator run --listen 127.0.0.1:8080 --output json")]
+pub(crate) struct RunArgs {
+    /// Work on the RunnerDeployments of this namespace; again for each [default: all]
+    #[arg(short, long, value_name = "NAME", value_parser = sekisho_install::namespace_name)]
+    namespace: Vec<String>,
+    /// Serve `/livez`, `/readyz` and `/metrics` here
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Who holds the leases; another for each process [default: host name and process id]
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    identity: Option<String>,
 }
 
 /// Print the manifests that install it
@@ -56,9 +82,51 @@ struct Answer {
     manifests: Vec<Value>,
 }
 
-/// Prints what was asked for.
-pub(crate) fn run(args: &OperatorArgs, printer: Printer) -> anyhow::Result<Exit> {
-    let OperatorCommand::Render(args) = &args.command;
+impl OperatorArgs {
+    /// Whether it is a service that is asked for, whose log is its answer.
+    pub(crate) fn is_service(&self) -> bool {
+        matches!(self.command, OperatorCommand::Run(_))
+    }
+}
+
+/// Does what was asked for.
+pub(crate) async fn run(args: &OperatorArgs, printer: Printer) -> anyhow::Result<Exit> {
+    match &args.command {
+        OperatorCommand::Render(args) => render(args, printer),
+        OperatorCommand::Run(args) => serve(args).await,
+    }
+}
+
+/// Runs the operator. What it has to say is in its log, in conditions and in events.
+async fn serve(args: &RunArgs) -> anyhow::Result<Exit> {
+    let mut signals = Signals::listen()?;
+    let mut settings = Settings::new(args.identity.clone().unwrap_or_else(identity));
+    settings.namespaces.clone_from(&args.namespace);
+    settings.namespaces.sort();
+    settings.namespaces.dedup();
+    settings.admin = args.listen;
+    let client = cluster::client().await?;
+    let operator = tokio::select! {
+        operator = Operator::start(client, settings) => operator?,
+        () = signals.next() => return Ok(Exit::Interrupted),
+    };
+    signals.next().await;
+    tracing::info!("stopping: sessions and leases are given back");
+    tokio::select! {
+        () = operator.shutdown() => {}
+        () = signals.next() => tracing::warn!("ended at once: its leases run out by themselves"),
+    }
+    Ok(Exit::Done)
+}
+
+/// The pod's name, in a pod. The process id tells two on one machine apart.
+fn identity() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{host}-{}", std::process::id())
+}
+
+/// Prints the manifests.
+fn render(args: &RenderArgs, printer: Printer) -> anyhow::Result<Exit> {
     let mut runners = args.runners.clone();
     if runners.is_empty() {
         runners.push(RunnerNamespace::default());

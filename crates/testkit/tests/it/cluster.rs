@@ -150,11 +150,11 @@ async fn quota_and_end(client: &Client, pods: &Api<Pod>) {
 
 #[tokio::test]
 async fn a_cluster_on_the_double() {
-    play(ApiServer::new().client("test")).await;
+    Box::pin(play(ApiServer::new().client("test"))).await;
 }
 
 #[tokio::test]
 async fn cluster_on_a_real_api_server() {
     let Some(server) = RealServer::start().await.unwrap() else { return };
-    play(server.client().unwrap()).await;
+    Box::pin(play(server.client().unwrap())).await;
 }
