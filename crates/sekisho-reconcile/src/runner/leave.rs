@@ -75,7 +75,10 @@ fn retire(seen: &Observed, pod: &Pod, since: At) -> Plan {
     }
     let mut effects = Vec::new();
     let late = seen.is_late(since);
-    if !late && !seen.is_absent() && may_be_registered(seen, pod) {
+    // What runs may have been registered after GitHub was asked, by one whose view is older: then the
+    // answer that there is no registration is asked for again, in the same breath.
+    let absent = seen.is_absent() && !matches!(pod.runner, Container::Running { .. });
+    if !late && !absent && may_be_registered(seen, pod) {
         if let Some(trouble) = seen.held() {
             let next = seen.now.until(trouble.next.min(deadline));
             return Plan::wait(Reason::Completing, next).within(RETRY);

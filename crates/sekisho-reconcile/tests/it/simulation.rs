@@ -88,6 +88,9 @@ impl Play {
             operator.step(flight, world);
         } else if believes {
             let keys = operator.keys();
+            if keys.is_empty() {
+                return;
+            }
             let key = keys[world.dice.pick(keys.len())].clone();
             operator.plan(&key, world);
         }
