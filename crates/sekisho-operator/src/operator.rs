@@ -41,7 +41,12 @@ pub struct Settings {
 impl Settings {
     /// Settings with the defaults.
     pub fn new(identity: impl Into<String>) -> Self {
-        Self { namespaces: vec![], identity: identity.into(), admin: None, tasks: TaskTracker::new() }
+        Self {
+            namespaces: vec![],
+            identity: identity.into(),
+            admin: None,
+            tasks: TaskTracker::new(),
+        }
     }
 }
 
@@ -86,7 +91,8 @@ impl Operator {
         while !context.stores.are_full() {
             tokio::time::sleep(LOOK).await;
         }
-        tracing::info!(identity = context.settings.identity, "the operator is ready");
+        let port = admin.map(tracing::field::display);
+        tracing::info!(identity = context.settings.identity, admin = port, "the operator is ready");
         watch::everything(&context);
         let worker = tokio::spawn(work(Arc::clone(&context)));
         Ok(Self { context, stop, watches, stop_watches, admin, worker })

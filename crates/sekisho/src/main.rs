@@ -85,8 +85,10 @@ fn log_to_stderr(verbose: u8, printer: Printer, service: bool) -> anyhow::Result
     let filter = match verbose {
         0 if service => "warn,sekisho_operator=info,sekisho=info",
         0 => "warn",
-        1 => "warn,sekisho=info,sekisho_hub=info,sekisho_gate=info,sekisho_scheduler=info,\
-              sekisho_operator=debug",
+        1 => {
+            "warn,sekisho=info,sekisho_hub=info,sekisho_gate=info,sekisho_scheduler=info,\
+              sekisho_operator=debug"
+        }
         _ => "debug,hyper=info,reqwest=info",
     };
     let log = tracing_subscriber::fmt()

@@ -30,11 +30,13 @@ enum OperatorCommand {
 
 /// Run the operator until SIGTERM or Ctrl-C
 #[derive(Args, Debug)]
-#[command(after_help = "The cluster is that of the pod this runs in, or of the current context, as kubectl \
+#[command(
+    after_help = "The cluster is that of the pod this runs in, or of the current context, as kubectl \
                         finds it. Several may run: one works on each RunnerDeployment, the others stand by. \
                         The log is one JSON object a line with `--output json`.\n\nExamples:\n  \
                         sekisho operator run --namespace sekisho-runners\n  \
-                        sekisho operator run --listen 127.0.0.1:8080 --output json")]
+                        sekisho operator run --listen 127.0.0.1:8080 --output json"
+)]
 pub(crate) struct RunArgs {
     /// Work on the RunnerDeployments of this namespace; again for each [default: all]
     #[arg(short, long, value_name = "NAME", value_parser = sekisho_install::namespace_name)]

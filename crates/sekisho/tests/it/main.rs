@@ -9,6 +9,7 @@ mod examples;
 mod gate;
 mod hub;
 mod interrupted;
+mod operator;
 mod plane;
 mod policy;
 mod support;
