@@ -18,7 +18,7 @@ use anyhow::Context as _;
 use secrecy::SecretString;
 use sekisho_advisory::Threats;
 use sekisho_gate::{Clock, Gate, Issuer, MirrorConfig, Patience, Reading, serve};
-use sekisho_hub::{BuiltinRepository, Hub};
+use sekisho_hub::{Assignment, BuiltinRepository, Hub};
 use sekisho_policy::Exceptions;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -60,6 +60,15 @@ pub(crate) enum Port {
     Rather(u16),
 }
 
+/// What is set of the hub for tests of clients: see `docs/protocol.md`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HubOptions {
+    /// How jobs get to the listeners of scale sets.
+    pub(crate) assignment: Assignment,
+    /// Whether it can be told to do wrong.
+    pub(crate) fault_switches: bool,
+}
+
 /// What was found on the data folder.
 pub(crate) enum Found {
     /// Nothing was up: this is a plane of our own, to be stopped by us.
@@ -88,12 +97,13 @@ pub(crate) async fn find_or_start(
     data: &DataDir,
     port: Port,
     capacity: usize,
+    hub: HubOptions,
 ) -> anyhow::Result<Found> {
     data.create()?;
     let deadline = tokio::time::Instant::now() + HANDOVER;
     loop {
         if let Some(lock) = files::Lock::try_take(data)? {
-            return Plane::start(data.clone(), lock, port, capacity).await.map(Found::Own);
+            return Plane::start(data.clone(), lock, port, capacity, hub).await.map(Found::Own);
         }
         // Held, but silent: it is starting, or about to be gone.
         if let Some(address) = Address::read(data)? {
@@ -123,13 +133,14 @@ impl Plane {
         lock: files::Lock,
         port: Port,
         capacity: usize,
+        hub: HubOptions,
     ) -> anyhow::Result<Self> {
         let listener = listen(port).await?;
         let bound = listener.local_addr().context("asking for the port")?;
         let url: Url = format!("http://{bound}/").parse().context("naming the plane's address")?;
         let admin_token = files::new_token()?;
 
-        let hub = open_hub(&data, &url, &admin_token)?;
+        let hub = open_hub(&data, &url, &admin_token, hub)?;
         let gate = open_gate(&data, &url, &admin_token, hub.clone())?.router();
         let stop_server = CancellationToken::new();
         let closing = stop_server.clone();
@@ -211,9 +222,16 @@ pub(crate) fn capacity(wanted: Option<NonZeroUsize>) -> usize {
     wanted.map_or_else(processors, usize::from)
 }
 
-fn open_hub(data: &DataDir, url: &Url, admin_token: &SecretString) -> anyhow::Result<Hub> {
+fn open_hub(
+    data: &DataDir,
+    url: &Url,
+    admin_token: &SecretString,
+    options: HubOptions,
+) -> anyhow::Result<Hub> {
     let base_url = url.as_str().trim_end_matches('/');
     let mut config = sekisho_hub::Config::new(data.hub(), base_url, admin_token.clone());
+    config.assignment = options.assignment;
+    config.fault_switches = options.fault_switches;
     config.vars.insert("SEKISHO_GATE".to_owned(), url.authority().to_owned());
     config.builtin_repositories.push(BuiltinRepository {
         owner: "sekisho".to_owned(),

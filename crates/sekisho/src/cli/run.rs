@@ -69,7 +69,9 @@ pub(crate) async fn run(args: &RunArgs, data: &DataDir, printer: Printer) -> any
     let taken = folder.clone();
     let snapshot = tokio::task::spawn_blocking(move || snapshot::take(&taken));
     let capacity = plane::capacity(args.runners);
-    let found = plane::find_or_start(data, Port::Rather(args.port), capacity).await?;
+    let found =
+        plane::find_or_start(data, Port::Rather(args.port), capacity, plane::HubOptions::default());
+    let found = found.await?;
     let (address, own) = match found {
         Found::Own(plane) => (plane.address.clone(), Some(plane)),
         Found::Up(address) => (address, None),

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use sekisho_github::hub_api::{Conclusion, Status};
+use sekisho_hub::Assignment;
 
 use crate::client::Client;
 use crate::exit::{Exit, hinted};
-use crate::plane::{self, Found, Port};
+use crate::plane::{self, Found, HubOptions, Port};
 use crate::printer::{Printer, Style};
 use crate::settings::DataDir;
 use crate::signals::Signals;
@@ -29,12 +30,40 @@ pub(crate) struct UpArgs {
     /// Most runners at once [default: the number of processors]
     #[arg(long, value_name = "N")]
     runners: Option<std::num::NonZeroUsize>,
+    /// How jobs get to the listeners of scale sets
+    #[arg(long, value_enum, default_value_t, hide = true)]
+    assignment: AssignmentArg,
+    /// Let the hub be told to do wrong: for tests of clients, never for work
+    #[arg(long, hide = true)]
+    fault_switches: bool,
+}
+
+/// See [`Assignment`].
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum AssignmentArg {
+    /// As github.com
+    #[default]
+    Automatic,
+    /// As GHES
+    Explicit,
+}
+
+impl From<AssignmentArg> for Assignment {
+    fn from(arg: AssignmentArg) -> Self {
+        match arg {
+            AssignmentArg::Automatic => Self::Automatic,
+            AssignmentArg::Explicit => Self::Explicit,
+        }
+    }
 }
 
 /// Serves until Ctrl-C or SIGTERM.
 pub(crate) async fn run(args: &UpArgs, data: &DataDir, printer: Printer) -> anyhow::Result<Exit> {
     let capacity = plane::capacity(args.runners);
-    let plane = match plane::find_or_start(data, Port::Exactly(args.port), capacity).await? {
+    let hub =
+        HubOptions { assignment: args.assignment.into(), fault_switches: args.fault_switches };
+    let found = plane::find_or_start(data, Port::Exactly(args.port), capacity, hub);
+    let plane = match found.await? {
         Found::Own(plane) => plane,
         Found::Up(address) => {
             return Err(hinted(

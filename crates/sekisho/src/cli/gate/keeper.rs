@@ -113,7 +113,14 @@ pub(crate) async fn run(
     {
         return verify(key.as_deref(), data, printer);
     }
-    match plane::find_or_start(data, Port::Rather(plane::DEFAULT_PORT), 1).await? {
+    match plane::find_or_start(
+        data,
+        Port::Rather(plane::DEFAULT_PORT),
+        1,
+        plane::HubOptions::default(),
+    )
+    .await?
+    {
         Found::Up(address) => ask(command, &Client::new(address)?, printer).await,
         Found::Own(plane) => {
             let exit = match Client::new(plane.address.clone()) {
