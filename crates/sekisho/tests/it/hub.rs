@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::World;
 
@@ -85,4 +85,62 @@ fn the_plane_that_is_up_holds_what_is_assumed() {
     assert!(held.contains(&"jit.blob") && held.contains(&"registration.tenant"), "{held:?}");
     assert_eq!(up.stop(), 0);
     world.nothing_is_left();
+}
+
+/// Asks the plane, and gives the status and the answer.
+fn ask(world: &World, method: &str, path: &str, auth: &str, body: &Value) -> (u16, Value) {
+    let plane: Value =
+        serde_json::from_slice(&fs_err::read(world.data().join("plane.json")).unwrap()).unwrap();
+    let auth = auth.replace("ADMIN", plane["admin_token"].as_str().unwrap());
+    let url = plane["url"].as_str().unwrap().trim_end_matches('/').to_owned();
+    let host = url.strip_prefix("http://").unwrap();
+    let body = body.to_string().replace("PLANE", &url);
+    let mut stream = std::net::TcpStream::connect(host).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: test\r\nauthorization: {auth}\r\n\
+         content-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    (status, serde_json::from_str(body).unwrap_or_default())
+}
+
+/// Status of an acquisition of jobs, by a listener of its own.
+fn acquisition(world: &World) -> u16 {
+    let admin = "Bearer ADMIN";
+    let path = "/api/v3/orgs/acme/actions/runners/registration-token";
+    let (_, made) = ask(world, "POST", path, admin, &json!({}));
+    let token = format!("RemoteAuth {}", made["token"].as_str().unwrap());
+    let body = json!({"url": "PLANE/acme", "runner_event": "register"});
+    let (_, made) = ask(world, "POST", "/api/v3/actions/runner-registration", &token, &body);
+    let tenant = format!("Bearer {}", made["token"].as_str().unwrap());
+    let sets = "/_tenant/_apis/runtime/runnerscalesets";
+    let (_, set) = ask(world, "POST", sets, &tenant, &json!({"name": "gpu"}));
+    let set = format!("{sets}/{}", set["id"]);
+    let (_, session) =
+        ask(world, "POST", &format!("{set}/sessions"), &tenant, &json!({"ownerName": "me"}));
+    let queue = format!("Bearer {}", session["messageQueueAccessToken"].as_str().unwrap());
+    ask(world, "POST", &format!("{set}/acquirejobs"), &queue, &json!([1])).0
+}
+
+#[test]
+fn a_plane_for_tests_of_clients_says_so_at_its_start() {
+    let plan =
+        json!({"rules": [{"fault": {"kind": "session_conflict"}, "call": "create_session"}]});
+    let arm = |world: &World| ask(world, "PUT", "/_hub/v1/faults", "Bearer ADMIN", &plan).0;
+    let world = World::new();
+    let up = world.up();
+    assert_eq!((arm(&world), acquisition(&world)), (404, 404));
+    assert_eq!(up.stop(), 0);
+    let world = World::new();
+    let up = world.up_with(&["--fault-switches", "--assignment", "explicit"]);
+    assert_eq!((acquisition(&world), arm(&world)), (200, 204));
+    let (_, struck) = ask(&world, "GET", "/_hub/v1/faults", "Bearer ADMIN", &json!({}));
+    assert_eq!(struck, json!({"struck": []}));
+    assert_eq!(up.stop(), 0);
 }

@@ -109,7 +109,12 @@ impl World {
 
     /// Starts `sekisho up` and waits until it says where it listens.
     pub(crate) fn up(&self) -> Up {
-        let child = self.command(&["up"]).spawn().unwrap();
+        self.up_with(&[])
+    }
+
+    /// `sekisho up` with more arguments.
+    pub(crate) fn up_with(&self, more: &[&str]) -> Up {
+        let child = self.command(&[&["up"], more].concat()).spawn().unwrap();
         let file = self.data().join("plane.json");
         let read = || serde_json::from_slice(&fs_err::read(&file).ok()?).ok();
         // One that was killed leaves its file, so the file alone does not say that it is up.
