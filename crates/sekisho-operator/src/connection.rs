@@ -55,7 +55,9 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
     };
     let before = known.account.is_some();
     let mut plan = connection::decide(&seen);
-    if plan.check {
+    // A namespace that goes takes the secret first, and its runners still have to tell GitHub.
+    let keep = before && context.terminating(&name.0);
+    if plan.check && !keep {
         let mut account = known.account.clone().filter(|_| !seen.changed);
         let failure = match secret {
             Err(failure) => Some(failure),

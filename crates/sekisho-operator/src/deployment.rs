@@ -40,6 +40,12 @@ pub(crate) async fn reconcile(context: &Arc<Context>, name: Name) -> Option<Dura
         let mut memory = context.memory();
         memory.trouble.remove(&key);
         memory.written.remove(&key);
+        drop(memory);
+        for runner in context.stores.runners.state() {
+            if runner.namespace().as_ref() == Some(&name.0) && runner.spec.deployment == name.1 {
+                context.enqueue(Key::Runner(name.0.clone(), runner.name_any()));
+            }
+        }
         return None;
     };
     session::ensure(context, &name);

@@ -32,6 +32,14 @@ struct Work<'a> {
     pod: Option<Arc<Pod>>,
 }
 
+/// Whether it goes and its deployment is gone already, and the lease with it: every replica may see
+/// it off then, for two that do so do no harm.
+fn is_left(context: &Context, runner: &Runner, deployment: &Name) -> bool {
+    let reference = ObjectRef::new(&deployment.1).within(&deployment.0);
+    runner.metadata.deletion_timestamp.is_some()
+        && context.stores.deployments.get(&reference).is_none()
+}
+
 /// Works on a Runner; when to look again.
 pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration> {
     let key = Key::Runner(name.0.clone(), name.1.clone());
@@ -40,7 +48,8 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
         forget(context, &name, &key);
         return None;
     };
-    if !context.holds(&(name.0.clone(), runner.spec.deployment.clone())) {
+    let deployment = (name.0.clone(), runner.spec.deployment.clone());
+    if !context.holds(&deployment) && !is_left(context, &runner, &deployment) {
         return None;
     }
     let mut work = Work { context, runner, name, key: key.clone(), pod: None };

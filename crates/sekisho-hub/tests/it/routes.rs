@@ -127,6 +127,12 @@ const TABLE: &[(&str, &str, Who)] = &[
     ("DELETE POST", "/_broker/session", Broker),
     ("GET", "/_broker/message", Broker),
     ("POST", "/_broker/acknowledge", Broker),
+    ("DELETE POST", "/_broker//session", Broker),
+    ("GET", "/_broker//message", Broker),
+    ("POST", "/_broker//acknowledge", Broker),
+    ("GET", "/_broker/_apis/connectionData", Public),
+    ("POST", "/_broker/_apis/distributedtask/pools/{pool}/sessions", Broker),
+    ("DELETE", "/_broker/_apis/distributedtask/pools/{pool}/sessions/{session}", Broker),
     ("POST", "/_run/acquirejob", RunnerOfRun),
     ("POST", "/_run/renewjob", JobOfRun),
     ("POST", "/_run/completejob", JobOfRun),
@@ -241,6 +247,7 @@ impl Plane {
             ("session", &uuid),
             ("message", "1"),
             ("plan", &plan),
+            ("pool", "1"),
             ("sha", "main"),
             ("method", "CreateArtifact"),
             ("file", "job.log"),
@@ -282,10 +289,13 @@ impl Plane {
 fn needs(path: &str) -> &'static str {
     match path {
         path if path.ends_with("/info/refs") => "?service=git-upload-pack",
-        "/_broker/message" => "?sessionId=00000000-0000-0000-0000-000000000000&status=Online",
-        "/_broker/acknowledge" | "/_broker/session" => {
-            "?sessionId=00000000-0000-0000-0000-000000000000"
+        "/_broker/message" | "/_broker//message" => {
+            "?sessionId=00000000-0000-0000-0000-000000000000&status=Online"
         }
+        "/_broker/acknowledge"
+        | "/_broker/session"
+        | "/_broker//acknowledge"
+        | "/_broker//session" => "?sessionId=00000000-0000-0000-0000-000000000000",
         "/_hub/v1/pushes" => "?repository=acme/app&sha=x",
         _ => "",
     }

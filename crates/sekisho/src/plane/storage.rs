@@ -94,6 +94,8 @@ mod tests {
 
     #[test]
     fn storage_is_read() {
+        // A bucket's client needs one; another test may have installed it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let options = parse("reserve_mib = 2\nkeep_days = 3\n").unwrap();
         assert_eq!(options.reserve_bytes, 2 * 1024 * 1024);
         assert_eq!(options.retention, Some(SignedDuration::from_hours(72)));
