@@ -25,8 +25,9 @@ use tokio::sync::Semaphore;
 
 const ADMIN: &str = "admin-token-of-the-test";
 pub(crate) const NAMESPACE: &str = "ci";
-/// How long anything may take; far longer than it does.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// How long anything may take; far longer than it does, and than the deadline of a registration (180 s),
+/// after which a runner that got none is replaced.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// GitHub's runner, as far as its requests go.
 pub(crate) struct Runners {
