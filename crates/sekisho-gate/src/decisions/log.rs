@@ -29,12 +29,23 @@ struct State {
     repeat: Option<Decision>,
     /// Hashes of those that no checkpoint names yet, the oldest first.
     unsigned: Vec<(u64, Digest)>,
-    /// Of the newest checkpoint.
-    sealed: Option<Digest>,
+    /// The newest checkpoint: the number of the last record that it names, and its hash.
+    sealed: Option<(u64, Digest)>,
     /// Number to run, for those that were read or written since the gate opened.
     runs: BTreeMap<u64, String>,
     /// What the check of the whole log found; `None` while it goes on.
     checked: Option<Verified>,
+}
+
+impl State {
+    /// Notes a record. Another replica may have signed it before this one read it.
+    fn note(&mut self, number: u64, hash: Digest, run: String) {
+        self.last = Some((number, hash.clone()));
+        self.runs.insert(number, run);
+        if self.sealed.as_ref().is_none_or(|(signed, _)| number > *signed) {
+            self.unsigned.push((number, hash));
+        }
+    }
 }
 
 struct Shared {
@@ -85,7 +96,7 @@ impl Log {
         let mut state = State::default();
         if let Some((statement, hash)) = newest(&records)? {
             state.last = statement.records.last().map(|hash| (statement.last, hash.clone()));
-            state.sealed = Some(hash);
+            state.sealed = Some((statement.last, hash));
         }
         let shared = Shared { records, keys, state: Mutex::new(state), read: Condvar::new() };
         let log = Self { shared: Arc::new(shared), key };
@@ -123,9 +134,7 @@ impl Log {
                 return Ok(seen);
             };
             let link = Link::of(&bytes);
-            state.last = Some((next, link.hash.clone()));
-            state.unsigned.push((next, link.hash));
-            state.runs.insert(next, link.run);
+            state.note(next, link.hash, link.run);
             seen.extend(serde_json::from_slice::<Decision>(&bytes).ok());
         }
     }
@@ -145,10 +154,7 @@ impl Log {
             let decision = decision(draft.clone(), number, previous);
             let bytes = serde_json::to_vec(&decision).map_err(io::Error::other)?;
             if self.shared.records.create(&record_name(number), &bytes, Keep::Durably)? {
-                let hash = Digest::sha256(&bytes);
-                state.last = Some((number, hash.clone()));
-                state.unsigned.push((number, hash));
-                state.runs.insert(number, decision.identity.run_id.clone());
+                state.note(number, Digest::sha256(&bytes), decision.identity.run_id.clone());
                 state.repeat = Some(decision.clone());
                 if state.unsigned.len() >= SIGNED_EVERY {
                     self.seal(&mut state, decision.at)?;
@@ -169,7 +175,14 @@ impl Log {
     pub(crate) fn checkpoint(&self, now: Timestamp) -> io::Result<()> {
         let mut state = self.shared.lock();
         self.follow(&mut state)?;
-        if state.unsigned.is_empty() { Ok(()) } else { self.seal(&mut state, now) }
+        // Another replica may have signed some of them: then the rest is signed in the next turn.
+        for _ in 0..MAX_TURNS {
+            if state.unsigned.is_empty() {
+                break;
+            }
+            self.seal(&mut state, now)?;
+        }
+        Ok(())
     }
 
     fn seal(&self, state: &mut State, now: Timestamp) -> io::Result<()> {
@@ -182,7 +195,7 @@ impl Log {
             first,
             last,
             records: state.unsigned.iter().map(|(_, hash)| hash.clone()).collect(),
-            previous: state.sealed.clone(),
+            previous: state.sealed.as_ref().map(|(_, hash)| hash.clone()),
             at: now,
             key: self.key.name().to_owned(),
         };
@@ -190,10 +203,10 @@ impl Log {
         // Named after its first record, so that two replicas never speak of the same ones.
         let name = format!("{CHECKPOINTS}/{}", record_name(first));
         if self.shared.records.create(&name, &bytes, Keep::Durably)? {
-            state.sealed = Some(Digest::sha256(&bytes));
+            state.sealed = Some((last, Digest::sha256(&bytes)));
             state.unsigned.clear();
         } else if let Some((statement, hash)) = newest(&self.shared.records)? {
-            state.sealed = Some(hash);
+            state.sealed = Some((statement.last, hash));
             state.unsigned.retain(|(of, _)| *of > statement.last);
         }
         Ok(())

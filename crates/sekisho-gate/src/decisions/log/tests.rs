@@ -169,6 +169,36 @@ fn two_replicas_write_one_chain() {
 }
 
 #[test]
+fn a_replica_that_was_behind_signs_nothing_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let store: Arc<dyn object_store::ObjectStore> = Arc::new(object_store::memory::InMemory::new());
+    let keys = dir.path().join("keys");
+    let key = Arc::new(RecordKey::open(&keys).unwrap());
+    let replica = || {
+        let bucket = sekisho_store::Bucket::on(Arc::clone(&store), "log");
+        let keys = trusted(&keys).unwrap();
+        Log::open(Records::in_bucket(bucket), Arc::clone(&key), keys).unwrap()
+    };
+    let (one, two) = (replica(), replica());
+    // One knows of record 1 alone; two signs 1, and then 2 and 3.
+    one.append(draft("1", "a")).unwrap();
+    two.checkpoint(Timestamp::UNIX_EPOCH).unwrap();
+    for tag in ["b", "c"] {
+        two.append(draft("2", tag)).unwrap();
+    }
+    two.checkpoint(Timestamp::UNIX_EPOCH).unwrap();
+    // It tries to sign what it knows, learns how far is signed, and then reads the rest.
+    {
+        let mut state = one.shared.lock();
+        one.seal(&mut state, Timestamp::UNIX_EPOCH).unwrap();
+    }
+    one.append(draft("1", "d")).unwrap();
+    one.checkpoint(Timestamp::UNIX_EPOCH).unwrap();
+    let verified = one.verify().unwrap();
+    assert_eq!(verified, Verified { records: 4, signed: 4, faults: vec![] });
+}
+
+#[test]
 fn the_oldest_are_pruned_with_their_evidence_and_the_rest_still_verifies() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());
