@@ -142,8 +142,11 @@ impl Store {
             .tempdir_in(self.tmp())
             .context("cannot make a folder for the build")?
             .keep();
-        let lock = fs::File::create(dir.join(LOCK_FILE))?;
+        // It has its name only when it is locked: another build may sweep at any moment.
+        let unnamed = dir.join("lock-unnamed");
+        let lock = fs::File::create(&unnamed)?;
         lock.file().try_lock().context("cannot lock the build's folder")?;
+        fs::rename(&unnamed, dir.join(LOCK_FILE))?;
         Ok(Session { dir, _lock: lock, next: 0.into() })
     }
 
@@ -305,6 +308,19 @@ pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_session_that_begins_is_not_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..300).for_each(|_| drop(Store::open(dir.path()).unwrap())));
+            for _ in 0..300 {
+                let session = store.session().unwrap();
+                assert!(session.dir.join(LOCK_FILE).exists());
+            }
+        });
+    }
 
     #[test]
     fn dead_sessions_are_swept_and_living_ones_are_not() {
