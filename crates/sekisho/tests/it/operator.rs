@@ -15,6 +15,18 @@ use serde_json::{Value, json};
 
 use crate::support::{World, finish, signal};
 
+/// Killed when the test fails.
+struct Running(Option<Child>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
 async fn create<K>(api: Api<K>, object: Value)
 where
     K: Clone + Debug + Serialize + DeserializeOwned,
@@ -100,8 +112,9 @@ async fn the_operator_works_on_its_namespaces_until_it_is_told_to_stop() {
     let arguments = "operator run --namespace ours --namespace ours-too --identity one \
                      --listen 127.0.0.1:0 --output json";
     let arguments: Vec<&str> = arguments.split_whitespace().collect();
-    let mut child = world.command(&arguments).env("KUBECONFIG", &kubeconfig).spawn().unwrap();
-    let ready = log_line(&mut child, "the operator is ready");
+    let child = world.command(&arguments).env("KUBECONFIG", &kubeconfig).spawn().unwrap();
+    let mut running = Running(Some(child));
+    let ready = log_line(running.0.as_mut().unwrap(), "the operator is ready");
     assert_eq!(ready["identity"], "one");
     let admin = format!("http://{}", ready["admin"].as_str().unwrap());
     let get = async |path: &str| {
@@ -118,6 +131,7 @@ async fn the_operator_works_on_its_namespaces_until_it_is_told_to_stop() {
     let foreign = namespaced::<RunnerDeployment>(&client, "foreign").get("images").await.unwrap();
     assert_eq!(foreign.status, None);
 
+    let child = running.0.take().unwrap();
     signal(&child, "TERM");
     let said = finish(child).exits(0);
     assert_eq!(said.stdout, "");
