@@ -10,6 +10,7 @@ mod gate;
 pub(crate) mod hub;
 mod machine;
 mod memory;
+pub(crate) mod operator;
 mod page;
 pub(crate) mod runner;
 mod stats;

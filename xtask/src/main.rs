@@ -11,13 +11,16 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 const HELP: &str =
-    "usage: cargo xtask bench [--fresh-clone | runner | hub | gate [--quick] | build [--quick]]
+    "usage: cargo xtask bench [--fresh-clone | runner | hub | operator [--quick] | gate [--quick] | build [--quick]]
                    | crds | deploy | tables
 
   bench                 measures this checkout, and writes docs/benchmarks.md
   bench --fresh-clone   also measures the way from a fresh clone to the first result; takes minutes
   bench runner          measures the runner alone, and writes its section
   bench hub             measures the hub alone, and writes its section
+  bench operator        measures the operator on testkit's API server, and on a real one where
+                        KUBEBUILDER_ASSETS names it, and writes its section
+  bench operator --quick  a tenth of that, of the everyday build, to the terminal
   bench gate            measures the gate beside docker-registry, and writes its section
   bench gate --quick    a little of that, of the everyday build, to the terminal
   bench build           measures the builder beside buildah and BuildKit, and writes its section
@@ -40,6 +43,8 @@ fn main() -> ExitCode {
         ["bench", "build"] => bench::run_build(false),
         ["bench", "build", "--quick"] => bench::run_build(true),
         ["bench", "hub"] => bench::hub::run(),
+        ["bench", "operator"] => bench::operator::run(false),
+        ["bench", "operator", "--quick"] => bench::operator::run(true),
         ["crds"] => crds::run(),
         ["deploy"] => deploy::run(),
         ["tables"] => tables::run(),

@@ -50,14 +50,13 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
         changed: known.content.as_ref() != Some(&content),
         checked: known.checked,
         trouble: known.trouble.clone(),
+        leaving: known.account.is_some() && context.terminating(&name.0),
         jitter: context.jitter(),
         account: Some(object.spec.url.clone()),
     };
     let before = known.account.is_some();
     let mut plan = connection::decide(&seen);
-    // A namespace that goes takes the secret first, and its runners still have to tell GitHub.
-    let keep = before && context.terminating(&name.0);
-    if plan.check && !keep {
+    if plan.check {
         let mut account = known.account.clone().filter(|_| !seen.changed);
         let failure = match secret {
             Err(failure) => Some(failure),

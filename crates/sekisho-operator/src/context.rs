@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::github::Account;
 use crate::metrics::Metrics;
 use crate::operator::Settings;
+use crate::owned::Owned;
 use crate::queue::{Key, Queue};
 use crate::record::stamp;
 use crate::stored::Stored;
@@ -37,6 +38,7 @@ pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) settings: Settings,
     pub(crate) stores: Stores,
+    pub(crate) owned: Owned,
     pub(crate) queue: Queue,
     pub(crate) metrics: Metrics,
     pub(crate) cluster: Cluster,
@@ -127,6 +129,7 @@ impl Context {
             client,
             settings,
             stores,
+            owned: Owned::default(),
             queue: Queue::default(),
             metrics: Metrics::default(),
             cluster,

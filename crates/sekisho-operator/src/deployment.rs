@@ -1,9 +1,10 @@
 //! RunnerDeployment: observe, decide, act.
 
+mod checks;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource as _, ResourceExt as _};
@@ -12,7 +13,6 @@ use sekisho_api::{
     ANNOTATION_STOP_NOW, FINALIZER_SCALE_SET, JobCounts, LABEL_DEPLOYMENT, LABEL_REVISION,
     RunnerDeployment, RunnerReplicaSet, RunnerReplicaSetSpec, RunnerSpec,
 };
-use sekisho_pods::GroupUse;
 use sekisho_reconcile::deployment::rollout::Percent;
 use sekisho_reconcile::deployment::{self, Effect, Observed, Plan, Rollout, Session, Set, Size};
 use sekisho_reconcile::{At, Failure};
@@ -23,14 +23,12 @@ use crate::context::{Context, Name};
 use crate::failure;
 use crate::queue::Key;
 use crate::record::{at, time};
-use crate::replica_set::{STATUS_EVERY, counts, runners_of};
+use crate::replica_set::{STATUS_EVERY, counts};
 use crate::runner::{by_uid, gone};
 use crate::session;
 
 /// Characters of a revision.
 const REVISION_LENGTH: usize = 10;
-/// Who applies network policies.
-const MANAGER_POLICIES: &str = "sekisho-network";
 
 /// Works on a deployment; when to look again.
 pub(crate) async fn reconcile(context: &Arc<Context>, name: Name) -> Option<Duration> {
@@ -52,9 +50,9 @@ pub(crate) async fn reconcile(context: &Arc<Context>, name: Name) -> Option<Dura
     if !context.holds(&name) {
         return None;
     }
-    let mut blocked = blocked(context, &object).err();
+    let mut blocked = checks::blocked(context, &object).err();
     if blocked.is_none() && object.metadata.deletion_timestamp.is_none() {
-        blocked = policies(context, &object).await.err();
+        blocked = checks::policies(context, &object).await.err();
     }
     let seen = observe(context, &object, blocked.clone());
     let plan = deployment::decide(&seen);
@@ -116,116 +114,6 @@ fn revision(object: &RunnerDeployment) -> String {
     name
 }
 
-/// What keeps a deployment from working, whoever can put it right.
-fn blocked(context: &Context, object: &RunnerDeployment) -> Result<(), Failure> {
-    let namespace = object.namespace().unwrap_or_default();
-    let spec = &object.spec;
-    let name = &spec.connection_ref;
-    let connection = context.stores.connections.get(&ObjectRef::new(name).within(&namespace));
-    let Some(connection) = connection else {
-        return Err(Failure::ConnectionNotFound { name: name.clone() });
-    };
-    if context.account(&namespace, name).is_none() {
-        let key = (namespace.clone(), name.clone());
-        let trouble = context.memory().connections.get(&key).and_then(|it| it.trouble.clone());
-        let detail = trouble
-            .and_then(|it| it.failure.reason())
-            .map_or_else(|| "it was not checked yet".to_owned(), |reason| reason.name().to_owned());
-        return Err(Failure::ConnectionNotReady { name: name.clone(), detail });
-    }
-    let Some(class) = context.stores.classes.get(&ObjectRef::new(&spec.class_ref)) else {
-        return Err(Failure::ClassNotFound { name: spec.class_ref.clone() });
-    };
-    sekisho_pods::pod(&sekisho_pods::RunnerPod {
-        name: "check",
-        namespace: &namespace,
-        uid: "check",
-        revision: "check",
-        spec: &runner_spec(object),
-        class: &class.spec,
-        template: &spec.template,
-        cluster: context.cluster,
-    })
-    .map_err(|error| failure::pod(&error))?;
-    zones(context, object, &namespace, &connection.spec.url)
-}
-
-fn zones(
-    context: &Context,
-    object: &RunnerDeployment,
-    namespace: &str,
-    url: &str,
-) -> Result<(), Failure> {
-    let zone = object.spec.trust_zone;
-    if let Some(found) = context.stores.namespaces.get(&ObjectRef::new(namespace)) {
-        sekisho_pods::check_namespace(namespace, found.labels(), zone).map_err(|_| {
-            let label = found.labels().get(sekisho_api::LABEL_TRUST_ZONE);
-            Failure::TrustZoneMismatch {
-                namespace: label.cloned().unwrap_or_else(|| "none".to_owned()),
-                wanted: zone.label().to_owned(),
-            }
-        })?;
-    }
-    let uses: Vec<GroupUse> = context
-        .stores
-        .deployments
-        .state()
-        .iter()
-        .filter_map(|other| {
-            let namespace = other.namespace().unwrap_or_default();
-            let reference = ObjectRef::new(&other.spec.connection_ref).within(&namespace);
-            Some(GroupUse {
-                deployment: format!("{namespace}/{}", other.name_any()),
-                url: context.stores.connections.get(&reference)?.spec.url.clone(),
-                group: other.spec.group.clone(),
-                zone: other.spec.trust_zone,
-            })
-        })
-        .collect();
-    let this = GroupUse {
-        deployment: format!("{namespace}/{}", object.name_any()),
-        url: url.to_owned(),
-        group: object.spec.group.clone(),
-        zone,
-    };
-    sekisho_pods::check_group(&this, &uses).map_err(|error| match error {
-        sekisho_pods::ZoneError::Group { group, other, .. } => {
-            Failure::GroupShared { group, other }
-        }
-        other => Failure::TrustZoneMismatch { namespace: other.to_string(), wanted: String::new() },
-    })
-}
-
-/// Network policies, applied when they changed.
-async fn policies(context: &Context, object: &RunnerDeployment) -> Result<(), Failure> {
-    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    let Some(class) = context.stores.classes.get(&ObjectRef::new(&object.spec.class_ref)) else {
-        return Ok(());
-    };
-    let uid = object.uid().unwrap_or_default();
-    let zone = object.spec.trust_zone;
-    let all = sekisho_pods::network_policies(&name, &namespace, &uid, zone, &class.spec)
-        .map_err(|error| Failure::TemplateForbidden { detail: error.to_string() })?;
-    let content = json!(all).to_string();
-    let key = (namespace.clone(), name);
-    let known = context.memory().deployments.get(&key).and_then(|it| it.policies.clone());
-    if known.as_ref() == Some(&content) {
-        return Ok(());
-    }
-    let api = context.api::<NetworkPolicy>(&namespace);
-    let params = PatchParams::apply(MANAGER_POLICIES).force();
-    for policy in &all {
-        let mut policy = json!(policy);
-        policy["apiVersion"] = json!("networking.k8s.io/v1");
-        policy["kind"] = json!("NetworkPolicy");
-        let name = policy["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        context.metrics.wrote("apply");
-        api.patch(&name, &params, &Patch::Apply(policy)).await.map_err(failure::kube)?;
-    }
-    context.memory().deployments.entry(key).or_default().policies = Some(content);
-    Ok(())
-}
-
 fn sets_of(context: &Context, name: &Name) -> Vec<Arc<RunnerReplicaSet>> {
     let mut sets = context.stores.sets.state();
     sets.retain(|set| {
@@ -283,7 +171,7 @@ fn observe(context: &Context, object: &RunnerDeployment, blocked: Option<Failure
 
 fn read_set(context: &Context, set: &RunnerReplicaSet) -> Set {
     let uid = set.uid().unwrap_or_default();
-    let runners = runners_of(context, &set.namespace().unwrap_or_default(), &uid);
+    let runners = context.owned.of(&uid);
     let conditions = set.status.as_ref().map(|it| it.conditions.as_slice()).unwrap_or_default();
     let ready = condition::find(conditions, condition::READY).filter(|it| it.status == "False");
     Set {

@@ -22,6 +22,7 @@ mod lease;
 mod listen;
 mod metrics;
 mod operator;
+mod owned;
 mod poll;
 mod queue;
 mod record;

@@ -10,14 +10,14 @@ use sekisho_api::{
     ANNOTATION_STOP_NOW, FINALIZER_REGISTRATION, LABEL_DEPLOYMENT, LABEL_REVISION, Runner,
     RunnerCounts, RunnerReplicaSet, RunnerReplicaSetStatus,
 };
-use sekisho_reconcile::replica_set::{self, Counts, Effect, Observed, Phase, Status};
+use sekisho_reconcile::replica_set::{self, Counts, Effect, Observed, Status};
 use sekisho_reconcile::{At, Failure};
 use serde_json::json;
 
 use crate::context::{Context, Name};
 use crate::failure;
 use crate::queue::Key;
-use crate::record::{self, at, time};
+use crate::record::time;
 use crate::runner::{by_uid, gone};
 
 /// How often a status is written for nothing but to be read.
@@ -80,44 +80,10 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
     after
 }
 
-/// The runners that a set owns.
-pub(crate) fn runners_of(
-    context: &Context,
-    namespace: &str,
-    uid: &str,
-) -> Vec<replica_set::Runner> {
-    let owned = |runner: &Runner| {
-        runner.metadata.namespace.as_deref() == Some(namespace)
-            && runner
-                .owner_references()
-                .iter()
-                .any(|it| it.uid == uid && it.controller == Some(true))
-    };
-    let all = context.stores.runners.state();
-    all.iter().filter(|runner| owned(runner)).map(|runner| read(context, runner)).collect()
-}
-
-fn read(context: &Context, runner: &Runner) -> replica_set::Runner {
-    let record = record::record(runner.status.as_ref());
-    let namespace = runner.namespace().unwrap_or_default();
-    let pod = context.stores.pods.get(&ObjectRef::new(&runner.name_any()).within(&namespace));
-    let placed = pod.is_some_and(|pod| pod.spec.as_ref().is_some_and(|it| it.node_name.is_some()));
-    replica_set::Runner {
-        name: runner.name_any(),
-        uid: runner.uid().unwrap_or_default(),
-        created: runner.creation_timestamp().as_ref().map(at).unwrap_or_default(),
-        deleting: runner.metadata.deletion_timestamp.is_some(),
-        finalizer: runner.finalizers().iter().any(|it| it == FINALIZER_REGISTRATION),
-        stop_now: runner.annotations().contains_key(ANNOTATION_STOP_NOW),
-        phase: Phase::of(&record, placed),
-        online: record.online,
-    }
-}
-
 fn observe(context: &Context, set: &RunnerReplicaSet, deployment: &Name) -> Observed {
     let namespace = &deployment.0;
     let uid = set.uid().unwrap_or_default();
-    let runners = runners_of(context, namespace, &uid);
+    let runners = context.owned.of(&uid);
     let owner = context.stores.deployments.get(&ObjectRef::new(&deployment.1).within(namespace));
     let current = owner.as_ref().and_then(|it| it.status.as_ref()?.revision.clone());
     let status = set.status.clone().unwrap_or_default();

@@ -1,5 +1,7 @@
 //! Runner: observe, decide, act.
 
+mod register;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,16 +11,14 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource as _, ResourceExt as _};
-use secrecy::SecretString;
 use sekisho_api::{ANNOTATION_STOP_NOW, FINALIZER_REGISTRATION, LABEL_REVISION, Runner};
 use sekisho_github::rest::{Repository, RunConclusion, RunJobs, RunStatus};
-use sekisho_reconcile::runner::registration::{self, Progress, Seen, Step};
 use sekisho_reconcile::runner::{self, AtGitHub, Effect, Fate, Node, Observed, Record};
 use sekisho_reconcile::{At, Failure};
 use serde_json::json;
 
 use crate::context::{Context, Name};
-use crate::github::{Account, Wanted};
+use crate::github::Account;
 use crate::queue::Key;
 use crate::record::{self, ANNOTATION_POD, ANNOTATION_REGISTRATION};
 use crate::{failure, record::at};
@@ -263,75 +263,6 @@ impl Work<'_> {
             Ok(_) => Ok(()),
             Err(error) if failure::is_conflict(&error) => Ok(()),
             Err(error) => Err(failure::kube(error)),
-        }
-    }
-
-    /// Makes a registration, and the secret that is its guard.
-    async fn register(&self, pod_uid: &str) -> Result<(), Failure> {
-        let Some(account) = self.account() else { return Err(self.no_account()) };
-        let (namespace, name) = (self.name.0.as_str(), self.name.1.as_str());
-        let deployment = ObjectRef::new(&self.runner.spec.deployment).within(namespace);
-        let scale_set = self
-            .context
-            .stores
-            .deployments
-            .get(&deployment)
-            .and_then(|it| it.status.as_ref()?.scale_set.as_ref().map(|set| set.id));
-        let wanted = Wanted { name, spec: &self.runner.spec, scale_set };
-        let (mut progress, mut seen, mut jit) = (Progress::default(), Seen::Start, None);
-        loop {
-            let (next, step) = registration::decide(&progress, &seen);
-            progress = next;
-            seen = match step {
-                Step::Make => {
-                    let (seen, made) = account.register(&wanted).await;
-                    jit = made;
-                    self.context.metrics.registrations.inc();
-                    seen
-                }
-                Step::LookUp => account.holder(&wanted).await,
-                Step::Remove { id } => {
-                    match account.deregister(self.runner.spec.mode, Some(id), name).await {
-                        Ok(()) => Seen::Removed,
-                        Err(failure) => Seen::Failed(failure),
-                    }
-                }
-                Step::CreateSecret { registration } => {
-                    self.create_secret(pod_uid, registration, jit.take()).await
-                }
-                Step::RemoveOwn { id } => {
-                    match account.deregister(self.runner.spec.mode, Some(id), name).await {
-                        Ok(()) => Seen::OwnRemoved,
-                        Err(failure) => Seen::Failed(failure),
-                    }
-                }
-                Step::Done => return Ok(()),
-                Step::GiveUp(failure) => return Err(failure),
-            };
-        }
-    }
-
-    async fn create_secret(
-        &self,
-        pod_uid: &str,
-        registration: i64,
-        jit: Option<SecretString>,
-    ) -> Seen {
-        let pod = self.pod.as_ref().filter(|pod| pod.metadata.uid.as_deref() == Some(pod_uid));
-        let made = pod.zip(jit).and_then(|(pod, jit)| sekisho_pods::jit_secret(pod, &jit));
-        let Some(mut secret) = made else { return Seen::SecretRefused(Failure::Conflict) };
-        // It is the proof that the registration was given away, so it outlives its pod.
-        secret.metadata.owner_references = Some(vec![owner(&self.runner)]);
-        secret.annotations_mut().extend([
-            (ANNOTATION_POD.to_owned(), pod_uid.to_owned()),
-            (ANNOTATION_REGISTRATION.to_owned(), registration.to_string()),
-        ]);
-        self.context.metrics.wrote("create");
-        let api = self.context.api::<Secret>(&self.name.0);
-        match api.create(&PostParams::default(), &secret).await {
-            Ok(_) => Seen::SecretCreated,
-            Err(error) if failure::is_conflict(&error) => Seen::SecretExists,
-            Err(error) => Seen::SecretRefused(failure::kube(error)),
         }
     }
 

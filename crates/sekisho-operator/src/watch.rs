@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret};
 use kube::core::PartialObjectMeta;
-use kube::runtime::reflector::{self, Lookup};
+use kube::runtime::reflector::{self, Lookup, ObjectRef};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use sekisho_api::{
@@ -62,6 +62,10 @@ pub(crate) fn begin(
         }),
         runners: start.each(any(), runner),
         pods: start.each(ours.clone(), |context, it: &Pod| {
+            let name = ObjectRef::new(&it.name_any()).within(&namespace(it));
+            if let Some(runner) = context.stores.runners.get(&name) {
+                context.owned.changed(&context.stores, &runner);
+            }
             context.enqueue(Key::Runner(namespace(it), it.name_any()));
         }),
         secrets: start.each(ours, |context, it: &PartialObjectMeta<Secret>| {
@@ -194,6 +198,7 @@ fn namespace<K: ResourceExt>(object: &K) -> String {
 
 /// Has everything looked at.
 pub(crate) fn everything(context: &Context) {
+    context.owned.refill(&context.stores);
     for it in context.stores.connections.state() {
         context.enqueue(Key::Connection(namespace(&*it), it.name_any()));
     }
@@ -221,6 +226,8 @@ fn deployment(context: &Context, namespace: &str, name: &str) {
 }
 
 fn runner(context: &Context, runner: &Runner) {
+    // Before it is not expected any more: a set must see one or the other.
+    context.owned.changed(&context.stores, runner);
     context.enqueue(Key::Runner(namespace(runner), runner.name_any()));
     for owner in runner.owner_references() {
         if let Some(number) = sekisho_reconcile::name::number(&runner.name_any())

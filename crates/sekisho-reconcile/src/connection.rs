@@ -24,6 +24,8 @@ pub struct Observed {
     pub checked: Option<At>,
     /// What came of it; `None`: it works.
     pub trouble: Option<Trouble>,
+    /// We were signed in, and the namespace goes.
+    pub leaving: bool,
     /// Draws the time of the next check.
     pub jitter: Jitter,
     /// As whom we are signed in, for people: `acme as App 12345`.
@@ -48,7 +50,9 @@ pub fn decide(seen: &Observed) -> Plan {
         (Some(trouble), Some(_)) => trouble.next,
         (None, Some(checked)) => checked + pause(CHECK_PERIOD, CHECK_PERIOD, 1, seen.jitter),
     };
-    let check = seen.changed || seen.now >= due;
+    // A namespace that goes takes the secret first, and its runners still have to tell GitHub: who was
+    // signed in stays so.
+    let check = (seen.changed || seen.now >= due) && !seen.leaving;
     let claim = match (&seen.trouble, seen.checked) {
         (Some(trouble), _) => trouble.failure.claim(),
         (None, Some(_)) => Some(Claim {
@@ -59,7 +63,7 @@ pub fn decide(seen: &Observed) -> Plan {
         }),
         (None, None) => None,
     };
-    let requeue_after = (!check).then(|| seen.now.until(due));
+    let requeue_after = (!check && !seen.leaving).then(|| seen.now.until(due));
     Plan { check, claim, requeue_after }
 }
 

@@ -12,6 +12,7 @@ fn seen(seconds: u64) -> Observed {
         changed: false,
         checked: Some(at(0)),
         trouble: None,
+        leaving: false,
         jitter: Jitter::FULL,
         account: Some("acme".to_owned()),
     }
@@ -30,6 +31,9 @@ fn it_is_asked_at_the_start_on_a_change_and_now_and_then() {
     );
     assert!(decide(&seen(300)).check);
     assert!(decide(&Observed { changed: true, ..seen(1) }).check);
+    // Its secret is gone with its namespace, and what it holds is what is left to sign in with.
+    let leaving = decide(&Observed { changed: true, leaving: true, ..seen(300) });
+    assert_eq!((leaving.check, leaving.requeue_after), (false, None));
 }
 
 #[test]

@@ -75,10 +75,7 @@ fn retire(seen: &Observed, pod: &Pod, since: At) -> Plan {
     }
     let mut effects = Vec::new();
     let late = seen.is_late(since);
-    // What runs may have been registered after GitHub was asked, by one whose view is older: then the
-    // answer that there is no registration is asked for again, in the same breath.
-    let absent = seen.is_absent() && !matches!(pod.runner, Container::Running { .. });
-    if !late && !absent && may_be_registered(seen, pod) {
+    if !late && may_be_registered(seen, pod) {
         if let Some(trouble) = seen.held() {
             let next = seen.now.until(trouble.next.min(deadline));
             return Plan::wait(Reason::Completing, next).within(RETRY);
@@ -101,9 +98,12 @@ fn job_over(seen: &Observed) -> Option<At> {
     told.or(seen.github.filter(|_| seen.is_absent()).map(|at| at.at))
 }
 
-/// A pod without a node is never registered; with one, the answer may have been lost.
+/// A pod without a node is never registered; with one, the answer may have been lost. What runs may have
+/// been registered after GitHub said that it is not, by one whose view is older: that answer is asked for
+/// again, in the same breath.
 fn may_be_registered(seen: &Observed, pod: &Pod) -> bool {
-    seen.registered() || pod.node.is_some()
+    let absent = seen.is_absent() && !matches!(pod.runner, Container::Running { .. });
+    !absent && (seen.registered() || pod.node.is_some())
 }
 
 /// Its pod was told to stop and still runs.

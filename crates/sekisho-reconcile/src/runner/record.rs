@@ -60,6 +60,23 @@ pub struct Job {
     pub result: Option<JobResult>,
 }
 
+#[cfg(test)]
+impl Job {
+    /// A job of tests that has no result yet.
+    pub(crate) fn example() -> Self {
+        Self {
+            id: "5".to_owned(),
+            run_id: 9,
+            repository: "acme/app".to_owned(),
+            display_name: "build".to_owned(),
+            workflow_ref: None,
+            started: None,
+            completed: None,
+            result: None,
+        }
+    }
+}
+
 /// How the end of a job is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Completion {

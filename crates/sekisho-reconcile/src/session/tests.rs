@@ -110,16 +110,7 @@ fn jobs_wait_at_github_when_there_is_no_room() {
 }
 
 fn job(result: Option<JobResult>) -> Job {
-    Job {
-        id: "5".to_owned(),
-        run_id: 9,
-        repository: "acme/app".to_owned(),
-        display_name: "build".to_owned(),
-        workflow_ref: None,
-        started: None,
-        completed: None,
-        result,
-    }
+    Job { result, ..Job::example() }
 }
 
 #[test]

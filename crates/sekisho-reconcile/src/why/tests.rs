@@ -33,21 +33,11 @@ fn deployment(pending: u32, idle: u32, busy: u32) -> Deployment {
 }
 
 fn runner(state: Reason, truth: Truth, message: &str) -> Runner {
-    let job = RunnerJob {
-        id: "5".to_owned(),
-        run_id: 9,
-        repository: "acme/app".to_owned(),
-        display_name: "build".to_owned(),
-        workflow_ref: None,
-        started: None,
-        completed: None,
-        result: None,
-    };
     let record = Record {
         state,
         truth,
         message: message.to_owned(),
-        job: Some(job),
+        job: Some(RunnerJob::example()),
         pod: Some(PodRecord { uid: "p".to_owned(), node: Some("node-1".to_owned()) }),
         ..Record::default()
     };
