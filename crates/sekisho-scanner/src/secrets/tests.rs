@@ -206,6 +206,29 @@ fn values_across_windows_are_found_once() {
     }
 }
 
+/// The library of this machine's Debian; a key of one's own in the same file is found.
+#[test]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn keys_that_gnutls_tests_itself_with_are_no_secrets_and_another_beside_them_is() {
+    let found = ["x86_64", "aarch64"].into_iter().find_map(|machine| {
+        std::fs::read(format!("/usr/lib/{machine}-linux-gnu/libgnutls.so.30")).ok()
+    });
+    let Some(mut library) = found else {
+        eprintln!("skipped: needs Debian's libgnutls");
+        return;
+    };
+    let published = memchr::memmem::find_iter(&library, b"PRIVATE KEY-----").count();
+    assert!(published >= 10, "{published}");
+    assert_eq!(kinds(&library), [""; 0]);
+    let at = library.len() as u64;
+    library.extend(pem("RSA ", "MIIE").into_bytes());
+    let found = secrets_in("usr/lib/libgnutls.so.30", &library, None);
+    assert_eq!(found.iter().map(|it| it.offset).collect::<Vec<_>>(), [at]);
+    // A program is no excuse: what was compiled into it is there for everybody.
+    let program = [b"\x7fELF".as_slice(), &[0; 60], pem("", "MIIE").as_bytes(), &[0; 60]].concat();
+    assert_eq!(kinds(&program), ["private-key"]);
+}
+
 #[test]
 fn a_fingerprint_names_a_value_to_the_plane_alone() {
     let (one, other) = (FingerprintKey::new(&[1; 32]), FingerprintKey::new(&[2; 32]));
