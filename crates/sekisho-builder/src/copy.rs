@@ -268,9 +268,8 @@ impl<'a> Placer<'a> {
             let target = if into { files::join(&target, &one.name) } else { target };
             return self.put_source(sources, &one.root, target);
         }
-        if self.destination.is_folder && one.pivot.is_none() {
-            self.folder(&target)?;
-        } else if !self.exists(&target) {
+        // What is in a folder is copied, not the folder: only with --parents is it an entry like the others.
+        if one.pivot.is_some() && !self.exists(&target) {
             self.put(target.clone(), self.change(root), Data::None)?;
         } else {
             self.folder(&target)?;
@@ -402,7 +401,12 @@ impl<'a> Placer<'a> {
                     self.folder(ancestor)?;
                 }
                 let (uid, gid) = self.destination.owner.unwrap_or_default();
-                Node { uid, gid, ..Node::new(NodeKind::Directory, 0o755) }
+                // As BuildKit: made with the mode that files are to have, unless it is said by changes.
+                let mode = match self.destination.chmod {
+                    Some(Chmod::Octal(mode)) => mode,
+                    Some(Chmod::Symbolic(_)) | None => 0o755,
+                };
+                Node { uid, gid, ..Node::new(NodeKind::Directory, mode) }
             }
         };
         for ancestor in files::ancestors(path) {

@@ -27,8 +27,8 @@ use crate::steps::machine;
 use crate::users;
 
 /// Changes when the same key could give another layer than before.
-const COPY_DOMAIN: &str = "sekisho.copy.v2";
-const COPY_FROM_DOMAIN: &str = "sekisho.copy-from.v2";
+const COPY_DOMAIN: &str = "sekisho.copy.v3";
+const COPY_FROM_DOMAIN: &str = "sekisho.copy-from.v3";
 
 /// A source that was found.
 enum Picked {

@@ -317,6 +317,8 @@ impl Decider<'_> {
                 }
             }
         }
+        // As BuildKit tells them.
+        ports.sort();
         let told = format!("EXPOSE {}", plain_list(&ports));
         let ports = ports.into_iter().map(|port| (port, Empty {}));
         self.state.config.exposed_ports.extend(ports);

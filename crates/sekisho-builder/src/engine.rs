@@ -181,7 +181,7 @@ fn choose(options: &BuildOptions) -> Result<(Dockerfile, Option<engines::Client>
     let (name, text) = text(options)?;
     let parsed = sekisho_dockerfile::parse(&name, &text);
     let needs = engines::needs(&text, parsed.as_ref().ok(), &options.build_args);
-    match engines::choose(options.engine, &needs)? {
+    match engines::choose(options.engine, options.engine_host.as_deref(), &needs)? {
         None => Ok((read(options)?, None)),
         Some(client) => {
             let unread = |_| Dockerfile { file: name, source: text, ..Dockerfile::default() };

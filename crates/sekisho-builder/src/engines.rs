@@ -102,15 +102,19 @@ pub(crate) fn decide(
     }
 }
 
-/// Who builds a Dockerfile.
-pub(crate) fn choose(wish: Engine, needs: &[(Need, Span)]) -> Result<Option<Client>, BuildError> {
+/// Who builds a Dockerfile; `host` as in [`BuildOptions::engine_host`](crate::BuildOptions).
+pub(crate) fn choose(
+    wish: Engine,
+    host: Option<&str>,
+    needs: &[(Need, Span)],
+) -> Result<Option<Client>, BuildError> {
     // Nobody is asked for what is not wanted.
     let wanted = match wish {
         Engine::Native => false,
         Engine::Auto => !needs.is_empty(),
         Engine::Buildkit | Engine::Buildah => true,
     };
-    let here = if wanted { client::here() } else { Vec::new() };
+    let here = if wanted { client::here(host) } else { Vec::new() };
     let needs: Vec<Need> = needs.iter().map(|(need, _)| need.clone()).collect();
     decide(wish, &needs, &here).map_err(|problem| BuildError::NoEngine { problem })
 }

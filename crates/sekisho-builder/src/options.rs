@@ -48,6 +48,8 @@ pub struct BuildOptions {
     pub compression: Compression,
     /// Who carries the build out.
     pub engine: Engine,
+    /// Where another engine's daemon is, as `BUILDKIT_HOST` and `DOCKER_HOST` have it, which it wins over.
+    pub engine_host: Option<String>,
     /// Given to another engine's own `build`, as they are.
     pub engine_args: Vec<String>,
     /// Layers, unpacked roots and results; shared by any number of builds at once.
@@ -78,6 +80,9 @@ pub struct BuildOptions {
     pub registries: Registries,
     /// Longest time for one RUN. Default: none.
     pub run_timeout: Option<Duration>,
+    /// Most memory that one process of a RUN may have to itself, in bytes, and no less than
+    /// [`sekisho_sandbox::MIN_MEMORY_BYTES`]. Default: no limit but the machine's.
+    pub run_memory_bytes: Option<u64>,
     /// Where golden bases come from. Default: where this machine's apt has its packages from.
     pub debian: DebianOptions,
     /// What runs the sandbox. Default: this program, whose `main` begins with
@@ -104,6 +109,7 @@ impl BuildOptions {
             outputs: Vec::new(),
             compression: Compression::default(),
             engine: Engine::Native,
+            engine_host: None,
             engine_args: Vec::new(),
             cache_dir: cache_dir.into(),
             secrets: BTreeMap::new(),
@@ -118,6 +124,7 @@ impl BuildOptions {
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
             registries: Registries::default(),
             run_timeout: None,
+            run_memory_bytes: None,
             debian: DebianOptions::default(),
             launcher: Launcher::default(),
             cancel: CancellationToken::new(),

@@ -70,6 +70,7 @@ pub(crate) fn run(
         secret_env: job.secret_env,
         timeout: options.run_timeout,
         max_processes: sekisho_sandbox::MAX_PROCESSES,
+        max_memory_bytes: options.run_memory_bytes,
         min_free_bytes: sekisho_sandbox::MIN_FREE_BYTES,
     };
     let mut log = Log::new(job.number, progress, job.masks);

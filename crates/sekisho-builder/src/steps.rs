@@ -227,7 +227,9 @@ impl Engine {
             command: step.command.clone(),
             exit_code: outcome.exit.code(),
             tail: ran.tail,
-            hint: None,
+            hint: self.options.run_memory_bytes.map(|most| {
+                format!("each of its processes has at most {} MiB of memory here", most >> 20)
+            }),
         })))
     }
 

@@ -14,7 +14,7 @@ use rustix::thread::{self, Gid, Uid};
 
 use crate::emulate::{self, Emulator};
 use crate::error::Step;
-use crate::spec::{Exit, Spec, Used};
+use crate::spec::{Exit, MIN_MEMORY_BYTES, Spec, Used};
 use crate::supervisor::{EXIT_MISUSE, die_with_parent};
 use crate::wire::{self, AtStep as _, Failure, Report, Request};
 use crate::{Isolation, capability, filter, mounts, sys};
@@ -101,6 +101,9 @@ fn limit(spec: &Spec) -> rustix::io::Result<()> {
     // Counted within our user namespace; without one it is `pid_max` that holds.
     if spec.isolation != Isolation::Privileged {
         lower(Resource::Nproc, u64::from(spec.max_processes))?;
+    }
+    if let Some(most) = spec.max_memory_bytes {
+        lower(Resource::Data, most.max(MIN_MEMORY_BYTES))?;
     }
     // When memory runs out, a build goes before what the machine is for.
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);

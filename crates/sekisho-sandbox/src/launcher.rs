@@ -208,6 +208,7 @@ fn probe_spec(isolation: Isolation, base: PathBuf) -> Spec {
         secret_env: Vec::new(),
         timeout: None,
         max_processes: crate::MAX_PROCESSES,
+        max_memory_bytes: None,
         min_free_bytes: 0,
     }
 }

@@ -53,8 +53,8 @@ pub use launcher::{Control, Launcher, Stream};
 pub use owner::{OWNER_ATTRIBUTE, Owner};
 pub use remove::remove_tree;
 pub use spec::{
-    Bind, Exit, Layers, MAX_PROCESSES, MIN_FREE_BYTES, MemoryFile, Mount, Network, Outcome,
-    SecretBytes, Spec, Used, User,
+    Bind, Exit, Layers, MAX_PROCESSES, MIN_FREE_BYTES, MIN_MEMORY_BYTES, MemoryFile, Mount,
+    Network, Outcome, SecretBytes, Spec, Used, User,
 };
 
 /// First argument of the supervisor stage.

@@ -41,12 +41,18 @@ pub struct Spec {
     /// Most processes and threads at once. It holds on Linux 6.14 and newer, and where
     /// [`Isolation::SingleId`] is used; below 301 the kernel does not go.
     pub max_processes: u32,
+    /// Most memory that one process may have to itself, in bytes, as the kernel counts for `RLIMIT_DATA`: what
+    /// it may write and shares with nobody. Beyond it the process is refused more. `None`: as the caller.
+    pub max_memory_bytes: Option<u64>,
     /// The command is killed when the disk of [`Spec::writable`] has less free than this.
     pub min_free_bytes: u64,
 }
 
 /// What [`Spec::max_processes`] should be: more than any compiler wants, few enough for a machine.
 pub const MAX_PROCESSES: u32 = 8192;
+
+/// The smallest useful [`Spec::max_memory_bytes`]: below it the sandbox itself has too little to start.
+pub const MIN_MEMORY_BYTES: u64 = 16 << 20;
 
 /// What [`Spec::min_free_bytes`] should be: a disk fills by less than that between two looks.
 pub const MIN_FREE_BYTES: u64 = 512 << 20;

@@ -32,7 +32,7 @@ impl Decider<'_> {
         if !run.devices.is_empty() {
             return self.for_buildkit("`RUN --device`");
         }
-        let mut script = None;
+        let (mut script, mut told_args) = (None, None);
         let (args, command) = match (&run.command, run.command.script()) {
             (Command::Exec(args), _) if args.is_empty() => {
                 return Err(self.error(self.span, "RUN has nothing to run"));
@@ -41,6 +41,8 @@ impl Decider<'_> {
             (Command::Shell { line, .. }, Some(Script::File { name, content })) => {
                 let path = format!("{SCRIPTS}/{name}");
                 script = Some((path.clone(), content));
+                // BuildKit tells of the shell, which is not there when the script is run.
+                told_args = Some([self.shell(), vec![path.clone()]].concat());
                 (vec![path], line.clone())
             }
             (Command::Shell { line, .. }, Some(Script::Shell(text))) => {
@@ -74,7 +76,7 @@ impl Decider<'_> {
         if !arguments.is_empty() {
             told.push_str(&format!("|{} {} ", arguments.len(), arguments.join(" ")));
         }
-        told.push_str(&args.join(" "));
+        told.push_str(&told_args.as_ref().unwrap_or(&args).join(" "));
         let no_network = run.network == Some(Network::None);
         let step = RunStep { args, env, free, no_network, mounts, script, command };
         Ok(Decided { action: Action::Run(step), created_by: Some(told) })

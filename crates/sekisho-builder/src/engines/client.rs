@@ -29,33 +29,42 @@ const DOCKERS: [&str; 2] = ["docker", "/usr/bin/docker"];
 /// How long a client may take to say that it works.
 const ANSWER: std::time::Duration = std::time::Duration::from_secs(10);
 
-fn works(program: &str, arguments: &[&str]) -> bool {
+/// The same for Docker's.
+const DOCKER_HOST: &str = "DOCKER_HOST";
+
+/// Where a client finds its daemon, when its own environment does not say.
+fn addressed(host: Option<&str>) -> Vec<(String, OsString)> {
+    let names = [BUILDKIT_HOST, DOCKER_HOST];
+    host.into_iter().flat_map(|host| names.map(|name| (name.to_owned(), host.into()))).collect()
+}
+
+fn works(host: Option<&str>, program: &str, arguments: &[&str]) -> bool {
     let mut command = std::process::Command::new("timeout");
     command.arg(ANSWER.as_secs().to_string()).arg(program).args(arguments);
-    command.env("DOCKER_BUILDKIT", "1");
+    command.env("DOCKER_BUILDKIT", "1").envs(addressed(host));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 
 /// A docker client that builds with a daemon that answers.
-fn docker() -> Option<&'static str> {
+fn docker(host: Option<&str>) -> Option<&'static str> {
     DOCKERS.into_iter().find(|docker| {
-        let knows = works(docker, &["build", "--help"]);
-        knows && works(docker, &["version", "--format", "{{.Server.Version}}"])
+        let knows = works(host, docker, &["build", "--help"]);
+        knows && works(host, docker, &["version", "--format", "{{.Server.Version}}"])
     })
 }
 
 /// Which clients are here and have somebody to talk to, the best first.
-pub(super) fn here() -> Vec<Client> {
+pub(super) fn here(host: Option<&str>) -> Vec<Client> {
     let mut here = Vec::new();
-    let host = std::env::var_os(BUILDKIT_HOST).is_some_and(|host| !host.is_empty());
-    if host && works("buildctl", &["debug", "workers"]) {
+    let said = std::env::var_os(BUILDKIT_HOST).is_some_and(|said| !said.is_empty());
+    if (said || host.is_some()) && works(host, "buildctl", &["debug", "workers"]) {
         here.push(Client::Buildctl);
     }
-    if docker().is_some() {
+    if docker(host).is_some() {
         here.push(Client::Docker);
     }
-    if works("buildah", &["--version"]) {
+    if works(host, "buildah", &["--version"]) {
         here.push(Client::Buildah);
     }
     here
@@ -104,10 +113,13 @@ pub(super) fn calls(client: Client, given: &Given<'_>) -> Result<Vec<Call>, Stri
     if options.platforms.len() > 1 {
         return Err("it is asked for one platform at a time".to_owned());
     }
+    if options.run_memory_bytes.is_some() {
+        return Err("a limit of memory is given with `--engine-arg`, in its own words".to_owned());
+    }
     match client {
         Client::Buildctl => buildctl(given),
         Client::Docker => {
-            let mut build = Call::new(docker().unwrap_or("docker"));
+            let mut build = Call::new(docker(options.engine_host.as_deref()).unwrap_or("docker"));
             build.env.push(("DOCKER_BUILDKIT".to_owned(), "1".into()));
             build.add(&["build", "--progress", "plain", "--tag", &given.name]);
             common(&mut build, given)?;
@@ -183,35 +195,39 @@ fn buildctl(given: &Given<'_>) -> Result<Vec<Call>, String> {
     let folder = given.dockerfile.parent().ok_or("the Dockerfile has no folder")?;
     call.option("--local", local("dockerfile", folder));
     let name = given.dockerfile.file_name().ok_or("the Dockerfile has no name")?;
-    let mut opt = |text: String| call.option("--opt", text);
-    opt(format!("filename={}", name.to_string_lossy()));
+    let opt = |call: &mut Call, text: String| call.option("--opt", text);
+    opt(&mut call, format!("filename={}", name.to_string_lossy()));
     for (name, value) in &options.build_args {
-        opt(format!("build-arg:{name}={value}"));
+        opt(&mut call, format!("build-arg:{name}={value}"));
     }
     for (name, value) in &options.labels {
-        opt(format!("label:{name}={value}"));
+        opt(&mut call, format!("label:{name}={value}"));
     }
     if let Some(target) = &options.target {
-        opt(format!("target={target}"));
+        opt(&mut call, format!("target={target}"));
     }
     if let Some(platform) = options.platforms.first() {
-        opt(format!("platform={platform}"));
+        opt(&mut call, format!("platform={platform}"));
     }
     if options.network == Network::None {
-        opt("force-network-mode=none".to_owned());
+        opt(&mut call, "force-network-mode=none".to_owned());
     }
     let hosts = options.extra_hosts.iter().map(|(name, at)| format!("{name}={at}"));
     let hosts: Vec<String> = hosts.collect();
     if !hosts.is_empty() {
-        opt(format!("add-hosts={}", hosts.join(",")));
+        opt(&mut call, format!("add-hosts={}", hosts.join(",")));
     }
     for (name, context) in &options.contexts {
-        if matches!(context, NamedContext::Directory(_) | NamedContext::OciLayout { .. }) {
-            return Err(format!(
-                "the context `{name}` is of this machine: give it to `docker build`"
-            ));
+        match context {
+            NamedContext::Directory(path) => {
+                opt(&mut call, format!("context:{name}=local:{name}"));
+                call.option("--local", local(name, path));
+            }
+            NamedContext::OciLayout { .. } => {
+                return Err(format!("the context `{name}` is a layout: give it to `docker build`"));
+            }
+            _ => opt(&mut call, format!("context:{name}={}", said(context))),
         }
-        opt(format!("context:{name}={}", said(context)));
     }
     if options.no_cache || !options.no_cache_filter.is_empty() {
         call.add(&["--no-cache"]);
@@ -304,7 +320,8 @@ fn carry_out(engine: &crate::engine::Engine, call: Call) -> Result<(), BuildErro
     let program = call.program.to_string_lossy().into_owned();
     let shown = [vec![program], shown.collect()].concat().join(" ");
     let mut command = Command::new(&call.program);
-    command.args(&call.arguments).envs(call.env).kill_on_drop(true);
+    command.args(&call.arguments).envs(call.env);
+    command.envs(addressed(engine.options.engine_host.as_deref())).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let tail = std::sync::Mutex::new(Vec::new());
     let done = engine.layers.remote.run(async {
@@ -404,5 +421,8 @@ mod tests {
         two.platforms.push("linux/amd64".parse().unwrap());
         let given = Given { options: &two, ..given };
         assert!(calls(Client::Docker, &given).is_err());
+        let mut limited = options.clone();
+        limited.run_memory_bytes = Some(1 << 30);
+        assert!(calls(Client::Buildah, &Given { options: &limited, ..given }).is_err());
     }
 }

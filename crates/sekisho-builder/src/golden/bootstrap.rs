@@ -193,6 +193,7 @@ fn install(shop: &Workshop<'_>, date: i64, folder: &Path) -> anyhow::Result<Outc
         secret_env: Vec::new(),
         timeout: Some(DEADLINE),
         max_processes: sekisho_sandbox::MAX_PROCESSES,
+        max_memory_bytes: None,
         min_free_bytes: sekisho_sandbox::MIN_FREE_BYTES,
     };
     let mut tail = Vec::new();

@@ -28,7 +28,7 @@ async fn files_folders_modes_and_owners() {
         world.last_layer(&result),
         [
             "srv d755 0:0 ",
-            "srv/app d711 7:8 ",
+            "srv/app d755 7:8 ",
             "srv/app/link l777 7:8 main",
             "srv/app/main f4755 7:8 binary",
             "srv/app/sub d750 7:8 ",
@@ -247,7 +247,7 @@ async fn here_documents_become_files() {
         world.build("FROM scratch\nARG who=me\nCOPY --chmod=600 <<one <<'two' /d/\nhi \"$who\"\none\n$who\ntwo").await;
     assert_eq!(
         world.last_layer(&result),
-        ["d d755 0:0 ", "d/one f600 0:0 hi \"me\"\n", "d/two f600 0:0 $who\n"]
+        ["d d600 0:0 ", "d/one f600 0:0 hi \"me\"\n", "d/two f600 0:0 $who\n"]
     );
 }
 

@@ -248,7 +248,7 @@ async fn an_image_can_be_files_and_archives() {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     assert_eq!(fs::read_to_string(folder.join("d/a")).unwrap(), "x");
     let mode = |path: &str| fs::metadata(folder.join(path)).unwrap().permissions().mode() & 0o7777;
-    assert_eq!((mode("d/a"), mode("k")), (0o640, 0o700));
+    assert_eq!((mode("d/a"), mode("k")), (0o640, 0o755));
     let inode = |path: &str| fs::metadata(folder.join(path)).unwrap().ino();
     assert_eq!(inode("k/a"), inode("k/b"));
     assert_eq!(fs::read_link(folder.join("k/l")).unwrap(), Path::new("b"));

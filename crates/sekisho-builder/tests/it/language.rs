@@ -3,35 +3,35 @@
 //!
 //! ```text
 //! # row: COPY --chown            what of the language it is about
-//! # peers: buildah               who else is to build it; `none` where they do not know it
+//! # peers: buildah buildkit      who else is to build it; `buildkit-now` where Docker's of 2021 does not
+//!                                know it, `none` where nobody does
 //! # want: tree PATH KMODE UID:GID CONTENT        one entry of the image, `\n` for a newline
 //! # want: absent PATH
 //! # want: kind PATH K
 //! # want: config FIELD VALUE
 //! ```
 
-use std::collections::BTreeMap;
+mod peers;
+mod tree;
+
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use sekisho_builder::{BuildResult, Output};
-use sekisho_oci::layer::{self, Entry, EntryKind, Whiteout, Writer};
-use sekisho_oci::{ImageConfig, RunConfig};
+use sekisho_oci::layer::{Entry, Writer};
 
 use crate::world::{World, launcher};
 
-/// What the peer's sandbox leaves in an image, or every sandbox mounts over.
-const NOT_OURS: [&str; 8] =
-    ["proc", "sys", "dev", "run", "etc/hosts", "etc/resolv.conf", "etc/hostname", "tmp"];
+use self::peers::{Buildah, Buildkit, Peer};
+use self::tree::{Built, Tree, apply, told};
 
 struct Case {
     name: String,
     text: String,
     row: String,
-    peer: bool,
+    peers: Vec<String>,
     wants: Vec<String>,
 }
 
@@ -48,7 +48,7 @@ fn cases() -> Vec<Case> {
         cases.push(Case {
             name: path.file_stem().unwrap().to_str().unwrap().to_owned(),
             row: said("row").pop().unwrap(),
-            peer: said("peers") == ["buildah"],
+            peers: said("peers").pop().unwrap().split(' ').map(str::to_owned).collect(),
             wants: said("want"),
             text,
         });
@@ -104,211 +104,13 @@ fn fill(context: &Path) {
         fs::set_permissions(context.join(name), fs::Permissions::from_mode(0o644)).unwrap();
     }
 }
-
-/// Files of an image by path: kind and mode, owner, content or target.
-type Tree = BTreeMap<String, String>;
-
-fn apply(tree: &mut Tree, bytes: &[u8]) {
-    let mut removed = Vec::new();
-    let mut added = Vec::new();
-    let limits = layer::Limits {
-        absolute_paths: layer::AbsolutePaths::MakeRelative,
-        ..layer::Limits::default()
-    };
-    layer::read(bytes, &limits, &mut |entry, data| {
-        let path = entry.display_path().trim_matches('/').to_owned();
-        match entry.whiteout() {
-            Some(Whiteout::Opaque { directory }) => {
-                removed.push(format!("{}/", String::from_utf8_lossy(&directory)));
-                return Ok(());
-            }
-            Some(Whiteout::Removed { path }) => {
-                removed.push(String::from_utf8_lossy(&path).into_owned());
-                return Ok(());
-            }
-            None => {}
-        }
-        let mut content = Vec::new();
-        let kind = match &entry.kind {
-            EntryKind::File { .. } => {
-                data.read_to_end(&mut content)?;
-                'f'
-            }
-            EntryKind::Directory => 'd',
-            EntryKind::Symlink { target } => {
-                content.clone_from(target);
-                'l'
-            }
-            EntryKind::HardLink { target } => {
-                content.clone_from(target);
-                'h'
-            }
-            _ => '?',
-        };
-        // A link's mode means nothing.
-        let mode = if kind == 'l' { 0o777 } else { entry.mode & 0o7777 };
-        let text = match content.len() {
-            0..200 => String::from_utf8_lossy(&content).replace('\n', "\\n"),
-            _ => sekisho_types::Digest::sha256(&content).to_string(),
-        };
-        added.push((path, kind, format!("{kind}{mode:o} {}:{} {text}", entry.uid, entry.gid)));
-        Ok(())
-    })
-    .unwrap();
-    for gone in removed {
-        let below = if gone.ends_with('/') { gone.clone() } else { format!("{gone}/") };
-        tree.retain(|path, _| *path != gone && !path.starts_with(&below));
-    }
-    for (path, kind, line) in added.into_iter().filter(|(path, ..)| !path.is_empty()) {
-        if kind != 'd' {
-            let below = format!("{path}/");
-            tree.retain(|other, _| !other.starts_with(&below));
-        }
-        // Two names of one file are the same whichever comes first.
-        let line = match kind {
-            'h' => {
-                let target = line.rsplit(' ').next().unwrap().trim_start_matches('/').to_owned();
-                tree[&target].clone()
-            }
-            _ => line,
-        };
-        tree.insert(path, line);
-    }
-}
-
-fn compared(tree: Tree) -> Tree {
-    let ours = |path: &String| {
-        !NOT_OURS.iter().any(|one| path == one || path.starts_with(&format!("{one}/")))
-    };
-    tree.into_iter().filter(|(path, _)| ours(path)).collect()
-}
-
-/// The config as lines that both builders mean the same by.
-fn told(config: &RunConfig) -> BTreeMap<&'static str, String> {
-    let list = |list: &Option<Vec<String>>| match list.as_deref() {
-        None | Some([]) => "-".to_owned(),
-        Some(list) => list.join(" "),
-    };
-    let keys = |map: &BTreeMap<String, sekisho_oci::Empty>| {
-        map.keys().cloned().collect::<Vec<_>>().join(" ")
-    };
-    let labels = config.labels.iter().filter(|(name, _)| !name.starts_with("io.buildah."));
-    let check = config.healthcheck.as_ref().map_or(String::new(), |check| {
-        let mut text = check.test.join(" ");
-        for (name, value) in [
-            ("interval", check.interval),
-            ("timeout", check.timeout),
-            ("start_period", check.start_period),
-            ("start_interval", check.start_interval),
-            ("retries", check.retries),
-        ] {
-            if value > 0 {
-                text.push_str(&format!(" {name}={value}"));
-            }
-        }
-        text
-    });
-    let workdir = if config.working_dir.is_empty() { "/" } else { &config.working_dir };
-    BTreeMap::from([
-        ("User", config.user.clone()),
-        ("ExposedPorts", keys(&config.exposed_ports)),
-        ("Env", config.env.join(" ")),
-        ("Entrypoint", list(&config.entrypoint)),
-        ("Cmd", list(&config.cmd)),
-        ("Volumes", keys(&config.volumes)),
-        ("WorkingDir", workdir.to_owned()),
-        ("Labels", labels.map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join("|")),
-        ("StopSignal", config.stop_signal.clone().unwrap_or_default()),
-        ("Healthcheck", check),
-        ("OnBuild", config.on_build.join("|")),
-        ("Shell", list(&config.shell)),
-    ])
-}
-
-struct Built {
-    tree: Tree,
-    config: ImageConfig,
-}
-
 fn ours(world: &World, result: &BuildResult) -> Built {
     let mut tree = Tree::new();
     for info in &result.layers {
         apply(&mut tree, &world.blob(&info.digest));
     }
-    Built { tree: compared(tree), config: world.config(result) }
+    Built::new(tree, world.config(result))
 }
-
-/// buildah with storage of its own.
-struct Buildah {
-    root: PathBuf,
-}
-
-impl Buildah {
-    fn new(root: PathBuf) -> Option<Self> {
-        let found = Command::new("buildah").arg("--version").stdout(Stdio::null()).status();
-        let root_user = rustix::process::geteuid().is_root();
-        if !found.is_ok_and(|status| status.success()) || !root_user {
-            return None;
-        }
-        Some(Self { root })
-    }
-
-    fn run(&self, arguments: &[&str]) -> Result<String, String> {
-        let output = Command::new("buildah")
-            .arg("--root")
-            .arg(self.root.join("root"))
-            .arg("--runroot")
-            .arg(self.root.join("run"))
-            .args(["--storage-driver", "vfs"])
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        match output.status.success() {
-            true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
-            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-        }
-    }
-
-    fn build(&self, case: &Case, context: &Path) -> Result<Built, String> {
-        let file = self.root.join("Dockerfile");
-        fs::write(&file, &case.text).unwrap();
-        let (file, context) = (file.to_str().unwrap(), context.to_str().unwrap());
-        self.run(&[
-            "bud",
-            "--quiet",
-            "--isolation",
-            "chroot",
-            "--ulimit",
-            "nofile=20000:20000",
-            "--ulimit",
-            "nproc=20000:20000",
-            "--pull-never",
-            "--network",
-            "host",
-            "--format",
-            "docker",
-            "-t",
-            &case.name,
-            "-f",
-            file,
-            context,
-        ])?;
-        let out = self.root.join(format!("out-{}", case.name));
-        self.run(&["push", "--quiet", &case.name, &format!("dir:{}", out.display())])?;
-        let read = |digest: &str| fs::read(out.join(digest.trim_start_matches("sha256:"))).unwrap();
-        let manifest: serde_json::Value =
-            serde_json::from_slice(&fs::read(out.join("manifest.json")).unwrap()).unwrap();
-        let mut tree = Tree::new();
-        for layer in manifest["layers"].as_array().unwrap() {
-            apply(&mut tree, &read(layer["digest"].as_str().unwrap()));
-        }
-        let config = ImageConfig::parse(&read(manifest["config"]["digest"].as_str().unwrap()));
-        fs::remove_dir_all(&out).unwrap();
-        Ok(Built { tree: compared(tree), config: config.unwrap() })
-    }
-}
-
 /// An OCI layout of the base image that every case may use.
 async fn base(world: &World) -> PathBuf {
     let root = world.dir.path().join("rootfs");
@@ -334,7 +136,7 @@ async fn base(world: &World) -> PathBuf {
 /// What is wrong with what a case came to.
 fn judge(case: &Case, built: &Built) -> Vec<String> {
     let mut wrong = Vec::new();
-    let config = told(&built.config.config);
+    let config = told(&built.config);
     for want in &case.wants {
         let (kind, rest) = want.split_once(' ').unwrap();
         let (what, value) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -353,44 +155,54 @@ fn judge(case: &Case, built: &Built) -> Vec<String> {
     wrong
 }
 
-fn differences(case: &Case, ours: &Built, theirs: &Built) -> Vec<String> {
+fn differences(ours: &Built, theirs: &Built) -> Vec<String> {
     let mut wrong = Vec::new();
     let paths = ours.tree.keys().chain(theirs.tree.keys());
     for path in paths.collect::<std::collections::BTreeSet<_>>() {
         let (mine, other) = (ours.tree.get(path), theirs.tree.get(path));
         if mine != other {
-            wrong.push(format!("{}: {path}: ours {mine:?}, theirs {other:?}", case.name));
+            wrong.push(format!("{path}: ours {mine:?}, theirs {other:?}"));
         }
     }
-    let (mine, other) = (told(&ours.config.config), told(&theirs.config.config));
+    let (mine, other) = (told(&ours.config), told(&theirs.config));
+    if !theirs.history.is_empty() && ours.history != theirs.history {
+        wrong.push(format!("history: ours {:#?}, theirs {:#?}", ours.history, theirs.history));
+    }
     for (field, value) in &mine {
         if Some(value) != other.get(field) {
             let other = other.get(field);
-            wrong.push(format!("{}: {field}: ours {value:?}, theirs {other:?}", case.name));
+            wrong.push(format!("{field}: ours {value:?}, theirs {other:?}"));
         }
     }
     wrong
 }
 
+/// Who else builds, with the base that the cases start from.
+fn peers(world: &World, layout: &Path) -> Vec<Box<dyn Peer>> {
+    let archive = world.dir.path().join("base.tar");
+    let buildah = Buildah::start(world.dir.path().join("buildah"), &archive);
+    let buildkit = Buildkit::start(world.dir.path().join("buildkit"), layout, &archive);
+    let buildah = buildah.map(|peer| Box::new(peer) as Box<dyn Peer>);
+    buildah.into_iter().chain(buildkit.map(|peer| Box::new(peer) as _)).collect()
+}
+
+/// What is different from what a peer that knows the case makes of it.
+fn compared_with(peer: &dyn Peer, case: &Case, built: &Built, context: &Path) -> Vec<String> {
+    match peer.build(case, context) {
+        Ok(theirs) => differences(built, &theirs),
+        Err(error) => vec![error],
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
-async fn every_row_is_as_it_should_be_and_as_the_peer_has_it() {
+async fn every_row_is_as_it_should_be_and_as_the_peers_have_it() {
     let world = World::new().await;
     fill(&world.context());
     let layout = base(&world).await;
-    let peer = Buildah::new(world.dir.path().join("peer"));
-    match &peer {
-        Some(peer) => {
-            fs::create_dir_all(&peer.root).unwrap();
-            let source = format!("docker-archive:{}", world.dir.path().join("base.tar").display());
-            let id = peer.run(&["pull", "--quiet", &source]).unwrap();
-            peer.run(&["tag", &id, "localhost/base:latest"]).unwrap();
-        }
-        None => eprintln!("skipped: the comparison with buildah needs buildah and root"),
-    }
+    let peers = peers(&world, &layout);
     let cases = cases();
     assert!(cases.len() >= 80, "{}", cases.len());
-    let (mut wrong, mut same) = (Vec::new(), 0);
+    let (mut wrong, mut same) = (Vec::new(), vec![0; peers.len()]);
     for case in &cases {
         let mut options = world.options();
         options.dockerfile_text = Some(case.text.clone());
@@ -404,20 +216,25 @@ async fn every_row_is_as_it_should_be_and_as_the_peer_has_it() {
             }
         };
         wrong.extend(judge(case, &built));
-        let Some(peer) = peer.as_ref().filter(|_| case.peer) else { continue };
-        match peer.build(case, &world.context()) {
-            Ok(theirs) => {
-                let found = differences(case, &built, &theirs);
-                same += usize::from(found.is_empty());
-                wrong.extend(found);
-            }
-            Err(error) => wrong.push(format!("{}: buildah: {error}", case.name)),
+        let context = world.context();
+        let found: Vec<_> = std::thread::scope(|scope| {
+            let asked = peers.iter().map(|peer| {
+                let known = case.peers.iter().any(|name| peer.names().contains(&name.as_str()));
+                let (built, context) = (&built, &context);
+                known.then(|| scope.spawn(|| compared_with(&**peer, case, built, context)))
+            });
+            let asked: Vec<_> = asked.collect();
+            asked.into_iter().map(|one| one.map(|one| one.join().unwrap())).collect()
+        });
+        for ((peer, same), found) in peers.iter().zip(&mut same).zip(found) {
+            let Some(found) = found else { continue };
+            *same += usize::from(found.is_empty());
+            let name = peer.names()[0];
+            wrong.extend(found.iter().map(|one| format!("{} with {name}: {one}", case.name)));
         }
     }
-    assert!(wrong.is_empty(), "{same} equal\n{}", wrong.join("\n"));
-    if peer.is_some() {
-        assert!(same >= 60, "{same}");
-    }
+    assert!(wrong.is_empty(), "{same:?} equal\n{}", wrong.join("\n"));
+    assert!(same.iter().all(|same| *same >= 60), "{same:?}");
     world.assert_clean();
 }
 

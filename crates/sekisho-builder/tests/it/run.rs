@@ -132,6 +132,23 @@ async fn time_limit_ends_a_step() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_wants_too_much_memory_fails_with_its_place() {
+    let world = World::with_base().await;
+    world.dockerfile("FROM BASE\nRUN dd if=/dev/zero of=/dev/null bs=128M count=1");
+    let mut options = world.options();
+    options.run_memory_bytes = Some(64 << 20);
+    let error = world.try_build(options).await.unwrap_err();
+    let BuildError::StepFailed(failed) = &error else { panic!("{error:?}") };
+    assert_eq!((failed.line, failed.exit_code), (2, 1));
+    assert!(failed.tail[0].contains("memory exhausted"), "{:?}", failed.tail);
+    assert_eq!(
+        failed.hint.as_deref(),
+        Some("each of its processes has at most 64 MiB of memory here")
+    );
+    world.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn cancel_and_drop_leave_nothing() {
     let world = World::with_base().await;
     world.dockerfile("FROM BASE\nRUN echo go; (sleep 600 &) ; sleep 600");

@@ -1,4 +1,4 @@
 FROM base
 ADD --chown=5:6 a.txt dir /d/
 # row: ADD --chown
-# peers: buildah
+# peers: buildah buildkit

@@ -2,4 +2,4 @@ FROM base
 ADD a.txt /x
 ADD dir /d
 # row: ADD a file
-# peers: buildah
+# peers: buildah buildkit

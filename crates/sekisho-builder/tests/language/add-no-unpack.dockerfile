@@ -1,5 +1,5 @@
 FROM scratch
 ADD --unpack=false archive.tar /t/
 # row: ADD --unpack
-# peers: none
+# peers: buildkit-now
 # want: kind t/archive.tar f

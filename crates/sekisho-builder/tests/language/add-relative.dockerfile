@@ -3,4 +3,4 @@ WORKDIR /w/x
 ADD a.txt ../y
 ADD dir sub/
 # row: ADD to a relative path
-# peers: buildah
+# peers: buildah buildkit

@@ -2,4 +2,4 @@ FROM base
 ADD archive.tar /t/
 ADD archive.tar.gz /u
 # row: ADD an archive
-# peers: buildah
+# peers: buildah buildkit

@@ -5,4 +5,4 @@ ARG B
 ARG C=${B}-3
 LABEL c=$C
 # row: ARG default refers to an ARG
-# peers: buildah
+# peers: buildah buildkit

@@ -4,5 +4,5 @@ ENV A=env
 RUN echo $A > /o
 LABEL l=$A
 # row: ENV wins over ARG
-# peers: buildah
+# peers: buildah buildkit
 # want: tree o f644 0:0 env\n

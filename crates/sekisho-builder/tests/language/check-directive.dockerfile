@@ -2,5 +2,5 @@
 FROM scratch as X
 COPY a.txt /
 # row: directive check
-# peers: buildah
+# peers: buildah buildkit
 # want: tree a.txt f644 0:0 a

@@ -4,4 +4,4 @@ CMD ["b", "c"]
 ENTRYPOINT ["d"]
 ENTRYPOINT ["e"]
 # row: the last CMD counts
-# peers: buildah
+# peers: buildah buildkit

@@ -2,4 +2,4 @@ FROM base
 CMD ["a"]
 ENTRYPOINT ["b", "c"]
 # row: CMD and ENTRYPOINT
-# peers: buildah
+# peers: buildah buildkit

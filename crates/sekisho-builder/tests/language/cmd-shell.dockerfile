@@ -1,4 +1,4 @@
 FROM base
 CMD echo "hi  there"
 # row: CMD shell form
-# peers: buildah
+# peers: buildah buildkit

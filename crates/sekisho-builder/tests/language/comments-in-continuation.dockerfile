@@ -7,5 +7,5 @@ RUN echo one \
   # not a shell comment
   two > /out
 # row: comments and blanks
-# peers: buildah
+# peers: buildah buildkit
 # want: tree out f644 0:0 one two\n

@@ -4,4 +4,4 @@ COPY --chown=app:app dir /2
 COPY --chown=11:22 a.txt /3/4/5
 COPY --chown=0 a.txt /6
 # row: COPY --chown
-# peers: buildah
+# peers: buildah buildkit

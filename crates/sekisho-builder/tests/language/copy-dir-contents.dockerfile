@@ -3,4 +3,4 @@ COPY dir /d
 COPY dir/ /e/
 COPY dir /etc/
 # row: COPY a folder's contents
-# peers: buildah
+# peers: buildah buildkit

@@ -1,7 +1,7 @@
 FROM scratch
 COPY --exclude=*.txt --exclude=dir/sub . /x/
 # row: COPY --exclude
-# peers: none
+# peers: buildkit-now
 # want: tree x/exec.sh f755 0:0 #!/bin/sh\n
 # want: tree x/dir/x f644 0:0 x
 # want: absent x/a.txt

@@ -3,4 +3,4 @@ COPY a.txt /new
 COPY a.txt /dir1/
 COPY a.txt b.txt /dir2/
 # row: COPY a file
-# peers: buildah
+# peers: buildah buildkit

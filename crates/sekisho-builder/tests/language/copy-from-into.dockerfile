@@ -5,4 +5,4 @@ RUN mkdir /d
 COPY --from=s /o /d
 COPY --from=s /o/p/f /d/
 # row: COPY --from into a folder that is there
-# peers: buildah
+# peers: buildah buildkit

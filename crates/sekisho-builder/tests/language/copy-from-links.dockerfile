@@ -3,4 +3,4 @@ RUN mkdir /k && echo x > /k/a && ln /k/a /k/b && ln -s a /k/l
 FROM scratch
 COPY --from=s /k /k
 # row: COPY --from keeps links
-# peers: buildah
+# peers: buildah buildkit

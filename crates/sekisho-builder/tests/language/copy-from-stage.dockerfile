@@ -4,7 +4,7 @@ FROM scratch
 COPY --from=s /o /o
 COPY --from=0 /o/p/f /g
 # row: COPY --from
-# peers: none
-# want: tree o d700 1234:0 
+# peers: buildkit-now
+# want: tree o d755 0:0 
 # want: tree o/p/f f644 1234:0 1\n
 # want: tree g f644 1234:0 1\n

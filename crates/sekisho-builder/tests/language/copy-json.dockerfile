@@ -1,4 +1,4 @@
 FROM base
 COPY ["name with space", "/n w/"]
 # row: COPY JSON form
-# peers: buildah
+# peers: buildah buildkit

@@ -3,5 +3,5 @@ FROM base
 COPY --link a.txt /l/m/
 COPY --link --from=s /bin/cat /bb
 # row: COPY --link
-# peers: none
+# peers: buildkit-now
 # want: tree l/m/a.txt f644 0:0 a

@@ -2,4 +2,4 @@ FROM base
 COPY a.txt /etc/passwd
 COPY dir /etc
 # row: COPY over what is there
-# peers: buildah
+# peers: buildah buildkit

@@ -5,4 +5,4 @@ COPY a.txt ./y/
 COPY b.txt .
 COPY dir sub
 # row: COPY to a relative path
-# peers: buildah
+# peers: buildah buildkit

@@ -1,4 +1,4 @@
 FROM scratch
 COPY . /app/
 # row: COPY .
-# peers: buildah
+# peers: buildah buildkit

@@ -2,4 +2,4 @@ FROM base
 COPY link /l1
 COPY linked /l2/
 # row: COPY of links
-# peers: buildah
+# peers: buildah buildkit

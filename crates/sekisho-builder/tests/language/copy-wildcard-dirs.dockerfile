@@ -1,4 +1,4 @@
 FROM base
 COPY di* /d/
 # row: COPY wildcard that matches folders
-# peers: buildah
+# peers: buildah buildkit

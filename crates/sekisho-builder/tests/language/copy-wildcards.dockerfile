@@ -4,4 +4,4 @@ COPY d?r/x /q/
 COPY [a-b].txt /r/
 COPY dir/*/z /s/
 # row: COPY wildcards
-# peers: buildah
+# peers: buildah buildkit

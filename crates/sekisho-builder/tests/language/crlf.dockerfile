@@ -3,4 +3,4 @@ ENV A=1 \
   B=2
 COPY a.txt /x
 # row: CRLF
-# peers: buildah
+# peers: buildah buildkit

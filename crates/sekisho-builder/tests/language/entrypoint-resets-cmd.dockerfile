@@ -3,6 +3,6 @@ CMD ["inherited"]
 FROM p
 ENTRYPOINT ["x"]
 # row: ENTRYPOINT resets an inherited CMD
-# peers: none
+# peers: buildkit-now
 # want: config Cmd -
 # want: config Entrypoint x

@@ -3,4 +3,4 @@ ENV A one two
 ENV B="x y" C=z\ w D='q'
 ENV E=$B
 # row: ENV both forms
-# peers: buildah
+# peers: buildah buildkit

@@ -3,4 +3,4 @@ ENV A=1
 ENV A=2 B=$A
 ENV C=$A
 # row: one snapshot of variables
-# peers: buildah
+# peers: buildah buildkit

@@ -5,4 +5,4 @@ ENV A=1 `
 COPY a.txt `
   /x/
 # row: directive escape
-# peers: buildah
+# peers: buildah buildkit

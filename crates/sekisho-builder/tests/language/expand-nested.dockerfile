@@ -3,4 +3,4 @@ ENV A=1
 ENV B=${X:-${Y:-$A}}-z
 WORKDIR /w$A/${B}
 # row: expansion nested
-# peers: buildah
+# peers: buildah buildkit

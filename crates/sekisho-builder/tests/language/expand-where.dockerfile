@@ -7,4 +7,4 @@ USER $U
 LABEL k$P=v
 CMD echo $P
 # row: instructions that expand
-# peers: buildah
+# peers: buildah buildkit

@@ -1,5 +1,5 @@
 FROM base
 EXPOSE 8000-8003/udp 9000
 # row: EXPOSE ranges
-# peers: none
+# peers: buildkit-now
 # want: config ExposedPorts 8000/udp 8001/udp 8002/udp 8003/udp 9000/tcp

@@ -1,4 +1,4 @@
 FROM base
 EXPOSE 80 443/tcp 53/udp
 # row: EXPOSE
-# peers: buildah
+# peers: buildah buildkit

@@ -2,4 +2,4 @@ ARG B=base
 FROM $B
 COPY a.txt /
 # row: FROM with ARG
-# peers: buildah
+# peers: buildah buildkit

@@ -3,5 +3,5 @@ RUN echo x > /x
 FROM scratch
 COPY --from=BUILD /x /
 # row: stage names know no case
-# peers: none
+# peers: buildkit-now
 # want: tree x f644 0:0 x\n

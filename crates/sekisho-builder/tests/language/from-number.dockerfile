@@ -3,4 +3,4 @@ RUN echo x > /x
 FROM scratch
 COPY --from=0 /x /
 # row: stages have numbers
-# peers: buildah
+# peers: buildah buildkit

@@ -1,4 +1,4 @@
 FROM scratch
 COPY a.txt /
 # row: FROM scratch
-# peers: buildah
+# peers: buildah buildkit

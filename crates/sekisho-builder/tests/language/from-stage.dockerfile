@@ -4,5 +4,5 @@ RUN echo x > /x
 FROM one
 RUN echo $A > /y
 # row: FROM stage
-# peers: buildah
+# peers: buildah buildkit
 # want: tree y f644 0:0 1\n

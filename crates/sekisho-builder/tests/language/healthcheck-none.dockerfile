@@ -1,4 +1,4 @@
 FROM base
 HEALTHCHECK NONE
 # row: HEALTHCHECK NONE
-# peers: buildah
+# peers: buildah buildkit

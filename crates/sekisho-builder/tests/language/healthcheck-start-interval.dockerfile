@@ -1,5 +1,5 @@
 FROM base
 HEALTHCHECK --start-interval=2s CMD ["x"]
 # row: HEALTHCHECK --start-interval
-# peers: none
+# peers: buildkit-now
 # want: config Healthcheck CMD x start_interval=2000000000

@@ -11,7 +11,7 @@ COPY <<-EOF /tabs
 	y
 	EOF
 # row: heredoc COPY
-# peers: none
+# peers: buildkit-now
 # want: tree plain f644 0:0 val "q"\n
 # want: tree quoted f644 0:0 $V\n
 # want: tree tabs f644 0:0 x\ny\n

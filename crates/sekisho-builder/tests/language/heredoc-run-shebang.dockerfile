@@ -4,5 +4,5 @@ RUN <<EOF
 echo "$0" > /0
 EOF
 # row: heredoc RUN script
-# peers: none
+# peers: buildkit-now
 # want: tree 0 f644 0:0 /dev/pipes/EOF\n

@@ -5,6 +5,6 @@ A
 $HOME
 B
 # row: heredoc RUN to a program
-# peers: none
+# peers: buildkit-now
 # want: tree a f644 0:0 /root\n
 # want: tree b f644 0:0 $HOME\n

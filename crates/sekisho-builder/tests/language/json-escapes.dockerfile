@@ -1,4 +1,4 @@
 FROM base
 CMD ["a b", "\u00e9", "\"q\""]
 # row: JSON form
-# peers: buildah
+# peers: buildah buildkit

@@ -2,4 +2,4 @@ FROM base
 CMD [ 'a', 'b' ]
 ENTRYPOINT ["x" "y"]
 # row: JSON form falls back to the shell
-# peers: buildah
+# peers: buildah buildkit

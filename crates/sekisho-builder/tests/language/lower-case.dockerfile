@@ -4,4 +4,4 @@ copy a.txt /x
 workdir /w
 cmd ["x"]
 # row: lower case instructions
-# peers: buildah
+# peers: buildah buildkit

@@ -1,4 +1,4 @@
 FROM base
 MAINTAINER me <me@example.org>
 # row: MAINTAINER
-# peers: buildah
+# peers: buildah buildkit

@@ -3,4 +3,4 @@ RUN exit 1
 FROM base
 RUN echo x > /x
 # row: stages that are not needed
-# peers: buildah
+# peers: buildah buildkit

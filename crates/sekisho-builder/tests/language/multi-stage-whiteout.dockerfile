@@ -6,4 +6,4 @@ FROM scratch
 COPY --from=b /d /d
 COPY --from=b /etc /etc
 # row: whiteouts across stages
-# peers: buildah
+# peers: buildah buildkit

@@ -4,5 +4,5 @@ h
 EOF
 FROM p
 # row: ONBUILD with a heredoc
-# peers: none
+# peers: buildkit-now
 # want: tree f f644 0:0 h\n

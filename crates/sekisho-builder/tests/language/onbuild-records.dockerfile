@@ -3,4 +3,4 @@ ONBUILD COPY a.txt /
 ONBUILD RUN echo x > /y
 ONBUILD ENV A=1
 # row: ONBUILD
-# peers: buildah
+# peers: buildah buildkit

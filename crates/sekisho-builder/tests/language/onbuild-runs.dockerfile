@@ -5,6 +5,6 @@ ONBUILD ENV A=1
 FROM p
 RUN echo $A > /a
 # row: ONBUILD in the child
-# peers: none
+# peers: buildkit-now
 # want: tree got f644 0:0 a
 # want: tree a f644 0:0 1\n

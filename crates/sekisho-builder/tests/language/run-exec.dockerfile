@@ -1,4 +1,4 @@
 FROM base
 RUN ["/bin/sh", "-c", "echo $HOME > /h"]
 # row: RUN exec form
-# peers: buildah
+# peers: buildah buildkit

@@ -1,4 +1,4 @@
 FROM base
 RUN echo x > /h1 && ln /h1 /h2
 # row: hard links
-# peers: buildah
+# peers: buildah buildkit

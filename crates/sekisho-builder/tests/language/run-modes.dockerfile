@@ -1,4 +1,4 @@
 FROM base
 RUN echo x > /s && chmod 4755 /s && mkdir /t && chmod 1777 /t
 # row: setuid and sticky
-# peers: buildah
+# peers: buildah buildkit

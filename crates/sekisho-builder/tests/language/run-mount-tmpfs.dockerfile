@@ -1,5 +1,5 @@
 FROM base
 RUN --mount=type=tmpfs,target=/t echo x > /t/f && cp /t/f /o
 # row: RUN --mount=type=tmpfs
-# peers: none
+# peers: buildkit-now
 # want: tree o f644 0:0 x\n

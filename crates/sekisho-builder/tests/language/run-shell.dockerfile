@@ -1,4 +1,4 @@
 FROM base
 RUN echo a > /a && mkdir -p /d/e && ln -s a /l && chmod 600 /a
 # row: RUN shell form
-# peers: buildah
+# peers: buildah buildkit

@@ -1,4 +1,4 @@
 FROM base
 STOPSIGNAL SIGKILL
 # row: STOPSIGNAL
-# peers: buildah
+# peers: buildah buildkit

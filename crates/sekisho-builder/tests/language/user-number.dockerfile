@@ -3,4 +3,4 @@ USER 1234:2345
 RUN id -u > /tmp/x || exit 1
 USER 0
 # row: USER by number
-# peers: buildah
+# peers: buildah buildkit

@@ -1,4 +1,4 @@
 FROM base
 USER app:app
 # row: USER
-# peers: buildah
+# peers: buildah buildkit

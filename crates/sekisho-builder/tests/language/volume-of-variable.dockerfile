@@ -2,5 +2,5 @@ FROM base
 ENV D=/d
 VOLUME $D/v ${D}
 # row: VOLUME expands
-# peers: none
+# peers: buildkit-now
 # want: config Volumes /d /d/v

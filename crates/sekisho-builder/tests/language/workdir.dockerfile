@@ -4,4 +4,4 @@ WORKDIR b/../c
 RUN pwd > o
 WORKDIR /new/deep
 # row: WORKDIR
-# peers: buildah
+# peers: buildah buildkit

@@ -39,6 +39,29 @@ fn a_fork_bomb_comes_to_an_end() {
 }
 
 #[test]
+fn a_process_gets_no_more_memory_than_the_limit() {
+    for kind in kinds() {
+        let world = World::new(kind);
+        let take = |megabytes: u32| {
+            let mut spec =
+                world.spec(&format!("dd if=/dev/zero of=/dev/null bs={megabytes}M count=1"));
+            spec.max_memory_bytes = Some(64 << 20);
+            run(&spec)
+        };
+        let (small, _, err) = take(16);
+        assert!(small.unwrap().exit.success(), "{kind:?}: {err}");
+        let (large, _, err) = take(128);
+        assert_eq!(large.unwrap().exit, Exit::Code(1), "{kind:?}");
+        assert!(err.contains("memory exhausted"), "{kind:?}: {err}");
+        // The limit is hard.
+        let mut spec = world.spec("ulimit -d; ulimit -d unlimited 2>/dev/null || echo no");
+        spec.max_memory_bytes = Some(64 << 20);
+        spec.user = User { uid: 1234, gid: 1234, groups: Vec::new() };
+        assert_eq!(stdout(&spec), "65536\nno\n", "{kind:?}");
+    }
+}
+
+#[test]
 fn a_disk_that_gets_full_ends_the_command() {
     let world = World::new(Isolation::choose());
     let mut spec = world.spec("dd if=/dev/zero of=/big bs=4096 count=1; sleep 600");

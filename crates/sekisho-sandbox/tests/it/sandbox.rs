@@ -51,6 +51,7 @@ impl World {
             secret_env: Vec::new(),
             timeout: Some(Duration::from_mins(1)),
             max_processes: sekisho_sandbox::MAX_PROCESSES,
+            max_memory_bytes: None,
             min_free_bytes: 0,
         }
     }

@@ -1,5 +1,6 @@
 //! `sekisho build`.
 
+mod attest;
 mod call;
 mod inputs;
 mod job;
@@ -63,6 +64,10 @@ pub(crate) struct BuildArgs {
     /// Who carries the build out; `auto` is ours, unless the Dockerfile needs what only BuildKit does
     #[arg(long, value_enum, default_value_t, env = "SEKISHO_BUILD_ENGINE")]
     engine: EngineArg,
+    /// Where another engine's daemon is, `unix:///PATH` or `tcp://HOST:PORT`; without it `BUILDKIT_HOST` and
+    /// `DOCKER_HOST` count
+    #[arg(long, value_name = "ADDRESS")]
+    engine_host: Option<String>,
     /// Given to another engine's own `build`, as it is; may be given again
     #[arg(long = "engine-arg", value_name = "ARGUMENT", allow_hyphen_values = true)]
     engine_args: Vec<String>,
@@ -117,6 +122,18 @@ pub(crate) struct BuildArgs {
     /// Run every step of these stages
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     no_cache_filter: Vec<String>,
+    /// Only `false`: no provenance is put into an image
+    #[arg(long, value_name = "false")]
+    provenance: Option<String>,
+    /// Only `false`: no list of parts is put into an image
+    #[arg(long, value_name = "false")]
+    sbom: Option<String>,
+    /// Only with `disabled=true`
+    #[arg(long, value_name = "ATTESTATION")]
+    attest: Vec<String>,
+    /// Most memory of each process of a RUN
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=(1 << 30)))]
+    memory: Option<u64>,
     /// End a RUN that takes longer
     #[arg(long, value_name = "SECONDS")]
     run_timeout: Option<u64>,
@@ -276,6 +293,11 @@ fn options(args: &BuildArgs, data: &DataDir) -> anyhow::Result<(BuildOptions, Op
     options.destinations = if push { args.tags.clone() } else { vec![] };
     options.no_cache = args.no_cache;
     options.no_cache_filter.clone_from(&args.no_cache_filter);
+    let attests = args.attest.iter().map(|value| ("attest", value.as_str()));
+    let provenance = args.provenance.iter().map(|value| ("provenance", value.as_str()));
+    let sbom = args.sbom.iter().map(|value| ("sbom", value.as_str()));
+    attest::check(attests.chain(provenance).chain(sbom))?;
+    options.run_memory_bytes = args.memory.map(|mebibytes| mebibytes << 20);
     options.run_timeout = args.run_timeout.map(Duration::from_secs);
     options.outputs = args.outputs.iter().filter_map(|one| one.spec.output()).collect();
     let wish = outputs::Wish {
@@ -289,6 +311,7 @@ fn options(args: &BuildArgs, data: &DataDir) -> anyhow::Result<(BuildOptions, Op
     options.outputs.extend(args.oci_layout.clone().map(Output::OciDirectory));
     options.outputs.extend(args.oci_archive.clone().map(Output::OciTar));
     options.engine = args.engine.engine();
+    options.engine_host.clone_from(&args.engine_host);
     options.engine_args.clone_from(&args.engine_args);
     options.debian = args.debian.options();
     Ok((options, kept))
