@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret};
 use kube::core::PartialObjectMeta;
 use kube::runtime::events::{Event, EventType, Recorder};
@@ -140,9 +139,8 @@ impl Context {
     }
 
     /// The one place where the operator reads the clock.
-    #[expect(clippy::disallowed_methods, reason = "here the clock is read for all decisions")]
     pub(crate) fn now(&self) -> At {
-        stamp(Timestamp::now())
+        stamp(self.settings.clock.now())
     }
 
     pub(crate) fn jitter(&self) -> Jitter {

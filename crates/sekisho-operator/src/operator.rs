@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kube::Client;
+use kube::{Client, ResourceExt as _};
+use sekisho_github::rest::Clock;
 use sekisho_pods::Cluster;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -35,6 +36,8 @@ pub struct Settings {
     pub identity: String,
     /// Where `/livez`, `/readyz` and `/metrics` are served; nowhere, where there is none.
     pub admin: Option<SocketAddr>,
+    /// What time it is, for all decisions. Leases and deadlines go by it.
+    pub clock: Clock,
     pub(crate) tasks: TaskTracker,
 }
 
@@ -45,6 +48,7 @@ impl Settings {
             namespaces: vec![],
             identity: identity.into(),
             admin: None,
+            clock: Clock::default(),
             tasks: TaskTracker::new(),
         }
     }
@@ -106,6 +110,14 @@ impl Operator {
     /// The metrics, as Prometheus reads them.
     pub fn metrics(&self) -> String {
         self.context.metrics.text()
+    }
+
+    /// Has everything looked at now, and every namespace swept, whenever that was due.
+    pub fn look(&self) {
+        watch::everything(&self.context);
+        for namespace in self.context.stores.namespaces.state() {
+            self.context.enqueue(Key::Sweep(namespace.name_any()));
+        }
     }
 
     /// Stops gracefully: no new work, sessions are deleted, leases given back.

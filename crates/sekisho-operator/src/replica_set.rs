@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource as _, ResourceExt as _};
@@ -135,7 +136,6 @@ async fn act(
 }
 
 async fn create(context: &Context, set: &RunnerReplicaSet, numbers: &[u64]) -> Result<(), Failure> {
-    use futures_util::{StreamExt as _, TryStreamExt as _};
     let namespace = set.namespace().unwrap_or_default();
     let Some(mark) = context.mark(&namespace) else { return Err(Failure::NamespaceTerminating) };
     let uid = set.uid().unwrap_or_default();
@@ -176,11 +176,9 @@ async fn create(context: &Context, set: &RunnerReplicaSet, numbers: &[u64]) -> R
             }
         });
     }
-    futures_util::stream::iter(made)
-        .buffer_unordered(AT_ONCE)
-        .try_collect::<Vec<()>>()
-        .await
-        .map(drop)
+    // To the end, whatever comes of one: a number whose call is given up stays expected for ever.
+    let made = futures_util::stream::iter(made).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await;
+    made.into_iter().collect()
 }
 
 pub(crate) fn counts(counts: Counts) -> RunnerCounts {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::ObjectRef;
@@ -318,12 +317,6 @@ pub(crate) async fn write_record(
     context.metrics.wrote("update");
     let written = api.replace_status(&runner.name_any(), &PostParams::default(), &next).await;
     written.map(drop).map_err(failure::kube)
-}
-
-pub(crate) fn owner(runner: &Runner) -> OwnerReference {
-    let mut owner = runner.controller_owner_ref(&()).unwrap_or_default();
-    owner.block_owner_deletion = Some(false);
-    owner
 }
 
 fn read_secret(secret: &PartialObjectMeta<Secret>) -> runner::Secret {

@@ -37,6 +37,7 @@ pub(crate) fn ensure(context: &Arc<Context>, name: &Name) {
         lease: None,
         listening: None,
         trouble: None,
+        generation: None,
         polled: None,
     };
     context.settings.tasks.spawn(work.run());
@@ -49,6 +50,8 @@ struct Work {
     lease: Option<Lease>,
     listening: Option<Listening>,
     trouble: Option<Trouble>,
+    /// The version of the spec that the trouble is of.
+    generation: Option<i64>,
     polled: Option<At>,
 }
 
@@ -58,6 +61,12 @@ impl Work {
         loop {
             let Some(object) = self.context.stores.deployments.get(&reference) else { break };
             self.renew().await;
+            if std::mem::replace(&mut self.generation, object.metadata.generation)
+                != object.metadata.generation
+            {
+                // What somebody put right is tried at once.
+                self.trouble = None;
+            }
             let after = match object.spec.acquisition.mode {
                 AcquisitionMode::ScaleSet => self.listen(&object).await,
                 AcquisitionMode::Registration => self.poll(&object).await,

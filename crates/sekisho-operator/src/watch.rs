@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret};
 use kube::core::PartialObjectMeta;
-use kube::runtime::reflector::{self, Lookup, ObjectRef};
+use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use sekisho_api::{
@@ -60,7 +60,10 @@ pub(crate) fn begin(
                 .queue
                 .add(Key::Deployment(namespace(it), it.spec.runner.deployment.clone()), GATHER);
         }),
-        runners: start.each(any(), runner),
+        runners: start.each_listed(any(), runner, |context| {
+            // What is not in the list went while nobody looked, and is waited for no more.
+            context.memory().expected.clear();
+        }),
         pods: start.each(ours.clone(), |context, it: &Pod| {
             let name = ObjectRef::new(&it.name_any()).within(&namespace(it));
             if let Some(runner) = context.stores.runners.get(&name) {
@@ -84,6 +87,23 @@ pub(crate) fn begin(
     (stores, hearer)
 }
 
+/// What is watched.
+pub(crate) trait Followed:
+    Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static
+{
+}
+
+impl<K> Followed for K where
+    K: Resource<DynamicType = ()>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static
+{
+}
+
 struct Start<'a> {
     client: &'a Client,
     settings: &'a Settings,
@@ -102,16 +122,20 @@ impl Start<'_> {
         hear: impl Fn(&Context, &K) + Send + Copy + 'static,
     ) -> Stored<K>
     where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>
-            + Lookup
-            + Clone
-            + DeserializeOwned
-            + std::fmt::Debug
-            + Send
-            + Sync
-            + 'static,
-        <K as Resource>::DynamicType: Default,
-        <K as Lookup>::DynamicType: Default + Eq + std::hash::Hash + Clone + Unpin + Send + Sync,
+        K: Followed + Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        self.each_listed(config, hear, |_| ())
+    }
+
+    /// The same; `listed` is told when all that is there was listed anew.
+    fn each_listed<K>(
+        &self,
+        config: watcher::Config,
+        hear: impl Fn(&Context, &K) + Send + Copy + 'static,
+        listed: fn(&Context),
+    ) -> Stored<K>
+    where
+        K: Followed + Resource<Scope = k8s_openapi::NamespaceResourceScope>,
     {
         let mut apis: Vec<Api<K>> = vec![];
         for namespace in &self.settings.namespaces {
@@ -120,26 +144,17 @@ impl Start<'_> {
         if apis.is_empty() {
             apis.push(Api::all(self.client.clone()));
         }
-        let stores = apis.into_iter().map(|api| self.follow(api, config.clone(), hear));
+        let stores = apis.into_iter().map(|api| self.follow(api, config.clone(), hear, listed));
         Stored::new(stores.collect())
     }
 
     /// Follows a kind that is of the whole cluster.
     fn cluster<K>(&self, hear: impl Fn(&Context, &K) + Send + 'static) -> Stored<K>
     where
-        K: Resource<Scope = k8s_openapi::ClusterResourceScope>
-            + Lookup
-            + Clone
-            + DeserializeOwned
-            + std::fmt::Debug
-            + Send
-            + Sync
-            + 'static,
-        <K as Resource>::DynamicType: Default,
-        <K as Lookup>::DynamicType: Default + Eq + std::hash::Hash + Clone + Unpin + Send + Sync,
+        K: Followed + Resource<Scope = k8s_openapi::ClusterResourceScope>,
     {
         let api = Api::all(self.client.clone());
-        Stored::new(vec![self.follow(api, watcher::Config::default(), hear)])
+        Stored::new(vec![self.follow(api, watcher::Config::default(), hear, |_| ())])
     }
 
     fn follow<K>(
@@ -147,11 +162,10 @@ impl Start<'_> {
         api: Api<K>,
         config: watcher::Config,
         hear: impl Fn(&Context, &K) + Send + 'static,
+        listed: fn(&Context),
     ) -> reflector::Store<K>
     where
-        K: Resource + Lookup + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
-        <K as Lookup>::DynamicType: Default + Eq + std::hash::Hash + Clone + Unpin + Send + Sync,
-        reflector::Store<K>: Clone,
+        K: Followed,
     {
         self.watches.set(self.watches.get() + 1);
         let mut writer = reflector::store::Writer::<K>::default();
@@ -181,6 +195,7 @@ impl Start<'_> {
                         }
                         // What went while nobody looked is not told: all that is there is looked at.
                         if let Some(context) = context {
+                            listed(context);
                             everything(context);
                         }
                     }

@@ -102,6 +102,8 @@ impl RealServer {
             .args(["--token-auth-file", &path("tokens.csv")])
             .args(["--authorization-mode", "RBAC", "--service-cluster-ip-range", "10.0.0.0/24"])
             .args(["--disable-admission-plugins", "ServiceAccount"])
+            // As in a cluster whose kubelets run Docker's daemon: admission decides who may.
+            .arg("--allow-privileged=true")
             .stdout(Stdio::null())
             .stderr(fs_err::File::create(path("api.log"))?.into_parts().0)
             .spawn()
@@ -125,6 +127,18 @@ impl RealServer {
     pub fn client(&self) -> anyhow::Result<Client> {
         drop(rustls::crypto::ring::default_provider().install_default());
         Ok(Client::try_from(self.config.clone())?)
+    }
+
+    /// A client of somebody else, with the rights that he was given: `system:serviceaccount:NAMESPACE:NAME`
+    /// is an account of a pod.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn client_as(&self, user: &str) -> anyhow::Result<Client> {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let mut config = self.config.clone();
+        config.auth_info.impersonate = Some(user.to_owned());
+        Ok(Client::try_from(config)?)
     }
 
     /// Where it is, and the bearer token that everybody has, for a process of its own.

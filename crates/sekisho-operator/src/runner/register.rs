@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use sekisho_reconcile::Failure;
 use sekisho_reconcile::runner::registration::{self, Progress, Seen, Step};
 
-use super::{Work, owner};
+use super::Work;
 use crate::failure;
 use crate::github::Wanted;
 use crate::record::{ANNOTATION_POD, ANNOTATION_REGISTRATION};
@@ -68,8 +68,6 @@ impl Work<'_> {
         let pod = self.pod.as_ref().filter(|pod| pod.metadata.uid.as_deref() == Some(pod_uid));
         let made = pod.zip(jit).and_then(|(pod, jit)| sekisho_pods::jit_secret(pod, &jit));
         let Some(mut secret) = made else { return Seen::SecretRefused(Failure::Conflict) };
-        // It is the proof that the registration was given away, so it outlives its pod.
-        secret.metadata.owner_references = Some(vec![owner(&self.runner)]);
         secret.annotations_mut().extend([
             (ANNOTATION_POD.to_owned(), pod_uid.to_owned()),
             (ANNOTATION_REGISTRATION.to_owned(), registration.to_string()),

@@ -1,6 +1,7 @@
 //! Jobs that go well.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -8,10 +9,21 @@ use sekisho_api::{Runner, RunnerDeployment};
 use sekisho_hub::Assignment;
 use serde_json::json;
 
-use crate::world::{World, until};
+use crate::world::{Server, World, until};
 
-/// From the queue to nothing that is left.
-async fn first_job(world: &World) {
+scenarios![
+    the_first_job_from_the_queue_to_nothing_that_is_left,
+    a_burst_of_jobs_each_on_a_runner_of_its_own,
+    where_jobs_must_be_acquired_they_are,
+    runners_that_are_registered_one_by_one,
+    another_operator_goes_on_where_one_was_stopped,
+    another_operator_goes_on_where_one_was_killed,
+    a_deployment_that_is_deleted_waits_for_its_jobs,
+    fewer_are_wanted_and_a_new_revision_takes_over,
+];
+
+async fn the_first_job_from_the_queue_to_nothing_that_is_left(server: Server) {
+    let world = World::new(&server, |_| ()).await;
     world.set(json!({ "scaling": { "min": 0, "max": 10, "scaleDownDelaySeconds": 0 } })).await;
     let operator = world.operator("one").await;
     let run = world.push(1).await;
@@ -31,17 +43,9 @@ async fn first_job(world: &World) {
     world.clean().await;
     world.says("AllRunnersReady").await;
     operator.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_first_job_from_the_queue_to_nothing_that_is_left() {
-    let world = World::new(|_| ()).await;
-    first_job(&world).await;
+    let Server::Double(api) = &server else { return };
     // The API server was written to at most eight times for it.
-    let writes: Vec<String> = world
-        .api
-        .as_ref()
-        .unwrap()
+    let writes: Vec<String> = api
         .calls()
         .iter()
         .filter(|call| call.client == "one" && call.is_write() && call.status < 300)
@@ -51,16 +55,8 @@ async fn the_first_job_from_the_queue_to_nothing_that_is_left() {
     assert!(writes.len() <= 8, "{} writes: {writes:#?}", writes.len());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn cluster_the_first_job_on_a_real_api_server() {
-    if let Some(world) = World::real().await {
-        first_job(&world).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_burst_of_jobs_each_on_a_runner_of_its_own() {
-    let world = World::new(|_| ()).await;
+async fn a_burst_of_jobs_each_on_a_runner_of_its_own(server: Server) {
+    let world = World::new(&server, |_| ()).await;
     world.set(json!({ "scaling": { "min": 0, "max": 100, "scaleDownDelaySeconds": 0 } })).await;
     let operator = world.operator("one").await;
     let run = world.push(20).await;
@@ -70,9 +66,8 @@ async fn a_burst_of_jobs_each_on_a_runner_of_its_own() {
     operator.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn where_jobs_must_be_acquired_they_are() {
-    let world = World::new(|config| config.assignment = Assignment::Explicit).await;
+async fn where_jobs_must_be_acquired_they_are(server: Server) {
+    let world = World::new(&server, |config| config.assignment = Assignment::Explicit).await;
     world.set(json!({ "scaling": { "min": 0, "max": 10, "scaleDownDelaySeconds": 0 } })).await;
     let operator = world.operator("one").await;
     let run = world.push(2).await;
@@ -82,9 +77,8 @@ async fn where_jobs_must_be_acquired_they_are() {
     operator.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn runners_that_are_registered_one_by_one() {
-    let world = World::new(|_| ()).await;
+async fn runners_that_are_registered_one_by_one(server: Server) {
+    let world = World::new(&server, |_| ()).await;
     world
         .set(json!({ "replicas": 1, "labels": ["self-hosted", "gpu"], "acquisition": { "mode": "Registration" } }))
         .await;
@@ -102,9 +96,8 @@ async fn runners_that_are_registered_one_by_one() {
     operator.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn another_operator_goes_on_where_one_was_stopped() {
-    let world = World::new(|_| ()).await;
+async fn another_operator_goes_on_where_one_was_stopped(server: Server) {
+    let world = World::new(&server, |_| ()).await;
     world.set(json!({ "scaling": { "min": 0, "max": 10, "scaleDownDelaySeconds": 0 } })).await;
     let one = world.operator("one").await;
     let two = world.operator("two").await;
@@ -119,9 +112,26 @@ async fn another_operator_goes_on_where_one_was_stopped() {
     two.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_deployment_that_is_deleted_waits_for_its_jobs() {
-    let world = World::new(|_| ()).await;
+async fn another_operator_goes_on_where_one_was_killed(server: Server) {
+    let world = World::new(&server, |_| ()).await;
+    world.set(json!({ "scaling": { "min": 0, "max": 10, "scaleDownDelaySeconds": 0 } })).await;
+    let one = world.doomed("one").await;
+    let run = world.push(2).await;
+    world.begun(2).await;
+    let two = world.operator("two").await;
+    one.kill();
+    // A job that comes while nobody listens, and two that end meanwhile.
+    let later = world.push(1).await;
+    world.runners.ends.add_permits(3);
+    assert_eq!(world.conclusion(run).await, "success");
+    assert_eq!(world.conclusion(later).await, "success");
+    world.clean().await;
+    assert_eq!(world.runners.begun.load(Ordering::SeqCst), 3, "each job was begun once");
+    two.shutdown().await;
+}
+
+async fn a_deployment_that_is_deleted_waits_for_its_jobs(server: Server) {
+    let world = World::new(&server, |_| ()).await;
     world.set(json!({ "scaling": { "min": 2, "max": 10, "scaleDownDelaySeconds": 0 } })).await;
     let operator = world.operator("one").await;
     let run = world.push(1).await;
@@ -141,9 +151,8 @@ async fn a_deployment_that_is_deleted_waits_for_its_jobs() {
     operator.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn fewer_are_wanted_and_a_new_revision_takes_over() {
-    let world = World::new(|_| ()).await;
+async fn fewer_are_wanted_and_a_new_revision_takes_over(server: Server) {
+    let world = World::new(&server, |_| ()).await;
     world.set(json!({ "replicas": 3 })).await;
     let operator = world.operator("one").await;
     world.says("AllRunnersReady").await;

@@ -2,7 +2,49 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on panics")]
 
+/// A scenario is written once: each is a test on the double, and all are in `ALL` for a real API server.
+macro_rules! scenarios {
+    ($($name:ident),* $(,)?) => {
+        pub(crate) const ALL: &[(&str, crate::world::Scenario)] =
+            &[$((stringify!($name), |server| Box::pin($name(server)))),*];
+
+        mod on_the_double {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(crate::world::Server::double()).await;
+            })*
+        }
+    };
+}
+
 mod jobs;
+mod losses;
 mod played;
+mod refusals;
 mod troubles;
 mod world;
+
+use std::sync::Arc;
+
+use testkit::RealServer;
+use world::Server;
+
+/// All scenarios, one after the other on one server, with the operator's own rights.
+#[tokio::test(flavor = "multi_thread")]
+async fn cluster_all_scenarios_on_a_real_api_server() {
+    let Some(real) = RealServer::start().await.unwrap() else { return };
+    let server = Server::Real(Arc::new(real));
+    let mut failed = Vec::new();
+    let all = jobs::ALL.iter().chain(troubles::ALL).chain(losses::ALL).chain(refusals::ALL);
+    for (name, scenario) in all {
+        #[expect(clippy::print_stderr, reason = "which one fails, and where")]
+        {
+            eprintln!("real: {name}");
+        }
+        if tokio::spawn(scenario(server.clone())).await.is_err() {
+            failed.push(*name);
+        }
+        server.clear().await;
+    }
+    assert!(failed.is_empty(), "{failed:?}");
+}

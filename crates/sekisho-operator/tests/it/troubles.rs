@@ -10,15 +10,26 @@ use sekisho_hub::faults::{Call, Fault, Plan, Rule};
 use serde_json::json;
 use testkit::FaultKind;
 
-use crate::world::{NAMESPACE, World, until};
+use crate::world::{Server, World, until};
 
-fn rule(fault: Fault, call: Call, times: u32) -> Plan {
+scenarios![
+    a_missing_secret_is_said_and_noticed_when_it_comes,
+    credentials_that_are_refused_are_said,
+    a_pod_that_is_killed_is_a_lost_runner_and_another_takes_its_place,
+    a_node_that_is_lost_with_a_job_is_said_and_cleaned_up,
+    a_name_that_is_taken_by_a_registration_of_ours_is_freed,
+    a_session_that_is_anothers_is_waited_for,
+    a_quota_is_said_and_recovers,
+    an_image_that_cannot_be_pulled_for_a_while_costs_nothing,
+    a_namespace_that_is_deleted_is_not_held,
+];
+
+pub(crate) fn rule(fault: Fault, call: Call, times: u32) -> Plan {
     Plan { seed: 1, rules: vec![Rule { fault, call: Some(call), skip: 0, times, percent: 100 }] }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_missing_secret_is_said_and_noticed_when_it_comes() {
-    let world = World::new(|_| ()).await;
+async fn a_missing_secret_is_said_and_noticed_when_it_comes(server: Server) {
+    let world = World::new(&server, |_| ()).await;
     world.connection().await;
     world.deployment(json!({ "replicas": 1 })).await;
     let operator = world.operator("one").await;
@@ -29,9 +40,8 @@ async fn a_missing_secret_is_said_and_noticed_when_it_comes() {
     operator.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn credentials_that_are_refused_are_said() {
-    let world = World::new(|_| ()).await;
+async fn credentials_that_are_refused_are_said(server: Server) {
+    let world = World::new(&server, |_| ()).await;
     world
         .create::<Secret>(
             json!({ "metadata": { "name": "github" }, "stringData": { "token": "wrong" } }),
@@ -46,19 +56,8 @@ async fn credentials_that_are_refused_are_said() {
     operator.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_group_is_said() {
-    let world = World::new(|_| ()).await;
-    world.set(json!({ "replicas": 1, "group": "nobody" })).await;
-    let operator = world.operator("one").await;
-    let message = world.says("GroupNotFound").await;
-    assert!(message.contains("`nobody`"), "{message}");
-    operator.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_pod_that_is_killed_is_a_lost_runner_and_another_takes_its_place() {
-    let world = World::new(|_| ()).await;
+async fn a_pod_that_is_killed_is_a_lost_runner_and_another_takes_its_place(server: Server) {
+    let world = World::new(&server, |_| ()).await;
     world.set(json!({ "replicas": 1 })).await;
     let operator = world.operator("one").await;
     world.says("AllRunnersReady").await;
@@ -76,9 +75,8 @@ async fn a_pod_that_is_killed_is_a_lost_runner_and_another_takes_its_place() {
     operator.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_lost_with_a_job_is_said_and_cleaned_up() {
-    let world = World::new(|_| ()).await;
+async fn a_node_that_is_lost_with_a_job_is_said_and_cleaned_up(server: Server) {
+    let world = World::new(&server, |_| ()).await;
     world.set(json!({ "scaling": { "min": 0, "max": 2, "scaleDownDelaySeconds": 0 } })).await;
     let operator = world.operator("one").await;
     world.push(1).await;
@@ -102,9 +100,8 @@ async fn a_node_that_is_lost_with_a_job_is_said_and_cleaned_up() {
     operator.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_is_taken_by_a_registration_of_ours_is_freed() {
-    let world = World::new(|_| ()).await;
+async fn a_name_that_is_taken_by_a_registration_of_ours_is_freed(server: Server) {
+    let world = World::new(&server, |_| ()).await;
     world.hub.arm(rule(Fault::JitConflict, Call::Jit, 1));
     world.set(json!({ "replicas": 1 })).await;
     let operator = world.operator("one").await;
@@ -113,9 +110,8 @@ async fn a_name_that_is_taken_by_a_registration_of_ours_is_freed() {
     operator.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_is_anothers_is_waited_for() {
-    let world = World::new(|_| ()).await;
+async fn a_session_that_is_anothers_is_waited_for(server: Server) {
+    let world = World::new(&server, |_| ()).await;
     world.hub.arm(rule(Fault::SessionConflict, Call::CreateSession, 1));
     world.set(json!({ "scaling": { "min": 0, "max": 2, "scaleDownDelaySeconds": 0 } })).await;
     let operator = world.operator("one").await;
@@ -126,9 +122,8 @@ async fn a_session_that_is_anothers_is_waited_for() {
     operator.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_quota_is_said_and_recovers() {
-    let world = World::new(|_| ()).await;
+async fn a_quota_is_said_and_recovers(server: Server) {
+    let world = World::new(&server, |_| ()).await;
     let quota = world.create::<ResourceQuota>(
         json!({ "metadata": { "name": "q" }, "spec": { "hard": { "pods": "0" } } }),
     );
@@ -146,9 +141,8 @@ async fn a_quota_is_said_and_recovers() {
     operator.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_image_that_cannot_be_pulled_for_a_while_costs_nothing() {
-    let world = World::new(|_| ()).await;
+async fn an_image_that_cannot_be_pulled_for_a_while_costs_nothing(server: Server) {
+    let world = World::new(&server, |_| ()).await;
     world.runners.unpullable.store(true, Ordering::SeqCst);
     world.set(json!({ "replicas": 1 })).await;
     let operator = world.operator("one").await;
@@ -165,25 +159,25 @@ async fn an_image_that_cannot_be_pulled_for_a_while_costs_nothing() {
     operator.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_namespace_that_is_deleted_is_not_held() {
-    let world = World::new(|_| ()).await;
+async fn a_namespace_that_is_deleted_is_not_held(server: Server) {
+    let world = World::new(&server, |_| ()).await;
     world.set(json!({ "replicas": 2 })).await;
     let operator = world.operator("one").await;
     world.says("AllRunnersReady").await;
     let namespaces: Api<Namespace> = Api::all(world.client.clone());
-    namespaces.delete(NAMESPACE, &DeleteParams::default()).await.unwrap();
+    namespaces.delete(&world.namespace, &DeleteParams::default()).await.unwrap();
     until("the end of the namespace", || async {
-        namespaces.get_opt(NAMESPACE).await.unwrap().is_none().then_some(())
+        namespaces.get_opt(&world.namespace).await.unwrap().is_none().then_some(())
     })
     .await;
     operator.shutdown().await;
 }
 
+/// On the double alone: nobody makes a real one stumble.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_stumbles_loses_nothing() {
-    let world = World::new(|_| ()).await;
-    let api = world.api.clone().unwrap();
+    let api = testkit::ApiServer::new();
+    let world = World::new(&Server::Double(api.clone()), |_| ()).await;
     for (kind, times) in
         [(FaultKind::Status(500), 4), (FaultKind::AnswerLost, 4), (FaultKind::Status(409), 4)]
     {

@@ -3,16 +3,21 @@
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
-use kube::api::{ListParams, PostParams};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
+    PostParams,
+};
 use kube::{Api, Client, ResourceExt as _};
 use sekisho_api::{
     GitHubConnection, Runner, RunnerClass, RunnerDeployment, RunnerReplicaSet, condition,
 };
+use sekisho_github::rest::Clock;
 use sekisho_hub::{Config, Hub};
+use sekisho_install::{Install, RunnerNamespace};
 use sekisho_operator::{Operator, Settings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -22,7 +27,10 @@ use tokio::sync::Semaphore;
 use crate::played::{self, Failure};
 
 const ADMIN: &str = "admin-token-of-the-test";
-pub(crate) const NAMESPACE: &str = "ci";
+/// So many looks come between two jumps of the clock.
+const LOOKS: u32 = 60;
+/// Where the operator of a real API server has its account.
+const PLANE: &str = "plane";
 /// How long anything may take; far longer than it does, and than the deadline of a registration (180 s),
 /// after which a runner that got none is replaced.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -33,7 +41,9 @@ pub(crate) struct Runners {
     pub(crate) ends: Semaphore,
     /// How many jobs were begun.
     pub(crate) begun: AtomicUsize,
-    pub(crate) unpullable: std::sync::atomic::AtomicBool,
+    pub(crate) unpullable: AtomicBool,
+    /// They are online, and ask for nothing more.
+    pub(crate) deaf: AtomicBool,
 }
 
 impl Containers for Played {
@@ -64,44 +74,99 @@ impl Runners {
             self.ends.acquire().await?.forget();
             Ok(())
         };
-        played::work(&run, std::future::ready(()), steps).await.map(drop)
+        let online = async {
+            if self.deaf.load(Ordering::SeqCst) {
+                run.stop.cancelled().await;
+            }
+        };
+        played::work(&run, online, steps).await.map(drop)
+    }
+}
+
+/// Where a scenario is played.
+#[derive(Clone)]
+pub(crate) enum Server {
+    /// In memory.
+    Double(ApiServer),
+    /// kube-apiserver, on which the operator has the rights that are rendered, and no others.
+    Real(Arc<RealServer>),
+}
+
+/// A scenario: written once, played on either.
+pub(crate) type Scenario = fn(Server) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Server {
+    pub(crate) fn double() -> Self {
+        Self::Double(ApiServer::new())
+    }
+
+    fn client(&self, name: &str) -> Client {
+        match self {
+            Self::Double(api) => api.client(name),
+            Self::Real(real) => real.client().unwrap(),
+        }
+    }
+
+    /// Removes what a scenario left, for the next one.
+    pub(crate) async fn clear(&self) {
+        let client = self.client("test");
+        let kinds = [
+            ApiResource::erase::<RunnerDeployment>(&()),
+            ApiResource::erase::<RunnerReplicaSet>(&()),
+            ApiResource::erase::<Runner>(&()),
+            ApiResource::erase::<GitHubConnection>(&()),
+            ApiResource::erase::<RunnerClass>(&()),
+            ApiResource::erase::<Pod>(&()),
+            ApiResource::erase::<Node>(&()),
+        ];
+        let free = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+        for kind in kinds {
+            let all: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
+            for object in all.list(&ListParams::default()).await.unwrap() {
+                let (name, params) = (object.name_any(), DeleteParams::default().grace_period(0));
+                let api: Api<DynamicObject> = match object.namespace() {
+                    Some(namespace) => Api::namespaced_with(client.clone(), &namespace, &kind),
+                    None => all.clone(),
+                };
+                // What goes by itself meanwhile is gone.
+                drop(api.delete(&name, &params).await);
+                drop(api.patch(&name, &PatchParams::default(), &free).await);
+            }
+        }
     }
 }
 
 pub(crate) struct World {
     pub(crate) hub: Arc<Hub>,
     pub(crate) url: String,
-    pub(crate) api: Option<ApiServer>,
+    pub(crate) server: Server,
+    pub(crate) namespace: String,
     pub(crate) client: Client,
     pub(crate) cluster: Cluster,
     pub(crate) runners: Arc<Runners>,
-    _real: Option<RealServer>,
+    /// How far the operators' clocks are ahead, in seconds.
+    ahead: Arc<AtomicI64>,
     dir: TempDir,
     http: reqwest::Client,
     pushes: AtomicUsize,
 }
 
+/// An operator in a runtime of its own, to be killed as by a power cut.
+pub(crate) struct Doomed {
+    _operator: Operator,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Doomed {
+    /// Wherever it is, it ends: nothing is given back, nothing is said.
+    pub(crate) fn kill(self) {
+        self.runtime.shutdown_background();
+    }
+}
+
 impl World {
-    /// On the double.
-    pub(crate) async fn new(change: impl FnOnce(&mut Config)) -> Self {
-        let api = ApiServer::new();
-        Self::on(api.client("test"), api.client("cluster"), Some(api), None, change).await
-    }
-
-    /// On a real API server, if there is one.
-    pub(crate) async fn real() -> Option<Self> {
-        let real = RealServer::start().await.unwrap()?;
-        let clients = (real.client().unwrap(), real.client().unwrap());
-        Some(Self::on(clients.0, clients.1, None, Some(real), |_| ()).await)
-    }
-
-    async fn on(
-        client: Client,
-        cluster: Client,
-        api: Option<ApiServer>,
-        real: Option<RealServer>,
-        change: impl FnOnce(&mut Config),
-    ) -> Self {
+    pub(crate) async fn new(server: &Server, change: impl FnOnce(&mut Config)) -> Self {
+        static WORLDS: AtomicUsize = AtomicUsize::new(0);
         let dir = tempfile::tempdir().unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -115,23 +180,143 @@ impl World {
             ends: Semaphore::new(0),
             begun: AtomicUsize::new(0),
             unpullable: false.into(),
+            deaf: false.into(),
         });
         let played = Arc::new(Played(Arc::clone(&runners)));
+        let (client, cluster) = (server.client("test"), server.client("cluster"));
         let cluster = Cluster::start(cluster, ClusterOptions::default(), played).await.unwrap();
         let http = sekisho_github::http::ClientOptions::default()
             .client(&[&url.parse().unwrap()])
             .unwrap();
-        let pushes = AtomicUsize::new(0);
-        let world =
-            Self { hub, url, api, client, cluster, runners, _real: real, dir, http, pushes };
-        world.create_all::<Namespace>(json!({ "metadata": { "name": NAMESPACE } })).await;
+        let world = Self {
+            hub,
+            url,
+            server: server.clone(),
+            namespace: format!("ci-{}", WORLDS.fetch_add(1, Ordering::SeqCst)),
+            client,
+            cluster,
+            runners,
+            ahead: Arc::default(),
+            dir,
+            http,
+            pushes: AtomicUsize::new(0),
+        };
+        world.install().await;
+        world.class("default").await;
         world
-            .create_all::<RunnerClass>(json!({
-                "apiVersion": "runners.sekisho.dev/v1alpha1", "kind": "RunnerClass",
-                "metadata": { "name": "default" }, "spec": {}
-            }))
-            .await;
-        world
+    }
+
+    pub(crate) async fn class(&self, name: &str) {
+        self.create_all::<RunnerClass>(json!({
+            "apiVersion": "runners.sekisho.dev/v1alpha1", "kind": "RunnerClass",
+            "metadata": { "name": name }, "spec": {}
+        }))
+        .await;
+    }
+
+    /// The namespace and, on a real API server, the operator's rights: as they are rendered.
+    async fn install(&self) {
+        if let Server::Double(_) = &self.server {
+            let namespace = json!({ "metadata": { "name": self.namespace } });
+            return self.create_all::<Namespace>(namespace).await;
+        }
+        let install = Install {
+            namespace: PLANE.to_owned(),
+            image: "registry.example/sekisho:1".to_owned(),
+            replicas: 2,
+            runners: vec![RunnerNamespace { name: self.namespace.clone(), ..Default::default() }],
+        };
+        for manifest in sekisho_install::manifests(&install).unwrap() {
+            if manifest["kind"] != "CustomResourceDefinition" {
+                self.apply(&manifest).await;
+            }
+        }
+    }
+
+    /// As `kubectl apply --server-side` does.
+    async fn apply(&self, manifest: &Value) {
+        let object: DynamicObject = serde_json::from_value(manifest.clone()).unwrap();
+        let types = object.types.clone().unwrap();
+        let kind = ApiResource::from_gvk(&GroupVersionKind::try_from(&types).unwrap());
+        let api: Api<DynamicObject> = match object.namespace() {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), &namespace, &kind),
+            None => Api::all_with(self.client.clone(), &kind),
+        };
+        let params = PatchParams::apply("kubectl").force();
+        api.patch(&object.name_any(), &params, &Patch::Apply(manifest)).await.unwrap();
+    }
+
+    /// The operators' clocks jump, and they look at everything.
+    pub(crate) fn pass(&self, seconds: i64, operator: &Operator) {
+        self.ahead.fetch_add(seconds, Ordering::SeqCst);
+        operator.look();
+    }
+
+    /// Waits for a level, and lets `seconds` of the operators' time pass again and again meanwhile: not
+    /// faster than a lease is taken again.
+    pub(crate) async fn until_later<T, F: Future<Output = Option<T>>>(
+        &self,
+        what: &str,
+        seconds: i64,
+        operator: &Operator,
+        mut look: impl FnMut() -> F,
+    ) -> T {
+        let mut looks = 0_u32;
+        until(what, || {
+            if looks.is_multiple_of(LOOKS) {
+                self.pass(seconds, operator);
+            } else if looks.is_multiple_of(10) {
+                operator.look();
+            }
+            looks += 1;
+            look()
+        })
+        .await
+    }
+
+    fn settings(&self, identity: &str) -> Settings {
+        let mut settings = Settings::new(identity);
+        settings.admin = Some(([127, 0, 0, 1], 0).into());
+        let ahead = Arc::clone(&self.ahead);
+        let clock = Clock::default();
+        settings.clock = Clock::new(move || {
+            clock.now() + jiff::SignedDuration::from_secs(ahead.load(Ordering::SeqCst))
+        });
+        if let Server::Real(_) = &self.server {
+            settings.namespaces = vec![self.namespace.clone()];
+        }
+        settings
+    }
+
+    fn operators_client(server: &Server, identity: &str) -> Client {
+        match server {
+            Server::Double(api) => api.client(identity),
+            Server::Real(real) => {
+                let account = format!("system:serviceaccount:{PLANE}:{}", sekisho_install::NAME);
+                real.client_as(&account).unwrap()
+            }
+        }
+    }
+
+    pub(crate) async fn operator(&self, identity: &str) -> Operator {
+        let client = Self::operators_client(&self.server, identity);
+        Operator::start(client, self.settings(identity)).await.unwrap()
+    }
+
+    /// One that can be killed.
+    pub(crate) async fn doomed(&self, identity: &str) -> Doomed {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (settings, server) = (self.settings(identity), self.server.clone());
+        let identity = identity.to_owned();
+        let start = async move {
+            let client = Self::operators_client(&server, &identity);
+            Operator::start(client, settings).await.unwrap()
+        };
+        Doomed { _operator: runtime.spawn(start).await.unwrap(), runtime }
     }
 
     async fn create_all<K>(&self, object: Value)
@@ -150,7 +335,7 @@ impl World {
     where
         K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
     {
-        Api::namespaced(self.client.clone(), NAMESPACE)
+        Api::namespaced(self.client.clone(), &self.namespace)
     }
 
     pub(crate) async fn create<K>(&self, object: Value) -> K
@@ -170,6 +355,23 @@ impl World {
             json!({ "metadata": { "name": "github" }, "stringData": { "token": ADMIN } }),
         )
         .await;
+    }
+
+    /// Another token for the connection; the right one.
+    pub(crate) async fn token(&self, token: &str) -> String {
+        let patch = Patch::Merge(json!({ "stringData": { "token": token } }));
+        self.api::<Secret>().patch("github", &PatchParams::default(), &patch).await.unwrap();
+        ADMIN.to_owned()
+    }
+
+    /// Removes a registration at GitHub, as an administrator may.
+    pub(crate) async fn deregister(&self, name: &str) {
+        let list = self.get("/api/v3/orgs/acme/actions/runners").await;
+        let all = list["runners"].as_array().unwrap();
+        let id = all.iter().find(|it| it["name"] == name).unwrap()["id"].as_u64().unwrap();
+        let url = format!("{}/api/v3/orgs/acme/actions/runners/{id}", self.url);
+        let answer = self.http.delete(url).bearer_auth(ADMIN).send().await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
     }
 
     /// A connection, its secret, and a deployment with this spec laid over the default.
@@ -200,16 +402,6 @@ impl World {
             "metadata": { "name": "gpu" }, "spec": all
         }))
         .await;
-    }
-
-    pub(crate) async fn operator(&self, identity: &str) -> Operator {
-        let client = match &self.api {
-            Some(api) => api.client(identity),
-            None => self.client.clone(),
-        };
-        let mut settings = Settings::new(identity);
-        settings.admin = Some(([127, 0, 0, 1], 0).into());
-        Operator::start(client, settings).await.unwrap()
     }
 
     /// Pushes a workflow with so many jobs for the set; the number of its run.

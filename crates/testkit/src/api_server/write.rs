@@ -68,7 +68,6 @@ fn prepare(resource: &Resource, object: &mut Value) {
             object["status"] = json!({ "phase": "Active" });
         }
         "pods" => pod::defaults(object),
-        "secrets" => secret(object),
         "customresourcedefinitions" => {
             let established = json!({ "type": "Established", "status": "True", "reason": "InitialNamesAccepted", "message": "", "lastTransitionTime": now() });
             object["status"] = json!({ "conditions": [established] });
@@ -94,6 +93,9 @@ fn secret(object: &mut Value) {
 /// Checks and shapes an object before it is stored.
 fn check(resource: &Resource, name: &str, object: &mut Value) -> Result<(), ApiError> {
     let mut wrong = Vec::new();
+    if resource.plural == "secrets" {
+        secret(object);
+    }
     if let Some(known) = &resource.schema {
         schema::shape(known, object, true);
         schema::validate(known, "", object, &mut wrong);

@@ -48,6 +48,7 @@ scenarios![
 ];
 
 async fn run(client: Client, whose: &str) {
+    let mut failed = Vec::new();
     for (index, (name, scenario)) in SCENARIOS.iter().enumerate() {
         let namespace = format!("conformance-{index}");
         let made = object::<Namespace>(json!({ "metadata": { "name": namespace } }));
@@ -56,8 +57,11 @@ async fn run(client: Client, whose: &str) {
         {
             eprintln!("{whose}: {name}");
         }
-        scenario(client.clone(), namespace).await;
+        if tokio::spawn(scenario(client.clone(), namespace)).await.is_err() {
+            failed.push(*name);
+        }
     }
+    assert!(failed.is_empty(), "{whose}: {failed:?}");
 }
 
 #[tokio::test]
@@ -137,6 +141,9 @@ async fn create_and_read(client: Client, namespace: String) {
     let secret: Secret = secrets.create(&params, &secret).await.unwrap();
     assert_eq!(secret.data.unwrap()["t"].0, b"x");
     assert_eq!(secret.string_data, None);
+    let patch = Patch::Merge(json!({ "stringData": { "t": "y" } }));
+    let secret = secrets.patch("s", &PatchParams::default(), &patch).await.unwrap();
+    assert_eq!(secret.data.unwrap()["t"].0, b"y");
 }
 
 async fn names_and_versions(client: Client, namespace: String) {

@@ -1,0 +1,77 @@
+//! What one side knows and the other does not: registrations, Runners, and operators that are gone.
+
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use sekisho_api::{Runner, RunnerReplicaSet, condition};
+use serde_json::json;
+
+use crate::world::{Server, World, until};
+
+scenarios![
+    a_registration_without_a_runner_is_removed,
+    a_runner_whose_registration_is_gone_is_replaced,
+];
+
+async fn a_registration_without_a_runner_is_removed(server: Server) {
+    let world = World::new(&server, |_| ()).await;
+    world.set(json!({ "replicas": 1 })).await;
+    let operator = world.operator("one").await;
+    world.says("AllRunnersReady").await;
+    let ghost = world.registered().await;
+    operator.shutdown().await;
+    // Somebody helps himself: the Runner goes without its finalizer, and nobody tells GitHub.
+    let sets = world.api::<RunnerReplicaSet>();
+    let runners = world.api::<Runner>();
+    let free = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+    runners.patch(&ghost[0], &PatchParams::default(), &free).await.unwrap();
+    runners.delete(&ghost[0], &DeleteParams::default()).await.unwrap();
+    until("the pod that goes with it", || async {
+        world.list::<k8s_openapi::api::core::v1::Pod>().await.is_empty().then_some(())
+    })
+    .await;
+    assert_eq!(world.registered().await, ghost, "GitHub was not told");
+    assert_eq!(sets.list(&Default::default()).await.unwrap().items.len(), 1);
+
+    let operator = world.operator("two").await;
+    until("another runner", || async { (world.registered().await.len() == 2).then_some(()) }).await;
+    world
+        .until_later("a ghost that is counted", 0, &operator, || async {
+            operator.metrics().contains("sekisho_operator_ghosts 1\n").then_some(())
+        })
+        .await;
+    world
+        .until_later("a ghost that is removed", 130, &operator, || async {
+            let now = world.registered().await;
+            (now.len() == 1 && now != ghost).then_some(())
+        })
+        .await;
+    world
+        .until_later("no ghost", 0, &operator, || async {
+            operator.metrics().contains("sekisho_operator_ghosts 0\n").then_some(())
+        })
+        .await;
+    operator.shutdown().await;
+}
+
+async fn a_runner_whose_registration_is_gone_is_replaced(server: Server) {
+    let world = World::new(&server, |_| ()).await;
+    // Its runner does not notice: it has stopped asking.
+    world.runners.deaf.store(true, std::sync::atomic::Ordering::SeqCst);
+    world.set(json!({ "replicas": 1 })).await;
+    let operator = world.operator("one").await;
+    world.says("AllRunnersReady").await;
+    let first = world.registered().await;
+    world.deregister(&first[0]).await;
+    world
+        .until_later("another runner", 20, &operator, || async {
+            let now = world.registered().await;
+            (now.len() == 1 && now != first).then_some(())
+        })
+        .await;
+    let failed = world.api::<Runner>().get(&first[0]).await.unwrap();
+    let conditions = failed.status.unwrap().conditions;
+    let ended = condition::find(&conditions, condition::SUCCEEDED).unwrap();
+    assert_eq!((ended.status.as_str(), ended.reason.as_str()), ("False", "RegistrationLost"));
+    assert!(world.list::<Runner>().await.iter().any(|it| it.name_any() != first[0]));
+    operator.shutdown().await;
+}
