@@ -33,6 +33,9 @@ pub struct Config {
     pub assignment: Assignment,
     /// Whether the fault switches can be used: for tests, never for work.
     pub fault_switches: bool,
+    /// All runners get the same key pair: to measure what asks for them, for a pair takes the hub some
+    /// tenths of a second, which GitHub spends on machines of its own. Never where jobs are real.
+    pub one_runner_key: bool,
     /// The GitHub App that may ask for tokens.
     pub app: Option<App>,
     /// Who is told of what happens.
@@ -60,6 +63,7 @@ impl Config {
             subject: SubjectForm::Names,
             assignment: Assignment::Automatic,
             fault_switches: false,
+            one_runner_key: false,
             app: None,
             webhooks: Vec::new(),
             rest_requests_per_hour: None,

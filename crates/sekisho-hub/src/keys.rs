@@ -63,8 +63,9 @@ impl std::fmt::Debug for OidcKey {
 }
 
 impl Keys {
-    /// Starts the thread. The signing key is read from `dir`, or made and written there.
-    pub(crate) fn start(dir: &Path) -> io::Result<Self> {
+    /// Starts the thread. The signing key is read from `dir`, or made and written there. With
+    /// `one`, all runners get the same key.
+    pub(crate) fn start(dir: &Path, one: bool) -> io::Result<Self> {
         let pool = Pool { keys: Mutex::default(), taken: Condvar::new(), ready: Semaphore::new(0) };
         let pool = Arc::new(pool);
         let folder = dir.join("keys");
@@ -87,7 +88,7 @@ impl Keys {
                     Err(error) => tracing::error!("no key for ID tokens: {error}"),
                 }
             }
-            work.fill();
+            work.fill(one);
         })?;
         Ok(Self { pool, oidc })
     }
@@ -122,15 +123,20 @@ impl Pool {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fill(&self) {
+    fn fill(&self, one: bool) {
+        let mut only = None;
         loop {
             let full = |supply: &mut Supply| supply.keys.len() >= POOL_SIZE && !supply.closed;
             let woken = self.taken.wait_while(self.lock(), full);
             if woken.unwrap_or_else(PoisonError::into_inner).closed {
                 return;
             }
-            match RsaPrivateKey::new(&mut OsRng, KEY_BITS) {
-                Ok(key) => self.lock().keys.push_back(key),
+            let made = only.clone().map_or_else(|| RsaPrivateKey::new(&mut OsRng, KEY_BITS), Ok);
+            match made {
+                Ok(key) => {
+                    only = one.then(|| key.clone());
+                    self.lock().keys.push_back(key);
+                }
                 Err(error) => {
                     tracing::error!("no more keys for runners: {error}");
                     self.ready.close();

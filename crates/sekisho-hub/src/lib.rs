@@ -127,7 +127,7 @@ impl Hub {
         state.groups = store.load_groups().map_err(folder)?;
         state.scale_sets = ScaleSets::new(config.assignment, sets);
         let storage = Storage::open(&dir, config.cache_bytes_max, clock::now()).map_err(folder)?;
-        let keys = Keys::start(&dir).map_err(folder)?;
+        let keys = Keys::start(&dir, config.one_runner_key).map_err(folder)?;
         let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
         let hooks = Hooks::start(&config.webhooks, &tasks, &stopping)?;
         let parts = Parts { config, git, store, saver, storage, keys, hooks, tasks, stopping };

@@ -71,8 +71,9 @@ fn section(answer: &Value) -> anyhow::Result<String> {
     ];
     let mut text = format!(
         "Written by `cargo xtask bench operator`. Hub, API server and each operator are processes of their own on
-one machine; kubelets and runners are played by another, which speaks the runner's wire with the hub. Before a
-time is told it was checked that each job ran once, and that no Runner, pod, secret or registration is left.
+one machine; kubelets and runners are played by another, which speaks the runner's wire with the hub; the hub
+gives all of them one key pair, for to make pairs would be most of what is measured. Before a time is told it
+was checked that each job ran once, and that no Runner, pod, secret or registration is left.
 
 Machine: {}
 
