@@ -3,8 +3,9 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use http::HeaderMap;
+use jiff::SignedDuration;
 use secrecy::ExposeSecret as _;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::auth::{Credential, credential};
@@ -68,6 +69,41 @@ pub(crate) async fn verify(State(gate): State<Gate>, headers: HeaderMap) -> ApiR
         let faults: Vec<String> = verified.faults.iter().map(ToString::to_string).collect();
         let (records, signed) = (verified.records, verified.signed);
         Ok(Json(json!({ "records": records, "signed": signed, "faults": faults })))
+    })
+    .await
+}
+
+/// What `POST /_gate/v1/prune` takes.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prune {
+    /// How many days of decisions stay, at least one.
+    pub keep_days: u32,
+}
+
+/// What it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pruned {
+    /// How many decisions were removed.
+    pub decisions: usize,
+}
+
+/// Removes old decisions, with what they alone rested on.
+pub(crate) async fn prune(
+    State(gate): State<Gate>,
+    headers: HeaderMap,
+    Json(Prune { keep_days }): Json<Prune>,
+) -> ApiResult<Json<Pruned>> {
+    authorize(&gate, &headers)?;
+    if keep_days == 0 {
+        let message = "`keep_days` is 0: a decision is kept for a day at least";
+        let bad = http::StatusCode::BAD_REQUEST;
+        return Err(ApiError::new(Code::Unsupported, message).with_status(bad));
+    }
+    blocking("removing old decisions", move || {
+        let retention = SignedDuration::from_hours(i64::from(keep_days) * 24);
+        let decisions = gate.inner.prune(retention).or_fail("removing old decisions")?;
+        Ok(Json(Pruned { decisions }))
     })
     .await
 }

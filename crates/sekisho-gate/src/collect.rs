@@ -2,7 +2,9 @@
 //!
 //! The same split as a push: [`observe`] reads the namespace, [`decide`] says what is garbage, and
 //! [`act`] removes it piece by piece, each piece only if nobody used it since the look began
-//! ([`crate::lease`]). Manifests are never garbage: somebody may pull them by digest.
+//! ([`crate::lease`]; in a bucket [`marks`]). Manifests are never garbage: somebody may pull them by digest.
+
+pub(crate) mod marks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -13,7 +15,9 @@ use sekisho_oci::parse_manifest;
 use sekisho_store::Repositories;
 use sekisho_types::{Digest, RepositoryName};
 
-use crate::lease::{GRACE, Leases, Removal, Respect};
+use self::marks::Marks;
+use crate::config::Clock;
+use crate::lease::{GRACE, Leases, Respect};
 
 /// What a namespace holds.
 #[derive(Clone, Debug, Default)]
@@ -104,30 +108,27 @@ pub(crate) fn decide(observed: &Observed, now: Timestamp) -> Vec<Action> {
     actions
 }
 
-/// Removes one piece, unless it came into use.
-pub(crate) fn act(
-    namespace: &Repositories,
-    leases: &Leases,
-    removal: &Removal<'_>,
-    action: &Action,
-    collected: &mut Collected,
-) -> io::Result<()> {
-    let (Action::Unlink(_, digest) | Action::Delete(digest)) = action;
-    leases.remove(removal, Respect::Recent, digest, || {
-        match action {
-            Action::Unlink(repository, digest) => {
-                collected.links += usize::from(namespace.unlink(repository, digest)?);
-            }
-            Action::Delete(digest) => {
-                let size = namespace.blobs().size(digest)?;
-                if namespace.blobs().delete(digest)? {
-                    collected.blobs += 1;
-                    collected.size_bytes += size.unwrap_or_default();
-                }
+impl Action {
+    fn digest(&self) -> &Digest {
+        let (Self::Unlink(_, digest) | Self::Delete(digest)) = self;
+        digest
+    }
+}
+
+/// Removes one piece.
+fn act(namespace: &Repositories, action: &Action, collected: &mut Collected) -> io::Result<()> {
+    match action {
+        Action::Unlink(repository, digest) => {
+            collected.links += usize::from(namespace.unlink(repository, digest)?);
+        }
+        Action::Delete(digest) => {
+            let size = namespace.blobs().size(digest)?;
+            if namespace.blobs().delete(digest)? {
+                collected.blobs += 1;
+                collected.size_bytes += size.unwrap_or_default();
             }
         }
-        Ok(())
-    })?;
+    }
     Ok(())
 }
 
@@ -141,8 +142,34 @@ pub(crate) fn collect(
     let observed = observe(namespace)?;
     let mut collected = Collected::default();
     for action in decide(&observed, now) {
-        act(namespace, leases, &removal, &action, &mut collected)?;
+        // Unless it came into use.
+        leases.remove(&removal, Respect::Recent, action.digest(), || {
+            act(namespace, &action, &mut collected)
+        })?;
     }
+    Ok(collected)
+}
+
+/// The same in a bucket, where other gates may be at work: what is garbage is condemned, and removed
+/// by a later look. Blocks.
+pub(crate) fn collect_shared(
+    namespace: &Repositories,
+    marks: &Marks,
+    clock: &Clock,
+) -> io::Result<Collected> {
+    let observed = observe(namespace)?;
+    let actions = decide(&observed, clock.now());
+    let mut garbage: BTreeMap<&Digest, Vec<&Action>> = BTreeMap::new();
+    for action in &actions {
+        garbage.entry(action.digest()).or_default().push(action);
+    }
+    let mut collected = Collected::default();
+    for (digest, actions) in &garbage {
+        marks.remove(digest, clock, || {
+            actions.iter().try_for_each(|action| act(namespace, action, &mut collected))
+        })?;
+    }
+    marks.tidy(&garbage.into_keys().collect(), clock.now())?;
     Ok(collected)
 }
 

@@ -9,12 +9,9 @@ pub(crate) mod log;
 pub(crate) mod verify;
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::Path;
 
 use jiff::Timestamp;
 use sekisho_policy::{Identity, Verdict};
-use sekisho_store::Records;
 use sekisho_types::{Digest, RepositoryName, Severity, Tag};
 use serde::{Deserialize, Serialize};
 
@@ -170,19 +167,4 @@ fn same(last: &Decision, draft: &Draft) -> bool {
         && (&last.policy, &last.exceptions) == (&draft.policy, &draft.exceptions)
         && last.inspector == draft.inspector
         && (last.advisories, last.newest_advisory) == (draft.advisories, draft.newest_advisory)
-}
-
-/// Checks the log of a gate's folder, which may be open or not, with the public keys beside it, or
-/// with one (base64) that somebody kept elsewhere. Blocks.
-///
-/// # Errors
-/// The folder cannot be read, or `key` is none.
-pub fn verify_folder(gate_dir: &Path, key: Option<&str>) -> io::Result<verify::Verified> {
-    let bad = || io::Error::new(io::ErrorKind::InvalidInput, "this is no Ed25519 key in base64");
-    let keys = match key {
-        Some(text) => vec![checkpoint::PublicKey::parse(text).ok_or_else(bad)?],
-        None => checkpoint::trusted(&gate_dir.join("keys"))?,
-    };
-    let (links, checkpoints) = verify::read(&Records::existing(&gate_dir.join("decisions")))?;
-    Ok(verify::verify(&links, &checkpoints, &keys))
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{any, get, post};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use sekisho_policy::Policies;
 use sekisho_store::{BlobStore, Records, Repositories};
+use sekisho_types::Digest;
 
 use crate::analysis::Analyses;
 use crate::auth::identify::Issuers;
@@ -18,14 +19,15 @@ use crate::auth::session::Sessions;
 use crate::auth::users::Users;
 use crate::auth::worker::Workers;
 use crate::auth::{exchange, token};
-use crate::collect::{Collected, collect};
+use crate::collect::marks::Marks;
+use crate::collect::{Collected, collect, collect_shared};
 use crate::config::{Clock, Config, OpenError, Options};
 use crate::decisions::checkpoint::{RecordKey, trusted};
 use crate::decisions::log::Log;
 use crate::decisions::verify::Verified;
-use crate::error::{ApiError, ApiResult, Code};
+use crate::error::{ApiError, ApiResult, Code, OrFail as _};
 use crate::evidence::Evidence;
-use crate::lease::{GRACE, Leases};
+use crate::lease::{GRACE, Held, Leases};
 use crate::mirror::Mirror;
 use crate::places::Places;
 use crate::push::flight::Flights;
@@ -76,6 +78,8 @@ pub(crate) struct Inner {
     pub(crate) upstream: Arc<dyn Upstream>,
     pub(crate) flights: Flights,
     pub(crate) leases: Leases,
+    /// Of content that goes, where other gates share it.
+    marks: Option<Marks>,
     opened: Timestamp,
     clock: Clock,
 }
@@ -91,12 +95,29 @@ impl Inner {
         self.mirror.as_ref().ok_or_else(none)
     }
 
+    /// Keeps content while a push looks at it and promotes it. Blocks.
+    pub(crate) fn hold(&self, digests: Vec<Digest>, now: Timestamp) -> ApiResult<Held<'_>> {
+        if let Some(marks) = &self.marks
+            && !marks.use_all(&digests, now).or_fail("looking for marks")?
+        {
+            let message = "some of it is being removed at this moment; try again";
+            return Err(ApiError::new(Code::Unavailable, message).with_retry_after("5"));
+        }
+        Ok(self.leases.hold(digests, now))
+    }
+
+    /// Remembers that a client is told that content is here; `false` when it is about to go. Blocks.
+    pub(crate) fn touch(&self, digest: &Digest, now: Timestamp) -> std::io::Result<bool> {
+        self.leases.touch(digest, now);
+        let marks = self.marks.as_ref();
+        marks.map_or(Ok(true), |marks| marks.use_all(std::slice::from_ref(digest), now))
+    }
+
     fn collect(&self) -> std::io::Result<Collected> {
         let now = self.now();
-        // What other gates promised their clients is not known here.
-        let is_alone = self.options.bucket.is_none();
-        match self.upstream.namespace().filter(|_| is_alone) {
-            Some(namespace) if now.duration_since(self.opened) > GRACE => {
+        match (self.upstream.namespace(), &self.marks) {
+            (Some(namespace), Some(marks)) => collect_shared(namespace, marks, &self.clock),
+            (Some(namespace), None) if now.duration_since(self.opened) > GRACE => {
                 collect(namespace, &self.leases, now)
             }
             _ => Ok(Collected::default()),
@@ -140,12 +161,15 @@ impl Inner {
         Ok(())
     }
 
-    /// Removes decisions that are old enough, with what they alone rested on. Blocks.
-    fn prune(&self) -> std::io::Result<()> {
-        let Some(retention) = self.options.retention else { return Ok(()) };
+    /// Removes decisions that are old enough, with what they alone rested on; how many. Blocks.
+    pub(crate) fn prune(&self, retention: SignedDuration) -> std::io::Result<usize> {
         let before = self.now().checked_sub(retention).unwrap_or(Timestamp::MIN);
         let gone = self.log.prune(before)?;
-        if gone.is_empty() { Ok(()) } else { self.evidence.prune(gone, &self.log.facts()?) }
+        let count = gone.len();
+        if count > 0 {
+            self.evidence.prune(gone, &self.log.facts()?)?;
+        }
+        Ok(count)
     }
 }
 
@@ -224,6 +248,7 @@ impl Gate {
             upstream,
             flights: Flights::default(),
             leases: Leases::default(),
+            marks: places.condemned.map(Marks::new),
             opened: config.clock.now(),
             base_url,
             service: config.service,
@@ -247,8 +272,11 @@ impl Gate {
     }
 
     /// Removes upstream content that no manifest names, while pushes go on; the gate does so by
-    /// itself every hour. Not in a bucket, which other gates may use. Nothing in its first hour, for what clients were told before that is not
-    /// known. Blocks.
+    /// itself every hour.
+    ///
+    /// In folders nothing goes in its first hour, for what clients were told before that is not known.
+    /// In a bucket, which other gates may use, it goes when it was garbage at a look a day ago too and
+    /// nobody used it since. Blocks.
     ///
     /// # Errors
     /// The disk's; what was removed until then is gone.
@@ -268,6 +296,7 @@ impl Gate {
             .route("/_gate/v1/decisions/{id}", get(admin::one))
             .route("/_gate/v1/decisions/{id}/vsa", get(admin::vsa))
             .route("/_gate/v1/verify", get(admin::verify))
+            .route("/_gate/v1/prune", post(admin::prune))
             .route("/_gate/v1/quarantine", get(quarantine::list))
             .route("/_gate/v1/quarantine/{id}", get(quarantine::one))
             .route("/_gate/v1/quarantine/{id}/approve", post(quarantine::approve))
@@ -301,7 +330,8 @@ async fn keep_sweeping(gate: Weak<Inner>) {
                 tracing::warn!("journal not read: {error}");
             }
             if tick % COLLECT_EVERY == COLLECT_EVERY - 1 {
-                if let Err(error) = gate.prune() {
+                let retention = gate.options.retention;
+                if let Some(Err(error)) = retention.map(|retention| gate.prune(retention)) {
                     tracing::warn!("old decisions not removed: {error}");
                 }
                 match gate.collect() {

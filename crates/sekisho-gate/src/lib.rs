@@ -19,6 +19,7 @@
 
 mod admin;
 mod analysis;
+mod archive;
 mod auth;
 mod collect;
 mod config;
@@ -34,7 +35,6 @@ mod places;
 mod protocol;
 mod push;
 mod quarantine;
-mod replay;
 mod reserve;
 mod route;
 mod serve;
@@ -43,6 +43,8 @@ mod upload;
 mod upstream;
 mod vsa;
 
+pub use admin::{Prune, Pruned};
+pub use archive::{Archive, Explained, Replayed, judge};
 pub use auth::users::{User, load_users, new_user, users_text};
 pub use auth::worker::{Place, Workers};
 pub use collect::Collected;
@@ -51,13 +53,11 @@ pub use config::{
     Reading, load_issuers,
 };
 pub use decisions::verify::{Fault, Verified};
-pub use decisions::{Approval, Decision, Decisions, Summary, verify_folder};
-pub use evidence::{Explained, explain};
+pub use decisions::{Approval, Decision, Decisions, Summary};
 pub use gate::Gate;
 pub use inspector::{Busy, Inspection, Inspector};
 pub use mirror::{MirrorConfig, MirroredRegistry, load_mirrored};
 pub use push::state::{Basis, Push, State};
 pub use quarantine::{Held, Quarantine, Word};
-pub use replay::{Replayed, judge, replay};
 pub use serve::{Patience, serve};
 pub use upstream::{DiskUpstream, Upstream};

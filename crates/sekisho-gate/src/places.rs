@@ -13,6 +13,8 @@ pub(crate) struct Places {
     pub(crate) journal: Records,
     pub(crate) analysis: Records,
     pub(crate) exchanged: Records,
+    /// Marks of content that goes; `None` in folders, which one gate owns.
+    pub(crate) condemned: Option<Records>,
     pub(crate) evidence: BlobStore,
     pub(crate) staging: Place,
 }
@@ -39,6 +41,7 @@ impl Places {
             journal: records("pushes")?,
             analysis: records("analysis")?,
             exchanged: records("exchanged")?,
+            condemned: bucket.map(|bucket| Records::in_bucket(bucket.below("condemned"))),
             evidence,
             staging,
         })

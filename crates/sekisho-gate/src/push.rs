@@ -114,7 +114,7 @@ fn run(gate: &Inner, put: &Put, basis: &Basis) -> ApiResult<Done> {
     let manifest = observe::parse(put)?;
     // From the first look to the last write, nothing of it may be collected or deleted.
     let now = gate.now();
-    let _held = gate.leases.hold(observe::needed(&manifest, put), now);
+    let _held = gate.hold(observe::needed(&manifest, put), now)?;
     let work = Work::begin(gate, put, &manifest, basis.clone(), now)?;
     // By digest alone it is a part of something: an index that comes later, and is decided about
     // with all its parts. What says something about another manifest stands for itself.
@@ -146,7 +146,7 @@ fn run(gate: &Inner, put: &Put, basis: &Basis) -> ApiResult<Done> {
 pub(crate) fn approve(gate: &Inner, push: &Push, approval: Approval) -> ApiResult<Done> {
     let (put, now) = (again(push), gate.now());
     let manifest = observe::parse(&put)?;
-    let _held = gate.leases.hold(observe::needed(&manifest, &put), now);
+    let _held = gate.hold(observe::needed(&manifest, &put), now)?;
     let basis = basis(gate, &put.identity, now);
     Work::begin(gate, &put, &manifest, basis, now)?.judge(Some(approval))
 }
@@ -155,7 +155,7 @@ pub(crate) fn approve(gate: &Inner, push: &Push, approval: Approval) -> ApiResul
 pub(crate) fn resume(gate: &Inner, push: &Push) -> ApiResult<()> {
     let (put, now) = (again(push), gate.now());
     let manifest = observe::parse(&put)?;
-    let _held = gate.leases.hold(observe::needed(&manifest, &put), now);
+    let _held = gate.hold(observe::needed(&manifest, &put), now)?;
     let id = push.state.decision().unwrap_or_default();
     let decision = gate.log.get(id).or_fail("reading a decision")?;
     let Some(permit) = decision.as_ref().and_then(Permit::of) else { return Ok(()) };

@@ -147,6 +147,21 @@ impl Client {
         if answer.status().is_success() { Ok(Said::Yes(())) } else { refused(answer).await }
     }
 
+    /// Tells the gate something that it answers.
+    pub(crate) async fn ask<T: Serialize, R: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &T,
+    ) -> anyhow::Result<Said<R>> {
+        let sent = self.request(Method::POST, path)?.json(body).send().await;
+        let answer = sent.with_context(|| format!("telling the gate `{path}`"))?;
+        if !answer.status().is_success() {
+            return refused(answer).await;
+        }
+        let read = answer.json().await.with_context(|| format!("reading the answer of `{path}`"));
+        read.map(Said::Yes)
+    }
+
     /// What the gate decided on the images of a run, oldest first.
     pub(crate) async fn decisions(&self, run: u64) -> anyhow::Result<Vec<sekisho_gate::Decision>> {
         self.get::<sekisho_gate::Decisions>(&format!("/_gate/v1/decisions?run_id={run}"))

@@ -319,6 +319,11 @@ fn threats(data: &DataDir) -> anyhow::Result<Threats> {
     Ok(threats)
 }
 
+/// What the gate wrote down, wherever it keeps that.
+pub(crate) fn archive(data: &DataDir) -> anyhow::Result<sekisho_gate::Archive> {
+    Ok(sekisho_gate::Archive::of(&data.gate(), &storage(data)?))
+}
+
 /// Where the gate keeps what, as `gate/storage.toml` of the data folder says, where there is one.
 pub(crate) fn storage(data: &DataDir) -> anyhow::Result<sekisho_gate::Options> {
     let path = data.gate().join("storage.toml");

@@ -7,6 +7,7 @@ use sekisho_oci::{Descriptor, ImageManifest, media_type};
 use sekisho_store::{BlobStore, ManifestRecord};
 
 use super::*;
+use crate::lease::Removal;
 
 const START: i64 = 1_800_000_000;
 

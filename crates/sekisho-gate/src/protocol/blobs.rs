@@ -24,14 +24,14 @@ pub(super) async fn get(context: Context, digest: Digest, request: &Parts) -> Ap
     let blob = blocking("opening a blob", move || {
         let gate = &context.gate.inner;
         let view = View::of_reader(&context)?;
-        let is_here = view.size(&digest).or_fail("looking for a blob")?.is_some();
+        let mut is_here = view.size(&digest).or_fail("looking for a blob")?.is_some();
         if is_here && context.caller.identity().is_some() {
             // Who pushes leaves out what is here already: it stays until the manifest comes.
-            gate.leases.touch(&digest, gate.now());
+            is_here = gate.touch(&digest, gate.now()).or_fail("looking for a mark")?;
         }
         // Once more after that: a blob that goes away was gone before it was promised.
         let blob = view.open(&digest).or_fail("opening a blob")?;
-        blob.ok_or_else(|| {
+        blob.filter(|_| is_here).ok_or_else(|| {
             let error =
                 ApiError::new(Code::BlobUnknown, "there is no such blob in this repository");
             context.caller.unknown(gate, &context.repository, error)

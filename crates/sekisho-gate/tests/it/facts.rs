@@ -119,9 +119,8 @@ async fn decisions_are_judged_anew_by_other_policies() {
     for (name, layer, status) in names {
         assert_eq!(world.push(name, &token, &[layer]).await.status(), status);
     }
-    let gate = world.dir.path().join("gate");
     let decisions = |policies: &Policies, limit| -> Vec<(String, Answer)> {
-        let replayed = sekisho_gate::replay(&gate, policies, limit).unwrap();
+        let replayed = world.archive().replay(policies, limit).unwrap();
         let tag = |it: &sekisho_gate::Replayed| it.decision.tag.as_ref().unwrap().to_string();
         replayed.iter().map(|it| (tag(it), it.verdict.as_ref().unwrap().decision)).collect()
     };
@@ -131,5 +130,5 @@ async fn decisions_are_judged_anew_by_other_policies() {
     let open = decisions(&none, 1000);
     assert_eq!(open, [("good".into(), Answer::Allow), ("bad".into(), Answer::Allow)]);
     assert_eq!(decisions(&none, 1), [("bad".into(), Answer::Allow)], "the latest");
-    assert_eq!(sekisho_gate::replay(&gate.join("none"), &none, 1).unwrap(), []);
+    assert_eq!(World::new().await.archive().replay(&none, 1).unwrap(), [], "none yet");
 }

@@ -25,9 +25,14 @@ const LAYER: &[u8] = b"LAYER\npkg libc6 2.36 fine";
 
 /// Allows `library/*` of a registry at this address, under the name `docker.io`.
 fn mirror(address: &str) -> MirrorConfig {
+    patient(address, Duration::from_secs(20))
+}
+
+/// That gives up on an answer after this time.
+fn patient(address: &str, answer_deadline: Duration) -> MirrorConfig {
     let options = sekisho_registry::Options {
         attempts_max: 1,
-        answer_deadline: Duration::from_secs(20),
+        answer_deadline,
         ..sekisho_registry::Options::default()
     };
     MirrorConfig {
@@ -247,6 +252,28 @@ async fn a_registry_that_is_busy_is_left_alone() {
     assert_eq!(world.send("GET", TAG, "").await.status(), 200);
     world.pass(24 * 3600);
     check_error(world.send("GET", TAG, "").await, 503, "UNAVAILABLE").await;
+}
+
+/// It takes a request, and says nothing.
+#[tokio::test]
+async fn a_registry_that_never_answers_keeps_nobody_waiting_for_ever() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let world = World::open(Options {
+        mirror: Some(patient(&address, Duration::from_millis(300))),
+        ..Options::default()
+    })
+    .await;
+    let token = world.session(json!({})).await;
+    let asked = (0..10).map(|_| world.send("GET", TAG, ""));
+    let asked = futures_util::future::join_all(asked);
+    // Meanwhile the gate serves who does not ask for it.
+    let pushed = world.push("acme/app:v1", &token, &["LAYER\npkg a 1 fine"]);
+    let (asked, pushed) = tokio::join!(asked, pushed);
+    assert_eq!(pushed.status(), 201);
+    for response in asked {
+        check_error(response, 503, "UNAVAILABLE").await;
+    }
 }
 
 #[tokio::test]

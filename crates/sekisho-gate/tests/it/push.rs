@@ -283,10 +283,10 @@ async fn an_exception_lets_one_finding_pass_and_is_on_record() {
 
     // Long after, and with the gate shut, the same is found again.
     for (id, want) in [("1", Answer::Warn), ("2", Answer::Deny)] {
-        let explained = sekisho_gate::explain(&world.dir.path().join("gate"), id).unwrap().unwrap();
+        let explained = world.archive().explain(id).unwrap().unwrap();
         assert_eq!((explained.verdict.decision, explained.reproduced), (want, true), "{id}");
     }
-    assert_eq!(sekisho_gate::explain(&world.dir.path().join("gate"), "99").unwrap(), None);
+    assert_eq!(world.archive().explain("99").unwrap(), None);
 
     // On the day after the last one it is as if it were not there.
     world.pass(6 * 86_400);

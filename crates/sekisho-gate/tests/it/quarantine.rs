@@ -82,7 +82,7 @@ async fn an_approved_image_is_promoted_without_another_build() {
     assert_eq!(held(&world).await, Vec::<Value>::new());
     check_error(word(&world, &id, "approve", "ann", "again").await, 404, "UNKNOWN").await;
     for number in ["1", "2"] {
-        let again = sekisho_gate::explain(&world.dir.path().join("gate"), number).unwrap();
+        let again = world.archive().explain(number).unwrap();
         assert!(again.unwrap().reproduced, "{number}");
     }
 }

@@ -76,6 +76,7 @@ async fn gates_on_one_bucket_in_memory() {
     uploads(memory()).await;
     tags(memory()).await;
     tokens(memory()).await;
+    garbage(memory()).await;
     tokens_at_once(memory()).await;
 }
 
@@ -87,6 +88,54 @@ async fn gates_on_one_bucket_of_moto() {
     uploads(bucket.below("uploads")).await;
     tags(bucket.below("tags")).await;
     tokens(bucket.below("tokens")).await;
+    garbage(bucket.below("garbage")).await;
+}
+
+async fn collect(world: &World) -> sekisho_gate::Collected {
+    let gate = world.gate.clone();
+    tokio::task::spawn_blocking(move || gate.collect_garbage().unwrap()).await.unwrap()
+}
+
+/// What one gate would remove, another one keeps for its client.
+async fn garbage(bucket: Bucket) {
+    let one = World::in_bucket(bucket).await;
+    let two = one.replica().await;
+    // The clock of these tests is ahead of the bucket's, so all content is old.
+    let token = one.session(json!({})).await;
+    let lines = ["LAYER\npkg one 1 fine", "LAYER\npkg two 1 fine"];
+    for (tag, line) in ["v1", "v2"].iter().zip(lines) {
+        let pushed = one.push(&format!("acme/app:{tag}"), &token, &[line]).await;
+        assert_eq!(pushed.status(), 201);
+        let head = two.send("HEAD", &format!("/v2/acme/app/manifests/{tag}"), "").await;
+        let path = format!("/v2/acme/app/manifests/{}", header(&head, "docker-content-digest"));
+        assert_eq!(two.send("DELETE", &path, &token).await.status(), 202);
+    }
+    let blobs = lines.map(|it| format!("/v2/acme/app/blobs/{}", Digest::sha256(it.as_bytes())));
+    let none = sekisho_gate::Collected::default();
+    assert_eq!(collect(&one).await, none, "condemned, no more");
+    one.pass(3600);
+    assert_eq!(collect(&two).await, none, "and not an hour later either");
+    one.pass(24 * 3600);
+    // A client is about to push one of them again, at the gate that collects least.
+    let again = one.session(json!({"run_id": "77"})).await;
+    assert_eq!(two.send("HEAD", &blobs[0], &again).await.status(), 200);
+    let collected = collect(&one).await;
+    assert!(collected.blobs > 0 && collected.links > 0, "{collected:?}");
+    assert_eq!(collect(&two).await, none, "once is enough");
+    assert_eq!(one.send("HEAD", &blobs[0], &again).await.status(), 200, "saved");
+    assert_eq!(one.send("HEAD", &blobs[1], &again).await.status(), 404, "nobody wanted it");
+    for (tag, line) in ["v1", "v2"].iter().zip(lines) {
+        let pushed = one.push(&format!("acme/app:{tag}"), &again, &[line]).await;
+        assert_eq!(pushed.status(), 201, "{tag}");
+    }
+    for _ in 0..3 {
+        one.pass(25 * 3600);
+        assert_eq!((collect(&one).await.blobs, collect(&two).await.blobs), (0, 0));
+    }
+    for (blob, line) in blobs.iter().zip(lines) {
+        let read = two.send("GET", blob, "").await;
+        assert_eq!(read.bytes().await.unwrap(), line.as_bytes());
+    }
 }
 
 /// What one gate takes in, the other one serves.

@@ -18,8 +18,8 @@ use rsa::traits::PublicKeyParts as _;
 use secrecy::SecretString;
 use sekisho_advisory::{Finding, NotAssessed, Package, Reason};
 use sekisho_gate::{
-    Clock, Config, Gate, Inspection, Inspector, Issuer, MirrorConfig, Reading, User, Verified,
-    Workers,
+    Archive, Clock, Config, Gate, Inspection, Inspector, Issuer, MirrorConfig, Reading, User,
+    Verified, Workers,
 };
 use sekisho_oci::{Descriptor, ImageManifest, media_type};
 use sekisho_policy::Exceptions;
@@ -315,6 +315,11 @@ impl World {
     /// What the gate was told.
     pub(crate) fn config(&self) -> Config {
         self.config.clone()
+    }
+
+    /// What the gate wrote down.
+    pub(crate) fn archive(&self) -> Archive {
+        Archive::of(&self.config.dir, &self.config.options)
     }
 
     /// What a check of all decisions finds.

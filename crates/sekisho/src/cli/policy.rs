@@ -155,7 +155,8 @@ fn fault(file: &Path, text: &str) -> Option<String> {
 }
 
 fn explain(id: &str, data: &DataDir, printer: Printer) -> anyhow::Result<Exit> {
-    let explained = sekisho_gate::explain(&data.gate(), id)
+    let explained = crate::plane::archive(data)?
+        .explain(id)
         .with_context(|| format!("making decision `{id}` again"))?;
     let Some(explained) = explained else {
         printer.note(&format!("there is no decision `{id}` in `{}`", data.root().display()));

@@ -4,6 +4,7 @@
 
 mod analyser;
 mod bad_input;
+mod bucket;
 mod build;
 mod examples;
 mod gate;

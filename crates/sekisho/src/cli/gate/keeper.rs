@@ -2,8 +2,8 @@
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use sekisho_gate::{Held, Quarantine, Verified, Word};
-use serde::{Deserialize, Serialize};
+use sekisho_gate::{Held, Prune, Pruned, Quarantine, Verified, Word};
+use serde::Serialize;
 
 use crate::client::{Client, Said};
 use crate::exit::Exit;
@@ -28,6 +28,13 @@ pub(crate) enum KeeperCommand {
         /// Public key (base64) that signed, instead of those in the data folder
         #[arg(long, value_name = "KEY")]
         key: Option<String>,
+    },
+    /// Remove old decisions with their evidence, as `keep_days` of gate/storage.toml does by itself
+    #[command(after_help = "Example:\n  sekisho gate prune --keep-days 400")]
+    Prune {
+        /// How many days of decisions stay
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
+        keep_days: u32,
     },
     /// Write a decision in a form that others read
     Export {
@@ -86,12 +93,11 @@ struct Listed<'a> {
     held: &'a [Held],
 }
 
-/// The gate's own answer.
-#[derive(Deserialize)]
-struct InBucket {
-    records: usize,
-    signed: usize,
-    faults: Vec<String>,
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Gone {
+    schema_version: u32,
+    decisions: usize,
 }
 
 #[derive(Serialize)]
@@ -108,9 +114,7 @@ pub(crate) async fn run(
     data: &DataDir,
     printer: Printer,
 ) -> anyhow::Result<Exit> {
-    if let KeeperCommand::Verify { key } = command
-        && plane::storage(data)?.bucket.is_none()
-    {
+    if let KeeperCommand::Verify { key } = command {
         return verify(key.as_deref(), data, printer);
     }
     match plane::find_or_start(
@@ -151,16 +155,9 @@ async fn ask(command: &KeeperCommand, client: &Client, printer: Printer) -> anyh
                 Said::No(_, why) => nothing(printer, &why),
             }
         }
-        // Decisions in a bucket: the plane knows where.
-        KeeperCommand::Verify { key: None } => match client.gate("/_gate/v1/verify").await? {
-            Said::Yes(InBucket { records, signed, faults }) => {
-                told(Checked { schema_version: 1, records, signed, faults }, printer)
-            }
-            Said::No(_, why) => anyhow::bail!("{why}"),
-        },
-        KeeperCommand::Verify { key: Some(_) } => {
-            anyhow::bail!("`--key` is for decisions in a folder; these are in a bucket")
-        }
+        KeeperCommand::Prune { keep_days } => prune(*keep_days, client, printer).await,
+        // Answered before a plane was looked for.
+        KeeperCommand::Verify { .. } => Ok(Exit::Done),
     }
 }
 
@@ -239,9 +236,26 @@ async fn word(
     }
 }
 
+async fn prune(keep_days: u32, client: &Client, printer: Printer) -> anyhow::Result<Exit> {
+    match client.ask::<_, Pruned>("/_gate/v1/prune", &Prune { keep_days }).await? {
+        Said::Yes(pruned) if printer.is_json() => {
+            printer.answer_json(&Gone { schema_version: 1, decisions: pruned.decisions })?;
+            Ok(Exit::Done)
+        }
+        Said::Yes(Pruned { decisions: 0 }) => {
+            nothing(printer, "no signed checkpoint is that old; the newest one always stays")
+        }
+        Said::Yes(Pruned { decisions }) => {
+            printer.note(&format!("{decisions} decisions removed, with what they alone rested on"));
+            Ok(Exit::Done)
+        }
+        Said::No(_, why) => anyhow::bail!("{why}"),
+    }
+}
+
 fn verify(key: Option<&str>, data: &DataDir, printer: Printer) -> anyhow::Result<Exit> {
-    let verified =
-        sekisho_gate::verify_folder(&data.gate(), key).context("reading the gate's decisions")?;
+    let archive = crate::plane::archive(data)?;
+    let verified = archive.verify(key).context("reading the gate's decisions")?;
     let Verified { records, signed, faults } = verified;
     let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
     told(Checked { schema_version: 1, records, signed, faults }, printer)

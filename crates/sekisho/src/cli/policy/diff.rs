@@ -53,7 +53,8 @@ pub(super) fn run(
     printer: Printer,
 ) -> anyhow::Result<Exit> {
     let policies = load(policies, exceptions)?;
-    let replayed = sekisho_gate::replay(&data.gate(), &policies, LIMIT)
+    let replayed = crate::plane::archive(data)?
+        .replay(&policies, LIMIT)
         .with_context(|| format!("judging the decisions in `{}` anew", data.root().display()))?;
     let without_facts = replayed.iter().filter(|it| it.verdict.is_none()).count();
     let changed: Vec<Change> = replayed.iter().filter_map(change).collect();

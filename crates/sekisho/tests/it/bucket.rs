@@ -1,0 +1,130 @@
+//! A plane whose gate keeps everything in a bucket: moto stands for the S3-compatible service.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::support::{World, example, has, skipped};
+
+/// moto's server; ended when it is dropped.
+struct Moto {
+    child: Child,
+    host: String,
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Moto {
+    /// On a port that the system chooses and its log names; with one bucket, `images`.
+    fn start() -> Option<Self> {
+        let started = Command::new("moto_server")
+            .args(["-H", "127.0.0.1", "-p", "0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn();
+        let Ok(mut child) = started else {
+            skipped("moto_server");
+            return None;
+        };
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let host = lines.find_map(|line| {
+            let line = line.unwrap();
+            line.split_once("Running on http://").map(|(_, host)| host.trim().to_owned())
+        });
+        // Its log is long: whoever does not read it stops it.
+        std::thread::spawn(move || lines.for_each(drop));
+        let moto = Self { child, host: host.unwrap() };
+        assert!(moto.ask("PUT", "/images").starts_with("HTTP/1.1 200"));
+        Some(moto)
+    }
+
+    fn ask(&self, method: &str, path: &str) -> String {
+        let mut stream = TcpStream::connect(&self.host).unwrap();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.host);
+        write!(stream, "{head}Content-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+/// The gate's part of a data folder, but for its configuration and its keys.
+fn forget(world: &World) {
+    for entry in fs_err::read_dir(world.data().join("gate")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            fs_err::remove_dir_all(path).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_plane_with_a_bucket_outlives_its_disk() {
+    let Some(moto) = Moto::start() else { return };
+    let world = World::new();
+    let secret = world.folder.path().join("secret");
+    fs_err::write(&secret, "test\n").unwrap();
+    let storage = format!(
+        "[bucket]\nname = \"images\"\nprefix = \"gate\"\nregion = \"us-east-1\"\n\
+         endpoint = \"http://{}\"\naccess_key_id = \"test\"\nsecret_access_key_file = \"{}\"\n\
+         keys_dir = \"{}\"\n",
+        moto.host,
+        secret.display(),
+        world.folder.path().join("keys").display(),
+    );
+    world.configure("gate/storage.toml", &storage);
+    // Builds, pushes through the gate, and is judged; one passes and one does not.
+    world.sekisho(&["run", &example("hello")]).exits(0);
+    world.sekisho(&["run", &example("vulnerable")]).exits(10);
+    let listed = moto.ask("GET", "/images?list-type=2&prefix=gate/upstream/");
+    assert!(listed.contains("/content/blobs/sha256/"), "{listed:.1000}");
+
+    let whole = || {
+        let said = world.sekisho(&["gate", "verify", "--output", "json"]).exits(0).json();
+        assert_eq!((&said["records"], &said["faults"]), (&json!(2), &json!([])));
+        let said = world.sekisho(&["policy", "explain", "2", "--output", "json"]).exits(0).json();
+        assert_eq!(said["reproduced"], true);
+        assert_eq!(said["decision"]["verdict"]["decision"], "deny");
+    };
+    whole();
+    let digest = pull(&world);
+
+    // Another machine: the bucket, the keys and the configuration are all that is left.
+    forget(&world);
+    whole();
+    assert_eq!(pull(&world), digest);
+    world.sekisho(&["run", &example("hello")]).exits(0);
+    let said = world.sekisho(&["gate", "verify", "--output", "json"]).exits(0).json();
+    assert_eq!((&said["records"], &said["faults"]), (&json!(3), &json!([])));
+}
+
+/// The digest of what a client gets that nobody here wrote; `None` without one.
+fn pull(world: &World) -> Option<String> {
+    if !has("skopeo") {
+        return None;
+    }
+    let up = world.up();
+    let image = format!("docker://{}/hello", up.authority());
+    let skopeo = |arguments: &[&str]| {
+        let output = Command::new("skopeo").args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    let tags: Value =
+        serde_json::from_slice(&skopeo(&["list-tags", "--tls-verify=false", &image])).unwrap();
+    let image = format!("{image}:{}", tags["Tags"][0].as_str().unwrap());
+    let to = format!("dir:{}", tempfile::tempdir_in(world.folder.path()).unwrap().path().display());
+    skopeo(&["--insecure-policy", "copy", "--src-tls-verify=false", &image, &to]);
+    let format = ["inspect", "--tls-verify=false", "--format", "{{.Digest}}", &image];
+    let digest = String::from_utf8(skopeo(&format)).unwrap();
+    assert_eq!(up.stop(), 0);
+    Some(digest.trim().to_owned())
+}
