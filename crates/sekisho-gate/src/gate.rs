@@ -228,7 +228,9 @@ impl Gate {
         let key = Arc::new(RecordKey::open(&keys)?);
         let trusted = trusted(&keys).map_err(io("keys"))?;
         let log = Log::open(places.decisions, Arc::clone(&key), trusted);
-        let mirror = config.mirror.map(|config| Mirror::open(&dir.join("mirror"), config));
+        let mirror = config.mirror.map(|mirror| {
+            Mirror::open(&dir.join("mirror"), config.options.bucket.as_ref(), mirror)
+        });
         let reserve = Reserve::new(dir, config.options.reserve_bytes);
         let inner = Arc::new(Inner {
             policies: policies.with_exceptions(config.exceptions),

@@ -56,7 +56,7 @@ pub use decisions::verify::{Fault, Verified};
 pub use decisions::{Approval, Decision, Decisions, Summary};
 pub use gate::Gate;
 pub use inspector::{Busy, Inspection, Inspector};
-pub use mirror::{MirrorConfig, MirroredRegistry, load_mirrored};
+pub use mirror::{MirrorConfig, Mirrored, MirroredRegistry, load_mirrored};
 pub use push::state::{Basis, Push, State};
 pub use quarantine::{Held, Quarantine, Word};
 pub use serve::{Patience, serve};

@@ -10,7 +10,10 @@
 //! kept by its digest, and is verified before it has its name. One fetch at a time is made for one thing.
 //! A registry that asks to be left alone (429) is.
 
+mod answer;
+mod config;
 mod decide;
+mod evict;
 mod serve;
 mod store;
 
@@ -24,14 +27,17 @@ use jiff::{SignedDuration, Timestamp};
 use sekisho_oci::{Descriptor, ImageConfig, Manifest};
 use sekisho_policy::Base;
 use sekisho_registry::{Client, Fetched, Reference, RegistryError, Repository};
+use sekisho_store::{Blob, Bucket};
 use sekisho_types::{Digest, RepositoryName, Tag};
-use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use self::decide::{Ages, Decision, Observed, decide, serves_stale};
+use self::answer::{failed, may_be_away, wait};
+use self::config::{allows, check};
+use self::decide::{Decision, Observed, decide, serves_stale};
 use self::store::{BaseRecord, Store, TagRecord};
 use crate::error::{ApiError, ApiResult, Code, OrFail as _, blocking};
 
+pub use config::{MirrorConfig, Mirrored, MirroredRegistry, load_mirrored};
 pub(crate) use serve::serve;
 
 /// Largest blob that is fetched, in bytes: layers of large models are below it.
@@ -42,80 +48,6 @@ const BLOCKED: SignedDuration = SignedDuration::from_secs(60);
 
 /// Longest time that a registry can ask for.
 const MAX_BLOCKED: SignedDuration = SignedDuration::from_hours(6);
-
-/// A registry that is mirrored.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MirroredRegistry {
-    /// What clients call it, the first part of a name at the gate: `docker.io`.
-    pub name: String,
-    /// Where it is, host and port; `None`: at its name.
-    #[serde(default)]
-    pub address: Option<String>,
-    /// Which repositories: `library/debian`, or `library/*` for all below.
-    pub allow: Vec<String>,
-    /// How long a tag is served without asking, in minutes.
-    #[serde(default = "fresh_minutes")]
-    pub fresh_minutes: u32,
-    /// How old a tag may be that is served when the registry cannot be asked, in hours; 0: never.
-    #[serde(default = "stale_hours")]
-    pub stale_hours: u32,
-}
-
-const fn fresh_minutes() -> u32 {
-    60
-}
-
-const fn stale_hours() -> u32 {
-    168
-}
-
-/// What a gate mirrors, and with what it asks.
-#[derive(Clone, Debug)]
-pub struct MirrorConfig {
-    /// The registries.
-    pub registries: Vec<MirroredRegistry>,
-    /// Asks them; its keyring has the credentials.
-    pub client: Arc<Client>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawFile {
-    #[serde(default)]
-    registry: Vec<MirroredRegistry>,
-}
-
-/// Reads a file of mirrored registries, `[[registry]]` with the fields of [`MirroredRegistry`].
-///
-/// # Errors
-/// `line:column: message`: no TOML, an unknown or missing field, a name that cannot stand in a path.
-pub fn load_mirrored(text: &str) -> Result<Vec<MirroredRegistry>, String> {
-    let raw: RawFile = toml::from_str(text).map_err(|error| {
-        let before = text.get(..error.span().unwrap_or_default().start).unwrap_or_default();
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
-        format!("{line}:{column}: {}", error.message())
-    })?;
-    check(&raw.registry)?;
-    Ok(raw.registry)
-}
-
-fn check(registries: &[MirroredRegistry]) -> Result<(), String> {
-    for (position, registry) in registries.iter().enumerate() {
-        let name = &registry.name;
-        if name.contains('/') || name.parse::<RepositoryName>().is_err() || !name.contains('.') {
-            return Err(format!("`{name}` is no host name that can stand in a path"));
-        }
-        if registries[..position].iter().any(|earlier| earlier.name == *name) {
-            return Err(format!("`{name}` stands there twice"));
-        }
-        if registry.allow.is_empty() {
-            return Err(format!("`{name}` allows no repository; say which: `library/*`"));
-        }
-    }
-    Ok(())
-}
 
 /// One of another registry's repositories.
 #[derive(Clone, Debug)]
@@ -139,18 +71,28 @@ pub(crate) struct Mirror {
     registries: Vec<MirroredRegistry>,
     client: Arc<Client>,
     store: Store,
+    keep_bytes: u64,
+    /// How much is kept, as far as this gate knows; `None` before it looked.
+    kept_bytes: Mutex<Option<u64>>,
     blocked: Mutex<HashMap<String, Timestamp>>,
     /// One permit each: whoever holds it fetches, the others wait for what it finds.
     flights: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
 impl Mirror {
-    pub(crate) fn open(dir: &Path, config: MirrorConfig) -> io::Result<Self> {
+    /// In a folder; or in a bucket, for all gates on it, with the folder for what is being fetched.
+    pub(crate) fn open(
+        dir: &Path,
+        bucket: Option<&Bucket>,
+        config: MirrorConfig,
+    ) -> io::Result<Self> {
         check(&config.registries).map_err(io::Error::other)?;
         Ok(Self {
             registries: config.registries,
             client: config.client,
-            store: Store::open(dir)?,
+            store: Store::open(dir, bucket)?,
+            keep_bytes: config.keep_bytes,
+            kept_bytes: Mutex::default(),
             blocked: Mutex::default(),
             flights: Mutex::default(),
         })
@@ -264,6 +206,7 @@ impl Mirror {
         let read = || {
             let (store, name, digest) = (self.store.clone(), source.name.clone(), digest.clone());
             blocking("reading a manifest", move || {
+                store.used(&digest, now);
                 store.manifest(&name, &digest).or_fail("reading a manifest")
             })
         };
@@ -286,23 +229,19 @@ impl Mirror {
         let Fetched { digest, media_type, bytes, manifest } = fetched;
         let (store, name) = (self.store.clone(), source.name.clone());
         let key = digest.clone();
-        let kept = tokio::task::spawn_blocking(move || {
-            store.put_manifest(&name, &key, &media_type, &bytes)
-        });
-        kept.await
-            .unwrap_or_else(|error| Err(io::Error::other(error)))
-            .map_err(|source| RegistryError::File { path: "manifest".into(), source })?;
+        let kept = run(move || store.put_manifest(&name, &key, &media_type, &bytes));
+        kept.await.map_err(|source| RegistryError::File { path: "manifest".into(), source })?;
         if let Manifest::Image(image) = manifest
             && sekisho_oci::media_type::is_image_config(&image.config.media_type)
         {
             let config = self.client.config(&source.repository, &image.config).await?;
-            self.note_base(source, reference, &digest, &config);
+            self.note_base(source, reference, &digest, &config).await;
         }
         Ok(digest)
     }
 
     /// Remembers an image as a base. That it cannot be written down costs a fact, not the pull.
-    fn note_base(
+    async fn note_base(
         &self,
         source: &Source,
         reference: &Reference,
@@ -319,56 +258,75 @@ impl Mirror {
             created: config.created.as_deref().and_then(|text| text.parse().ok()),
             diff_ids: config.rootfs.diff_ids.clone(),
         };
-        if let Err(error) = self.store.put_base(&record) {
+        let store = self.store.clone();
+        if let Err(error) = run(move || store.put_base(&record)).await {
             tracing::warn!("a base is not known: {error}");
         }
     }
 
     /// A blob, fetched and verified if it is not here.
-    async fn blob(
-        &self,
-        source: &Source,
-        digest: &Digest,
-        now: Timestamp,
-    ) -> ApiResult<std::path::PathBuf> {
+    async fn blob(&self, source: &Source, digest: &Digest, now: Timestamp) -> ApiResult<Blob> {
         let _one = self.alone(&format!("{}#{digest}", source.name)).await?;
-        let (store, name, key) = (self.store.clone(), source.name.clone(), digest.clone());
-        let (path, is_here) = blocking("looking for a blob", move || {
-            let path = store.blob(&key).or_fail("looking for a blob")?;
-            let is_here = store.holds(&name, &key).or_fail("looking for a blob")?
-                && path.try_exists().or_fail("looking for a blob")?;
-            Ok((path, is_here))
-        })
-        .await?;
-        if is_here {
-            return Ok(path);
+        let open = || {
+            let (store, name, digest) = (self.store.clone(), source.name.clone(), digest.clone());
+            blocking("looking for a blob", move || {
+                store.blob(&name, &digest, now).or_fail("looking for a blob")
+            })
+        };
+        if let Some(blob) = open().await? {
+            return Ok(blob);
         }
         self.check_blocked(source, now)?;
-        let pulled = async {
-            // Asked for again in each repository: what one has says nothing about another.
-            let size = self.client.has_blob(&source.repository, digest).await?;
-            let missing = || RegistryError::NotFound { what: format!("{}@{digest}", source.name) };
-            let size = size.ok_or_else(missing)?;
-            if size > MAX_BLOB_BYTES {
-                return Err(missing());
-            }
-            if !path.exists() {
-                let mut descriptor =
-                    Descriptor::of(sekisho_oci::media_type::OCI_LAYER, digest.hex().as_bytes());
-                descriptor.digest = digest.clone();
-                descriptor.size = size;
-                self.client.pull_blob(&source.repository, &descriptor, &path).await?;
-            }
-            Ok(())
-        };
-        if let Err(error) = pulled.await {
+        if let Err(error) = self.pull(source, digest).await {
             self.note(source, &error, now);
             return Err(failed(source, &error, Code::BlobUnknown));
         }
-        let (store, name, digest) = (self.store.clone(), source.name.clone(), digest.clone());
-        blocking("keeping a blob", move || store.link(&name, &digest).or_fail("keeping a blob"))
-            .await?;
-        Ok(path)
+        let gone = || ApiError::new(Code::BlobUnknown, "the blob is gone again");
+        let blob = open().await?.ok_or_else(gone)?;
+        self.make_room(blob.size, now).await;
+        Ok(blob)
+    }
+
+    /// Fetches a blob and says that the repository has it.
+    async fn pull(&self, source: &Source, digest: &Digest) -> Result<(), RegistryError> {
+        // Asked for again in each repository: what one has says nothing about another.
+        let size = self.client.has_blob(&source.repository, digest).await?;
+        let missing = || RegistryError::NotFound { what: format!("{}@{digest}", source.name) };
+        let size = size.filter(|size| *size <= MAX_BLOB_BYTES).ok_or_else(missing)?;
+        let mut descriptor =
+            Descriptor::of(sekisho_oci::media_type::OCI_LAYER, digest.hex().as_bytes());
+        descriptor.digest = digest.clone();
+        descriptor.size = size;
+        let path = self.store.fetching();
+        let failed = |source| RegistryError::File { path: "mirror".into(), source };
+        let (store, key) = (self.store.clone(), digest.clone());
+        let is_here = run(move || store.has(&key)).await.map_err(failed)?;
+        if !is_here {
+            self.client.pull_blob(&source.repository, &descriptor, &path).await?;
+        }
+        let (store, name, key) = (self.store.clone(), source.name.clone(), digest.clone());
+        let kept = run(move || {
+            if !is_here {
+                store.take(&path, &key)?;
+            }
+            store.link(&name, &key)
+        });
+        kept.await.map_err(failed)
+    }
+
+    /// Removes what was not used for longest, when there is more than may be kept.
+    async fn make_room(&self, added: u64, now: Timestamp) {
+        let known = || self.kept_bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let total = known().map(|kept| kept.saturating_add(added));
+        *known() = total;
+        if total.is_some_and(|total| total <= self.keep_bytes) {
+            return;
+        }
+        let (store, keep_bytes) = (self.store.clone(), self.keep_bytes);
+        match run(move || evict::make_room(&store, keep_bytes, now)).await {
+            Ok(left) => *known() = Some(left),
+            Err(error) => tracing::warn!("no room was made for what is mirrored: {error}"),
+        }
     }
 
     /// Waits until nobody else fetches the same.
@@ -405,99 +363,9 @@ impl Mirror {
     }
 }
 
-impl MirroredRegistry {
-    fn ages(&self) -> Ages {
-        Ages {
-            fresh: SignedDuration::from_mins(self.fresh_minutes.into()),
-            stale: SignedDuration::from_hours(self.stale_hours.into()),
-        }
-    }
-}
-
-/// `library/debian` allows itself, `library/*` all below, `*` everything.
-fn allows(pattern: &str, name: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some("") => true,
-        Some(above) if above.ends_with('/') => name.starts_with(above),
-        _ => pattern == name,
-    }
-}
-
-/// Whether the registry may only be away, so that what is kept may be served.
-fn may_be_away(error: &RegistryError) -> bool {
-    matches!(
-        error,
-        RegistryError::TooManyRequests { .. }
-            | RegistryError::Unavailable { .. }
-            | RegistryError::Transport { .. }
-            | RegistryError::Deadline { .. }
-    )
-}
-
-fn wait(source: &Source, left: SignedDuration) -> ApiError {
-    let message = format!("{} asks to be left alone for a while", source.registry.name);
-    let seconds = left.as_secs().max(1).to_string();
-    ApiError::new(Code::TooManyRequests, message).with_retry_after(&seconds)
-}
-
-/// What a client is told when the other registry did not give what was asked for.
-fn failed(source: &Source, error: &RegistryError, unknown: Code) -> ApiError {
-    let name = &source.registry.name;
-    tracing::warn!(repository = %source.name, "mirrored registry: {error}");
-    match error {
-        RegistryError::NotFound { .. } => {
-            ApiError::new(unknown, format!("{name} has no such content"))
-        }
-        RegistryError::Denied { .. } | RegistryError::Unauthorized { .. } => {
-            ApiError::new(Code::Denied, format!("{name} does not let this gate have it"))
-        }
-        RegistryError::TooManyRequests { retry_after, .. } => {
-            let asked = retry_after.and_then(|it| SignedDuration::try_from(it).ok());
-            wait(source, asked.unwrap_or(BLOCKED).min(MAX_BLOCKED))
-        }
-        RegistryError::Digest { .. } | RegistryError::Size { .. } => {
-            let message = format!("{name} sent other content than it was asked for");
-            ApiError::new(Code::Unavailable, message).with_status(http::StatusCode::BAD_GATEWAY)
-        }
-        _ => ApiError::new(Code::Unavailable, format!("{name} cannot be asked now")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_read_or_refused_with_its_place() {
-        let good = "[[registry]]\nname = \"docker.io\"\nallow = [\"library/*\"]\n";
-        let read = load_mirrored(good).unwrap();
-        assert_eq!((read[0].fresh_minutes, read[0].stale_hours), (60, 168));
-        for (text, want) in [
-            (good.replace("allow", "alow"), "3:1: unknown field `alow`"),
-            (good.replace("\"library/*\"", ""), "`docker.io` allows no repository"),
-            (good.replace("docker.io", "docker.io/x"), "`docker.io/x` is no host name"),
-            (good.replace("docker.io", "docker"), "`docker` is no host name"),
-            (good.replace("docker.io", "127.0.0.1:5000"), "`127.0.0.1:5000` is no host name"),
-            (format!("{good}{good}"), "`docker.io` stands there twice"),
-        ] {
-            let error = load_mirrored(&text).unwrap_err();
-            assert!(error.starts_with(want), "{error}");
-        }
-    }
-
-    #[test]
-    fn patterns_allow_whole_parts() {
-        for (pattern, name, want) in [
-            ("library/debian", "library/debian", true),
-            ("library/debian", "library/debian-evil", false),
-            ("library/debian", "library/debian/x", false),
-            ("library/*", "library/debian", true),
-            ("library/*", "library2/debian", false),
-            ("library/*", "library", false),
-            ("lib*", "library/debian", false),
-            ("*", "a/b", true),
-        ] {
-            assert_eq!(allows(pattern, name), want, "{pattern} {name}");
-        }
-    }
+/// Where it may block.
+async fn run<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }

@@ -1,6 +1,6 @@
 //! `/v2/`: distribution-spec 1.1. Thin: understands the request, calls, answers.
 
-mod blobs;
+pub(crate) mod blobs;
 mod deletes;
 mod manifests;
 mod range;

@@ -298,10 +298,11 @@ fn mirror(data: &DataDir) -> anyhow::Result<Option<MirrorConfig>> {
     let Some(text) = optional(&path).context("reading what the gate mirrors")? else {
         return Ok(None);
     };
-    let registries = sekisho_gate::load_mirrored(&text)
+    let mirrored = sekisho_gate::load_mirrored(&text)
         .map_err(|error| anyhow::anyhow!("{}:{error}", path.display()))?;
     let client = Arc::new(sekisho_registry::Client::new(sekisho_registry::Keyring::anonymous()));
-    Ok(Some(MirrorConfig { registries, client }))
+    let keep_bytes = mirrored.keep_bytes();
+    Ok(Some(MirrorConfig { registries: mirrored.registries, keep_bytes, client }))
 }
 
 /// What `gate/kev.json` (CISA's catalogue) and `gate/epss.csv` (FIRST's forecast) of the data folder

@@ -188,9 +188,11 @@ impl Marks {
             let (mark, version) = self.read(&digest)?;
             match (mark.map(|mark| mark.stage), on_use(mark.as_ref(), now)) {
                 // Nobody removes anything on such a mark.
-                (Some(Stage::Used), _) => drop(self.records.remove(&name)?),
+                (Some(Stage::Used), _) => {
+                    self.records.remove(&name)?;
+                }
                 (_, OnUse::Save) => {
-                    drop(self.write(&digest, Stage::Used, now, version.as_ref())?)
+                    self.write(&digest, Stage::Used, now, version.as_ref())?;
                 }
                 _ => {}
             }

@@ -5,16 +5,12 @@ use axum::response::Response;
 use http::request::Parts;
 use http::{HeaderValue, Method, header};
 use sekisho_types::Digest;
-use tokio_util::io::ReaderStream;
 
 use super::{Source, Target};
-use crate::error::{ApiError, ApiResult, Code, OrFail as _};
+use crate::error::{ApiError, ApiResult, Code};
 use crate::gate::Gate;
-use crate::protocol::{CONTENT_DIGEST, of_digest};
+use crate::protocol::{CONTENT_DIGEST, blobs, of_digest};
 use crate::route::{Endpoint, Reference};
-
-/// How much is read from the disk at once, in bytes.
-const READ_BYTES: usize = 128 * 1024;
 
 /// Answers a request for another registry's content.
 pub(crate) async fn serve(
@@ -34,7 +30,7 @@ pub(crate) async fn serve(
     let is_head = request.method == Method::HEAD;
     match endpoint {
         Endpoint::Manifest(reference) => manifest(gate, &source, reference, is_head).await,
-        Endpoint::Blob(digest) => blob(gate, &source, &digest, is_head).await,
+        Endpoint::Blob(digest) => blob(gate, &source, &digest, request).await,
         Endpoint::Tags | Endpoint::Uploads | Endpoint::Upload(_) | Endpoint::Referrers(_) => {
             let message = "of what is mirrored only manifests and blobs can be read";
             Err(ApiError::new(Code::NameUnknown, message))
@@ -63,19 +59,9 @@ async fn manifest(gate: &Gate, source: &Source, reference: Reference, is_head: b
     Ok(response)
 }
 
-async fn blob(gate: &Gate, source: &Source, digest: &Digest, is_head: bool) -> ApiResult {
-    let path = gate.inner.mirror()?.blob(source, digest, gate.inner.now()).await?;
-    let file = tokio::fs::File::open(path).await.or_fail("opening a blob")?;
-    let length = file.metadata().await.or_fail("opening a blob")?.len();
-    let body = if is_head {
-        Body::empty()
-    } else {
-        Body::from_stream(ReaderStream::with_capacity(file, READ_BYTES))
-    };
-    let mut response = answer(body, digest, length)?;
-    let kind = HeaderValue::from_static("application/octet-stream");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    Ok(response)
+async fn blob(gate: &Gate, source: &Source, digest: &Digest, request: &Parts) -> ApiResult {
+    let blob = gate.inner.mirror()?.blob(source, digest, gate.inner.now()).await?;
+    blobs::answer(blob, digest, request).await
 }
 
 fn answer(body: Body, digest: &Digest, length: u64) -> ApiResult<Response> {

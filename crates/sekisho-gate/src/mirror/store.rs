@@ -1,22 +1,35 @@
-//! What is kept of other registries.
+//! What is kept of other registries: in a folder, or in a bucket for all gates on it.
 //!
 //! ```text
-//! DIR/blobs/<algorithm>/<hex>                       content, verified before it has this name
+//! DIR/content/blobs/…                               content, verified before it has its name
+//!    /fetching/…                                    what is being fetched; emptied when a gate opens
 //!    /repositories/<upstream>/<name>/_blobs/…       which repository has which blob
 //!                                   /_manifests/…   their media types
 //!                                   /_tags/…        what a tag was, and when that was so
 //!    /bases/<first diff_id>/…                       images by their lowest layer
+//!    /used/…                                        when content was used, to the hour
 //! ```
 
-use std::io;
+use std::collections::HashMap;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fs_err as fs;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sekisho_policy::Base;
-use sekisho_store::json;
+use sekisho_store::{Blob, BlobStore, Bucket, Records};
 use sekisho_types::{Digest, RepositoryName, Tag};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::evict::Kept;
+
+/// A use is written down when the last one that was is older.
+const NOTED: SignedDuration = SignedDuration::from_hours(1);
+
+/// Most digests of which the last use is remembered.
+const MAX_NOTED: usize = 100_000;
 
 /// Most images that are compared for one lowest layer.
 const MAX_BASES: usize = 1000;
@@ -44,34 +57,107 @@ struct MediaType {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
-    dir: PathBuf,
+    records: Records,
+    blobs: BlobStore,
+    fetching: PathBuf,
+    noted: Arc<Mutex<HashMap<Digest, Timestamp>>>,
 }
 
 impl Store {
-    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
-        fs::create_dir_all(dir)?;
-        Ok(Self { dir: dir.to_owned() })
+    pub(crate) fn open(dir: &Path, bucket: Option<&Bucket>) -> io::Result<Self> {
+        let fetching = dir.join("fetching");
+        if fetching.try_exists()? {
+            fs::remove_dir_all(&fetching)?;
+        }
+        fs::create_dir_all(&fetching)?;
+        let content = dir.join("content");
+        let (records, blobs) = match bucket.map(|bucket| bucket.below("mirror")) {
+            None => (Records::in_folder(dir)?, BlobStore::open(&content)?),
+            Some(bucket) => {
+                let blobs = BlobStore::in_bucket(bucket.below("content"), &content)?;
+                (Records::in_bucket(bucket), blobs)
+            }
+        };
+        Ok(Self { records, blobs, fetching, noted: Arc::default() })
     }
 
-    fn of(&self, repository: &RepositoryName, kind: &str, name: &str) -> PathBuf {
-        // No part of a repository's name begins with an underscore.
-        self.dir.join("repositories").join(repository.as_str()).join(kind).join(name)
+    /// A file of one's own to fetch into.
+    pub(crate) fn fetching(&self) -> PathBuf {
+        self.fetching.join(Uuid::new_v4().to_string())
     }
 
-    /// Where a blob is, or will be; its folder is made.
-    pub(crate) fn blob(&self, digest: &Digest) -> io::Result<PathBuf> {
-        let folder = self.dir.join("blobs").join(digest.algorithm().as_str());
-        fs::create_dir_all(&folder)?;
-        Ok(folder.join(digest.hex()))
+    /// Whether the bytes are here, for whichever repository.
+    pub(crate) fn has(&self, digest: &Digest) -> io::Result<bool> {
+        self.blobs.contains(digest)
     }
 
-    pub(crate) fn holds(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<bool> {
-        self.of(repository, "_blobs", &named(digest)).try_exists()
+    /// Takes in what was fetched, whose digest is looked at once more on the way.
+    pub(crate) fn take(&self, path: &Path, digest: &Digest) -> io::Result<()> {
+        let mut writer = self.blobs.writer()?;
+        io::copy(&mut fs::File::open(path)?, &mut writer)?;
+        fs::remove_file(path)?;
+        writer.commit(&self.blobs, Some(digest)).map(drop).map_err(io::Error::other)
+    }
+
+    /// A blob of the repository, which is used now.
+    pub(crate) fn blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        now: Timestamp,
+    ) -> io::Result<Option<Blob>> {
+        if !self.records.exists(&of(repository, "_blobs", &named(digest)))? {
+            return Ok(None);
+        }
+        self.used(digest, now);
+        self.blobs.open_blob(digest)
     }
 
     /// Says that the repository has a blob that is here.
     pub(crate) fn link(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<()> {
-        json::write(&self.of(repository, "_blobs", &named(digest)), &())
+        self.note(&of(repository, "_blobs", &named(digest)), &())
+    }
+
+    /// Writes what can be made again.
+    fn note<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
+        self.records.note(name, &serde_json::to_vec(value).map_err(io::Error::other)?)
+    }
+
+    /// Remembers that content is used. That it cannot be written down costs its place, not the pull.
+    pub(crate) fn used(&self, digest: &Digest, now: Timestamp) {
+        {
+            let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+            let ago = noted.get(digest).map(|at| now.duration_since(*at));
+            if ago.is_some_and(|ago| (SignedDuration::ZERO..NOTED).contains(&ago)) {
+                return;
+            }
+            if noted.len() >= MAX_NOTED {
+                noted.clear();
+            }
+            noted.insert(digest.clone(), now);
+        }
+        if let Err(error) = self.note(&format!("used/{}", named(digest)), &now) {
+            tracing::debug!("a use was not noted: {error}");
+        }
+    }
+
+    /// All content, with its size and last use.
+    pub(crate) fn kept(&self) -> io::Result<Vec<Kept>> {
+        let mut all = Vec::new();
+        for digest in self.blobs.list()? {
+            let Some(size) = self.blobs.size(&digest)? else { continue };
+            let used = self.records.read_json(&format!("used/{}", named(&digest)))?;
+            all.push(Kept { digest, size, used: used.unwrap_or(Timestamp::MIN) });
+        }
+        Ok(all)
+    }
+
+    /// Removes content; what says that a repository has it stays, and says nothing alone.
+    pub(crate) fn remove(&self, digest: &Digest) -> io::Result<()> {
+        self.blobs.delete(digest)?;
+        self.records.remove(&format!("used/{}", named(digest)))?;
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
+        Ok(())
     }
 
     /// A manifest of the repository: its media type and bytes.
@@ -80,13 +166,10 @@ impl Store {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> io::Result<Option<(String, Vec<u8>)>> {
-        let path = self.of(repository, "_manifests", &named(digest));
-        let Some(MediaType { media_type }) = json::read(&path)? else { return Ok(None) };
-        match fs::read(self.blob(digest)?) {
-            Ok(bytes) => Ok(Some((media_type, bytes))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let media_type = self.records.read_json(&of(repository, "_manifests", &named(digest)))?;
+        let Some(MediaType { media_type }) = media_type else { return Ok(None) };
+        let bytes = self.blobs.read(digest, sekisho_oci::MAX_MANIFEST_BYTES as u64)?;
+        Ok(bytes.map(|bytes| (media_type, bytes)))
     }
 
     /// Keeps a manifest whose digest was verified.
@@ -97,9 +180,11 @@ impl Store {
         media_type: &str,
         bytes: &[u8],
     ) -> io::Result<()> {
-        sekisho_store::write_atomic(&self.blob(digest)?, bytes, false)?;
+        let mut writer = self.blobs.writer()?;
+        writer.write_all(bytes)?;
+        writer.commit(&self.blobs, Some(digest)).map_err(io::Error::other)?;
         let record = MediaType { media_type: media_type.to_owned() };
-        json::write(&self.of(repository, "_manifests", &named(digest)), &record)
+        self.note(&of(repository, "_manifests", &named(digest)), &record)
     }
 
     pub(crate) fn tag(
@@ -107,7 +192,7 @@ impl Store {
         repository: &RepositoryName,
         tag: &Tag,
     ) -> io::Result<Option<TagRecord>> {
-        json::read(&self.of(repository, "_tags", tag.as_str()))
+        self.records.read_json(&of(repository, "_tags", tag.as_str()))
     }
 
     pub(crate) fn put_tag(
@@ -116,25 +201,22 @@ impl Store {
         tag: &Tag,
         record: &TagRecord,
     ) -> io::Result<()> {
-        json::write(&self.of(repository, "_tags", tag.as_str()), record)
+        self.note(&of(repository, "_tags", tag.as_str()), record)
     }
 
     pub(crate) fn put_base(&self, record: &BaseRecord) -> io::Result<()> {
         let Some(first) = record.diff_ids.first() else { return Ok(()) };
-        json::write(&self.dir.join("bases").join(named(first)).join(named(&record.digest)), record)
+        self.note(&format!("bases/{}/{}", named(first), named(&record.digest)), record)
     }
 
     /// The image with the most layers whose layers are the lowest of these.
     pub(crate) fn base_of(&self, diff_ids: &[Digest]) -> io::Result<Option<Base>> {
         let Some(first) = diff_ids.first() else { return Ok(None) };
-        let entries = match fs::read_dir(self.dir.join("bases").join(named(first))) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
+        let folder = format!("bases/{}", named(first));
         let mut best: Option<BaseRecord> = None;
-        for entry in entries.take(MAX_BASES) {
-            let Some(record) = json::read::<BaseRecord>(&entry?.path())? else { continue };
+        for name in self.records.names(&folder)?.into_iter().take(MAX_BASES) {
+            let record = self.records.read_json::<BaseRecord>(&format!("{folder}/{name}"))?;
+            let Some(record) = record else { continue };
             let rank = |it: &BaseRecord| (it.diff_ids.len(), it.created, it.digest.to_string());
             if diff_ids.starts_with(&record.diff_ids)
                 && best.as_ref().is_none_or(|best| rank(&record) > rank(best))
@@ -151,6 +233,11 @@ impl Store {
     }
 }
 
+/// No part of a repository's name begins with an underscore.
+fn of(repository: &RepositoryName, kind: &str, name: &str) -> String {
+    format!("repositories/{repository}/{kind}/{name}")
+}
+
 fn named(digest: &Digest) -> String {
     format!("{}-{}", digest.algorithm().as_str(), digest.hex())
 }
@@ -162,7 +249,7 @@ mod tests {
     #[test]
     fn the_base_with_the_most_layers_is_the_base() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
+        let store = Store::open(dir.path(), None).unwrap();
         let layers: Vec<Digest> =
             ["a", "b", "c", "d"].iter().map(|text| Digest::sha256(text.as_bytes())).collect();
         let put = |name: &str, diff_ids: &[Digest]| {

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::response::Response;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header};
-use sekisho_store::Content;
+use sekisho_store::{Blob, Content};
 use sekisho_types::Digest;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
@@ -18,9 +18,7 @@ use crate::push::view::View;
 const READ_BYTES: usize = 128 * 1024;
 
 pub(super) async fn get(context: Context, digest: Digest, request: &Parts) -> ApiResult {
-    let range = request.headers.get(header::RANGE).cloned();
-    let is_head = request.method == Method::HEAD;
-    let digest_header = of_digest(&digest)?;
+    let wanted = digest.clone();
     let blob = blocking("opening a blob", move || {
         let gate = &context.gate.inner;
         let view = View::of_reader(&context)?;
@@ -38,8 +36,14 @@ pub(super) async fn get(context: Context, digest: Digest, request: &Parts) -> Ap
         })
     })
     .await?;
+    answer(blob, &wanted, request).await
+}
 
-    let range = range.as_ref().and_then(|value| value.to_str().ok());
+/// A blob, or the part of it that was asked for.
+pub(crate) async fn answer(blob: Blob, digest: &Digest, request: &Parts) -> ApiResult {
+    let range = request.headers.get(header::RANGE).and_then(|value| value.to_str().ok());
+    let is_head = request.method == Method::HEAD;
+    let digest_header = of_digest(digest)?;
     let (status, first, length) = match wanted(range, blob.size) {
         Wanted::Whole => (StatusCode::OK, 0, blob.size),
         Wanted::Part { first, last } => (StatusCode::PARTIAL_CONTENT, first, last - first + 1),

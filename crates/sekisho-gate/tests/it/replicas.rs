@@ -66,7 +66,7 @@ impl Moto {
     }
 }
 
-fn memory() -> Bucket {
+pub(crate) fn memory() -> Bucket {
     Bucket::on(Arc::new(object_store::memory::InMemory::new()), "gate")
 }
 
