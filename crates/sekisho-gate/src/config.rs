@@ -12,6 +12,7 @@ use secrecy::SecretString;
 use sekisho_github::oidc::IssuerError;
 use sekisho_policy::{Exceptions, PolicyError};
 use sekisho_store::Bucket;
+use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::auth::users::User;
@@ -151,4 +152,19 @@ pub enum OpenError {
     /// The base URL cannot have paths below it.
     #[error("`{0}` is no base URL")]
     BaseUrl(Url),
+}
+
+/// Line and column of a byte, both from 1; a column counts characters.
+pub(crate) fn place(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or_default();
+    let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+    (before.matches('\n').count() + 1, column)
+}
+
+/// Reads a file of TOML; an error is `line:column: message`.
+pub(crate) fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    toml::from_str(text).map_err(|error| {
+        let (line, column) = place(text, error.span().unwrap_or_default().start);
+        format!("{line}:{column}: {}", error.message())
+    })
 }

@@ -23,6 +23,8 @@ use sekisho_policy::Identity;
 use sekisho_types::RepositoryName;
 use serde::{Deserialize, Serialize};
 
+use crate::config::from_toml;
+
 /// What an identity of theirs has as its issuer; no issuer's URL is this.
 pub(crate) const ISSUER: &str = "sekisho:users";
 
@@ -74,12 +76,7 @@ struct RawFile {
 /// A text with line and column: no TOML, an unknown field, a name that stands there twice or is none,
 /// a password that is no hash by Argon2.
 pub fn load_users(text: &str) -> Result<Vec<User>, String> {
-    let raw: RawFile = toml::from_str(text).map_err(|error| {
-        let before = text.get(..error.span().unwrap_or_default().start).unwrap_or_default();
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
-        format!("{line}:{column}: {}", error.message())
-    })?;
+    let raw: RawFile = from_toml(text)?;
     if raw.user.len() > MAX_USERS {
         return Err(format!("more than {MAX_USERS} users"));
     }

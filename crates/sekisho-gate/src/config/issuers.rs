@@ -191,13 +191,8 @@ enum Kind {
 /// `kind = "mapped"` or the other way round, a prefix that is no name of a repository.
 pub fn load_issuers(file: &Path, text: &str) -> Result<Vec<Issuer>, IssuersError> {
     let fail = |offset: usize, message: String| {
-        let before = text.get(..offset).unwrap_or_default();
-        IssuersError {
-            file: file.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1,
-            message,
-        }
+        let (line, column) = super::place(text, offset);
+        IssuersError { file: file.to_owned(), line, column, message }
     };
     if text.len() > MAX_ISSUERS_BYTES {
         return Err(fail(0, format!("the file has over {MAX_ISSUERS_BYTES} bytes")));

@@ -8,6 +8,7 @@ use sekisho_types::RepositoryName;
 use serde::Deserialize;
 
 use super::decide::Ages;
+use crate::config::from_toml;
 
 /// A registry that is mirrored.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -76,12 +77,7 @@ impl Mirrored {
 /// # Errors
 /// `line:column: message`: no TOML, an unknown or missing field, a name that cannot stand in a path.
 pub fn load_mirrored(text: &str) -> Result<Mirrored, String> {
-    let raw: Mirrored = toml::from_str(text).map_err(|error| {
-        let before = text.get(..error.span().unwrap_or_default().start).unwrap_or_default();
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
-        format!("{line}:{column}: {}", error.message())
-    })?;
+    let raw: Mirrored = from_toml(text)?;
     if raw.keep_gib == 0 {
         return Err("`keep_gib` is 0: nothing could be served".to_owned());
     }

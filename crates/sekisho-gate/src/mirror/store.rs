@@ -93,10 +93,13 @@ impl Store {
 
     /// Takes in what was fetched, whose digest is looked at once more on the way.
     pub(crate) fn take(&self, path: &Path, digest: &Digest) -> io::Result<()> {
-        let mut writer = self.blobs.writer()?;
-        io::copy(&mut fs::File::open(path)?, &mut writer)?;
+        let taken = (|| {
+            let mut writer = self.blobs.writer()?;
+            io::copy(&mut fs::File::open(path)?, &mut writer)?;
+            writer.commit(&self.blobs, Some(digest)).map(drop).map_err(io::Error::other)
+        })();
         fs::remove_file(path)?;
-        writer.commit(&self.blobs, Some(digest)).map(drop).map_err(io::Error::other)
+        taken
     }
 
     /// A blob of the repository, which is used now.

@@ -305,7 +305,11 @@ async fn what_was_not_used_lately_goes_when_more_is_kept_than_may_be() {
     let other = format!("/v2/docker.io/library/other/blobs/{}", Digest::sha256(&base().0));
     assert_eq!(get(&other).await, base().0);
     assert_eq!(get(&layer()).await, LAYER);
-    assert_eq!(fake.counts()[2], before + 1, "it had gone; the other one is here, and was only asked for");
+    assert_eq!(
+        fake.counts()[2],
+        before + 1,
+        "it had gone; the other one is here, and was only asked for"
+    );
 }
 
 #[tokio::test]

@@ -104,6 +104,9 @@ fn a_plane_with_a_bucket_outlives_its_disk() {
     world.sekisho(&["run", &example("hello")]).exits(0);
     let said = world.sekisho(&["gate", "verify", "--output", "json"]).exits(0).json();
     assert_eq!((&said["records"], &said["faults"]), (&json!(3), &json!([])));
+    let prune = world.sekisho(&["gate", "prune", "--keep-days", "1"]).exits(3);
+    prune.says(&["no signed checkpoint is that old"]);
+    world.sekisho(&["gate", "prune", "--keep-days", "0"]).exits(2);
 }
 
 /// The digest of what a client gets that nobody here wrote; `None` without one.

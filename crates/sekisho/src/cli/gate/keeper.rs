@@ -157,7 +157,7 @@ async fn ask(command: &KeeperCommand, client: &Client, printer: Printer) -> anyh
         }
         KeeperCommand::Prune { keep_days } => prune(*keep_days, client, printer).await,
         // Answered before a plane was looked for.
-        KeeperCommand::Verify { .. } => Ok(Exit::Done),
+        KeeperCommand::Verify { .. } => anyhow::bail!("verifying needs no plane"),
     }
 }
 
