@@ -1,5 +1,8 @@
 //! GitHub's REST, by the client that Sekisho asks GitHub with, and by raw requests.
 
+mod credentials;
+mod runs;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -22,6 +25,20 @@ use crate::world::{ADMIN, Folder, WORKFLOW, World};
 
 const FILE: &str = ".github/workflows/build.yml";
 const CLIENT_ID: &str = "Iv23test";
+
+/// Two jobs, the second of which needs the first, and one for itself.
+const THREE: &str = "\
+name: three
+on:
+  push:
+  workflow_dispatch:
+    inputs:
+      size: { type: choice, options: [small, large], default: small }
+jobs:
+  a: { runs-on: default, steps: [{ run: x }] }
+  b: { needs: a, runs-on: default, steps: [{ run: x }] }
+  c: { runs-on: default, steps: [{ run: x }] }
+";
 
 /// The App's key, and another.
 fn keys() -> &'static [RsaPrivateKey; 2] {
@@ -218,106 +235,6 @@ async fn a_group_for_selected_repositories() {
     assert_eq!(world.get(&path).await["repositories"][0]["full_name"], "acme/app");
 }
 
-/// Two jobs, the second of which needs the first, and one for itself.
-const THREE: &str = "\
-name: three
-on:
-  push:
-  workflow_dispatch:
-    inputs:
-      size: { type: choice, options: [small, large], default: small }
-jobs:
-  a: { runs-on: default, steps: [{ run: x }] }
-  b: { needs: a, runs-on: default, steps: [{ run: x }] }
-  c: { runs-on: default, steps: [{ run: x }] }
-";
-
-/// Runs the next job of the queue.
-async fn work(world: &World, name: &str, conclusion: &str) -> Runner {
-    let mut runner = Runner::new(world, name).await;
-    runner.acquire(world).await;
-    assert_eq!(runner.complete(world, conclusion).await.status(), 200);
-    runner
-}
-
-fn shown(jobs: &[sekisho_github::rest::WorkflowJob]) -> Vec<(&str, u64, Option<RunConclusion>)> {
-    jobs.iter().map(|job| (job.name.as_str(), job.run_attempt, job.conclusion)).collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_run_is_run_again() {
-    use RunConclusion::{Failure, Skipped, Success};
-    let world = world().await;
-    let folder = world.folder("work", &[(FILE, THREE)]);
-    let id = push(&world, &folder).await;
-    let (client, repository) = (client(&world, "acme/app", app(CLIENT_ID, None)), repository());
-    let status = |error: RestError| error.status();
-    let early = client.rerun(&repository, id).await.map_err(status);
-    assert_eq!(early, Err(Some(403)), "it is not over");
-    work(&world, "r1", "failed").await;
-    work(&world, "r2", "succeeded").await;
-    let run = client.run(&repository, id).await.unwrap();
-    assert_eq!((run.status, run.conclusion), (RunStatus::Completed, Some(Failure)));
-    assert_eq!((run.run_attempt, run.event.as_str(), run.path.as_str()), (1, "push", FILE));
-    let first = client.jobs(&repository, id, RunJobs::Latest).await.unwrap();
-    let ends = [("a", 1, Some(Failure)), ("b", 1, Some(Skipped)), ("c", 1, Some(Success))];
-    assert_eq!(shown(&first), ends);
-    assert_eq!(first[0].runner_name.as_deref(), Some("r1"));
-
-    client.rerun_failed_jobs(&repository, id).await.unwrap();
-    let run = client.run(&repository, id).await.unwrap();
-    assert_eq!((run.status, run.conclusion, run.run_attempt), (RunStatus::Queued, None, 2));
-    let second = work(&world, "r3", "succeeded").await;
-    let message = second.message_of_job();
-    let attempt = message.context_data["github"].0.get("run_attempt").to_text();
-    assert_eq!(&*attempt, "2");
-    work(&world, "r4", "succeeded").await;
-    let jobs = client.jobs(&repository, id, RunJobs::Latest).await.unwrap();
-    let ends = [("a", 2, Some(Success)), ("b", 2, Some(Success)), ("c", 1, Some(Success))];
-    assert_eq!(shown(&jobs), ends);
-    assert_eq!(jobs[2].id, first[2].id, "what was kept is the same job");
-    assert!(jobs[0].id > first[2].id && jobs[1].id > jobs[0].id);
-    world.hub.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn earlier_attempts_are_still_there() {
-    use RunConclusion::{Failure, Success};
-    let world = world().await;
-    let folder = world.folder("work", &[(FILE, WORKFLOW)]);
-    let id = push(&world, &folder).await;
-    let (client, repository) = (client(&world, "acme/app", admin()), repository());
-    work(&world, "r1", "failed").await;
-    let job = client.jobs(&repository, id, RunJobs::Latest).await.unwrap()[0].id;
-    client.rerun_job(&repository, job).await.unwrap();
-    work(&world, "r2", "succeeded").await;
-    client.rerun(&repository, id).await.unwrap();
-    assert_eq!(client.cancel(&repository, id).await.map_err(|e| e.status()), Ok(()));
-    let attempts = async |n| client.run_attempt(&repository, id, n).await;
-    // Written on a thread of its own, each attempt when the next began.
-    let first = loop {
-        match attempts(1).await {
-            Ok(run) => break run,
-            Err(error) => assert_eq!(error.status(), Some(404)),
-        }
-    };
-    assert_eq!((first.run_attempt, first.conclusion), (1, Some(Failure)));
-    assert_eq!(attempts(3).await.unwrap().conclusion, Some(RunConclusion::Cancelled));
-    assert_eq!(attempts(4).await.unwrap_err().status(), Some(404));
-    while attempts(2).await.is_err() {}
-    let jobs = client.jobs(&repository, id, RunJobs::Attempt(2)).await.unwrap();
-    assert_eq!(shown(&jobs), [("hello", 2, Some(Success))]);
-    let all = client.jobs(&repository, id, RunJobs::All).await.unwrap();
-    let attempts: Vec<u64> = all.iter().map(|job| job.run_attempt).collect();
-    assert_eq!(attempts, [1, 2, 3]);
-    assert_eq!(client.job(&repository, job).await.unwrap().conclusion, Some(Failure));
-    let over = client.cancel(&repository, id).await.unwrap_err();
-    assert_eq!(over.status(), Some(409));
-    assert!(over.to_string().contains("cancelling a run was answered 409: Cannot cancel"));
-    let failed = client.rerun_job(&repository, 99).await.unwrap_err();
-    assert_eq!(failed.status(), Some(404));
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn workflows_are_read_and_started_by_hand() {
     let world = world().await;
@@ -439,273 +356,4 @@ async fn a_limit_that_is_reached_is_said() {
     let client = client(&world, "acme/app", admin());
     let error = client.runners(None).await.unwrap_err();
     assert!(error.retry_at().is_some(), "{error}");
-}
-
-fn jwt(key: usize, algorithm: Algorithm, claims: &Value) -> String {
-    let key = EncodingKey::from_rsa_pem(pem(key).as_bytes()).unwrap();
-    jsonwebtoken::encode(&Header::new(algorithm), claims, &key).unwrap()
-}
-
-fn unsigned(claims: &Value) -> String {
-    use base64::Engine as _;
-    let part = |value: &Value| base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
-    format!("{}.{}.", part(&json!({"alg": "none", "typ": "JWT"})), part(claims))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn credentials_that_are_none() {
-    let world = world().await;
-    let now = timestamp().as_second();
-    let claims =
-        |iss: Value, iat: i64, exp: i64| json!({"iss": iss, "iat": now + iat, "exp": now + exp});
-    let good = claims(json!(CLIENT_ID), -60, 480);
-    let rs256 = Algorithm::RS256;
-    let token = "/api/v3/app/installations/5/access_tokens";
-    let check = async |token: Option<String>, path: &str, want: u16, words: &str| {
-        let method = if path.ends_with("access_tokens") { Method::POST } else { Method::GET };
-        let mut request = world.request(method, path);
-        if let Some(token) = token {
-            request = request.bearer_auth(token);
-        }
-        let answer = request.send().await.unwrap();
-        assert_eq!(answer.status(), want, "{path} {words}");
-        assert!(answer.headers().contains_key("x-github-request-id"));
-        let body: Value = answer.json().await.unwrap();
-        let said = body["message"].as_str().unwrap_or_default();
-        assert!(said.contains(words), "{said}");
-        if want >= 400 {
-            assert_eq!(body["status"], want.to_string());
-        }
-    };
-    let runs = "/api/v3/repos/acme/app/actions/runs";
-    check(None, runs, 401, "Requires authentication").await;
-    check(Some("ghs_x.y.z".into()), runs, 401, "Bad credentials").await;
-    check(Some("ghp_nobody".into()), runs, 401, "Bad credentials").await;
-    check(Some(jwt(0, rs256, &good)), token, 201, "").await;
-    check(Some(jwt(0, rs256, &claims(json!(77), -60, 480))), token, 201, "").await;
-    let undecodable = "could not be decoded";
-    check(Some(jwt(1, rs256, &good)), token, 401, undecodable).await;
-    check(Some(jwt(0, Algorithm::RS384, &good)), token, 401, undecodable).await;
-    check(Some(unsigned(&good)), token, 401, undecodable).await;
-    check(Some(jwt(0, rs256, &claims(json!("other"), -60, 480))), token, 401, "'Issuer'").await;
-    check(Some(jwt(0, rs256, &claims(json!(CLIENT_ID), -600, -1))), token, 401, "in the past")
-        .await;
-    check(Some(jwt(0, rs256, &claims(json!(CLIENT_ID), 0, 700))), token, 401, "too far").await;
-    check(Some(jwt(0, rs256, &claims(json!(CLIENT_ID), 300, 480))), token, 401, "'Issued at'")
-        .await;
-    check(Some(jwt(0, rs256, &good)), "/api/v3/app", 200, "").await;
-    check(Some(jwt(0, rs256, &good)), runs, 401, "installation token").await;
-    let unknown = "/api/v3/app/installations/9/access_tokens";
-    check(Some(jwt(0, rs256, &good)), unknown, 404, "Not Found").await;
-    // Without a User-Agent nobody is heard.
-    let plain = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
-    let silent = plain.get(format!("{}{runs}", world.url)).bearer_auth(ADMIN).send().await.unwrap();
-    assert_eq!(silent.status(), 403);
-    let text = silent.text().await.unwrap();
-    assert!(text.contains("User-Agent"), "{text}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_token_may_what_it_was_made_for() {
-    let world = world().await;
-    let folder = world.folder("work", &[(FILE, WORKFLOW)]);
-    push(&world, &folder).await;
-    let now = timestamp().as_second();
-    let app = jwt(0, Algorithm::RS256, &json!({"iss": 77, "iat": now, "exp": now + 300}));
-    let make = async |installation: u64, body: Value| {
-        let path = format!("/api/v3/app/installations/{installation}/access_tokens");
-        let post = world.request(Method::POST, &path).bearer_auth(&app).json(&body);
-        let answer = post.send().await.unwrap();
-        let status = answer.status().as_u16();
-        let body: Value = answer.json().await.unwrap();
-        (status, body["token"].as_str().unwrap_or_default().to_owned(), body)
-    };
-    let status = async |token: &str, path: &str| {
-        let request = world.request(Method::GET, path).bearer_auth(token);
-        request.send().await.unwrap().status().as_u16()
-    };
-    let runs = "/api/v3/repos/acme/app/actions/runs";
-    let (made, all, body) = make(5, json!({})).await;
-    assert_eq!((made, &body["repository_selection"]), (201, &json!("all")));
-    assert!(all.starts_with("ghs_"));
-    let until: Timestamp = body["expires_at"].as_str().unwrap().parse().unwrap();
-    assert!((3595..=3600).contains(&(until.as_second() - now)));
-    assert_eq!(status(&all, runs).await, 200);
-    let wanted = json!({"repositories": ["app"], "permissions": {"contents": "read"}});
-    let (_, narrow, body) = make(5, wanted).await;
-    assert_eq!(body["permissions"], json!({"contents": "read"}));
-    assert_eq!(status(&narrow, runs).await, 403);
-    let contents = "/api/v3/repos/acme/app/contents/.github/workflows/build.yml";
-    assert_eq!(status(&narrow, contents).await, 200);
-    assert_eq!(status(&narrow, "/api/v3/repos/acme/other/contents/x").await, 404);
-    let (_, other, _) = make(6, json!({})).await;
-    assert_eq!(status(&other, runs).await, 404, "of another account");
-    for bad in [
-        json!({"permissions": {"contents": "write"}}),
-        json!({"permissions": {"secrets": "read"}}),
-        json!({"repositories": ["nothing"]}),
-        json!({"repository_ids": [999]}),
-    ] {
-        assert_eq!(make(5, bad.clone()).await.0, 422, "{bad}");
-    }
-    // A registration token registers and removes, in its own scope, and nothing else.
-    let token = async |kind: &str| {
-        let path = format!("/api/v3/repos/acme/app/actions/runners/{kind}");
-        let made: Value = world.post(&path, &json!({})).await.json().await.unwrap();
-        made["token"].as_str().unwrap().to_owned()
-    };
-    let remote = async |method: Method, token: &str, path: &str| {
-        let request = world.request(method, path);
-        let request = request.header("authorization", format!("RemoteAuth {token}"));
-        request.send().await.unwrap().status().as_u16()
-    };
-    let (register, remove) = (token("registration-token").await, token("remove-token").await);
-    let runner = world.register("r1", &["x"]).await["runner"]["id"].as_u64().unwrap();
-    let path = format!("/api/v3/repos/acme/app/actions/runners/{runner}");
-    let list = "/api/v3/repos/acme/app/actions/runners?name=r1";
-    assert_eq!(remote(Method::GET, &register, list).await, 200);
-    assert_eq!(remote(Method::GET, &register, runs).await, 401);
-    assert_eq!(remote(Method::GET, "x", list).await, 401);
-    assert_eq!(status(&register, list).await, 401, "it is no bearer");
-    assert_eq!(remote(Method::DELETE, &register, &path).await, 403);
-    let elsewhere = path.replace("acme/app", "acme/other");
-    assert_eq!(remote(Method::DELETE, &remove, &elsewhere).await, 404);
-    assert_eq!(remote(Method::DELETE, &remove, &path).await, 204);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_jobs_token_reads_its_repository_while_the_job_runs() {
-    let world = world().await;
-    let folder = world.folder("work", &[(FILE, WORKFLOW)]);
-    push(&world, &folder).await;
-    let mut runner = Runner::new(&world, "r1").await;
-    runner.acquire(&world).await;
-    let message = runner.message_of_job();
-    let token = message.variable("system.github.token").unwrap().value.expose().to_owned();
-    let client = client(&world, "acme/app", Credential::Token(token.into()));
-    let repository = repository();
-    assert_eq!(client.runs(&repository, &RunFilter::default()).await.unwrap().len(), 1);
-    let refused = client.cancel(&repository, 1).await.unwrap_err();
-    assert_eq!(refused.status(), Some(403));
-    assert!(refused.to_string().ends_with("Resource not accessible by integration"), "{refused}");
-    let hint = "give the credential the permission `actions: write`";
-    assert_eq!(refused.hint().as_deref(), Some(hint));
-    let other = Repository::new("acme", "other").unwrap();
-    assert_eq!(client.run(&other, 1).await.unwrap_err().status(), Some(404));
-    runner.complete(&world, "succeeded").await;
-    let over = client.run(&repository, 1).await.unwrap_err();
-    assert_eq!(over.status(), Some(401));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_token_is_made_for_many_and_renewed_before_it_ends() {
-    let world = World::with(tempfile::tempdir().unwrap(), |config| {
-        with_app(config);
-        config.rest_requests_per_hour = Some(1000);
-    })
-    .await;
-    let ahead = Arc::new(AtomicI64::new(0));
-    let credential = app(CLIENT_ID, Some(5));
-    let client = Arc::new(client_ahead(&world, "acme/app", credential, Arc::clone(&ahead)));
-    let mut all = tokio::task::JoinSet::new();
-    for n in 0..20 {
-        let client = Arc::clone(&client);
-        all.spawn(async move { client.runners(Some(&n.to_string())).await.unwrap() });
-    }
-    all.join_all().await;
-    // Every token is a credential of its own, so the hub counted twenty requests for one.
-    let window = |client: &GithubClient| format!("{:?}", client.budget());
-    assert!(window(&client).contains("remaining: 980"), "{}", window(&client));
-    // Five minutes before its end, a new one is made: its window is a new one too.
-    ahead.store(3600 - 299, Ordering::Relaxed);
-    client.runner(1).await.unwrap_err();
-    let made = world.get("/api/v3/rate_limit").await;
-    assert_eq!(made["rate"]["used"], 0, "the administrator's own");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn logs_are_behind_a_signed_url() {
-    let world = world().await;
-    let folder = world.folder("work", &[(FILE, WORKFLOW)]);
-    let id = push(&world, &folder).await;
-    let (client, repository) = (client(&world, "acme/app", app(CLIENT_ID, None)), repository());
-    let job = client.jobs(&repository, id, RunJobs::Latest).await.unwrap()[0].id;
-    let none = client.job_log(&repository, job, 1000).await.unwrap_err();
-    assert_eq!(none.status(), Some(404));
-    let mut runner = Runner::new(&world, "r1").await;
-    runner.acquire(&world).await;
-    let url = runner.results(&world, "GetJobLogsSignedBlobURL", json!({})).await;
-    let url: Value = url.json().await.unwrap();
-    let put = world.client.put(url["logs_url"].as_str().unwrap());
-    let put = put.header("x-ms-blob-type", "BlockBlob").body("one\ntwo\n");
-    assert_eq!(put.send().await.unwrap().status(), 201);
-    runner.complete(&world, "succeeded").await;
-    assert_eq!(client.job_log(&repository, job, 1000).await.unwrap(), b"one\ntwo\n");
-    let long = client.job_log(&repository, job, 7).await.unwrap_err();
-    assert!(long.to_string().contains("reading a job's log failed"), "{long}");
-    let open = format!("{}/_blobs/{id}/{job}/job.log?sig=x", world.url);
-    assert_eq!(world.client.get(open).send().await.unwrap().status(), 403);
-    let path = format!("/api/v3/repos/acme/app/actions/runs/{id}/pending_deployments");
-    assert_eq!(world.get(&path).await, json!([]));
-}
-
-/// Names and texts of a run's packed logs.
-async fn packed(world: &World, path: &str) -> Vec<(String, String)> {
-    use std::io::Read as _;
-    let get = world.request(Method::GET, path).bearer_auth(ADMIN).send().await.unwrap();
-    assert_eq!(get.headers()["content-type"], "application/zip");
-    let bytes = get.bytes().await.unwrap();
-    let mut zip = zip::ZipArchive::new(std::io::Cursor::new(bytes)).unwrap();
-    let count = zip.len();
-    let read = |place: usize| {
-        let mut file = zip.by_index(place).unwrap();
-        let mut text = String::new();
-        file.read_to_string(&mut text).unwrap();
-        (file.name().unwrap().into_owned(), text)
-    };
-    (0..count).map(read).collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_logs_of_a_run_in_one_archive() {
-    let world = world().await;
-    let folder = world.folder("work", &[(FILE, WORKFLOW)]);
-    let id = push(&world, &folder).await;
-    let path = format!("/api/v3/repos/acme/app/actions/runs/{id}");
-    let logs = format!("{path}/logs");
-    let none = world.request(Method::GET, &logs).bearer_auth(ADMIN).send().await.unwrap();
-    assert_eq!(none.status(), 404);
-    let run = async |name: &str, text: &str| {
-        let mut runner = Runner::new(&world, name).await;
-        runner.acquire(&world).await;
-        let step = json!({"step_backend_id": runner.job["steps"][0]["id"]});
-        for (method, field, extra) in [
-            ("GetJobLogsSignedBlobURL", "logs_url", json!({})),
-            ("GetStepLogsSignedBlobURL", "logs_url", step),
-        ] {
-            let url: Value = runner.results(&world, method, extra).await.json().await.unwrap();
-            let put = world.client.put(url[field].as_str().unwrap());
-            let put = put.header("x-ms-blob-type", "BlockBlob").body(format!("{text} {method}\n"));
-            assert_eq!(put.send().await.unwrap().status(), 201);
-        }
-        assert_eq!(runner.complete(&world, "succeeded").await.status(), 200);
-    };
-    run("r1", "first").await;
-    let texts = |text: &str| {
-        vec![
-            ("0_hello.txt".to_owned(), format!("{text} GetJobLogsSignedBlobURL\n")),
-            ("hello/1_Say it.txt".to_owned(), format!("{text} GetStepLogsSignedBlobURL\n")),
-        ]
-    };
-    assert_eq!(packed(&world, &logs).await, texts("first"));
-    assert_eq!(world.post(&format!("{path}/rerun"), &json!({})).await.status(), 201);
-    run("r2", "second").await;
-    assert_eq!(packed(&world, &logs).await, texts("second"));
-    // Written on a thread of its own.
-    let earlier = format!("{path}/attempts/1");
-    let get = async || world.request(Method::GET, &earlier).bearer_auth(ADMIN).send().await;
-    while get().await.unwrap().status() == 404 {}
-    assert_eq!(packed(&world, &format!("{earlier}/logs")).await, texts("first"));
-    let forged = format!("{}/_blobs/{id}/attempts/1/logs.zip?sig=x", world.url);
-    assert_eq!(world.client.get(forged).send().await.unwrap().status(), 403);
 }
