@@ -146,6 +146,34 @@ mod tests {
         assert!(RepoName::new("a", &"x".repeat(101)).is_err());
     }
 
+    proptest::proptest! {
+        #[test]
+        fn what_is_a_name_is_a_plain_path_and_ref(
+            text in "([._a-zA-Z0-9/-]|[.]git|[.]lock|[.][.]|\\PC){0,12}",
+        ) {
+            if let Ok(name) = text.parse::<RepoName>() {
+                let shown = name.to_string();
+                proptest::prop_assert!(is_plain_path(&shown) && is_plain_ref(&shown), "{}", shown);
+                proptest::prop_assert_eq!(shown.parse::<RepoName>().unwrap(), name);
+            }
+        }
+
+        #[test]
+        fn what_is_plain_stays_inside(text in "([./a~^:@{*-]|[.]git|\\PC|\\pC){0,12}") {
+            use std::path::{Component, Path};
+
+            let inside = |text: &str| {
+                Path::new(text).components().all(|part| matches!(part, Component::Normal(_)))
+            };
+            if is_plain_path(&text) {
+                proptest::prop_assert!(inside(&text) && !text.contains(char::is_control));
+            }
+            if is_plain_ref(&text) {
+                proptest::prop_assert!(inside(&text) && !text.starts_with('-'));
+            }
+        }
+    }
+
     #[test]
     fn refs_and_paths() {
         assert!(is_plain_ref("refs/heads/feature/a-b"));

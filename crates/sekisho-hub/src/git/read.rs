@@ -177,7 +177,7 @@ impl Repository {
         after: &str,
     ) -> Result<Vec<Commit>, GitError> {
         let verb = "log";
-        let format = "--format=%H%x00%T%x00%an%x00%ae%x00%cn%x00%ce%x00%cI%x00%B%x00%x01";
+        let format = "--format=%H%x00%T%x00%an%x00%ae%x00%cn%x00%ce%x00%cI%x00%B%x00";
         let count = format!("--max-count={}", if before.is_some() { MAX_COMMITS } else { 1 });
         let exclude = before.map(|before| format!("^{before}"));
         let mut args = vec![format, count.as_str(), after];
@@ -187,12 +187,7 @@ impl Repository {
         if output.is_empty() {
             output = self.read(verb, &[format, "--max-count=1", after, "--"], MAX_OUTPUT)?;
         }
-        let text = String::from_utf8_lossy(&output);
-        text.split("\0\u{1}")
-            .map(str::trim_start)
-            .filter(|one| !one.is_empty())
-            .map(commit)
-            .collect()
+        read_commits(&String::from_utf8_lossy(&output))
     }
 
     /// Paths that differ between two commits; `None` if there are more than `max`.
@@ -253,19 +248,27 @@ impl Repository {
     }
 }
 
-fn commit(text: &str) -> Result<Commit, GitError> {
-    let mut fields = text.splitn(8, '\0').map(str::to_owned);
-    let mut next = || fields.next().ok_or(GitError::Output { verb: "log" });
-    Ok(Commit {
-        sha: next()?,
-        tree: next()?,
-        author_name: next()?,
-        author_email: next()?,
-        committer_name: next()?,
-        committer_email: next()?,
-        timestamp: next()?,
-        message: next()?.trim_end().to_owned(),
-    })
+/// Commits as `git log` writes them here: eight fields, each with a NUL behind it, and a line end after
+/// the last. Nothing in a commit can hold a NUL, so that nothing in one can look like the end of it.
+fn read_commits(text: &str) -> Result<Vec<Commit>, GitError> {
+    const BAD: GitError = GitError::Output { verb: "log" };
+    let Some((all, end)) = text.rsplit_once('\0') else { return Err(BAD) };
+    let fields: Vec<&str> = all.split('\0').collect();
+    let (commits, rest) = fields.as_chunks::<8>();
+    if !rest.is_empty() || !end.trim().is_empty() {
+        return Err(BAD);
+    }
+    let commit = |[sha, tree, author, email, committer, from, at, message]: &[&str; 8]| Commit {
+        sha: sha.trim_start().to_owned(),
+        tree: (*tree).to_owned(),
+        author_name: (*author).to_owned(),
+        author_email: (*email).to_owned(),
+        committer_name: (*committer).to_owned(),
+        committer_email: (*from).to_owned(),
+        timestamp: (*at).to_owned(),
+        message: message.trim_end().to_owned(),
+    };
+    Ok(commits.iter().map(commit).collect())
 }
 
 /// Runs a command to its end and gives its standard output of at most `max` bytes.
@@ -294,4 +297,51 @@ pub(super) fn run(mut command: Command, verb: &str, max: usize) -> Result<Vec<u8
 fn shorten(stderr: &[u8]) -> String {
     let cut = &stderr[..stderr.len().min(MAX_STDERR)];
     String::from_utf8_lossy(cut).trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// As `git log` writes it.
+    fn written(commits: &[[String; 8]]) -> String {
+        let one = |fields: &[String; 8]| fields.join("\0") + "\0\n";
+        commits.iter().map(one).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_in_a_commit_is_the_end_of_it(
+            commits in proptest::collection::vec(
+                proptest::array::uniform8("[^\0\\pZ\\pC]{1,4}[\u{1}\n]{0,2}[a-z]"),
+                1..5,
+            ),
+        ) {
+            let read = read_commits(&written(&commits)).unwrap();
+            let names: Vec<&String> = read.iter().map(|commit| &commit.author_name).collect();
+            prop_assert_eq!(names, commits.iter().map(|commit| &commit[2]).collect::<Vec<_>>());
+            let last: Vec<&String> = read.iter().map(|commit| &commit.message).collect();
+            prop_assert_eq!(last, commits.iter().map(|commit| &commit[7]).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn any_text_is_commits_or_refused(text in "[\0\u{1}a\n]{0,40}") {
+            let whole = text.split('\0').count() % 8 == 1 && text.contains('\0');
+            if let Ok(commits) = read_commits(&text) {
+                prop_assert!(whole);
+                prop_assert_eq!(commits.len(), text.matches('\0').count() / 8);
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_looks_like_a_mark_is_a_name() {
+        let fields = ["s", "t", "\u{1}eve", "e", "c", "f", "2026-01-01T00:00:00Z", "m\n\n"];
+        let read = read_commits(&written(&[fields.map(str::to_owned)])).unwrap();
+        assert_eq!(read.len(), 1);
+        assert_eq!((read[0].author_name.as_str(), read[0].message.as_str()), ("\u{1}eve", "m"));
+        assert!(read_commits("s\0t\0").is_err());
+    }
 }
