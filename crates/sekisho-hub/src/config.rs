@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use secrecy::SecretString;
-use url::{Host, Url};
+use sekisho_github::http::is_loopback;
+use url::Url;
 
 /// Where the programs of an ordinary system are: the hub needs `git` and what it calls.
 pub const DEFAULT_SEARCH_PATH: &str =
@@ -80,20 +81,11 @@ impl Config {
     /// and finds every such name on this machine. All other URLs keep the address.
     pub(crate) fn server_url(&self) -> String {
         let url = Url::parse(&self.base_url).ok();
-        let local = |url: &Url| url.scheme() == "http" && url.host().is_some_and(is_loopback);
+        let local = |url: &Url| url.scheme() == "http" && is_loopback(url);
         match url.filter(local).and_then(|url| url.port()) {
             Some(port) => format!("http://hub.localhost:{port}"),
             None => self.base_url.clone(),
         }
-    }
-}
-
-/// Whether a name can only be this machine.
-pub(crate) fn is_loopback<T: AsRef<str>>(host: Host<T>) -> bool {
-    match host {
-        Host::Ipv4(ip) => ip.is_loopback(),
-        Host::Ipv6(ip) => ip.is_loopback(),
-        Host::Domain(name) => name.as_ref() == "localhost",
     }
 }
 

@@ -11,11 +11,11 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::{HeaderMap, StatusCode};
 use secrecy::ExposeSecret as _;
+use sekisho_github::http::is_loopback;
 use url::Url;
 
 use super::reply::Problem;
 use crate::OpenError;
-use crate::config::is_loopback;
 use crate::shared::Shared;
 use crate::tokens::same_secret;
 
@@ -77,10 +77,7 @@ fn is_local(base: &str, host: &str) -> bool {
         return true;
     }
     let Ok(url) = Url::parse(&format!("http://{host}/")) else { return false };
-    url.host().is_some_and(|host| match host {
-        url::Host::Domain(name) if name.ends_with(".localhost") => true,
-        other => is_loopback(other),
-    })
+    is_loopback(&url) || url.domain().is_some_and(|name| name.ends_with(".localhost"))
 }
 
 /// For the hub's own API.
@@ -135,6 +132,31 @@ mod tests {
             assert!(!is_local(base, host), "{host}");
         }
         assert!(is_local("http://hub.example:80", "HUB.example:80"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn credentials_are_read_back_and_anything_else_is_none(
+            user in "[^:\\pC]{0,9}", password in "\\PC{0,9}", junk in "[ -~]{0,30}",
+        ) {
+            let with = |text: &str| {
+                let value = http::HeaderValue::from_str(text).unwrap();
+                HeaderMap::from_iter([(AUTHORIZATION, value)])
+            };
+            let encoded = STANDARD.encode(format!("{user}:{password}"));
+            let wanted = Some((user, password));
+            proptest::prop_assert_eq!(basic(&with(&format!("bAsIc {encoded}"))), wanted);
+            proptest::prop_assert_eq!(bearer(&with(&format!("Basic {encoded}"))), None);
+            let _ = (basic(&with(&junk)), basic(&with(&format!("Basic {junk}"))));
+            let _ = (bearer(&with(&junk)), is_local("http://127.0.0.1:1", &junk));
+        }
+
+        #[test]
+        fn a_host_of_the_net_is_not_this_machine(name in "[a-z0-9.-]{0,20}", end in "[a-z]{2,5}") {
+            proptest::prop_assume!(end != "localhost");
+            let host = format!("{name}.{end}");
+            proptest::prop_assert!(!is_local("http://127.0.0.1:1", &host), "{}", host);
+        }
     }
 
     #[test]
