@@ -4,7 +4,7 @@ use std::time::Duration;
 
 pub use reqwest::Client;
 use reqwest::header::HeaderMap;
-use reqwest::{Certificate, Proxy, RequestBuilder};
+use reqwest::{Certificate, NoProxy, Proxy, RequestBuilder};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::{Host, Url};
 
@@ -12,6 +12,8 @@ use url::{Host, Url};
 pub(crate) const MAX_TEXT_CHARS: usize = 500;
 /// Bytes of a body that are looked at for its first line.
 const MAX_FIRST_LINE: usize = 4096;
+/// This machine's own addresses.
+const LOCAL: &str = "localhost,127.0.0.0/8,::1";
 /// Until a connection stands.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -20,9 +22,14 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 pub struct ClientOptions {
     /// `User-Agent`: GitHub refuses requests without.
     pub user_agent: String,
-    /// A proxy, `http://[user:password@]host:port`. Never used for this machine's own addresses.
-    /// Without one, the environment's `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` count.
+    /// A proxy, `http://[user:password@]host:port`. Without one, the environment's `HTTPS_PROXY`,
+    /// `HTTP_PROXY` and `ALL_PROXY` count. None is ever used for this machine's own addresses, nor
+    /// for the hosts of [`Self::no_proxy`].
     pub proxy: Option<SecretString>,
+    /// Hosts that are reached without a proxy, as the environment's `NO_PROXY` has them: names, each
+    /// with those below it, addresses and networks, with commas between. `None`: what the environment
+    /// says.
+    pub no_proxy: Option<String>,
     /// PEM text of authorities that are trusted beside the system's: those of a private GHES.
     pub certificates: Option<String>,
 }
@@ -30,7 +37,7 @@ pub struct ClientOptions {
 impl Default for ClientOptions {
     fn default() -> Self {
         let user_agent = concat!("sekisho/", env!("CARGO_PKG_VERSION")).to_owned();
-        Self { user_agent, proxy: None, certificates: None }
+        Self { user_agent, proxy: None, no_proxy: None, certificates: None }
     }
 }
 
@@ -108,10 +115,12 @@ impl ClientOptions {
             .http1_only();
         if urls.iter().all(|url| is_loopback(url)) {
             builder = builder.no_proxy();
-        } else if let Some(proxy) = &self.proxy {
-            let proxy = Proxy::all(proxy.expose_secret()).map_err(HttpError::Proxy)?;
-            let local = reqwest::NoProxy::from_string("localhost,127.0.0.0/8,::1");
-            builder = builder.proxy(proxy.no_proxy(local));
+        } else {
+            // What the library would read from the environment, it would use for 127.0.0.1 too.
+            builder = builder.no_proxy();
+            for proxy in self.proxies()? {
+                builder = builder.proxy(proxy);
+            }
         }
         if urls.iter().all(|url| url.scheme() == "http") {
             builder = builder.tls_certs_only([]);
@@ -121,6 +130,29 @@ impl ClientOptions {
         }
         builder.build().map_err(HttpError::Build)
     }
+
+    /// The proxies that count.
+    fn proxies(&self) -> Result<Vec<Proxy>, HttpError> {
+        let named = self.no_proxy.clone().or_else(|| environment("NO_PROXY"));
+        let direct = NoProxy::from_string(&format!("{LOCAL},{}", named.unwrap_or_default()));
+        let found = match &self.proxy {
+            Some(proxy) => vec![Proxy::all(proxy.expose_secret())],
+            None => {
+                let https = environment("HTTPS_PROXY").map(Proxy::https);
+                let http = environment("HTTP_PROXY").map(Proxy::http);
+                let all = environment("ALL_PROXY").map(Proxy::all);
+                https.into_iter().chain(http).chain(all).collect()
+            }
+        };
+        let proxies = found.into_iter().map(|proxy| Ok(proxy?.no_proxy(direct.clone())));
+        proxies.collect::<Result<_, _>>().map_err(HttpError::Proxy)
+    }
+}
+
+/// A variable that is known in both letter cases, if it is set and not empty.
+fn environment(name: &str) -> Option<String> {
+    let found = std::env::var(name).or_else(|_| std::env::var(name.to_ascii_lowercase()));
+    found.ok().filter(|value| !value.is_empty())
 }
 
 /// Whether the address can only be this machine.

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use secrecy::ExposeSecret as _;
 use sekisho_github::http::ClientOptions;
 use sekisho_github::rest::{Address, Clock, Credential, GithubClient};
 use sekisho_github::scale_set::wanted::Wanted;
@@ -14,7 +15,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use url::Url;
 
+use crate::fixture::{Fixture, Job, blob, run};
 use crate::hub::{ADMIN, World};
 use crate::process;
 
@@ -201,4 +204,60 @@ async fn rest_and_scale_sets_work_through_a_proxy_with_a_private_authority() {
     options.certificates = None;
     let error = client(&options).registration_token().await.unwrap_err();
     assert!(error.is_transient() && error.status().is_none(), "{error:?}");
+}
+
+/// A runner's process whose services are at an address that is this machine's, but does not look so.
+async fn with_no_proxy(hosts: &str) -> (Fixture, Proxy, std::process::Output) {
+    let fixture = Fixture::new().await;
+    fixture.set_job(&Job::new([run("hello", "echo hello")]));
+    let proxy = Proxy::to("127.0.0.1:1".parse().unwrap()).await;
+    let jit = blob(&fixture.server.url.replace("127.0.0.1", "0.0.0.0"));
+    let output = process::runner(&fixture, jit.expose_secret())
+        .env("http_proxy", proxy.url())
+        .env("NO_PROXY", hosts)
+        .output()
+        .await
+        .unwrap();
+    (fixture, proxy, output)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_reaches_the_hosts_of_no_proxy_without_it() {
+    let (fixture, proxy, output) = with_no_proxy("example.test, 0.0.0.0").await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let complete = fixture.server.told.lock().unwrap().complete.clone();
+    assert_eq!(complete.unwrap()["conclusion"], json!("succeeded"));
+    assert_eq!(proxy.asked.lock().unwrap().as_slice(), [] as [&str; 0]);
+    let (fixture, proxy, output) = with_no_proxy("example.test").await;
+    assert!(!output.status.success());
+    assert_eq!(fixture.server.told.lock().unwrap().complete, None);
+    let asked = proxy.asked.lock().unwrap();
+    assert!(!asked.is_empty());
+    assert!(asked.iter().all(|line| line.starts_with("POST http://0.0.0.0:")), "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_reaches_the_hosts_of_no_proxy_without_it() {
+    let fixture = Fixture::new().await;
+    let proxy = Proxy::to("127.0.0.1:1".parse().unwrap()).await;
+    let port = Url::parse(&fixture.server.url).unwrap().port().unwrap();
+    let status = async |host: &str, no_proxy: &str| {
+        let options = ClientOptions {
+            proxy: Some(proxy.url().into()),
+            no_proxy: Some(no_proxy.to_owned()),
+            ..ClientOptions::default()
+        };
+        // Another host beside it: one of this machine alone would need no proxy.
+        let github = Url::parse("https://github.example").unwrap();
+        let url = Url::parse(&format!("http://{host}:{port}/nothing")).unwrap();
+        let client = options.client(&[&github, &url]).unwrap();
+        client.get(url).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(status("0.0.0.0", "0.0.0.0,example.test").await, 404);
+    assert_eq!(status("0.0.0.0", "0.0.0.0/8").await, 404);
+    assert_eq!(status("127.0.0.1", "").await, 404);
+    assert_eq!(proxy.asked.lock().unwrap().as_slice(), [] as [&str; 0]);
+    assert_eq!(status("0.0.0.0", "example.test").await, 502);
+    let asked = [format!("GET http://0.0.0.0:{port}/nothing HTTP/1.1")];
+    assert_eq!(proxy.asked.lock().unwrap().as_slice(), asked);
 }
