@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use rsa::rand_core::{OsRng, RngCore as _};
 
+/// The longest pause that a service may ask for: who has a job cannot wait for an hour.
+pub const MAX_TOLD: Duration = Duration::from_secs(120);
+
 /// How often and how patiently to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -32,6 +35,11 @@ impl Policy {
         let full = self.base.saturating_mul(1 << doublings).min(self.cap);
         full.mul_f64(jitter.clamp(0.0, 1.0).mul_add(0.5, 0.5))
     }
+
+    /// As [`Policy::delay`], but no shorter than a service asked for, up to [`MAX_TOLD`].
+    pub fn pause(&self, attempt: u32, jitter: f64, told: Option<Duration>) -> Duration {
+        self.delay(attempt, jitter).max(told.unwrap_or_default().min(MAX_TOLD))
+    }
 }
 
 /// Runs `operation` until it succeeds, fails for good, or `policy.attempts` are used up.
@@ -43,6 +51,24 @@ impl Policy {
 pub async fn retry<T, E, F, Fut>(
     policy: Policy,
     is_retryable: impl Fn(&E) -> bool,
+    operation: F,
+) -> Result<T, E>
+where
+    F: FnMut(u32) -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    retry_when_told(policy, is_retryable, |_| None, operation).await
+}
+
+/// As [`retry`], but never sooner than a service asked for (`told`, from its `Retry-After`), up to
+/// [`MAX_TOLD`].
+///
+/// # Errors
+/// That of the last try.
+pub async fn retry_when_told<T, E, F, Fut>(
+    policy: Policy,
+    is_retryable: impl Fn(&E) -> bool,
+    told: impl Fn(&E) -> Option<Duration>,
     mut operation: F,
 ) -> Result<T, E>
 where
@@ -59,7 +85,7 @@ where
         if attempt >= policy.attempts || !is_retryable(&error) {
             return Err(error);
         }
-        tokio::time::sleep(policy.delay(attempt, jitter())).await;
+        tokio::time::sleep(policy.pause(attempt, jitter(), told(&error))).await;
     }
 }
 
@@ -85,5 +111,14 @@ mod tests {
             [100, 200, 400, 700, 700]
         );
         assert_eq!(ms(3, 0.0), 200);
+    }
+
+    #[test]
+    fn a_pause_is_no_shorter_than_it_was_asked_for() {
+        let pause = |told| Policy::QUICK.pause(1, 1.0, told);
+        assert_eq!(pause(None), Duration::from_millis(100));
+        assert_eq!(pause(Some(Duration::from_millis(20))), Duration::from_millis(100));
+        assert_eq!(pause(Some(Duration::from_secs(7))), Duration::from_secs(7));
+        assert_eq!(pause(Some(Duration::from_secs(3600))), MAX_TOLD);
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use secrecy::SecretString;
 use sekisho_github::jit::JitConfig;
 use sekisho_github::lenient;
-use sekisho_github::retry::{Policy, jitter, retry};
+use sekisho_github::retry::{MAX_TOLD, Policy, jitter, retry};
 use sekisho_github::runner::{Client, ClientError, Identity, JobClient, Session};
 use sekisho_github::wire::error::kind;
 use sekisho_github::wire::job::AgentJobRequestMessage;
@@ -145,7 +145,7 @@ async fn wait_for_job(
             Err(error) if error.is_transient() && failures < MAX_POLL_FAILURES => {
                 failures += 1;
                 tracing::warn!(error = %error, failures, "polling failed");
-                pause(backoff(failures), stop).await?;
+                pause(pause_after(&error, failures), stop).await?;
                 continue;
             }
             Err(error) => return Err(error.into()),
@@ -297,6 +297,11 @@ async fn close_session(client: &Client, session: &Session) {
 
 fn is_session_invalid(error: &ClientError) -> bool {
     error.kind().is_some_and(|kind| kind.eq_ignore_ascii_case(kind::RUNNER_SESSION_INVALID))
+}
+
+/// How long no poll is sent after one that failed: as long as the service asks for, or longer.
+fn pause_after(error: &ClientError, failures: u32) -> Duration {
+    backoff(failures).max(error.retry_after().unwrap_or_default().min(MAX_TOLD))
 }
 
 /// 15 to 30 s for the first failures, 30 to 60 s after.

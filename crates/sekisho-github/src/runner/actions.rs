@@ -7,11 +7,11 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use url::Url;
 
 use super::error::ClientError;
-use super::http::{self, CALL_DEADLINE, MAX_ANSWER};
+use super::http::{self, CALL_DEADLINE, MAX_ANSWER, retry};
 use super::job::JobClient;
 use crate::http::{Answer, HttpError};
 use crate::lenient;
-use crate::retry::{Policy, retry};
+use crate::retry::Policy;
 use crate::wire::launch::{
     ActionRequest, ResolveActions, ResolveErrors, ResolvedAction, ResolvedActions, path,
 };

@@ -13,14 +13,14 @@ use uuid::Uuid;
 
 use super::cipher::SessionKey;
 use super::error::ClientError;
-use super::http::{self, CALL_DEADLINE, MAX_ANSWER};
+use super::http::{self, CALL_DEADLINE, MAX_ANSWER, retry};
 use super::job::JobClient;
 use super::routes::Routes;
 use super::tenant_job::TenantJob;
 use super::token::TokenSource;
 use crate::http::ClientOptions;
 use crate::jit::JitConfig;
-use crate::retry::{Policy, retry};
+use crate::retry::Policy;
 use crate::wire::job::{AgentJobRequestMessage, TENANT_MESSAGE_TYPE};
 use crate::wire::message::{
     Acknowledge, MessageQuery, RunnerJobRequest, RunnerStatus, TaskAgentMessage,

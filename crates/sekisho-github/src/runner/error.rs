@@ -1,5 +1,7 @@
 //! What can go wrong between a runner and its services.
 
+use std::time::Duration;
+
 use crate::http::HttpError;
 use crate::jit::JitError;
 use crate::wire::error::kind;
@@ -60,6 +62,8 @@ pub enum ClientError {
         kind: Option<String>,
         /// The service's words, shortened.
         message: String,
+        /// How long the service asks to be left alone.
+        retry_after: Option<Duration>,
     },
     /// The answer is not what was asked for.
     #[error("{operation} was answered with {reason}")]
@@ -87,6 +91,11 @@ impl ClientError {
     /// The broker's `errorKind`, or the token endpoint's `error`.
     pub fn kind(&self) -> Option<&str> {
         if let Self::Status { kind, .. } = self { kind.as_deref() } else { None }
+    }
+
+    /// How long the service asks to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        if let Self::Status { retry_after, .. } = self { *retry_after } else { None }
     }
 
     /// Whether the registration is gone, so that trying again is useless.

@@ -10,6 +10,8 @@ use url::Url;
 use super::error::ClientError;
 use crate::http::{self, Answer, first_line, shorten};
 use crate::lenient;
+use crate::rest::budget::retry_after;
+use crate::retry::{Policy, retry_when_told};
 use crate::secret::WireSecret;
 use crate::wire::error::{ServiceError, TwirpError};
 use crate::wire::oauth::TokenError;
@@ -32,6 +34,22 @@ pub(super) async fn send(
 ) -> Result<Answer, ClientError> {
     let answer = http::send(request, deadline, max_body).await;
     answer.map_err(|source| ClientError::Http { operation, source })
+}
+
+/// Tries again as `policy` says, and not before the service wants it.
+///
+/// # Errors
+/// That of the last try.
+pub(super) async fn retry<T, F, Fut>(
+    policy: Policy,
+    is_retryable: impl Fn(&ClientError) -> bool,
+    operation: F,
+) -> Result<T, ClientError>
+where
+    F: FnMut(u32) -> Fut,
+    Fut: Future<Output = Result<T, ClientError>>,
+{
+    retry_when_told(policy, is_retryable, ClientError::retry_after, operation).await
 }
 
 /// Speaks with a job's token.
@@ -72,7 +90,8 @@ impl Answer {
             return Ok(self);
         }
         let (kind, message) = refusal(&self.body);
-        Err(ClientError::Status { operation, status: self.status, kind, message })
+        let (status, retry_after) = (self.status, retry_after(&self.headers));
+        Err(ClientError::Status { operation, status, kind, message, retry_after })
     }
 
     /// The body as `T`, read leniently.
@@ -163,6 +182,21 @@ mod tests {
             let got = refusal(body.as_bytes());
             assert_eq!((got.0.as_deref(), got.1.as_str()), (kind, message));
         }
+    }
+
+    #[test]
+    fn a_refusal_says_when_to_come_again() {
+        let answer = |after: Option<&str>| {
+            let mut headers = reqwest::header::HeaderMap::new();
+            if let Some(after) = after {
+                headers.insert(reqwest::header::RETRY_AFTER, after.parse().unwrap());
+            }
+            let answer = Answer { status: 429, headers, body: Vec::new() };
+            answer.success("asking").unwrap_err().retry_after()
+        };
+        assert_eq!(answer(Some("7")), Some(Duration::from_secs(7)));
+        assert_eq!(answer(Some("soon")), None);
+        assert_eq!(answer(None), None);
     }
 
     #[test]

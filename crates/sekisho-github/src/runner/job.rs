@@ -15,10 +15,10 @@ use url::Url;
 use uuid::Uuid;
 
 use super::error::ClientError;
-use super::http::{self, CALL_DEADLINE, JobHttp, MAX_ANSWER, UPLOAD_DEADLINE};
+use super::http::{self, CALL_DEADLINE, JobHttp, MAX_ANSWER, UPLOAD_DEADLINE, retry};
 use super::tenant_job::TenantJob;
 use crate::http::Client;
-use crate::retry::{Policy, retry};
+use crate::retry::Policy;
 use crate::wire::job::{AgentJobRequestMessage, variable};
 use crate::wire::results::{
     AZURE, JobLogsMetadata, JobRequest, Ok as OkAnswer, RECEIVER, STEPS_UPDATE, SignedUrlResponse,

@@ -9,12 +9,12 @@ use url::Url;
 use uuid::Uuid;
 
 use super::error::ClientError;
-use super::http::{CALL_DEADLINE, JobHttp, MAX_ANSWER, UPLOAD_DEADLINE};
+use super::http::{CALL_DEADLINE, JobHttp, MAX_ANSWER, UPLOAD_DEADLINE, retry};
 use super::job::read_block;
 use super::routes::Routes;
 use super::token::TokenSource;
 use crate::http::{Answer, Client};
-use crate::retry::{Policy, retry};
+use crate::retry::Policy;
 use crate::secret::WireSecret;
 use crate::wire::job::AgentJobRequestMessage;
 use crate::wire::results::{StepConclusion, StepStatus, StepUpdate};

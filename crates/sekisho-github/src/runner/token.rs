@@ -11,10 +11,10 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::error::ClientError;
-use super::http::{self, CALL_DEADLINE, MAX_ANSWER};
+use super::http::{self, CALL_DEADLINE, MAX_ANSWER, retry};
 use crate::http::Answer;
 use crate::jit::{JitConfig, JitError};
-use crate::retry::{Policy, retry};
+use crate::retry::Policy;
 use crate::secret::WireSecret;
 use crate::wire::oauth::{
     ASSERTION_TYPE, AssertionClaims, GRANT_TYPE, TokenRequest, TokenResponse,

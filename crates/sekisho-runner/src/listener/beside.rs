@@ -9,7 +9,7 @@ use sekisho_github::wire::message::{JobCancellation, MessageType, RunnerStatus, 
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{MIN_POLL, backoff, is_session_invalid};
+use super::{MIN_POLL, is_session_invalid, pause_after};
 use crate::Stop;
 use crate::clock;
 use crate::lease::{Action, Answer, Lease, Loss, length};
@@ -108,12 +108,12 @@ async fn listen(
                 Err(error) => {
                     tracing::warn!(%error, "there is no new session");
                     failures += 1;
-                    tokio::time::sleep(backoff(failures)).await;
+                    tokio::time::sleep(pause_after(&error, failures)).await;
                 }
             },
             Err(error) if error.is_transient() => {
                 failures += 1;
-                tokio::time::sleep(backoff(failures)).await;
+                tokio::time::sleep(pause_after(&error, failures)).await;
             }
             Err(error) => {
                 // The job goes on: its lock tells whether the service still wants it.

@@ -13,10 +13,10 @@ use uuid::Uuid;
 
 use super::{Client, Polled, Queue, Session, TaskAgentMessage, TaskAgentSession};
 use crate::lenient;
-use crate::retry::{Policy, retry};
+use crate::retry::Policy;
 use crate::runner::cipher::SessionKey;
 use crate::runner::error::ClientError;
-use crate::runner::http::{self, CALL_DEADLINE, MAX_ANSWER};
+use crate::runner::http::{self, CALL_DEADLINE, MAX_ANSWER, retry};
 use crate::runner::routes::Routes;
 use crate::wire::message::{MessageType, RunnerStatus};
 use crate::wire::tenant::{BrokerMigration, CONNECTION_DATA, ConnectionData, resource};
