@@ -35,7 +35,9 @@ pub(crate) use groups::{DEFAULT_GROUP, DEFAULT_GROUP_NAME, Group, GroupError, Gr
 pub(crate) use jobs::{Completion, JobError};
 pub(crate) use repositories::{Repositories, RepositoryIds};
 pub(crate) use rerun::{Kept, RerunError, RerunOf, contexts};
-pub(crate) use runners::{LabelError, Message, NewRunner, RegisterError, Runner, SessionError};
+pub(crate) use runners::{
+    LabelError, Message, NewRunner, RegisterError, Repeat, Runner, SessionError,
+};
 pub(crate) use runs::{CancelError, NewRun, RunFacts};
 pub(crate) use scale_sets::{Definition, Entry, Order, Owner, Replay, ScaleSets, SetError};
 pub(crate) use steps::StepState;

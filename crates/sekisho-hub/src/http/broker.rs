@@ -22,7 +22,7 @@ use super::guard::bearer;
 use super::reply::ServiceFault;
 use crate::faults::{Call, Fault};
 use crate::shared::Shared;
-use crate::state::{Message, SessionError};
+use crate::state::{Message, Repeat, SessionError};
 use crate::tokens::RunnerClaims;
 
 /// How long a poll waits for a message, as on GitHub.
@@ -59,6 +59,10 @@ pub(super) async fn open(
     let mut session: TaskAgentSession = lenient::from_slice(&body).map_err(bad)?;
     session.session_id = Uuid::new_v4();
     session.encryption_key = None;
+    let conflict = |fault: &Fault| matches!(fault, Fault::SessionConflict);
+    if shared.strike(Call::RunnerSession, conflict).is_some() {
+        return Err(refused(SessionError::Conflict));
+    }
     let os: String = session.agent.os_description.chars().take(MAX_OS).collect();
     let os = if os.is_empty() { "Linux".to_owned() } else { os };
     shared
@@ -85,9 +89,7 @@ pub(super) async fn message(
 ) -> Result<Response, ServiceFault> {
     let runner = runner(&shared, &headers)?;
     let session = query.session_id.unwrap_or_default();
-    if shared.strike(Call::RunnerPoll, |fault| matches!(fault, Fault::RunnerVanishes)).is_some() {
-        shared.change(|state, now| state.runner_gone(runner, "a fault switch took it", now));
-    }
+    go_wrong(&shared, runner);
     let deadline = Instant::now() + POLL;
     let mut changes = shared.changes();
     let mut first = true;
@@ -111,6 +113,30 @@ pub(super) async fn message(
         }
     }
     Ok(StatusCode::ACCEPTED.into_response())
+}
+
+/// Does to a runner what a fault switch has in store for its poll.
+fn go_wrong(shared: &Shared, runner: u64) {
+    let of_polls = |fault: &Fault| {
+        matches!(
+            fault,
+            Fault::RunnerVanishes
+                | Fault::SessionExpired
+                | Fault::DuplicateMessage
+                | Fault::ReplayedMessage
+        )
+    };
+    let Some(fault) = shared.strike(Call::RunnerPoll, of_polls) else { return };
+    shared.change(|state, now| match fault {
+        Fault::RunnerVanishes => {
+            state.runner_gone(runner, "a fault switch took it", now);
+        }
+        Fault::SessionExpired => state.close_session(runner, now),
+        Fault::DuplicateMessage => state.repeat_message(runner, Repeat::Newest),
+        Fault::ReplayedMessage => state.repeat_message(runner, Repeat::First),
+        // `strike` gives none of these.
+        _ => {}
+    });
 }
 
 fn wire(base: &str, message: Message) -> Result<TaskAgentMessage, ServiceFault> {

@@ -46,6 +46,19 @@ pub(crate) struct Runner {
     last_message: i64,
     /// When the newest message about `job` went out.
     sent: Option<(Sent, Timestamp)>,
+    /// The first message and the newest, for fault switches.
+    told: Option<(Message, Message)>,
+    /// A message that is to come again, whatever has become of it.
+    again: Option<Message>,
+}
+
+/// Which message a fault switch has come again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// The runner's first: the offer of its job.
+    First,
+    /// The one that was sent last.
+    Newest,
 }
 
 /// What a fault switch has in store for a runner whose job ends.
@@ -227,6 +240,8 @@ impl State {
             assertions: VecDeque::new(),
             last_message: 0,
             sent: None,
+            told: None,
+            again: None,
         };
         self.runners.insert(id, runner);
         self.touch_queue();
@@ -345,6 +360,9 @@ impl State {
             Some(known) if known.id == session => known.last_seen = now,
             _ => return Err(SessionError::Invalid),
         }
+        if let Some(message) = runner.again.take() {
+            return Ok(Some(message));
+        }
         let Some((_, _, job, _)) = runner.job.and_then(|at| self.job(at)) else { return Ok(None) };
         let (guid, within) = (job.guid, stop_within(job.ready.as_deref()));
         let (sent, request) = match &job.phase {
@@ -364,10 +382,23 @@ impl State {
         runner.sent = Some((sent, now));
         runner.last_message += 1;
         let id = runner.last_message;
-        Ok(Some(match sent {
+        let message = match sent {
             Sent::Offer => Message::Offer { id, request },
             Sent::Cancellation => Message::Cancellation { id, job: guid, within },
-        }))
+        };
+        let first = runner.told.take().map_or_else(|| message.clone(), |(first, _)| first);
+        runner.told = Some((first, message.clone()));
+        Ok(Some(message))
+    }
+
+    /// Has a runner told again what it was told before; nothing, if it was told nothing yet.
+    pub(crate) fn repeat_message(&mut self, id: u64, which: Repeat) {
+        let Some(runner) = self.runners.get_mut(&id) else { return };
+        let told = runner.told.clone();
+        runner.again = told.map(|(first, newest)| match which {
+            Repeat::First => first,
+            Repeat::Newest => newest,
+        });
     }
 
     /// Whether the offer still stands.

@@ -1,5 +1,7 @@
 //! The runner against the hub, through the hub's fault switches.
 
+mod faults;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,8 @@ use serde_json::{Value, json};
 
 use crate::fixture::Fixture;
 use crate::git::git;
+
+const RUNNERS: &str = "/api/v3/repos/acme/app/actions/runners";
 
 pub(crate) const ADMIN: &str = "admin-token-of-the-test";
 
@@ -61,6 +65,11 @@ impl World {
         script: &str,
         rules: Vec<Rule>,
     ) -> Option<Self> {
+        let workflow = WORKFLOW.replace("SCRIPT", &json!(script).to_string());
+        Self::with_workflow(base, &workflow, rules).await
+    }
+
+    async fn with_workflow(base: Option<&str>, workflow: &str, rules: Vec<Rule>) -> Option<Self> {
         if !crate::git::is_there() {
             return None;
         }
@@ -80,7 +89,7 @@ impl World {
             .build()
             .unwrap();
         let mut world = Self { hub, address, url, jit: String::new(), run: 0, client, fixture };
-        world.run = world.push(&WORKFLOW.replace("SCRIPT", &json!(script).to_string())).await;
+        world.run = world.push(workflow).await;
         world.register().await;
         world.hub.arm(Plan { seed: 1, rules });
         Some(world)
@@ -88,11 +97,15 @@ impl World {
 
     /// A new registration, for the next job.
     async fn register(&mut self) {
-        let path = "/api/v3/repos/acme/app/actions/runners/generate-jitconfig";
-        let body = json!({"name": format!("r-{}", self.run), "runner_group_id": 1,
-            "labels": ["default"]});
-        let answer = self.call(Method::POST, path, &body).await;
+        let answer = self.ask_for_runner(&format!("r-{}", self.run), &["default"]).await;
         self.jit = answer["encoded_jit_config"].as_str().unwrap().to_owned();
+    }
+
+    /// What a registration is answered.
+    async fn ask_for_runner(&self, name: &str, labels: &[&str]) -> Value {
+        let path = format!("{RUNNERS}/generate-jitconfig");
+        let body = json!({"name": name, "runner_group_id": 1, "labels": labels});
+        self.call(Method::POST, &path, &body).await
     }
 
     async fn push(&self, workflow: &str) -> u64 {
