@@ -18,6 +18,7 @@ use sekisho_types::Digest;
 
 use crate::BuildError;
 use crate::files::{self, FileMap, ImagePath, Node, NodeKind};
+use crate::hashed::{Hashed, Record, Stamp};
 use crate::pack;
 
 /// Most files in a context, folders included: a few times the largest monorepos.
@@ -40,6 +41,9 @@ pub(crate) struct Context {
     pub(crate) files: Arc<FileMap>,
     /// Digests and sizes of files that somebody asked for.
     digests: Mutex<HashMap<ImagePath, (Digest, u64)>>,
+    /// How files were when they were listed.
+    stamps: HashMap<ImagePath, Stamp>,
+    hashed: Mutex<Hashed>,
 }
 
 impl Context {
@@ -55,14 +59,20 @@ impl Context {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root =
             rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failed(path, error))?;
-        let (files, digests) = (Arc::default(), Mutex::default());
-        let mut context = Self { root, path: path.to_owned(), files, digests };
-        let mut files = FileMap::default();
+        let mut context = Self {
+            root,
+            path: path.to_owned(),
+            files: Arc::default(),
+            digests: Mutex::default(),
+            stamps: HashMap::new(),
+            hashed: Mutex::default(),
+        };
+        let mut listing = Listing::default();
         // The mode of the folder itself is an accident of whoever made it.
-        files.insert(Vec::new(), Node::new(NodeKind::Directory, 0o755));
-        let mut counts = Counts { files: 0, bytes: 0 };
-        context.list(&mut files, b"", ignore, &mut counts, 0)?;
-        context.files = Arc::new(files);
+        listing.files.insert(Vec::new(), Node::new(NodeKind::Directory, 0o755));
+        context.list(&mut listing, b"", ignore, 0)?;
+        context.files = Arc::new(listing.files);
+        context.stamps = listing.stamps;
         Ok(context)
     }
 
@@ -88,10 +98,9 @@ impl Context {
 
     fn list(
         &self,
-        files: &mut FileMap,
+        listing: &mut Listing,
         folder: &[u8],
         ignore: &Ignore,
-        counts: &mut Counts,
         depth: usize,
     ) -> Result<(), BuildError> {
         if depth > MAX_DEPTH {
@@ -122,7 +131,7 @@ impl Context {
                 continue;
             }
             let size = u64::try_from(stat.st_size).unwrap_or_default();
-            counts.add(if kind == FileType::RegularFile { size } else { 0 })?;
+            listing.count(if kind == FileType::RegularFile { size } else { 0 })?;
             let node_kind = match kind {
                 FileType::RegularFile => NodeKind::File { size, digest: None },
                 FileType::Directory => NodeKind::Directory,
@@ -135,12 +144,15 @@ impl Context {
                 _ => continue,
             };
             if kind == FileType::Directory {
-                self.list(files, &path, ignore, counts, depth + 1)?;
+                self.list(listing, &path, ignore, depth + 1)?;
             }
             // An ignored folder is there only for what an exception brought back.
-            if !ignored || files.below(&path).next().is_some() {
+            if !ignored || listing.files.below(&path).next().is_some() {
                 let mode = if kind == FileType::Symlink { 0o777 } else { stat.st_mode & 0o7777 };
-                files.insert(path, Node::new(node_kind, mode));
+                if kind == FileType::RegularFile {
+                    listing.stamps.insert(path.clone(), Stamp::of(&stat));
+                }
+                listing.files.insert(path, Node::new(node_kind, mode));
             }
         }
         Ok(())
@@ -155,13 +167,27 @@ impl Context {
 
     /// Opens a regular file for its data.
     pub(crate) fn open_file(&self, path: &[u8]) -> Result<std::fs::File, BuildError> {
+        self.open_stamped(path).map(|(file, _)| file)
+    }
+
+    fn open_stamped(&self, path: &[u8]) -> Result<(std::fs::File, Stamp), BuildError> {
         let error = |error| failed(&self.on_disk(path), error);
         let fd = self.open_at(path, OFlags::RDONLY).map_err(error)?;
         let stat = rustix::fs::fstat(&fd).map_err(error)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(error(Errno::INVAL));
         }
-        Ok(fd.into())
+        Ok((fd.into(), Stamp::of(&stat)))
+    }
+
+    /// Takes digests of an earlier build for files that are as they were.
+    pub(crate) fn remember(&self, record: Record) {
+        *self.hashed() = Hashed::new(record);
+    }
+
+    /// What the next build shall remember, if it is news.
+    pub(crate) fn record(&self) -> Option<Record> {
+        self.hashed().record()
     }
 
     /// The digest of a file's data, remembered if it was asked for before.
@@ -169,11 +195,32 @@ impl Context {
         if let Some((digest, _)) = self.digests().get(path) {
             return Ok(digest.clone());
         }
-        let mut file = self.open_file(path)?;
-        let (digest, size) = pack::hash(&mut file)
-            .map_err(|source| BuildError::Context { path: self.on_disk(path), source })?;
+        let known = self.stamps.get(path).and_then(|stamp| {
+            let digest = self.hashed().get(stamp)?;
+            Some((digest, stamp.size()))
+        });
+        let (digest, size) = match known {
+            Some(known) => known,
+            None => self.hash(path)?,
+        };
         self.digests().insert(path.clone(), (digest.clone(), size));
         Ok(digest)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "whether a file lay still is told by this clock")]
+    fn hash(&self, path: &ImagePath) -> Result<(Digest, u64), BuildError> {
+        let error = |source| BuildError::Context { path: self.on_disk(path), source };
+        let now = std::time::SystemTime::now();
+        let (mut file, before) = self.open_stamped(path)?;
+        let (digest, size) = pack::hash(&mut file).map_err(error)?;
+        let after = rustix::fs::fstat(&file).map_err(|errno| error(errno.into()))?;
+        self.hashed().learn(before, &Stamp::of(&after), now, &digest);
+        Ok((digest, size))
+    }
+
+    fn hashed(&self) -> std::sync::MutexGuard<'_, Hashed> {
+        // As with the digests.
+        self.hashed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A node as it was when its digest was taken.
@@ -193,16 +240,21 @@ impl Context {
     }
 }
 
-struct Counts {
-    files: u64,
+/// What a folder holds, while it is listed.
+#[derive(Default)]
+struct Listing {
+    files: FileMap,
+    stamps: HashMap<ImagePath, Stamp>,
+    /// Of all that was looked at.
+    count: u64,
     bytes: u64,
 }
 
-impl Counts {
-    fn add(&mut self, bytes: u64) -> Result<(), BuildError> {
-        self.files += 1;
+impl Listing {
+    fn count(&mut self, bytes: u64) -> Result<(), BuildError> {
+        self.count += 1;
         self.bytes = self.bytes.saturating_add(bytes);
-        if self.files > MAX_CONTEXT_FILES {
+        if self.count > MAX_CONTEXT_FILES {
             return Err(BuildError::ContextLimit { what: "files", limit: MAX_CONTEXT_FILES });
         }
         if self.bytes > MAX_CONTEXT_BYTES {

@@ -245,6 +245,7 @@ impl Engine {
             numbered = last;
             built.push(target);
         }
+        self.keep_hashed()?;
         finish::finish(self, &built)
     }
 

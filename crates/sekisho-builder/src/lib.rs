@@ -41,6 +41,7 @@ mod finish;
 mod frontend;
 mod git;
 mod golden;
+mod hashed;
 mod image;
 mod layers;
 mod materialise;

@@ -1,9 +1,11 @@
 //! Where a COPY, ADD or mount takes its files from.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use sekisho_dockerfile::key::Key;
+use sekisho_types::Digest;
 
 use crate::context::Context;
 use crate::engine::Engine;
@@ -11,6 +13,7 @@ use crate::error::BuildError;
 use crate::files::{FileMap, ImagePath, Node};
 use crate::image::Layer;
 use crate::layers::chain_key;
+use crate::store::Kind;
 
 /// A tree of files that is not the image being built.
 #[derive(Clone)]
@@ -74,9 +77,34 @@ impl Engine {
         if listed.is_none() {
             let dockerfile = self.options.context_dir.join(&self.options.dockerfile);
             let context = Context::open(&self.options.context_dir, &dockerfile)?;
+            let key = hashed_key(&self.options.context_dir);
+            if let Some(record) = self.layers.store.record(Kind::Hashed, &key) {
+                context.remember(record);
+            }
             *listed = Some(Arc::new(context));
         }
         let context = listed.as_ref().context("the context was not listed")?;
         Ok(Origin::Context(Arc::clone(context)))
     }
+
+    /// Writes down what was learned of the context's files, for the next build.
+    pub(crate) fn keep_hashed(&self) -> Result<(), BuildError> {
+        let listed = self.context.lock().map_err(|_| anyhow::anyhow!("a thread panicked"))?;
+        if let Some(record) = listed.as_ref().and_then(|context| context.record()) {
+            let (store, session) = (&self.layers.store, &self.layers.session);
+            let key = hashed_key(&self.options.context_dir);
+            store.put_record(session, Kind::Hashed, &key, &record)?;
+            store.keep_latest(Kind::Hashed, MAX_HASHED)?;
+        }
+        Ok(())
+    }
+}
+
+/// Contexts whose files' digests are remembered.
+const MAX_HASHED: usize = 32;
+
+/// By the folder's place; what is known of it is known by inode.
+fn hashed_key(context: &Path) -> Digest {
+    let path = context.canonicalize().unwrap_or_else(|_| context.to_owned());
+    Key::new("sekisho.hashed.v1").text("context", &path.to_string_lossy()).finish()
 }

@@ -67,6 +67,8 @@ pub(crate) enum Kind {
     AptSources,
     /// What a cache mount's last command saw; see `stamps`.
     Seen,
+    /// Digests of a context's files; see `hashed`.
+    Hashed,
 }
 
 impl Kind {
@@ -78,6 +80,7 @@ impl Kind {
             Self::Base => "bases",
             Self::AptSources => "apt-sources",
             Self::Seen => "seen",
+            Self::Hashed => "hashed",
         }
     }
 }
@@ -113,6 +116,7 @@ impl Store {
             Kind::AptSources.folder(),
             PACKAGES,
             Kind::Seen.folder(),
+            Kind::Hashed.folder(),
             trees(Isolation::Privileged),
             trees(Isolation::IdRange),
             trees(Isolation::SingleId),
@@ -242,6 +246,26 @@ impl Store {
         let path = session.path("record");
         fs::write(&path, serde_json::to_vec(value)?)?;
         fs::rename(&path, self.record_path(kind, key))?;
+        Ok(())
+    }
+
+    /// Removes all but the latest records of a kind.
+    pub(crate) fn keep_latest(&self, kind: Kind, count: usize) -> anyhow::Result<()> {
+        let mut dated = Vec::new();
+        for entry in fs::read_dir(self.root.join(kind.folder()))? {
+            let entry = entry?;
+            // Another build may have removed it meanwhile.
+            if let Ok(metadata) = entry.metadata() {
+                dated.push((metadata.modified()?, entry.path()));
+            }
+        }
+        dated.sort();
+        for (_, path) in dated.iter().take(dated.len().saturating_sub(count)) {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            }
+        }
         Ok(())
     }
 

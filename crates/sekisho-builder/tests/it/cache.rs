@@ -59,6 +59,42 @@ async fn what_changes_decides_what_is_run() {
     again("an early file", "ccc---c-").await;
 }
 
+/// A file is not read again while its inode says that it is as it was; what it says cannot be made up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_dated_back_is_read() {
+    let world = World::with_base().await;
+    world.file("a", "one");
+    world.file("b", "b");
+    // Only what lay still for some seconds is remembered.
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    let text = "FROM BASE\nCOPY a /\nCOPY b /";
+    let first = world.build(text).await;
+    let remembered = || fs::read_dir(world.cache().join("hashed")).unwrap().count();
+    assert_eq!(remembered(), 1);
+    assert_eq!(cached(&world.build(text).await), "ccc");
+
+    let dated = fs::metadata(world.context().join("a")).unwrap().modified().unwrap();
+    fs::write(world.context().join("a"), "two").unwrap();
+    fs::File::open(world.context().join("a")).unwrap().set_modified(dated).unwrap();
+    let second = world.build(text).await;
+    assert_eq!(cached(&second), "c--");
+    assert_ne!(first.manifest_digest, second.manifest_digest);
+
+    // Another file in its place, of the same size and time.
+    fs::write(world.context().join("new"), "one").unwrap();
+    fs::rename(world.context().join("new"), world.context().join("a")).unwrap();
+    fs::File::open(world.context().join("a")).unwrap().set_modified(dated).unwrap();
+    let third = world.build(text).await;
+    assert_eq!(third.manifest_digest, first.manifest_digest);
+
+    // What is written down of them may be lost or broken.
+    for entry in fs::read_dir(world.cache().join("hashed")).unwrap() {
+        fs::write(entry.unwrap().path(), "[[").unwrap();
+    }
+    assert_eq!(cached(&world.build(text).await), "ccc");
+    world.assert_clean();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn equal_results_join_again() {
     let world = start().await;
