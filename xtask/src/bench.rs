@@ -115,6 +115,12 @@ fn print(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Where a long benchmark is.
+#[expect(clippy::print_stderr, reason = "for who waits for this chore")]
+fn progress(text: &str) {
+    eprintln!("{text}");
+}
+
 struct Bench {
     root: PathBuf,
     program: PathBuf,

@@ -27,7 +27,7 @@ use super::stats::Series;
 use super::{machine, page};
 
 /// Counted rounds.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 /// What of a build is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,6 +130,14 @@ fn measure(
             let began = Instant::now();
             engine.build(&workload.context, &name)?;
             let took = began.elapsed();
+            super::progress(&format!(
+                "{} {} round {}: {} in {:.2} s",
+                workload.name,
+                case.name(),
+                round + 1,
+                engine.name,
+                took.as_secs_f64()
+            ));
             times.entry((workload.name, case, engine.name)).or_default().push(took);
             images.push((engine.name, registry.image(&name)?));
         }

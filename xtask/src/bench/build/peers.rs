@@ -92,21 +92,82 @@ pub(super) struct Engine {
 }
 
 enum Kind {
-    Sekisho { program: PathBuf, cache: PathBuf, user: bool },
-    Buildkit { docker: PathBuf, socket: String, _daemon: Daemon },
-    Buildah { storage: PathBuf },
+    Sekisho { program: PathBuf, cache: Folders, user: bool },
+    Buildkit { docker: PathBuf, daemon: Daemon, data: Folders },
+    Buildah { storage: Folders },
+}
+
+/// An engine's folder, a new one each time that it shall know nothing. The old ones stay until the end:
+/// ext4 does not give the inodes of deleted files out again for minutes, and looks at each of them for
+/// every file that is made, so who deletes before a measurement measures that.
+struct Folders {
+    parent: PathBuf,
+    name: String,
+    number: usize,
+}
+
+impl Folders {
+    fn new(parent: &Path, name: &str) -> Self {
+        Self { parent: parent.to_owned(), name: name.to_owned(), number: 0 }
+    }
+
+    fn current(&self) -> PathBuf {
+        self.parent.join(format!("{}-{}", self.name, self.number))
+    }
+
+    fn next(&mut self) -> PathBuf {
+        self.number += 1;
+        self.current()
+    }
 }
 
 /// A dockerd that is ours.
 struct Daemon {
     child: Child,
+    socket: String,
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // SIGTERM by the tool that every system has: it unmounts what it mounted.
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
-        let _ = self.child.wait();
+        self.stop();
+    }
+}
+
+impl Daemon {
+    /// On a folder that is made for it.
+    fn start(docker: &Path, data: &Path) -> anyhow::Result<Self> {
+        fs_err::create_dir(data)?;
+        let path = |name: &str| data.join(name).display().to_string();
+        let socket = format!("unix://{}", path("docker.sock"));
+        // A view of control groups of its own, for older systems mix the two kinds.
+        let script = "mount -t cgroup2 none /sys/fs/cgroup 2>/dev/null; exec dockerd \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", script, "dockerd"]);
+        command.args(["--iptables=false", "--ip6tables=false", "--bridge=none", "-H", &socket]);
+        command.args(["--data-root", &path("data"), "--exec-root", &path("exec")]);
+        command.args(["--pidfile", &path("pid")]);
+        let log = std::fs::File::create(data.join("log"))?;
+        let child = quiet(&mut command).stderr(log).spawn().context("starting dockerd")?;
+        let mut daemon = Self { child, socket };
+        let began = Instant::now();
+        while run(Command::new(docker).args(["-H", &daemon.socket, "info"])).is_err() {
+            if daemon.child.try_wait()?.is_some() || began.elapsed() > UP_DEADLINE {
+                let log = fs_err::read_to_string(data.join("log"))?;
+                let last: Vec<&str> = log.lines().rev().take(3).collect();
+                bail!("dockerd is not up: {}", last.join("; "));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(daemon)
+    }
+
+    /// SIGTERM by the tool that every system has: it unmounts what it mounted. Once it has ended,
+    /// nothing.
+    fn stop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+            let _ = self.child.wait();
+        }
     }
 }
 
@@ -116,7 +177,7 @@ impl Engine {
         folder: &Path,
         cache: Option<&str>,
     ) -> anyhow::Result<Self> {
-        let cache = folder.join(cache.unwrap_or("cache"));
+        let cache = Folders::new(folder, cache.unwrap_or("cache"));
         let version = run(Command::new(program).arg("--version"))?.trim().to_owned();
         let kind = Kind::Sekisho { program: program.to_owned(), cache, user: false };
         Ok(Self { name: "sekisho", version, kind })
@@ -127,10 +188,10 @@ impl Engine {
         if run(Command::new("id").arg("-u"))?.trim() != "0" {
             return Ok(None);
         }
-        let cache = folder.join("user-cache");
-        fs_err::create_dir(&cache)?;
+        let cache = Folders::new(folder, "user-cache");
+        fs_err::create_dir(cache.current())?;
         let id: u32 = USER.parse()?;
-        std::os::unix::fs::chown(&cache, Some(id), Some(id))?;
+        std::os::unix::fs::chown(cache.current(), Some(id), Some(id))?;
         let kind = Kind::Sekisho { program: program.to_owned(), cache, user: true };
         Ok(Some(Self { name: "sekisho", version: String::new(), kind }))
     }
@@ -139,14 +200,14 @@ impl Engine {
     pub(super) fn build(&mut self, context: &Path, name: &str) -> anyhow::Result<()> {
         match &self.kind {
             Kind::Sekisho { program, cache, user } => {
-                let mut command = sekisho(program, cache, *user);
+                let mut command = sekisho(program, &cache.current(), *user);
                 command.args(["--push", "--tag", name]);
                 run(command.arg(context)).map(drop)
             }
-            Kind::Buildkit { docker, socket, .. } => {
+            Kind::Buildkit { docker, daemon, .. } => {
                 let docker = |arguments: &[&str]| {
                     let mut command = Command::new(docker);
-                    command.env("DOCKER_BUILDKIT", "1").args(["-H", socket]);
+                    command.env("DOCKER_BUILDKIT", "1").args(["-H", &daemon.socket]);
                     command.args(arguments);
                     command
                 };
@@ -155,6 +216,7 @@ impl Engine {
                 run(&mut docker(&["push", "-q", name])).map(drop)
             }
             Kind::Buildah { storage } => {
+                let storage = &storage.current();
                 let mut build = buildah(storage);
                 build.args(["build", "--layers", "--isolation", "chroot", "--network", "host"]);
                 build.args(["--ulimit", "nofile=20000:20000", "--ulimit", "nproc=20000:20000"]);
@@ -165,24 +227,18 @@ impl Engine {
         }
     }
 
-    /// Forgets everything it built and pulled.
+    /// Knows nothing of what it built and pulled.
     pub(super) fn forget(&mut self) -> anyhow::Result<()> {
-        match &self.kind {
-            Kind::Sekisho { cache, .. } => match cache.exists() {
-                true => Ok(fs_err::remove_dir_all(cache)?),
-                false => Ok(()),
-            },
-            Kind::Buildkit { docker, socket, .. } => {
-                for what in [&["system", "prune", "-af"][..], &["builder", "prune", "-af"][..]] {
-                    run(Command::new(docker).args(["-H", socket]).args(what))?;
-                }
-                Ok(())
+        match &mut self.kind {
+            Kind::Sekisho { cache, .. } => drop(cache.next()),
+            Kind::Buildkit { docker, daemon, data } => {
+                // The old one ends first: two would both want the machine's network.
+                daemon.stop();
+                *daemon = Daemon::start(docker, &data.next())?;
             }
-            Kind::Buildah { storage } => {
-                run(buildah(storage).args(["rm", "--all"]))?;
-                run(buildah(storage).args(["rmi", "--all", "--force"])).map(drop)
-            }
+            Kind::Buildah { storage } => fs_err::create_dir(storage.next())?,
         }
+        Ok(())
     }
 
     /// How long RUNs of `/bin/true` take, each with its sandbox.
@@ -194,7 +250,7 @@ impl Engine {
         fs_err::create_dir_all(&context)?;
         let runs = "RUN [\"/bin/true\"]\n".repeat(10);
         fs_err::write(context.join("Dockerfile"), format!("FROM {base}\n{runs}"))?;
-        let mut command = sekisho(program, cache, *user);
+        let mut command = sekisho(program, &cache.current(), *user);
         command.args(["--no-cache", "--progress", "quiet", "--output", "json"]);
         let answer: Value = serde_json::from_str(&run(command.arg(&context))?)?;
         let steps = answer.pointer("/steps").and_then(Value::as_array).context("no steps")?;
@@ -232,8 +288,8 @@ fn buildah(storage: &Path) -> Command {
 pub(super) fn buildah_engine(folder: &Path) -> anyhow::Result<Option<Engine>> {
     let Ok(version) = run(Command::new("buildah").arg("--version")) else { return Ok(None) };
     let version = version.split(" (").next().unwrap_or_default().replace(" version", "");
-    let storage = folder.join("buildah");
-    fs_err::create_dir(&storage)?;
+    let storage = Folders::new(folder, "buildah");
+    fs_err::create_dir(storage.current())?;
     Ok(Some(Engine { name: "buildah", version, kind: Kind::Buildah { storage } }))
 }
 
@@ -248,34 +304,10 @@ pub(super) fn buildkit(folder: &Path) -> anyhow::Result<Option<Engine>> {
         help.is_ok_and(|help| help.contains("--secret"))
     };
     let Some(docker) = clients.into_iter().find(builds) else { return Ok(None) };
-    let data = folder.join("dockerd");
-    fs_err::create_dir(&data)?;
-    let path = |name: &str| data.join(name).display().to_string();
-    let socket = format!("unix://{}", path("docker.sock"));
-    // A view of control groups of its own, for older systems mix the two kinds.
-    let script = "mount -t cgroup2 none /sys/fs/cgroup 2>/dev/null; exec dockerd \"$@\"";
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "sh", "-c", script, "dockerd"]);
-    command.args(["--iptables=false", "--ip6tables=false", "--bridge=none", "-H", &socket]);
-    command.args(["--data-root", &path("data"), "--exec-root", &path("exec")]);
-    command.args(["--pidfile", &path("pid")]);
-    let log = std::fs::File::create(data.join("log"))?;
-    let child = quiet(&mut command).stderr(log).spawn().context("starting dockerd")?;
-    let mut daemon = Daemon { child };
-    let began = Instant::now();
-    loop {
-        if run(Command::new(&docker).args(["-H", &socket, "info"])).is_ok() {
-            break;
-        }
-        if daemon.child.try_wait()?.is_some() || began.elapsed() > UP_DEADLINE {
-            let log = fs_err::read_to_string(data.join("log"))?;
-            let last: Vec<&str> = log.lines().rev().take(3).collect();
-            bail!("dockerd is not up: {}", last.join("; "));
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    let data = Folders::new(folder, "dockerd");
+    let daemon = Daemon::start(&docker, &data.current())?;
     let version = version.trim().split(',').next().unwrap_or_default();
     let version = format!("BuildKit of {}", version.replace(" version", ""));
-    let kind = Kind::Buildkit { docker, socket, _daemon: daemon };
+    let kind = Kind::Buildkit { docker, daemon, data };
     Ok(Some(Engine { name: "buildkit", version, kind }))
 }

@@ -10,6 +10,9 @@ use anyhow::{Context as _, ensure};
 /// A registry that does not answer for so long has failed.
 const DEADLINE: Duration = Duration::from_secs(120);
 
+/// Without it `docker-registry` has no OCI manifest.
+const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, */*";
+
 /// One connection.
 pub(super) struct Connection {
     host: String,
@@ -33,12 +36,13 @@ impl Answer {
 }
 
 impl Connection {
-    pub(super) fn open(host: &str, token: Option<&str>) -> anyhow::Result<Self> {
+    /// With a value of the `Authorization` header for each request, if there is one.
+    pub(super) fn open(host: &str, authorization: Option<&str>) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(host).with_context(|| format!("connecting to {host}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;
-        let authorization = token.map(|token| format!("authorization: Bearer {token}\r\n"));
+        let authorization = authorization.map(|value| format!("authorization: {value}\r\n"));
         Ok(Self { host: host.to_owned(), authorization, stream: BufReader::new(stream) })
     }
 
@@ -63,8 +67,8 @@ impl Connection {
         body: impl Iterator<Item = &'a [u8]>,
     ) -> anyhow::Result<Answer> {
         let mut head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {}\r\n{}content-type: {kind}\r\n\
-             content-length: {length}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\n{}accept: {ACCEPT}\r\n\
+             content-type: {kind}\r\ncontent-length: {length}\r\n\r\n",
             self.host,
             self.authorization.as_deref().unwrap_or_default(),
         )

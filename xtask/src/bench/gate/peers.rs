@@ -1,11 +1,14 @@
 //! The two registries.
 
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::http::Connection;
@@ -16,9 +19,9 @@ pub(super) struct Peer {
     pub(super) name: &'static str,
     pub(super) repository: String,
     host: String,
-    token: Option<String>,
+    authorization: Option<String>,
     process: Process,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 enum Process {
@@ -37,7 +40,7 @@ impl Drop for Process {
 
 impl Peer {
     pub(super) fn connect(&self) -> anyhow::Result<Connection> {
-        Connection::open(&self.host, self.token.as_deref())
+        Connection::open(&self.host, self.authorization.as_deref())
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -76,9 +79,9 @@ pub(super) fn docker_registry() -> anyhow::Result<Peer> {
         name: "docker-registry",
         repository: "bench".to_owned(),
         host,
-        token: None,
+        authorization: None,
         process: Process::Registry(child),
-        _data: data,
+        data,
     };
     let began = Instant::now();
     while peer.connect().and_then(|mut at| at.get("GET", "/v2/")).is_err() {
@@ -88,48 +91,48 @@ pub(super) fn docker_registry() -> anyhow::Result<Peer> {
     Ok(peer)
 }
 
-/// Ours: a plane, and the session of a job that ran on it.
+/// Ours: a plane, and the session of a user with a password. A job's would be bound to its process.
 pub(super) fn ours(program: &Path) -> anyhow::Result<Peer> {
     let data = tempfile::tempdir().context("making a data folder")?;
     let folder = data.path().join("plane");
+    add_user(program, &folder)?;
     let plane = Plane::start(program, &folder)?;
     let host = host_of(&folder)?;
-    let token = session(program, data.path(), &folder, &host)?;
+    let session = session(&host)?;
     Ok(Peer {
         name: "sekisho",
-        repository: "bench".to_owned(),
+        repository: "local/bench".to_owned(),
         host,
-        token: Some(token),
+        authorization: Some(format!("Bearer {session}")),
         process: Process::Plane(plane),
-        _data: data,
+        data,
     })
 }
 
-/// A job writes its OIDC token down, and the gate exchanges it.
-fn session(program: &Path, root: &Path, data: &Path, host: &str) -> anyhow::Result<String> {
-    let folder = root.join("bench");
-    let file = root.join("token.json");
-    fs_err::create_dir_all(folder.join(".github/workflows"))?;
-    let workflow = format!(
-        "on: push\npermissions:\n  id-token: write\njobs:\n  token:\n    runs-on: ubuntu-latest\n    \
-         steps:\n      - run: curl -sSf -H \"Authorization: bearer $ACTIONS_ID_TOKEN_REQUEST_TOKEN\" \
-         \"$ACTIONS_ID_TOKEN_REQUEST_URL&audience=http://{host}\" > {}\n",
-        file.display()
-    );
-    fs_err::write(folder.join(".github/workflows/token.yml"), workflow)?;
-    let ran = Command::new(program)
-        .args(["run", "--quiet", "--data-dir"])
+/// Of the user `bench`, who exists in the benchmark's own data folder alone.
+const PASSWORD: &str = "only for this benchmark";
+
+fn add_user(program: &Path, data: &Path) -> anyhow::Result<()> {
+    let mut child = Command::new(program)
+        .args(["gate", "user", "add", "bench", "--quiet", "--data-dir"])
         .arg(data)
-        .arg(&folder)
-        .stdin(Stdio::null())
-        .output()
-        .context("starting sekisho run")?;
-    let said = String::from_utf8_lossy(&ran.stderr);
-    let answer = fs_err::read(&file).with_context(|| format!("the job gave no token: {said}"))?;
-    let answer: Value = serde_json::from_slice(&answer).context("reading the token")?;
-    let body = serde_json::json!({ "subject_token": answer["value"] }).to_string();
-    let mut connection = Connection::open(host, None)?;
-    let answer = connection.send("POST", "/oidc/exchange", "application/json", body.as_bytes())?;
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .context("starting sekisho gate user add")?;
+    let mut input = child.stdin.take().context("its standard input")?;
+    input.write_all(PASSWORD.as_bytes())?;
+    drop(input);
+    ensure!(child.wait()?.success(), "`sekisho gate user add` failed");
+    Ok(())
+}
+
+/// What `docker login` does.
+fn session(host: &str) -> anyhow::Result<String> {
+    let basic = format!("Basic {}", STANDARD.encode(format!("bench:{PASSWORD}")));
+    let scope = "scope=repository:local/bench:pull,push";
+    let path = format!("/token?service=sekisho-gate&{scope}");
+    let answer = Connection::open(host, Some(&basic))?.get("GET", &path)?;
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     let answer: Value = serde_json::from_str(&text).with_context(|| format!("reading {text}"))?;
     match answer["token"].as_str() {
@@ -143,6 +146,18 @@ pub(super) fn host_of(data: &Path) -> anyhow::Result<String> {
     let plane: Value = serde_json::from_slice(&fs_err::read(data.join("plane.json"))?)?;
     let url = plane["url"].as_str().context("the plane has no address")?;
     Ok(url.trim_start_matches("http://").trim_end_matches('/').to_owned())
+}
+
+/// Of the disk that a peer writes to.
+pub(super) fn free_bytes(peer: &Peer) -> anyhow::Result<u64> {
+    let answer = Command::new("df")
+        .args(["--output=avail", "--block-size=1"])
+        .arg(peer.data.path())
+        .output()
+        .context("starting df")?;
+    let text = String::from_utf8_lossy(&answer.stdout);
+    let bytes = text.lines().nth(1).and_then(|line| line.trim().parse().ok());
+    bytes.context("reading what df says")
 }
 
 /// Makes a folder its owner's alone, and one that a plane takes for its own.
