@@ -150,6 +150,7 @@ impl ClientOptions {
 }
 
 /// A variable that is known in both letter cases, if it is set and not empty.
+#[expect(clippy::disallowed_methods, reason = "what every HTTP client takes its proxies from")]
 fn environment(name: &str) -> Option<String> {
     let found = std::env::var(name).or_else(|_| std::env::var(name.to_ascii_lowercase()));
     found.ok().filter(|value| !value.is_empty())
