@@ -35,7 +35,7 @@ const MAX: usize = 10_000;
 
 enum Server {
     Double(Process),
-    Real(RealServer),
+    Real(Box<RealServer>),
 }
 
 pub(crate) struct World {
@@ -54,7 +54,7 @@ impl World {
     pub(crate) async fn new(real: bool) -> Result<Option<Self>, Failure> {
         let server = if real {
             let Some(server) = RealServer::start().await? else { return Ok(None) };
-            Server::Real(server)
+            Server::Real(Box::new(server))
         } else {
             Server::Double(Process::start(&["api"])?)
         };
