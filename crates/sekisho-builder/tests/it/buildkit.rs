@@ -84,7 +84,9 @@ impl Daemon {
                 command
             }
             Kind::Docker(_) => {
-                let mut command = Command::new("dockerd");
+                // What it mounts is its own affair, and goes with it.
+                let mut command = Command::new("unshare");
+                command.args(["--mount", "--propagation", "private", "dockerd"]);
                 command.args(["--iptables=false", "--ip6tables=false", "--bridge=none"]);
                 command.args(["--data-root", &below("data"), "--exec-root", &below("exec")]);
                 command.args(["--pidfile", &below("pid"), "--config-file", &below("daemon.json")]);
