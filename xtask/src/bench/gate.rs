@@ -128,10 +128,14 @@ fn compare(size: &Size, program: &Path, lines: &mut Vec<String>) -> anyhow::Resu
         ensure!(bodies[0] == bodies[1], "they serve different content for {path}");
     }
     for round in 0..size.rounds {
+        // Made before the clock runs: it is more work than a push.
+        let first = 1 + round * size.pushes;
+        let images: Vec<Image> =
+            (first..first + size.pushes).map(|number| Image::new(number, MIB)).collect();
         for (which, peer) in peers.into_iter().enumerate() {
             let work = |connection: &mut Connection, number: usize| {
-                let number = 1 + round * size.pushes + number;
-                Image::new(number, MIB).push(connection, &peer.repository, &format!("t{number}"))
+                let tag = format!("t{round}-{number}");
+                images[number].push(connection, &peer.repository, &tag)
             };
             pushed[which].add(in_parallel(peer, CLIENTS, size.pushes, &work)?);
             for (kind, method) in ["HEAD", "GET", "GET"].into_iter().enumerate() {
