@@ -16,6 +16,8 @@ use rustix::fs::Stat;
 use sekisho_types::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::context::MAX_CONTEXT_FILES;
+
 /// How long a file lay still before its digest is taken for good: longer than the coarsest ticks of a
 /// filesystem's clock, FAT's two seconds.
 const SETTLED: Duration = Duration::from_secs(3);
@@ -95,17 +97,16 @@ impl Hashed {
 
     /// What to write down, if it is not what is written down already.
     pub(crate) fn record(&self) -> Option<Record> {
-        let is_new = self.used.keys().any(|stamp| !self.known.contains_key(stamp));
+        if self.used.keys().all(|stamp| self.known.contains_key(stamp)) {
+            return None;
+        }
         // Files that a COPY did not come to this time are kept, until they are most of it.
         let stale = self.known.len().saturating_sub(self.used.len()) > 2 * self.used.len();
         let mut all = if stale { HashMap::new() } else { self.known.clone() };
         all.extend(self.used.iter().map(|(stamp, digest)| (*stamp, digest.clone())));
-        (is_new && all.len() <= MAX_FILES).then(|| all.into_iter().collect())
+        (all.len() as u64 <= MAX_CONTEXT_FILES).then(|| all.into_iter().collect())
     }
 }
-
-/// Most files that a record tells of.
-const MAX_FILES: usize = 2_000_000;
 
 #[cfg(test)]
 mod tests {
