@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use sekisho_policy::{Identity, Verdict};
 
 use super::super::checkpoint::trusted;
@@ -135,17 +137,22 @@ fn a_checkpoint_is_the_gates_or_a_fault_and_the_key_may_change() {
     assert_eq!(public, 3, "one key, two public halves");
 }
 
-#[test]
-fn two_replicas_write_one_chain() {
-    let dir = tempfile::tempdir().unwrap();
+/// Opens one replica after the other, with one key, on one bucket.
+fn replicas(dir: &Path) -> impl Fn() -> Log {
     let store: Arc<dyn object_store::ObjectStore> = Arc::new(object_store::memory::InMemory::new());
-    let keys = dir.path().join("keys");
+    let keys = dir.join("keys");
     let key = Arc::new(RecordKey::open(&keys).unwrap());
-    let replica = || {
+    move || {
         let bucket = sekisho_store::Bucket::on(Arc::clone(&store), "log");
         let keys = trusted(&keys).unwrap();
         Log::open(Records::in_bucket(bucket), Arc::clone(&key), keys).unwrap()
-    };
+    }
+}
+
+#[test]
+fn two_replicas_write_one_chain() {
+    let dir = tempfile::tempdir().unwrap();
+    let replica = replicas(dir.path());
     let replicas = [replica(), replica(), replica()];
     std::thread::scope(|scope| {
         for (number, log) in replicas.iter().enumerate() {
@@ -171,14 +178,7 @@ fn two_replicas_write_one_chain() {
 #[test]
 fn a_replica_that_was_behind_signs_nothing_twice() {
     let dir = tempfile::tempdir().unwrap();
-    let store: Arc<dyn object_store::ObjectStore> = Arc::new(object_store::memory::InMemory::new());
-    let keys = dir.path().join("keys");
-    let key = Arc::new(RecordKey::open(&keys).unwrap());
-    let replica = || {
-        let bucket = sekisho_store::Bucket::on(Arc::clone(&store), "log");
-        let keys = trusted(&keys).unwrap();
-        Log::open(Records::in_bucket(bucket), Arc::clone(&key), keys).unwrap()
-    };
+    let replica = replicas(dir.path());
     let (one, two) = (replica(), replica());
     // One knows of record 1 alone; two signs 1, and then 2 and 3.
     one.append(draft("1", "a")).unwrap();
