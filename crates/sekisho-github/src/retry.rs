@@ -5,7 +5,7 @@ use std::time::Duration;
 use rsa::rand_core::{OsRng, RngCore as _};
 
 /// The longest pause that a service may ask for: who has a job cannot wait for an hour.
-pub const MAX_TOLD: Duration = Duration::from_secs(120);
+const MAX_TOLD: Duration = Duration::from_secs(120);
 
 /// How often and how patiently to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +36,15 @@ impl Policy {
         full.mul_f64(jitter.clamp(0.0, 1.0).mul_add(0.5, 0.5))
     }
 
-    /// As [`Policy::delay`], but no shorter than a service asked for, up to [`MAX_TOLD`].
+    /// As [`Policy::delay`], but no shorter than a service asked for; see [`heed`].
     pub fn pause(&self, attempt: u32, jitter: f64, told: Option<Duration>) -> Duration {
-        self.delay(attempt, jitter).max(told.unwrap_or_default().min(MAX_TOLD))
+        heed(self.delay(attempt, jitter), told)
     }
+}
+
+/// A pause that is no shorter than a service asked for (`told`), up to two minutes.
+pub fn heed(pause: Duration, told: Option<Duration>) -> Duration {
+    pause.max(told.unwrap_or_default().min(MAX_TOLD))
 }
 
 /// Runs `operation` until it succeeds, fails for good, or `policy.attempts` are used up.
@@ -60,8 +65,7 @@ where
     retry_when_told(policy, is_retryable, |_| None, operation).await
 }
 
-/// As [`retry`], but never sooner than a service asked for (`told`, from its `Retry-After`), up to
-/// [`MAX_TOLD`].
+/// As [`retry`], but never sooner than a service asked for (`told`, from its `Retry-After`); see [`heed`].
 ///
 /// # Errors
 /// That of the last try.

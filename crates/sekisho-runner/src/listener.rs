@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use secrecy::SecretString;
 use sekisho_github::jit::JitConfig;
 use sekisho_github::lenient;
-use sekisho_github::retry::{MAX_TOLD, Policy, jitter, retry};
+use sekisho_github::retry::{Policy, heed, jitter, retry};
 use sekisho_github::runner::{Client, ClientError, Identity, JobClient, Session};
 use sekisho_github::wire::error::kind;
 use sekisho_github::wire::job::AgentJobRequestMessage;
@@ -301,7 +301,7 @@ fn is_session_invalid(error: &ClientError) -> bool {
 
 /// How long no poll is sent after one that failed: as long as the service asks for, or longer.
 fn pause_after(error: &ClientError, failures: u32) -> Duration {
-    backoff(failures).max(error.retry_after().unwrap_or_default().min(MAX_TOLD))
+    heed(backoff(failures), error.retry_after())
 }
 
 /// 15 to 30 s for the first failures, 30 to 60 s after.
