@@ -33,6 +33,18 @@ pub(crate) enum Said<T> {
     No(u16, String),
 }
 
+/// What the gate says, either way.
+async fn said<T: DeserializeOwned>(
+    answer: reqwest::Response,
+    path: &str,
+) -> anyhow::Result<Said<T>> {
+    if !answer.status().is_success() {
+        return refused(answer).await;
+    }
+    let body = answer.json().await.with_context(|| format!("reading the gate's `{path}`"))?;
+    Ok(Said::Yes(body))
+}
+
 /// What the gate says when it does not: the messages of its errors.
 async fn refused<T>(answer: reqwest::Response) -> anyhow::Result<Said<T>> {
     let status = answer.status().as_u16();
@@ -132,12 +144,7 @@ impl Client {
     /// An answer of the gate.
     pub(crate) async fn gate<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<Said<T>> {
         let sent = self.request(Method::GET, path)?.timeout(DEADLINE).send().await;
-        let answer = sent.with_context(|| format!("asking the gate for `{path}`"))?;
-        if !answer.status().is_success() {
-            return refused(answer).await;
-        }
-        let body = answer.json().await.with_context(|| format!("reading the gate's `{path}`"))?;
-        Ok(Said::Yes(body))
+        said(sent.with_context(|| format!("asking the gate for `{path}`"))?, path).await
     }
 
     /// Says something to the gate that may take as long as a promotion.
@@ -154,12 +161,7 @@ impl Client {
         body: &T,
     ) -> anyhow::Result<Said<R>> {
         let sent = self.request(Method::POST, path)?.json(body).send().await;
-        let answer = sent.with_context(|| format!("telling the gate `{path}`"))?;
-        if !answer.status().is_success() {
-            return refused(answer).await;
-        }
-        let read = answer.json().await.with_context(|| format!("reading the answer of `{path}`"));
-        read.map(Said::Yes)
+        said(sent.with_context(|| format!("telling the gate `{path}`"))?, path).await
     }
 
     /// What the gate decided on the images of a run, oldest first.
