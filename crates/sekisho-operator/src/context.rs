@@ -80,6 +80,8 @@ pub(crate) struct Memory {
     pub(crate) deployments: BTreeMap<Name, DeploymentMemory>,
     /// Numbers of runners that were made, by the set's uid.
     pub(crate) expected: BTreeMap<String, BTreeSet<u64>>,
+    /// Runners that were told to go, by uid, until they are gone.
+    pub(crate) leaving: BTreeSet<String>,
     pub(crate) connections: BTreeMap<Name, ConnectionMemory>,
     pub(crate) sweeps: BTreeMap<String, sweep::Memory>,
     /// Last moment at which a status was written for nothing but to be read.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use kube::ResourceExt as _;
-use kube::api::{DeleteParams, Preconditions};
 use kube::runtime::reflector::ObjectRef;
 use sekisho_api::{JobResult, Runner};
 use sekisho_github::scale_set::life::Ended;
@@ -27,7 +26,7 @@ use crate::failure;
 use crate::github::Account;
 use crate::queue::Key;
 use crate::record::{self, stamp};
-use crate::runner::{gone, write_record};
+use crate::runner::{self, write_record};
 
 /// How many Runners are written at a time.
 const AT_ONCE: usize = 16;
@@ -355,14 +354,8 @@ async fn record_on(
             (Write::Nothing, _) | (_, None) => return Ok(()),
             (Write::Status(record), Some(live)) => write_record(context, live, &record, now).await,
             (Write::Delete, Some(live)) => {
-                context.metrics.wrote("delete");
-                let preconditions =
-                    Preconditions { uid: live.uid(), resource_version: live.resource_version() };
-                let params = DeleteParams {
-                    preconditions: Some(preconditions),
-                    ..DeleteParams::background()
-                };
-                gone(api.delete(name, &params).await)
+                let uid = live.uid().unwrap_or_default();
+                runner::delete(context, namespace, name, &uid, live.resource_version()).await
             }
         };
         match written {

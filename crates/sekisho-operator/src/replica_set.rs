@@ -19,7 +19,7 @@ use crate::context::{Context, Name};
 use crate::failure;
 use crate::queue::Key;
 use crate::record::time;
-use crate::runner::{by_uid, gone};
+use crate::runner::{self, gone};
 
 /// How often a status is written for nothing but to be read.
 pub(crate) const STATUS_EVERY: Duration = Duration::from_secs(1);
@@ -124,8 +124,7 @@ async fn act(
         Effect::WriteStatus(status) => write(context, set, status, version).await,
         Effect::CreateRunners { numbers } => create(context, set, numbers).await,
         Effect::DeleteRunner { name, uid } => {
-            context.metrics.wrote("delete");
-            gone(api.delete(name, &by_uid(uid, None)).await)
+            runner::delete(context, &namespace, name, uid, None).await
         }
         Effect::MarkStopNow { name } => {
             context.metrics.wrote("patch");

@@ -190,9 +190,7 @@ impl Work<'_> {
             Effect::ReadFate { run_id } => self.read_fate(*run_id, seen).await,
             Effect::WriteStatus(record) => self.write_status(record, seen.now).await,
             Effect::DeleteRunner => {
-                context.metrics.wrote("delete");
-                let uid = self.runner.uid().unwrap_or_default();
-                gone(context.api::<Runner>(namespace).delete(name, &by_uid(&uid, None)).await)
+                delete(context, namespace, name, &self.runner.uid().unwrap_or_default(), None).await
             }
             Effect::Event { reason, message } => {
                 let deployment = ObjectRef::new(&self.runner.spec.deployment).within(namespace);
@@ -336,6 +334,28 @@ pub(crate) fn by_uid(uid: &str, grace: Option<u32>) -> DeleteParams {
         grace_period_seconds: grace,
         ..DeleteParams::background()
     }
+}
+
+/// Tells a Runner to go, once: its set, its own controller and a message of GitHub's may all have decided
+/// so before the watch shows that it goes. With a `version`, only if it is the one that was seen.
+pub(crate) async fn delete(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+    uid: &str,
+    version: Option<String>,
+) -> Result<(), Failure> {
+    if !context.memory().leaving.insert(uid.to_owned()) {
+        return Ok(());
+    }
+    context.metrics.wrote("delete");
+    let mut params = by_uid(uid, None);
+    params.preconditions.iter_mut().for_each(|it| it.resource_version.clone_from(&version));
+    let told = gone(context.api::<Runner>(namespace).delete(name, &params).await);
+    if told.is_err() {
+        context.memory().leaving.remove(uid);
+    }
+    told
 }
 
 /// That it is gone is as good.

@@ -62,7 +62,9 @@ pub(crate) fn begin(
         }),
         runners: start.each_listed(any(), runner, |context| {
             // What is not in the list went while nobody looked, and is waited for no more.
-            context.memory().expected.clear();
+            let mut memory = context.memory();
+            memory.expected.clear();
+            memory.leaving.clear();
         }),
         pods: start.each(ours.clone(), |context, it: &Pod| {
             let name = ObjectRef::new(&it.name_any()).within(&namespace(it));
@@ -243,6 +245,11 @@ fn deployment(context: &Context, namespace: &str, name: &str) {
 fn runner(context: &Context, runner: &Runner) {
     // Before it is not expected any more: a set must see one or the other.
     context.owned.changed(&context.stores, runner);
+    let now = context.stores.runners.get(&ObjectRef::from_obj(runner));
+    // Not sooner: a decision that was made before it went may still come to be carried out.
+    if now.is_none_or(|now| now.uid() != runner.uid()) {
+        context.memory().leaving.remove(&runner.uid().unwrap_or_default());
+    }
     context.enqueue(Key::Runner(namespace(runner), runner.name_any()));
     for owner in runner.owner_references() {
         if let Some(number) = sekisho_reconcile::name::number(&runner.name_any())
