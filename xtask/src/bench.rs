@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 mod build;
+mod disk;
 mod gate;
 pub(crate) mod hub;
 mod machine;

@@ -22,6 +22,7 @@ use anyhow::{Context as _, ensure};
 
 use self::peers::{Engine, Registry};
 use self::workloads::{Size, Workload};
+use super::disk::{self, Disk};
 use super::memory::Sampler;
 use super::stats::Series;
 use super::{machine, page};
@@ -64,7 +65,7 @@ type Times = BTreeMap<(&'static str, Case, &'static str), Series>;
 
 /// Measures, and writes the section; `quick` to the terminal, little work and one round.
 pub(super) fn run(root: &Path, program: &Path, quick: bool) -> anyhow::Result<()> {
-    let folder = tempfile::tempdir().context("making a folder for the benchmark")?;
+    let folder = Disk::new()?;
     let registry = Registry::start(folder.path())?;
     let program = &copy_of(program, folder.path())?;
     let base = base(program, folder.path(), &registry)?;
@@ -80,7 +81,7 @@ pub(super) fn run(root: &Path, program: &Path, quick: bool) -> anyhow::Result<()
         }
     }
     let extras = extras(program, folder.path(), &base, &registry, size)?;
-    let text = section(&times, &engines, &extras);
+    let text = section(&times, &engines, &extras, folder.describe());
     if quick {
         return super::print(&text);
     }
@@ -127,6 +128,7 @@ fn measure(
             }
             // A name of its own: a push of what the registry has would be no push.
             let name = format!("{}/{}-{}-{round}:1", registry.host, engine.name, workload.name);
+            disk::settle()?;
             let began = Instant::now();
             engine.build(&workload.context, &name)?;
             let took = began.elapsed();
@@ -166,6 +168,7 @@ fn extras(
     let find = |name: &str| all.iter().find(|one| one.name == name).context("no such workload");
     let mut root = Engine::sekisho(program, folder, Some("root-cache"))?;
     let timed = |engine: &mut Engine, name: &str| -> anyhow::Result<Duration> {
+        disk::settle()?;
         let began = Instant::now();
         engine.build(&find("w1")?.context, &format!("{}/{name}:1", registry.host))?;
         Ok(began.elapsed())
@@ -184,8 +187,8 @@ fn extras(
     Ok(Extras { nothing_ms, root: as_root, user, peak_bytes })
 }
 
-fn section(times: &Times, engines: &[Engine], extras: &Extras) -> String {
-    let mut text = format!("Machine: {}\n\nPeers: ", machine::describe());
+fn section(times: &Times, engines: &[Engine], extras: &Extras, disk: &str) -> String {
+    let mut text = format!("Machine: {} Files on {disk}.\n\nPeers: ", machine::describe());
     let versions: Vec<String> = engines.iter().map(|engine| engine.version.clone()).collect();
     text.push_str(&versions.join("; "));
     text.push_str(

@@ -11,12 +11,13 @@ mod peers;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use sekisho_types::Digest;
 
 use self::http::Connection;
 use self::load::{Image, Measured, in_parallel};
 use self::peers::{Peer, docker_registry, ours};
+use super::disk::{self, Disk};
 use super::{machine, memory::Sampler, page};
 
 /// How much is done.
@@ -66,14 +67,20 @@ const MIB: usize = 1024 * KIB;
 #[expect(clippy::print_stdout, reason = "this is the chore's terminal")]
 pub(super) fn run(root: &Path, program: &Path, quick: bool) -> anyhow::Result<()> {
     let size = if quick { QUICK } else { WHOLE };
+    let peers = [ours(program)?, docker_registry()?];
     let mut lines = vec![
         "Written by `cargo xtask bench gate`, both by turns in one run; ours syncs every file, checks and signs.".to_owned(),
-        format!("Machine: {}", machine::describe()),
+        format!(
+            "Machine: {} Files of each on {}.",
+            machine::describe(),
+            peers::files_on(&peers[0])
+        ),
         String::new(),
         "| what | ours | docker-registry | ratio | promised |".to_owned(),
         "|---|---|---|---|---|".to_owned(),
     ];
-    compare(&size, program, &mut lines)?;
+    compare(&size, &peers, &mut lines)?;
+    drop(peers);
     lines.extend([String::new(), "| what | measured | promised |".into(), "|---|---|---|".into()]);
     alone(&size, program, &mut lines)?;
     let text = format!("{}\n", lines.join("\n"));
@@ -107,9 +114,7 @@ fn row(what: &str, ours: &Measured, theirs: &Measured, promised: f64) -> [String
     [rate, tail]
 }
 
-fn compare(size: &Size, program: &Path, lines: &mut Vec<String>) -> anyhow::Result<()> {
-    let (ours, theirs) = (ours(program)?, docker_registry()?);
-    let peers = [&ours, &theirs];
+fn compare(size: &Size, peers: &[Peer; 2], lines: &mut Vec<String>) -> anyhow::Result<()> {
     let mut pushed = [Measured::default(), Measured::default()];
     let mut read: [[Measured; 3]; 2] = Default::default();
     let image = Image::new(0, MIB);
@@ -132,7 +137,8 @@ fn compare(size: &Size, program: &Path, lines: &mut Vec<String>) -> anyhow::Resu
         let first = 1 + round * size.pushes;
         let images: Vec<Image> =
             (first..first + size.pushes).map(|number| Image::new(number, MIB)).collect();
-        for (which, peer) in peers.into_iter().enumerate() {
+        for (which, peer) in peers.iter().enumerate() {
+            disk::settle()?;
             let work = |connection: &mut Connection, number: usize| {
                 let tag = format!("t{round}-{number}");
                 images[number].push(connection, &peer.repository, &tag)
@@ -228,7 +234,7 @@ fn memory(size: &Size, peer: &Peer, lines: &mut Vec<String>) -> anyhow::Result<(
 
 /// From the start of the process to its first answer, on a store that has much in it.
 fn start(size: &Size, program: &Path, lines: &mut Vec<String>) -> anyhow::Result<()> {
-    let data = tempfile::tempdir().context("making a data folder")?;
+    let data = Disk::new()?;
     for number in 0..size.blobs {
         let digest = Digest::sha256(&number.to_le_bytes());
         let hex = digest.hex();

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::http::Connection;
+use crate::bench::disk::{self, Disk};
 use crate::bench::{Plane, UP_DEADLINE};
 
 /// A registry that is up, until it is dropped.
@@ -21,7 +22,7 @@ pub(super) struct Peer {
     host: String,
     authorization: Option<String>,
     process: Process,
-    data: tempfile::TempDir,
+    data: Disk,
 }
 
 enum Process {
@@ -53,7 +54,7 @@ impl Peer {
 
 /// Debian's, with its files in a folder, as it comes.
 pub(super) fn docker_registry() -> anyhow::Result<Peer> {
-    let data = tempfile::tempdir().context("making a folder")?;
+    let data = Disk::new()?;
     // Taken and given back: it cannot be told to choose one.
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let host = format!("127.0.0.1:{port}");
@@ -93,7 +94,7 @@ pub(super) fn docker_registry() -> anyhow::Result<Peer> {
 
 /// Ours: a plane, and the session of a user with a password. A job's would be bound to its process.
 pub(super) fn ours(program: &Path) -> anyhow::Result<Peer> {
-    let data = tempfile::tempdir().context("making a data folder")?;
+    let data = Disk::new()?;
     let folder = data.path().join("plane");
     add_user(program, &folder)?;
     let plane = Plane::start(program, &folder)?;
@@ -150,14 +151,12 @@ pub(super) fn host_of(data: &Path) -> anyhow::Result<String> {
 
 /// Of the disk that a peer writes to.
 pub(super) fn free_bytes(peer: &Peer) -> anyhow::Result<u64> {
-    let answer = Command::new("df")
-        .args(["--output=avail", "--block-size=1"])
-        .arg(peer.data.path())
-        .output()
-        .context("starting df")?;
-    let text = String::from_utf8_lossy(&answer.stdout);
-    let bytes = text.lines().nth(1).and_then(|line| line.trim().parse().ok());
-    bytes.context("reading what df says")
+    disk::free_bytes(peer.data.path())
+}
+
+/// The kind of file system that a peer writes to.
+pub(super) fn files_on(peer: &Peer) -> &'static str {
+    peer.data.describe()
 }
 
 /// Makes a folder its owner's alone, and one that a plane takes for its own.
