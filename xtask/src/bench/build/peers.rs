@@ -251,7 +251,7 @@ impl Engine {
         let runs = "RUN [\"/bin/true\"]\n".repeat(10);
         fs_err::write(context.join("Dockerfile"), format!("FROM {base}\n{runs}"))?;
         let mut command = sekisho(program, &cache.current(), *user);
-        command.args(["--no-cache", "--progress", "quiet", "--output", "json"]);
+        command.args(["--no-cache", "--output", "json"]);
         let answer: Value = serde_json::from_str(&run(command.arg(&context))?)?;
         let steps = answer.pointer("/steps").and_then(Value::as_array).context("no steps")?;
         let mut series = Series::default();
