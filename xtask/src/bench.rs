@@ -93,7 +93,7 @@ pub(crate) fn run_build(quick: bool) -> anyhow::Result<()> {
 /// Names the program to measure when it is built already.
 const PROGRAM: &str = "SEKISHO_BENCH_PROGRAM";
 
-/// The checkout, and its program: the everyday build when `quick`, a release otherwise.
+/// The checkout, and its program: the everyday build when `quick`, else as it ships.
 fn program(quick: bool) -> anyhow::Result<(PathBuf, PathBuf)> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let root = root.parent().context("finding the checkout")?.to_owned();
@@ -101,11 +101,11 @@ fn program(quick: bool) -> anyhow::Result<(PathBuf, PathBuf)> {
         return Ok((root, program.into()));
     }
     let mut arguments = vec!["build", "--locked", "--package", "sekisho"];
-    arguments.extend((!quick).then_some("--release"));
+    arguments.extend(["--profile", if quick { "dev" } else { "dist" }]);
     let status = Command::new("cargo").args(arguments).current_dir(&root).status();
     ensure!(status.context("starting cargo")?.success(), "the build failed");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
-    let profile = if quick { "debug" } else { "release" };
+    let profile = if quick { "debug" } else { "dist" };
     Ok((root, target.join(profile).join("sekisho")))
 }
 
