@@ -42,7 +42,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{any, delete, get, patch, post, put};
 
-pub(crate) use guard::{basic, check_base_url};
+pub(crate) use guard::{basic, bearer, check_base_url, is_local};
 pub(crate) use limits::Rates;
 
 use self::table::Table;
@@ -248,14 +248,15 @@ fn switches() -> Table {
 }
 
 fn broker() -> Table {
-    Table::new()
-        .route("/session", post(broker::open).delete(broker::close))
-        .route("/message", get(broker::message))
-        .route("/acknowledge", post(broker::acknowledge))
-        // So are they asked for by who puts a slash after the slash that a base ends with.
-        .route("//session", post(broker::open).delete(broker::close))
-        .route("//message", get(broker::message))
-        .route("//acknowledge", post(broker::acknowledge))
+    let calls = |slash: &str| {
+        Table::new()
+            .route(&format!("{slash}session"), post(broker::open).delete(broker::close))
+            .route(&format!("{slash}message"), get(broker::message))
+            .route(&format!("{slash}acknowledge"), post(broker::acknowledge))
+    };
+    // The second is how they are asked for by who puts a slash after that which the base ends with.
+    calls("/")
+        .merge(calls("//"))
         .route("/_apis/connectionData", get(old_queue::connection_data))
         .route("/_apis/distributedtask/pools/{pool}/sessions", post(old_queue::open))
         .route("/_apis/distributedtask/pools/{pool}/sessions/{session}", delete(old_queue::close))

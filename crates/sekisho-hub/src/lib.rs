@@ -16,6 +16,8 @@ mod clock;
 mod config;
 mod event;
 pub mod faults;
+#[doc(hidden)]
+pub mod fuzzing;
 mod git;
 mod hooks;
 mod http;

@@ -56,13 +56,14 @@ fn check_part(what: &str, part: &str) -> Result<(), NameError> {
     let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let starts_well = part.starts_with(|c: char| c.is_ascii_alphanumeric());
     let ends_badly = [".git", ".lock", "."].iter().any(|end| part.ends_with(end));
-    if part.len() <= MAX_PART && starts_well && !ends_badly && part.chars().all(known) {
+    let plain = !part.contains("..") && part.chars().all(known);
+    if part.len() <= MAX_PART && starts_well && !ends_badly && plain {
         return Ok(());
     }
     let shown: String = part.chars().take(MAX_PART).collect();
     Err(NameError(format!(
         "bad {what} name {shown:?}: letters, digits, `.`, `_` and `-`, beginning with a letter or digit, \
-         not ending in `.git`, `.lock` or `.`, at most {MAX_PART} long"
+         without `..`, not ending in `.git`, `.lock` or `.`, at most {MAX_PART} long"
     )))
 }
 
@@ -139,7 +140,7 @@ mod tests {
         }
         for bad in [
             "", "a", "a/", "/b", "a/..", "../b", "a/.git", "-a/b", "_hub/v1", "api/v3", "V2/x",
-            "a/b.lock", "a/b/c", "a b/c", "a/b\n", "a/b.", "é/b",
+            "a/b.lock", "a/b..c", "a/b/c", "a b/c", "a/b\n", "a/b.", "é/b",
         ] {
             assert!(bad.parse::<RepoName>().is_err(), "{bad:?}");
         }

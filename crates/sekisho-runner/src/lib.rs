@@ -26,6 +26,8 @@ mod dirs;
 mod exec;
 mod expression;
 mod file_command;
+#[doc(hidden)]
+pub mod fuzzing;
 mod hash_files;
 mod javascript;
 mod job;

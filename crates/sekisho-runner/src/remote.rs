@@ -156,7 +156,10 @@ fn requests<'s>(specs: impl Iterator<Item = &'s StepSpec>) -> BTreeSet<ActionReq
 }
 
 /// `owner`, `repository` and the ref as one folder each; slashes of a ref are folders.
-fn repository_folder(actions: &Path, request: &ActionRequest) -> anyhow::Result<PathBuf> {
+pub(crate) fn repository_folder(
+    actions: &Path,
+    request: &ActionRequest,
+) -> anyhow::Result<PathBuf> {
     let path = Path::new(&request.action).join(&request.version);
     let plain = |c: Component<'_>| matches!(c, Component::Normal(_));
     let is_repository = request.action.split('/').filter(|part| !part.is_empty()).count() == 2;
@@ -168,7 +171,7 @@ fn repository_folder(actions: &Path, request: &ActionRequest) -> anyhow::Result<
 
 /// Unpacks an archive without its one folder at the top. Nothing is written outside of `folder`, nor
 /// through a link.
-fn unpack(archive: impl Read, folder: &Path) -> anyhow::Result<()> {
+pub(crate) fn unpack(archive: impl Read, folder: &Path) -> anyhow::Result<()> {
     fs_err::create_dir_all(folder).context("making the action's folder")?;
     let mut archive = tar::Archive::new(GzDecoder::new(archive).take(MAX_UNPACKED));
     archive.set_preserve_permissions(false);

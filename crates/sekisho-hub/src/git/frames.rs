@@ -40,7 +40,7 @@ pub(super) fn service_header(service: &str) -> Vec<u8> {
 /// Lets a stream of frames through but for the flush frame at its very end, so that more can be
 /// said before it.
 #[derive(Debug, Default)]
-pub(super) struct HoldLastFlush {
+pub(crate) struct HoldLastFlush {
     /// What is left to go in the frame that is under way, in bytes.
     inside: usize,
     /// The bytes of a length that is not complete yet.
@@ -52,7 +52,7 @@ pub(super) struct HoldLastFlush {
 
 impl HoldLastFlush {
     /// What may be sent of what came so far.
-    pub(super) fn push(&mut self, mut bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn push(&mut self, mut bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(bytes.len() + FLUSH.len());
         while !bytes.is_empty() {
             if self.broken {
@@ -81,7 +81,9 @@ impl HoldLastFlush {
             out.extend_from_slice(FLUSH);
         }
         let length = std::mem::take(&mut self.length);
-        let text = std::str::from_utf8(&length).ok();
+        // What reads numbers would take a sign, too.
+        let is_hex = length.iter().all(u8::is_ascii_hexdigit);
+        let text = std::str::from_utf8(&length).ok().filter(|_| is_hex);
         match text.and_then(|text| usize::from_str_radix(text, 16).ok()) {
             Some(0) => self.held = true,
             // 1 and 2 are delimiters, which have no payload.
@@ -97,12 +99,12 @@ impl HoldLastFlush {
     }
 
     /// Whether a message may be put in now: the stream ended with a flush frame.
-    pub(super) fn holds_flush(&self) -> bool {
+    pub(crate) fn holds_flush(&self) -> bool {
         self.held && self.length.is_empty() && !self.broken
     }
 
     /// What was held back.
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         let mut out = if self.held { FLUSH.to_vec() } else { Vec::new() };
         out.extend(self.length);
         out
@@ -146,6 +148,7 @@ mod tests {
         check(b"0006ab", b"0006ab", b"", false);
         check(b"0006ab00", b"0006ab", b"00", false);
         check(b"nonsense0000", b"nonsense0000", b"", false);
+        check(b"+0000000", b"+0000000", b"", false);
     }
 
     #[test]

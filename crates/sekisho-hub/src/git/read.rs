@@ -250,7 +250,7 @@ impl Repository {
 
 /// Commits as `git log` writes them here: eight fields, each with a NUL behind it, and a line end after
 /// the last. Nothing in a commit can hold a NUL, so that nothing in one can look like the end of it.
-fn read_commits(text: &str) -> Result<Vec<Commit>, GitError> {
+pub(crate) fn read_commits(text: &str) -> Result<Vec<Commit>, GitError> {
     const BAD: GitError = GitError::Output { verb: "log" };
     let Some((all, end)) = text.rsplit_once('\0') else { return Err(BAD) };
     let fields: Vec<&str> = all.split('\0').collect();

@@ -72,9 +72,13 @@ fn check_origin(
 }
 
 /// Whether a Host header means us: our own name, or one that can only be this machine.
-fn is_local(base: &str, host: &str) -> bool {
+pub(crate) fn is_local(base: &str, host: &str) -> bool {
     if base.split_once("://").is_some_and(|(_, own)| own.eq_ignore_ascii_case(host)) {
         return true;
+    }
+    // What a URL would take apart further, as `a@b` and `%6c`, no client sends.
+    if !host.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]".contains(c)) {
+        return false;
     }
     let Ok(url) = Url::parse(&format!("http://{host}/")) else { return false };
     is_loopback(&url) || url.domain().is_some_and(|name| name.ends_with(".localhost"))
@@ -100,7 +104,7 @@ pub(super) fn is_admin(shared: &Shared, headers: &HeaderMap) -> bool {
 }
 
 /// The bearer token. `token` is another word for it, as on GitHub.
-pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     let known = scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token");
     known.then(|| token.trim())
