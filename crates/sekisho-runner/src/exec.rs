@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process_group};
+use sekisho_sandbox::with_default_signals;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
@@ -144,6 +145,7 @@ fn spawn(invocation: &Invocation, writer: std::io::PipeWriter) -> anyhow::Result
         .stderr(Stdio::from(errors))
         .process_group(0)
         .kill_on_drop(true);
+    with_default_signals(command.as_std_mut());
     command.spawn().with_context(|| format!("starting `{}`", invocation.program.display()))
 }
 

@@ -56,6 +56,7 @@ pub use spec::{
     Bind, Exit, Layers, MAX_PROCESSES, MIN_FREE_BYTES, MIN_MEMORY_BYTES, MemoryFile, Mount,
     Network, Outcome, SecretBytes, Spec, Used, User,
 };
+pub use sys::with_default_signals;
 
 /// First argument of the supervisor stage.
 pub(crate) const SUPERVISOR_ARG: &str = "__sandbox";

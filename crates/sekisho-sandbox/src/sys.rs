@@ -36,6 +36,22 @@ pub(crate) fn close_all_but_standard() -> io::Result<()> {
     }
 }
 
+/// Has `command` ignore no signal when it starts: what its starter ignores, as under `nohup`, it would
+/// ignore too, and most programs cannot be stopped by it then.
+#[expect(unsafe_code, reason = "no safe crate says what a new process does with signals")]
+pub fn with_default_signals(command: &mut std::process::Command) -> &mut std::process::Command {
+    let reset = || {
+        // The last one of the standard. KILL and STOP are refused, for they are never ignored.
+        for number in 1..=libc::SIGSYS {
+            // SAFETY: the call takes two numbers, and may be made between fork and exec.
+            unsafe { libc::signal(number, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: `reset` makes no call but signal(2), and takes no memory and no lock.
+    unsafe { std::os::unix::process::CommandExt::pre_exec(command, reset) }
+}
+
 /// Installs a filter on this thread and what it will start, and returns the end at which the calls that
 /// it holds back are answered. Needs no-new-privileges.
 #[expect(unsafe_code, reason = "no safe crate installs a filter with a listener")]

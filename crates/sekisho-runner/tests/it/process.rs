@@ -45,8 +45,17 @@ fn command(fixture: &Fixture) -> tokio::process::Command {
 
 /// A process that is a runner of this registration.
 pub(crate) fn runner(fixture: &Fixture, jit: &str) -> tokio::process::Command {
+    let program = tokio::process::Command::new(std::env::current_exe().unwrap());
+    as_program(program, fixture, jit)
+}
+
+/// The rest of a command that begins with this test binary.
+fn as_program(
+    mut command: tokio::process::Command,
+    fixture: &Fixture,
+    jit: &str,
+) -> tokio::process::Command {
     let path = std::env::vars_os().find(|(name, _)| name == "PATH").unwrap().1;
-    let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
     command
         .args(["--exact", "process::as_runner", "--nocapture", "--test-threads=1"])
         .env_clear()
@@ -89,6 +98,21 @@ async fn the_log_is_on_stdout_and_the_configuration_nowhere() {
     assert!(lines.contains(&"none"), "{stdout}");
     assert!(!stdout.contains(jit.expose_secret()));
     assert!(!stdout.contains("JITCONFIG="));
+}
+
+/// A plane that was started with `nohup` has steps that can be interrupted all the same.
+#[tokio::test]
+async fn a_step_ignores_no_signal_though_its_runner_was_started_so() {
+    let fixture = Fixture::new().await;
+    fixture.set_job(&Job::new([run("look", "grep SigIgn /proc/self/status")]));
+    let mut shell = tokio::process::Command::new("sh");
+    shell.args(["-c", "trap '' HUP INT QUIT USR1; exec \"$@\"", "sh"]);
+    shell.arg(std::env::current_exe().unwrap());
+    let mut command = as_program(shell, &fixture, blob(&fixture.server.url).expose_secret());
+    let output = command.output().await.unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{stdout}");
+    assert!(stdout.contains("Z SigIgn:\t0000000000000000\n"), "{stdout}");
 }
 
 #[tokio::test]
