@@ -9,6 +9,7 @@ mod app;
 pub mod budget;
 mod calls;
 mod client;
+mod clock;
 mod error;
 mod group;
 pub mod link;
@@ -18,7 +19,8 @@ pub mod token;
 pub use address::{Address, AddressError, Hosting, Repository, Scope};
 pub use app::{KeySigner, SignError, SignFuture, Signer, assertion};
 pub use calls::{RunFilter, RunJobs, WorkflowFile};
-pub use client::{API_VERSION, Clock, GithubClient};
+pub use client::{API_VERSION, GithubClient};
+pub use clock::Clock;
 pub use error::RestError;
 pub use group::{
     ContentEntry, Installation, InstallationToken, Labels, RegistrationToken, RunnerGroup,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use secrecy::{ExposeSecret as _, SecretString};
+use sekisho_github::http::is_loopback;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
@@ -100,20 +101,12 @@ async fn identity(
 
 /// Where a gate is. Loopback is spoken to as it is; everything else over TLS.
 pub(crate) fn gate_url(registry: &str) -> anyhow::Result<Url> {
-    let scheme = if is_loopback(registry) { "http" } else { "https" };
-    format!("{scheme}://{registry}/")
-        .parse()
-        .with_context(|| format!("`{registry}` is no registry"))
-}
-
-fn is_loopback(registry: &str) -> bool {
-    let url = format!("http://{registry}/");
-    match url.parse::<Url>().ok().as_ref().and_then(Url::host) {
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
+    let at = |scheme: &str| {
+        let url = format!("{scheme}://{registry}/").parse::<Url>();
+        url.with_context(|| format!("`{registry}` is no registry"))
+    };
+    let plain = at("http")?;
+    if is_loopback(&plain) { Ok(plain) } else { at("https") }
 }
 
 #[cfg(test)]

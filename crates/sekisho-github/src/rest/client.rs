@@ -8,7 +8,9 @@
 //! again and again comes back then. It retries what cannot do harm: reads and deletions, after a
 //! broken connection or a 5xx.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod credential;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -23,9 +25,10 @@ use url::Url;
 use super::address::Address;
 use super::answers::{Answers, Kept};
 use super::budget::{Budget, CORE, Permit, Purpose, RateSeen, retry_after};
+use super::clock::Clock;
 use super::error::{RestError, message};
-use super::token::{Cached, Credential, TokenDecision};
-use super::{app, link};
+use super::link;
+use super::token::{Cached, Credential};
 use crate::http::{self, Answer, ClientOptions};
 use crate::retry::{Policy, retry};
 
@@ -46,36 +49,6 @@ const MAX_PAGES: usize = 100;
 
 /// Requests at a time; GitHub's secondary limit is 100.
 const MAX_AT_ONCE: usize = 50;
-
-/// Tells the time.
-#[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
-
-impl Clock {
-    /// A clock of one's own, for tests.
-    pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
-    }
-
-    /// Now.
-    pub fn now(&self) -> Timestamp {
-        (self.0)()
-    }
-}
-
-impl Default for Clock {
-    /// The system's.
-    #[expect(clippy::disallowed_methods, reason = "the one place where the client reads the clock")]
-    fn default() -> Self {
-        Self::new(Timestamp::now)
-    }
-}
-
-impl std::fmt::Debug for Clock {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Clock")
-    }
-}
 
 /// GitHub's REST, for one address and one credential. To be shared, not cloned.
 #[derive(Debug)]
@@ -374,73 +347,6 @@ impl GithubClient {
             }
             None => Ok(()),
         }
-    }
-
-    /// The token to send; an App's is renewed by whoever comes first.
-    async fn token(&self, operation: &'static str) -> Result<SecretString, RestError> {
-        if let Credential::Token(token) = &self.credential {
-            return Ok(token.clone());
-        }
-        if let (TokenDecision::Use, Some(token)) = self.token.look(self.now()) {
-            return Ok(token);
-        }
-        let _permit = self.renewing.acquire().await.ok();
-        let (decision, token) = self.token.look(self.now());
-        if let (TokenDecision::Use, Some(token)) = (decision, &token) {
-            return Ok(token.clone());
-        }
-        match self.renew(operation).await {
-            Ok((token, expires_at)) => {
-                self.token.put(token.clone(), expires_at);
-                Ok(token)
-            }
-            Err(error) => {
-                self.token.failed(self.now());
-                match (decision, token) {
-                    (TokenDecision::Renew, Some(token)) => {
-                        tracing::warn!("the installation token is not renewed yet: {error}");
-                        Ok(token)
-                    }
-                    _ => Err(error),
-                }
-            }
-        }
-    }
-
-    /// A new installation token, and when it ends.
-    async fn renew(&self, operation: &'static str) -> Result<(SecretString, Timestamp), RestError> {
-        let installation = match &self.credential {
-            Credential::App { installation: Some(id), .. } => *id,
-            _ => self.installation().await?.id,
-        };
-        let id = installation.to_string();
-        let path = vec!["app", "installations", &id, "access_tokens"];
-        let call = Call::new("making an installation token", Method::POST, path)
-            .needs("an App that is installed there")
-            .reserved();
-        let answer = self.as_app(operation, call).await?;
-        let token: super::InstallationToken = read("making an installation token", &answer.body)?;
-        Ok((token.token.to_secret(), token.expires_at))
-    }
-
-    /// A call that an App makes as itself.
-    pub(super) async fn as_app(
-        &self,
-        operation: &'static str,
-        call: Call<'_>,
-    ) -> Result<Answer, RestError> {
-        let Credential::App { issuer, signer, .. } = &self.credential else {
-            let reason = "a personal token where an App's key is needed".to_owned();
-            return Err(RestError::Body { operation, reason });
-        };
-        let url = self.url(&call, None);
-        // To ask twice for a token does no harm.
-        retry(Policy::QUICK, RestError::is_transient, |_| async {
-            let jwt = app::assertion(signer.as_ref(), issuer, self.now()).await;
-            let jwt = jwt.map_err(|source| RestError::Sign { operation, source })?;
-            self.send(&call, &url, &jwt.into()).await
-        })
-        .await
     }
 
     /// Follows the redirect of a download, without the credential.

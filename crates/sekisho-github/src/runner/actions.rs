@@ -98,6 +98,7 @@ impl JobClient {
         }
         let failed = |source| ClientError::Http { operation: OPERATION, source };
         let transport = |source: reqwest::Error| failed(HttpError::Transport(source.without_url()));
+        let unwritten = |source| ClientError::File { what: "writing an action's archive", source };
         let fetch = async {
             let mut response = request.send().await.map_err(transport)?;
             let status = response.status().as_u16();
@@ -111,10 +112,9 @@ impl JobClient {
                 if length > MAX_ARCHIVE {
                     return Err(failed(HttpError::TooLong(MAX_ARCHIVE)));
                 }
-                let written = file.write_all(&chunk).await;
-                written.map_err(|source| ClientError::ReadLog { source })?;
+                file.write_all(&chunk).await.map_err(unwritten)?;
             }
-            file.flush().await.map_err(|source| ClientError::ReadLog { source })
+            file.flush().await.map_err(unwritten)
         };
         match tokio::time::timeout(FETCH_DEADLINE, fetch).await {
             Ok(fetched) => fetched,

@@ -73,9 +73,11 @@ pub enum ClientError {
         /// What is wrong with the answer; never its content.
         reason: String,
     },
-    /// A log file could not be read.
-    #[error("the log could not be read")]
-    ReadLog {
+    /// A file of this machine could not be read or written.
+    #[error("{what} failed")]
+    File {
+        /// What was tried.
+        what: &'static str,
         /// Why.
         #[source]
         source: std::io::Error,
@@ -129,7 +131,7 @@ impl ClientError {
             | Self::Client { .. }
             | Self::Sign { .. }
             | Self::Body { .. }
-            | Self::ReadLog { .. } => false,
+            | Self::File { .. } => false,
         }
     }
 }

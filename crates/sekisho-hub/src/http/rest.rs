@@ -40,14 +40,42 @@ pub(super) async fn not_found() -> GithubError {
     GithubError::not_found()
 }
 
-/// The repository of a path.
-pub(super) fn repository(
-    shared: &Shared,
-    owner: &str,
-    name: &str,
-) -> Result<RepositoryIds, GithubError> {
-    let name = RepoName::new(owner, name).map_err(|_| GithubError::not_found())?;
-    shared.look(|state| state.repositories.get(&name)).ok_or_else(GithubError::not_found)
+/// The path of a request about a repository; paths have more or fewer of these.
+#[derive(Debug, Deserialize)]
+pub(super) struct At {
+    pub(super) owner: String,
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) run: u64,
+    #[serde(default)]
+    pub(super) attempt: Option<u64>,
+    #[serde(default)]
+    pub(super) job: u64,
+    #[serde(default)]
+    pub(super) artifact: u64,
+    #[serde(default)]
+    pub(super) cache: u64,
+    /// A concurrency group.
+    #[serde(default)]
+    pub(super) group: String,
+    /// An id or a file.
+    #[serde(default)]
+    pub(super) workflow: String,
+    #[serde(default)]
+    pub(super) path: String,
+}
+
+impl At {
+    /// The repository, if it is there.
+    pub(super) fn repository(&self, shared: &Shared) -> Result<RepositoryIds, GithubError> {
+        let name = RepoName::new(&self.owner, &self.name).map_err(|_| GithubError::not_found())?;
+        shared.look(|state| state.repositories.get(&name)).ok_or_else(GithubError::not_found)
+    }
+
+    /// Whether something is of the repository `owner/name`.
+    pub(super) fn is_of(&self, repository: &str) -> bool {
+        repository.eq_ignore_ascii_case(&format!("{}/{}", self.owner, self.name))
+    }
 }
 
 /// Runs what blocks on a thread where it may.

@@ -7,40 +7,22 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use http::header::LOCATION;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::artifacts::download_url;
 use super::limits::listed;
 use super::reply::GithubError;
-use super::rest::{self, Page};
+use super::rest::{self, At, Page};
 use crate::event::short_ref;
 use crate::shared::Shared;
 use crate::storage::Artifact;
 
 type Hub = State<Arc<Shared>>;
 
-/// Where a request is about; paths have more or fewer of these.
-#[derive(Debug, Deserialize)]
-pub(super) struct At {
-    owner: String,
-    name: String,
-    #[serde(default)]
-    run: u64,
-    #[serde(default)]
-    artifact: u64,
-}
-
-impl At {
-    fn is_of(&self, repository: &str) -> bool {
-        repository.eq_ignore_ascii_case(&format!("{}/{}", self.owner, self.name))
-    }
-
-    fn find(&self, shared: &Shared) -> Result<Artifact, GithubError> {
-        let found = shared.storage.artifacts(|all| all.get(self.artifact).cloned());
-        let found = found.filter(|artifact| self.is_of(&artifact.run.repository));
-        found.ok_or_else(GithubError::not_found)
-    }
+fn find(shared: &Shared, at: &At) -> Result<Artifact, GithubError> {
+    let found = shared.storage.artifacts(|all| all.get(at.artifact).cloned());
+    let found = found.filter(|artifact| at.is_of(&artifact.run.repository));
+    found.ok_or_else(GithubError::not_found)
 }
 
 /// `GET …/actions/artifacts`: newest first.
@@ -83,13 +65,13 @@ pub(super) async fn get(
     State(shared): Hub,
     Path(at): Path<At>,
 ) -> Result<Json<Value>, GithubError> {
-    let artifact = at.find(&shared)?;
+    let artifact = find(&shared, &at)?;
     Ok(Json(shown(&shared.config.base_url, &artifact)))
 }
 
 /// `GET …/actions/artifacts/{artifact}/zip`: leads to a URL that needs no token.
 pub(super) async fn zip(State(shared): Hub, Path(at): Path<At>) -> Result<Response, GithubError> {
-    let artifact = at.find(&shared)?;
+    let artifact = find(&shared, &at)?;
     let url = download_url(&shared, artifact);
     let url = url.ok_or_else(|| GithubError::internal(&"a URL cannot be signed"))?;
     Ok((StatusCode::FOUND, [(LOCATION, url)]).into_response())
@@ -100,7 +82,7 @@ pub(super) async fn delete(
     State(shared): Hub,
     Path(at): Path<At>,
 ) -> Result<StatusCode, GithubError> {
-    let id = at.find(&shared)?.id;
+    let id = find(&shared, &at)?.id;
     match rest::blocking(move || shared.storage.delete_artifact(id)).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(GithubError::not_found()),

@@ -11,20 +11,11 @@ use serde_json::{Value, json};
 
 use super::limits::listed;
 use super::reply::GithubError;
-use super::rest::{self, Page};
+use super::rest::{self, At, Page};
 use crate::shared::Shared;
 use crate::storage::CacheEntry;
 
 type Hub = State<Arc<Shared>>;
-
-/// Where a request is about.
-#[derive(Debug, Deserialize)]
-pub(super) struct At {
-    owner: String,
-    name: String,
-    #[serde(default)]
-    cache: u64,
-}
 
 /// Query of [`list`].
 #[derive(Debug, Deserialize)]
@@ -37,20 +28,13 @@ pub(super) struct Filter {
     per_page: Option<usize>,
 }
 
-impl At {
-    /// The repository's id.
-    fn repository(&self, shared: &Shared) -> Result<u64, GithubError> {
-        rest::repository(shared, &self.owner, &self.name).map(|ids| ids.id)
-    }
-}
-
 /// `GET …/actions/caches`: last used first.
 pub(super) async fn list(
     State(shared): Hub,
     Path(at): Path<At>,
     Query(filter): Query<Filter>,
 ) -> Result<Response, GithubError> {
-    let repository = at.repository(&shared)?;
+    let repository = at.repository(&shared)?.id;
     let wanted = |entry: &CacheEntry| {
         let place = &entry.place;
         place.repository == repository
@@ -82,7 +66,7 @@ pub(super) async fn usage(
     State(shared): Hub,
     Path(at): Path<At>,
 ) -> Result<Json<Value>, GithubError> {
-    let repository = at.repository(&shared)?;
+    let repository = at.repository(&shared)?.id;
     let all = shared.storage.caches(|entry| entry.place.repository == repository);
     Ok(Json(json!({
         "full_name": format!("{}/{}", at.owner, at.name),
@@ -96,10 +80,9 @@ pub(super) async fn delete(
     State(shared): Hub,
     Path(at): Path<At>,
 ) -> Result<StatusCode, GithubError> {
-    let repository = at.repository(&shared)?;
+    let repository = at.repository(&shared)?.id;
     let work = move || shared.storage.delete_cache(repository, at.cache);
-    let deleted = tokio::task::spawn_blocking(work).await;
-    match deleted.map_err(|error| GithubError::internal(&error))? {
+    match rest::blocking(work).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(GithubError::not_found()),
     }

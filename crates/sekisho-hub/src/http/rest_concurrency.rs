@@ -9,27 +9,15 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use sekisho_workflow::plan::ClaimState;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::limits::listed;
 use super::reply::GithubError;
-use super::rest::{self, Page};
+use super::rest::{At, Page};
 use crate::shared::Shared;
 use crate::state::{Holder, Member, RepositoryIds, State as HubState};
 
 type Hub = State<Arc<Shared>>;
-
-/// Where a request is about; paths have more or fewer of these.
-#[derive(Debug, Deserialize)]
-pub(super) struct At {
-    owner: String,
-    name: String,
-    #[serde(default)]
-    run: u64,
-    #[serde(default)]
-    group: String,
-}
 
 /// `GET …/actions/concurrency_groups`
 pub(super) async fn list(
@@ -37,7 +25,7 @@ pub(super) async fn list(
     Path(at): Path<At>,
     Query(page): Query<Page>,
 ) -> Result<Response, GithubError> {
-    let ids = rest::repository(&shared, &at.owner, &at.name)?;
+    let ids = at.repository(&shared)?;
     Ok(list_of(&shared, &ids, &page, |_| true))
 }
 
@@ -47,10 +35,10 @@ pub(super) async fn of_run(
     Path(at): Path<At>,
     Query(page): Query<Page>,
 ) -> Result<Response, GithubError> {
-    let ids = rest::repository(&shared, &at.owner, &at.name)?;
+    let ids = at.repository(&shared)?;
     let known = shared.look(|state| {
         let run = state.runs.get(&at.run);
-        run.is_some_and(|run| run.view.repository.eq_ignore_ascii_case(&ids.name.to_string()))
+        run.is_some_and(|run| at.is_of(&run.view.repository))
     });
     if !known {
         return Err(GithubError::not_found());
@@ -60,7 +48,7 @@ pub(super) async fn of_run(
 
 /// `GET …/actions/concurrency_groups/{group}`
 pub(super) async fn get(State(shared): Hub, Path(at): Path<At>) -> Result<Response, GithubError> {
-    let ids = rest::repository(&shared, &at.owner, &at.name)?;
+    let ids = at.repository(&shared)?;
     let found = shared.look(|state| {
         let mut groups = state.concurrency.of(ids.id);
         let (name, members) =

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use tokio_util::io::ReaderStream;
 
 use super::reply::GithubError;
-use super::rest;
-use super::rest_runs::{At, find_job, job_anywhere};
+use super::rest::{self, At};
+use super::rest_runs::{find_job, job_anywhere};
 use crate::shared::Shared;
 use crate::tokens::{LogClaims, RunLogClaims};
 

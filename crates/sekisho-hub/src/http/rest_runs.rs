@@ -15,26 +15,13 @@ use uuid::Uuid;
 
 use super::limits::listed;
 use super::reply::GithubError;
-use super::rest::{self, Page};
+use super::rest::{self, At, Page};
 use super::shown;
 use crate::event::short_ref;
 use crate::shared::Shared;
 use crate::state::{CancelError, JobRef, RepositoryIds, RerunError, RerunOf};
 
 type Hub = State<Arc<Shared>>;
-
-/// Where a request is about; paths have more or fewer of these.
-#[derive(Debug, Deserialize)]
-pub(super) struct At {
-    owner: String,
-    name: String,
-    #[serde(default)]
-    pub(super) run: u64,
-    #[serde(default)]
-    job: u64,
-    #[serde(default)]
-    attempt: Option<u64>,
-}
 
 /// Query of [`list`].
 #[derive(Debug, Deserialize)]
@@ -56,14 +43,7 @@ pub(super) struct JobFilter {
 }
 
 impl At {
-    fn repository(&self, shared: &Shared) -> Result<RepositoryIds, GithubError> {
-        rest::repository(shared, &self.owner, &self.name)
-    }
-
-    fn is_of(&self, run: &Run) -> bool {
-        run.repository.eq_ignore_ascii_case(&format!("{}/{}", self.owner, self.name))
-    }
-
+    /// A run of the repository, in the attempt of the path.
     pub(super) async fn run(&self, shared: &Arc<Shared>, id: u64) -> Result<Run, GithubError> {
         let (shared, attempt) = (Arc::clone(shared), self.attempt);
         let find = move || match attempt {
@@ -71,7 +51,7 @@ impl At {
             Some(attempt) => shared.attempt(id, attempt),
         };
         let run = rest::blocking(find).await?;
-        run.filter(|run| self.is_of(run)).ok_or_else(GithubError::not_found)
+        run.filter(|run| self.is_of(&run.repository)).ok_or_else(GithubError::not_found)
     }
 }
 
@@ -98,7 +78,7 @@ pub(super) async fn list(
         let sha = filter.head_sha.as_ref().is_none_or(|sha| *sha == run.sha);
         let branch = filter.branch.as_ref().is_none_or(|b| b == short_ref(&run.git_ref));
         let event = filter.event.as_ref().is_none_or(|event| *event == run.event);
-        at.is_of(run) && status && sha && branch && event
+        at.is_of(&run.repository) && status && sha && branch && event
     };
     let (total, page): (usize, Vec<Run>) = shared.look(|state| {
         let runs = state.runs.values().rev().map(|run| &run.view);
@@ -170,7 +150,7 @@ pub(super) async fn find_job(shared: &Arc<Shared>, at: &At) -> Result<(Run, Job)
     let (shared, job) = (Arc::clone(shared), at.job);
     let find = move || job_anywhere(&shared, JobRef::from_job_id(job).run, job);
     let found = rest::blocking(find).await?;
-    found.filter(|(run, _)| at.is_of(run)).ok_or_else(GithubError::not_found)
+    found.filter(|(run, _)| at.is_of(&run.repository)).ok_or_else(GithubError::not_found)
 }
 
 /// `POST …/actions/runs/{run}/cancel`

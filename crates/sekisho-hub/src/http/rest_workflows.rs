@@ -14,34 +14,16 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::reply::GithubError;
-use super::rest;
+use super::rest::{self, At};
 use crate::git::{GitError, Repository, TreeFile};
 use crate::names::is_plain_path;
 use crate::push::{DispatchError, workflow_dispatched};
 use crate::shared::Shared;
-use crate::state::RepositoryIds;
 
 type Hub = State<Arc<Shared>>;
 
 /// Largest file whose content is told, in bytes, as on GitHub.
 const MAX_CONTENT: usize = 1024 * 1024;
-
-/// Where a request is about.
-#[derive(Debug, Deserialize)]
-pub(super) struct At {
-    owner: String,
-    name: String,
-    #[serde(default)]
-    path: String,
-    #[serde(default)]
-    workflow: String,
-}
-
-impl At {
-    fn repository(&self, shared: &Shared) -> Result<RepositoryIds, GithubError> {
-        rest::repository(shared, &self.owner, &self.name)
-    }
-}
 
 /// Query of [`contents`].
 #[derive(Debug, Deserialize)]

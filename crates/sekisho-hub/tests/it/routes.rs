@@ -1,10 +1,12 @@
 //! Every route of the hub: what it says to credentials that are not its own, and to bodies that are
 //! none. A route that is not in [`TABLE`] fails the first test.
 
+mod bodies;
+mod refusals;
+
 use std::collections::BTreeSet;
 
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
-use serde_json::{Value, json};
+use reqwest::{Method, RequestBuilder, StatusCode};
 
 use crate::credentials::Tokens;
 use crate::job::Runner;
@@ -328,203 +330,20 @@ async fn the_table_has_every_route_and_method() {
     assert!(missing.is_empty() && gone.is_empty(), "not in TABLE: {missing:?}; no route: {gone:?}");
 }
 
-/// How a route refuses a credential: its status, and its form.
-async fn check_refusal(who: Who, answer: Response, about: &str, secret: &str) {
-    let status = answer.status();
-    let kind = answer.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
-    assert!(answer.headers().contains_key("x-github-request-id"), "{about}");
-    let text = answer.text().await.unwrap();
-    let body: Value = serde_json::from_str(&text).unwrap_or_default();
-    assert!(secret.is_empty() || !text.contains(secret), "{about}: {text}");
-    let (want, has): (&[u16], bool) = match who {
-        Rest | App | Registrar | Issuer => (&[401], body["message"].is_string()),
-        Own => (&[401], body["code"] == "unauthorized" && body["request_id"].is_string()),
-        Tenant | Queue => (&[401], body["typeKey"].is_string() && body["message"].is_string()),
-        Broker | RunnerOfRun | JobOfRun if about.contains("/feed") => (&[401], text.is_empty()),
-        Broker | RunnerOfRun | JobOfRun => (&[401], body["errorMessage"].is_string()),
-        JobOfLaunch => (&[401], body.is_object()),
-        JobOfResults => (&[401], body["code"] == "unauthenticated" && body["msg"].is_string()),
-        Signed => (&[403], text.contains("<Code>AuthenticationFailed</Code>")),
-        SignedRest => (&[403], body["message"].is_string()),
-        Assertion | Git | Public => unreachable!("{about}"),
-    };
-    assert!(want.contains(&status.as_u16()), "{about}: {status} {text}");
-    assert!(has, "{about}: {kind:?} {text}");
-}
-
-/// A token's claims under no key, and under another.
-fn forged(token: &str) -> Vec<(&'static str, String)> {
-    use base64::Engine as _;
-    let encode = |text: &[u8]| base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(text);
-    let token = token.strip_prefix("ghs_").unwrap_or(token);
-    let Some(claims) = token.split('.').nth(1) else { return Vec::new() };
-    let none = encode(br#"{"typ":"JWT","alg":"none"}"#);
-    let signed = format!("{}.{claims}", token.split('.').next().unwrap());
-    let decoded = base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap();
-    let decoded: Value = serde_json::from_slice(&decoded).unwrap();
-    let key = jsonwebtoken::EncodingKey::from_secret(b"another key of the same length..");
-    let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
-    let other = jsonwebtoken::encode(&header, &decoded, &key).unwrap();
-    vec![
-        ("alg none", format!("{none}.{claims}.")),
-        ("alg none, with a signature", format!("{none}.{}", token.split_once('.').unwrap().1)),
-        ("no signature", format!("{signed}.")),
-        ("another key", other),
-        ("cut off", token[..token.len() - 4].to_owned()),
-    ]
-}
-
+/// What is served is in docs/protocol.md, by the last word of its path that is no parameter.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_route_takes_a_credential_that_is_not_its_own() {
-    let plane = Plane::new().await;
-    for (method, path, who) in table() {
-        if matches!(who, Assertion | Git | Public) {
+async fn the_page_names_every_call() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/protocol.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let world = World::new().await;
+    for path in world.hub.paths() {
+        // The hub's own API has its table in `sekisho_github::hub_api`.
+        if path.starts_with("/_hub/v1/") {
             continue;
         }
-        let method = if method.as_str() == "ANY" { Method::GET } else { method };
-        let filled = format!("{}{}", plane.fill(&path), needs(&path));
-        let ask = async |what: &str, header: Option<String>, secret: &str| {
-            let mut request = plane.request(&method, &filled).json(&json!({}));
-            if let Some(header) = header {
-                request = request.header("authorization", header);
-            }
-            let about = format!("{method} {path} with {what}");
-            check_refusal(who, request.send().await.unwrap(), &about, secret).await;
-        };
-        ask("nothing", None, "").await;
-        ask("garbage", Some("Bearer a.b.c".to_owned()), "").await;
-        ask("a password", Some("Basic YWRtaW46YWRtaW4=".to_owned()), "").await;
-        ask("half a header", Some("Bearer".to_owned()), "").await;
-        let good = plane.good(who);
-        for (name, token) in plane.tokens.all() {
-            let own = good == Some(token);
-            // A job reads the REST of its repository; who registers looks at runners.
-            let also = matches!((who, name), (Rest | App, "github" | "admin"));
-            if !own && !also {
-                ask(&format!("a token of kind {name}"), Some(format!("Bearer {token}")), token)
-                    .await;
-            }
-            let scheme = if who == Registrar { "RemoteAuth" } else { "Bearer" };
-            for (what, token) in forged(token) {
-                let about = format!("a token of kind {name}: {what}");
-                ask(&about, Some(format!("{scheme} {token}")), &token).await;
-            }
-        }
+        let words = path.split('/').filter(|word| !word.is_empty() && !word.starts_with('{'));
+        let last = words.last().unwrap().trim_start_matches("github.actions.results.api.v1.");
+        let last = last.trim_start_matches("results.services.receiver.");
+        assert!(page.contains(last), "docs/protocol.md does not have `{last}` of {path}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_token_ends_with_its_time_and_its_job() {
-    let plane = Plane::new().await;
-    let ask = async |method: &Method, path: &str, who: Who, token: &str| {
-        let filled = format!("{}{}", plane.fill(path), needs(path));
-        let request = plane.request(method, &filled).bearer_auth(token).json(&json!({}));
-        check_refusal(who, request.send().await.unwrap(), &format!("{method} {path}"), token).await;
-    };
-    // Longer than any token lives.
-    plane.world.hub.advance(jiff::SignedDuration::from_hours(25));
-    for (method, path, who) in table() {
-        let Some(token) = plane.good(who).filter(|token| *token != ADMIN) else { continue };
-        let method = if method.as_str() == "ANY" { Method::GET } else { method };
-        ask(&method, &path, who, token).await;
-    }
-    let runs = "/api/v3/repos/{owner}/{name}/actions/runs";
-    ask(&Method::GET, runs, Rest, &plane.tokens.github).await;
-    ask(&Method::GET, runs, Rest, &format!("ghs_{}", plane.tokens.job)).await;
-}
-
-/// Bodies that no call can mean, by name.
-fn bodies() -> Vec<(&'static str, Vec<u8>)> {
-    let deep = |open: &str, close: &str, n: usize| [open.repeat(n), close.repeat(n)].concat();
-    let texts = [
-        ("nothing", String::new()),
-        ("cut off", r#"{"name": "x", "labels": ["#.to_owned()),
-        ("no JSON", "\u{0}\u{1}{{{".to_owned()),
-        ("a list", "[]".to_owned()),
-        ("a list of lists", "[[],[[]]]".to_owned()),
-        ("text", "\"x\"".to_owned()),
-        ("a number", "1e400".to_owned()),
-        ("null", "null".to_owned()),
-        (
-            "wrong types",
-            r#"{"name":7,"labels":{"a":1},"ref":[],"inputs":"x","id":{},"runnerRequestId":{},
-            "sessionId":[],"url":[],"runner_event":9,"planId":{},"jobId":[],"key":[],"version":{},
-            "runner_group_id":"x","RunnerSetting":7,"actions":{"a":0},"rules":"x","advance_s":"x"}"#
-                .to_owned(),
-        ),
-        (
-            "the same key twice",
-            r#"{"name":"a","name":"b","NAME":"c","labels":["x"],"labels":["y"]}"#.to_owned(),
-        ),
-        ("deep lists", deep("[", "]", 100_000)),
-        ("deep objects", format!("{}1{}", "{\"a\":".repeat(100_000), "}".repeat(100_000))),
-        ("a key a mebibyte long", format!("{{\"{}\":1}}", "k".repeat(900_000))),
-    ];
-    let mut all: Vec<(&str, Vec<u8>)> =
-        texts.into_iter().map(|(name, text)| (name, text.into_bytes())).collect();
-    all.push(("no UTF-8", b"{\"name\":\"\xff\xfe\"}".to_vec()));
-    all.push(("larger than any body", vec![b' '; 9 * 1024 * 1024]));
-    all
-}
-
-/// Calls that do not read a body: what comes in one changes nothing.
-fn is_bodiless(path: &str) -> bool {
-    let ends = [
-        "-token",
-        "/cancel",
-        "/force-cancel",
-        "/pings",
-        "/attempts",
-        "/sessions/{session}",
-        "/pending_deployments",
-        "/runners/{runner}",
-        "/repositories/{repository}",
-    ];
-    ends.iter().any(|end| path.ends_with(end))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_body_breaks_a_route() {
-    let plane = Plane::new().await;
-    for (method, path, who) in table() {
-        let writes = [Method::POST, Method::PUT, Method::PATCH].contains(&method);
-        // Blobs and packs may hold any bytes; they have tests of their own.
-        if !writes || matches!(who, Signed | Git) {
-            continue;
-        }
-        let filled = format!("{}{}", plane.fill(&path), needs(&path));
-        for (what, body) in bodies() {
-            let size = body.len();
-            let mut request = plane.request(&method, &filled);
-            request = match (who, plane.good(who)) {
-                (Registrar, _) => {
-                    let token = &plane.tokens.registration;
-                    request.header("authorization", format!("RemoteAuth {token}"))
-                }
-                (_, Some(token)) => request.bearer_auth(token),
-                (_, None) => request,
-            };
-            let request = request.header("content-type", "application/json").body(body);
-            let about = format!("{method} {path} with {what}");
-            let answer = match request.send().await {
-                Ok(answer) => answer,
-                // It was refused before it was sent: the connection is closed on the rest of it.
-                Err(_) if size > 512 * 1024 => continue,
-                Err(error) => panic!("{about}: {error}"),
-            };
-            let status = answer.status();
-            let text = answer.text().await.unwrap_or_default();
-            assert!(!status.is_server_error(), "{about}: {status} {text}");
-            assert!(text.len() < 4096, "{about}: an answer of {} bytes", text.len());
-            let broken = ["cut off", "no JSON", "no UTF-8", "deep lists", "deep objects"];
-            if broken.contains(&what) && !is_bodiless(&path) {
-                assert!(status.is_client_error(), "{about}: {status} {text}");
-            }
-            if size > 8 * 1024 * 1024 && !is_bodiless(&path) {
-                assert_eq!(status, 413, "{about}: {text}");
-            }
-        }
-    }
-    // It is all as it was: the job goes on.
-    assert_eq!(plane.runner.complete(&plane.world, "succeeded").await.status(), 200);
 }
