@@ -1,6 +1,7 @@
 use std::sync::OnceLock;
 
 use proptest::prelude::*;
+use rsa::traits::PublicKeyParts as _;
 use serde_json::{Value, json};
 
 use super::*;
