@@ -119,7 +119,8 @@ fn dockerignore(input: &[u8]) {
     let (patterns, path) = (text(patterns), text(path));
     // Paths of a context are never anything else.
     let plain = |part: &str| !matches!(part, "" | "." | "..");
-    if !path.split('/').all(plain) {
+    // Each of a path's folders is held against the patterns with all of its own: few are enough.
+    if !path.split('/').all(plain) || path.split('/').count() > 40 {
         return;
     }
     let Ok(ignore) = Ignore::parse(&patterns) else { return };
