@@ -3,8 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
-pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 /// For what runs on: everything that was asked for is there.
@@ -12,6 +11,9 @@ pub const READY: &str = "Ready";
 
 /// For what ends: a [`crate::Runner`]. `Unknown` while it lives, and its reason is then the state.
 pub const SUCCEEDED: &str = "Succeeded";
+
+/// For a [`crate::GitHubConnection`] that takes webhooks: what they are signed with is there.
+pub const WEBHOOK: &str = "WebhookReady";
 
 /// Most bytes of a message; the rest is cut off. The API server's own bound is 32 KiB.
 pub const MESSAGE_LENGTH_MAX: usize = 1024;
@@ -110,6 +112,8 @@ reasons! {
     Connected => "",
     /// The session at GitHub is open and polled.
     Polling => "",
+    /// What webhooks are signed with is there.
+    SecretFound => "",
 
     // What is missing.
     /// There is no connection of that name.
@@ -119,7 +123,7 @@ reasons! {
     /// There is no class of that name.
     ClassNotFound => "create the RunnerClass that `spec.classRef` names",
     /// The secret, or its key, is not there.
-    SecretNotFound => "create the secret and the key that `spec.auth` names",
+    SecretNotFound => "create the secret, with the key that the message names",
     /// GitHub refuses the credentials.
     CredentialsRefused => "check that the GitHub App is installed, not suspended, and its key current",
     /// The credentials lack a permission.
@@ -141,7 +145,7 @@ reasons! {
     /// A set of another trust zone uses the same runner group.
     GroupSharedAcrossZones => "use one runner group for each trust zone",
     /// The namespace is being deleted.
-    NamespaceTerminating => "",
+    NamespaceTerminating => "make the RunnerDeployment again where it is to stay",
 }
 
 /// The table of all reasons, as it stands in `docs/operator.md`.
@@ -249,6 +253,20 @@ pub fn set(
         }
     }
     true
+}
+
+/// Whether a condition holds, why, and its message; not decided yet, and `absent`, where there is none. A
+/// reason of a later version is `absent` too: what it says is in the message.
+pub fn told(conditions: &[Condition], kind: &str, absent: Reason) -> (Truth, Reason, String) {
+    let Some(known) = find(conditions, kind) else {
+        return (Truth::Unknown, absent, String::new());
+    };
+    let truth = match known.status.as_str() {
+        "True" => Truth::True,
+        "False" => Truth::False,
+        _ => Truth::Unknown,
+    };
+    (truth, known.reason.parse().unwrap_or(absent), known.message.clone())
 }
 
 /// The condition of one kind.

@@ -52,6 +52,18 @@ pub struct GitHubConnectionSpec {
     pub url: String,
     /// How to sign in.
     pub auth: Auth,
+    /// GitHub's webhooks for it, which have the queue of runners that are registered one by one read at
+    /// once. Without them it is polled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
+}
+
+/// Webhooks that GitHub sends to the operator: `POST /webhooks/NAMESPACE/CONNECTION`.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Webhook {
+    /// Where the secret is that GitHub signs them with.
+    pub secret_ref: SecretKeyRef,
 }
 
 /// How to sign in: exactly one of its fields.

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::condition::Condition;
 use crate::replica_set::RunnerCounts;
@@ -186,7 +187,7 @@ pub struct PodTemplate {
     /// and a mistake in it is a condition that names the field.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
-    pub spec: Option<serde_json::Value>,
+    pub spec: Option<Value>,
 }
 
 /// Labels and annotations.
@@ -204,10 +205,12 @@ pub struct TemplateMetadata {
 }
 
 /// A pod template that is not a pod's.
-#[derive(Debug, thiserror::Error)]
-#[error("`spec.template.spec`: {reason}")]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{path}`: {reason}")]
 pub struct TemplateError {
-    /// What is wrong, and in which field.
+    /// The field, for example `spec.template.spec.containers[runner].image`.
+    pub path: String,
+    /// What is wrong with it.
     pub reason: String,
 }
 
@@ -223,8 +226,42 @@ impl PodTemplate {
             // Required of a pod, but not of what is laid over one.
             fields.entry("containers").or_insert_with(|| serde_json::json!([]));
         }
-        serde_json::from_value(value).map_err(|error| TemplateError { reason: error.to_string() })
+        read_pod_spec(&value)
     }
+}
+
+/// Reads a pod's spec that stands, or is to stand, in a template.
+///
+/// # Errors
+/// Where it is none: the first field that is not as a pod's.
+pub fn read_pod_spec(value: &Value) -> Result<PodSpec, TemplateError> {
+    serde_path_to_error::deserialize(value).map_err(|error| TemplateError {
+        path: field(value, error.path()),
+        reason: error.inner().to_string(),
+    })
+}
+
+/// A field as people name it: what has a name, by its name.
+fn field(value: &Value, path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let (mut text, mut at) = ("spec.template.spec".to_owned(), Some(value));
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => {
+                at = at.and_then(|it| it.get(index));
+                match at.and_then(|it| it.get("name")?.as_str()) {
+                    Some(name) => text.push_str(&format!("[{name}]")),
+                    None => text.push_str(&format!("[{index}]")),
+                }
+            }
+            Segment::Map { key } => {
+                at = at.and_then(|it| it.get(key));
+                text.push_str(&format!(".{key}"));
+            }
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    text
 }
 
 /// How runners of a new revision replace those of an old one. Runners with a job are never stopped.
@@ -315,8 +352,30 @@ mod tests {
         let of = |spec| PodTemplate { metadata: None, spec: Some(spec) };
         let pod = of(serde_json::json!({ "hostAliases": [{ "ip": "10.0.0.1" }] })).pod_spec();
         assert_eq!(pod.unwrap().host_aliases.unwrap()[0].ip, "10.0.0.1");
-        let error = of(serde_json::json!({ "containers": [{ "name": 7 }] })).pod_spec();
-        assert!(error.unwrap_err().to_string().starts_with("`spec.template.spec`: invalid type"));
         assert_eq!(PodTemplate::default().pod_spec().unwrap(), PodSpec::default());
+    }
+
+    #[test]
+    fn a_mistake_in_a_template_is_told_with_its_field() {
+        #[track_caller]
+        fn check(spec: Value, want: &str) {
+            let template = PodTemplate { metadata: None, spec: Some(spec) };
+            assert_eq!(template.pod_spec().unwrap_err().to_string(), want);
+        }
+        let wrong = "invalid type: integer `7`, expected a string";
+        check(
+            serde_json::json!({ "containers": [{ "name": 7 }] }),
+            &format!("`spec.template.spec.containers[0].name`: {wrong}"),
+        );
+        check(
+            serde_json::json!({ "containers": [
+                { "name": "runner", "env": [{ "name": "A", "value": 7 }] }
+            ] }),
+            &format!("`spec.template.spec.containers[runner].env[A].value`: {wrong}"),
+        );
+        check(
+            serde_json::json!({ "nodeSelector": { "a": true } }),
+            "`spec.template.spec.nodeSelector.a`: invalid type: boolean `true`, expected a string",
+        );
     }
 }

@@ -35,12 +35,12 @@ pub use class::{
 pub use condition::Reason;
 pub use connection::{
     AppAuth, Auth, GitHubConnection, GitHubConnectionSpec, GitHubConnectionStatus, SecretKeyRef,
-    TokenAuth,
+    TokenAuth, Webhook,
 };
 pub use deployment::{
     Acquisition, AcquisitionMode, JobCounts, PodTemplate, Rollout, RunnerDeployment,
     RunnerDeploymentSpec, RunnerDeploymentStatus, ScaleSetStatus, Scaling, TemplateError,
-    TemplateMetadata, TrustZone,
+    TemplateMetadata, TrustZone, read_pod_spec,
 };
 pub use replica_set::{
     RunnerCounts, RunnerReplicaSet, RunnerReplicaSetSpec, RunnerReplicaSetStatus,
@@ -68,6 +68,9 @@ pub const LABEL_TRUST_ZONE: &str = "runners.sekisho.dev/trust-zone";
 /// On a RunnerDeployment or a Runner, with the value `true`: do not wait for running jobs while it
 /// is deleted.
 pub const ANNOTATION_STOP_NOW: &str = "runners.sekisho.dev/stop-now";
+
+/// On a GitHubConnection, by the operator: of which repositories webhooks told, and when, as JSON.
+pub const ANNOTATION_JOBS: &str = "runners.sekisho.dev/jobs";
 
 /// The finalizer of a Runner: its registration at GitHub is outside the cluster, where no garbage
 /// collector takes it.

@@ -26,6 +26,7 @@ mod rest_concurrency;
 mod rest_hooks;
 mod rest_logs;
 mod rest_registration;
+mod rest_repositories;
 mod rest_runs;
 mod rest_workflows;
 mod results;
@@ -78,7 +79,7 @@ pub(crate) fn paths(shared: &Arc<Shared>) -> Vec<String> {
 fn table(shared: &Arc<Shared>) -> Table {
     let api = Table::new()
         .nest("/repos/{owner}/{name}", scope().merge(runs()))
-        .nest("/orgs/{owner}", scope())
+        .nest("/orgs/{owner}", scope().route("/repos", get(rest_repositories::list)))
         .nest("/enterprises/{enterprise}", scope())
         .merge(as_app());
     let api = api.with(|api| {

@@ -32,6 +32,9 @@ pub const NAME: &str = "sekisho-operator";
 /// The port of `/livez`, `/readyz` and `/metrics`.
 pub const PORT: u16 = 8080;
 
+/// The port of GitHub's webhooks, where they are taken.
+pub const PORT_WEBHOOKS: u16 = 8081;
+
 /// The label of a namespace whose pods may read the operator's metrics.
 pub const LABEL_METRICS: &str = "runners.sekisho.dev/metrics";
 
@@ -44,6 +47,8 @@ pub struct Install {
     pub image: String,
     /// How many operators there are; one works, the others stand by.
     pub replicas: u8,
+    /// Whether GitHub's webhooks are taken: a service, and a port that the network may reach.
+    pub webhooks: bool,
     /// Where runners are.
     pub runners: Vec<RunnerNamespace>,
 }

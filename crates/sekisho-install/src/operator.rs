@@ -3,7 +3,7 @@
 use sekisho_pods::METADATA_NETWORKS;
 use serde_json::{Value, json};
 
-use crate::{Install, LABEL_METRICS, NAME, PORT, labels};
+use crate::{Install, LABEL_METRICS, NAME, PORT, PORT_WEBHOOKS, labels};
 
 /// Of the image of the operator: whoever it is, he is not root.
 const USER: u32 = 65_532;
@@ -14,6 +14,9 @@ pub(crate) fn all(install: &Install) -> Vec<Value> {
     let mut all = vec![network_policy(install), deployment(install)];
     if install.replicas > 1 {
         all.push(budget(install));
+    }
+    if install.webhooks {
+        all.push(service(install));
     }
     all
 }
@@ -75,7 +78,7 @@ fn pod(install: &Install) -> Value {
                 { "name": "POD_NAMESPACE", "valueFrom": { "fieldRef": { "fieldPath": "metadata.namespace" } } },
                 { "name": "AWS_EC2_METADATA_DISABLED", "value": "true" }
             ],
-            "ports": [{ "name": "admin", "containerPort": PORT }],
+            "ports": ports(install),
             "livenessProbe": probe("/livez", 10, 3),
             "readinessProbe": probe("/readyz", 5, 2),
             "startupProbe": probe("/livez", 1, 60),
@@ -95,8 +98,34 @@ fn pod(install: &Install) -> Value {
 fn arguments(install: &Install) -> Vec<String> {
     let mut all = vec!["operator".to_owned(), "run".to_owned()];
     all.push(format!("--listen=0.0.0.0:{PORT}"));
+    if install.webhooks {
+        all.push(format!("--webhooks=0.0.0.0:{PORT_WEBHOOKS}"));
+    }
     all.extend(install.runners.iter().map(|it| format!("--namespace={}", it.name)));
     all
+}
+
+fn ports(install: &Install) -> Vec<Value> {
+    let mut all = vec![json!({ "name": "admin", "containerPort": PORT })];
+    if install.webhooks {
+        all.push(json!({ "name": "webhooks", "containerPort": PORT_WEBHOOKS }));
+    }
+    all
+}
+
+/// What an ingress sends GitHub's webhooks to. Any replica takes them.
+fn service(install: &Install) -> Value {
+    let mut metadata = metadata(install);
+    metadata["name"] = json!(format!("{NAME}-webhooks"));
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata,
+        "spec": {
+            "selector": { "app.kubernetes.io/name": NAME },
+            "ports": [{ "name": "http", "protocol": "TCP", "port": 80, "targetPort": "webhooks" }]
+        }
+    })
 }
 
 fn probe(path: &str, period_seconds: u32, failures: u32) -> Value {
@@ -108,12 +137,20 @@ fn probe(path: &str, period_seconds: u32, failures: u32) -> Value {
     })
 }
 
-/// Nothing listens but what the kubelet and Prometheus ask; out it goes to the API server and to
+/// Nothing listens but what the kubelet and Prometheus ask, and webhooks where they are taken; out it goes to the API server and to
 /// GitHub, whose addresses nobody knows beforehand, and not to the cloud's credentials.
 fn network_policy(install: &Install) -> Value {
     let except = |v6: bool| -> Vec<&str> {
         METADATA_NETWORKS.iter().copied().filter(|network| network.contains(':') == v6).collect()
     };
+    let mut ingress = vec![json!({
+        "from": [{ "namespaceSelector": { "matchLabels": { LABEL_METRICS: "true" } } }],
+        "ports": [{ "protocol": "TCP", "port": PORT }]
+    })];
+    if install.webhooks {
+        // From wherever the ingress is; what is not signed is refused.
+        ingress.push(json!({ "ports": [{ "protocol": "TCP", "port": PORT_WEBHOOKS }] }));
+    }
     json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -121,10 +158,7 @@ fn network_policy(install: &Install) -> Value {
         "spec": {
             "podSelector": selector(),
             "policyTypes": ["Ingress", "Egress"],
-            "ingress": [{
-                "from": [{ "namespaceSelector": { "matchLabels": { LABEL_METRICS: "true" } } }],
-                "ports": [{ "protocol": "TCP", "port": PORT }]
-            }],
+            "ingress": ingress,
             "egress": [
                 {
                     "to": [{

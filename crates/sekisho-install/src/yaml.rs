@@ -51,6 +51,7 @@ pub fn files() -> Result<Vec<File>, RenderError> {
         namespace: NAMESPACE.to_owned(),
         image: IMAGE.to_owned(),
         replicas: 2,
+        webhooks: false,
         runners: vec![RunnerNamespace::default()],
     };
     let namespaces = 1 + install.runners.len();

@@ -33,7 +33,5 @@ async fn ready(State(context): State<Arc<Context>>) -> impl IntoResponse {
 }
 
 async fn metrics(State(context): State<Arc<Context>>) -> impl IntoResponse {
-    let depth = i64::try_from(context.queue.depth()).unwrap_or(i64::MAX);
-    context.metrics.queue_depth.set(depth);
-    ([(header::CONTENT_TYPE, TEXT)], context.metrics.text())
+    ([(header::CONTENT_TYPE, TEXT)], context.metrics())
 }

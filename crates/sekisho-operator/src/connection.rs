@@ -83,8 +83,9 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
             deployments_of(context, &name);
         }
     }
+    let webhook = webhook(context, &object, &name).await;
     if let Some(claim) = &plan.claim {
-        write(context, &object, claim, seen.now).await;
+        write(context, &object, claim, webhook.as_ref(), seen.now).await;
     }
     Some(plan.requeue_after.unwrap_or(SECRET_EVERY).min(SECRET_EVERY))
 }
@@ -122,11 +123,32 @@ async fn read_secret(
     let auth = &object.spec.auth;
     let app = auth.app.as_ref().map(|app| &app.private_key_secret_ref);
     let reference = app.or(auth.token.as_ref().map(|token| &token.secret_ref));
-    let Some(SecretKeyRef { name, key }) = reference else {
+    let Some(reference) = reference else {
         return Err(Failure::CredentialsRefused { detail: "`spec.auth` is empty".to_owned() });
     };
+    read_key(context, &object.namespace().unwrap_or_default(), reference).await
+}
+
+/// What webhooks are signed with is remembered; the condition of it, where there is to be something.
+async fn webhook(context: &Context, object: &GitHubConnection, name: &Name) -> Option<Claim> {
+    let reference = object.spec.webhook.as_ref().map(|it| &it.secret_ref);
+    let read = match reference {
+        Some(reference) => Some(read_key(context, &name.0, reference).await),
+        None => None,
+    };
+    let claim = read.as_ref().map(|read| connection::webhook(read.as_ref().err()));
+    let mut memory = context.memory();
+    memory.connections.entry(name.clone()).or_default().webhook = read.and_then(Result::ok);
+    claim
+}
+
+async fn read_key(
+    context: &Context,
+    namespace: &str,
+    SecretKeyRef { name, key }: &SecretKeyRef,
+) -> Result<SecretString, Failure> {
     let missing = || Failure::SecretNotFound { secret: name.clone(), key: key.clone() };
-    let api = context.api::<Secret>(&object.namespace().unwrap_or_default());
+    let api = context.api::<Secret>(namespace);
     let secret = api.get_opt(name).await.map_err(failure::kube)?.ok_or_else(missing)?;
     let bytes = secret.data.and_then(|mut data| data.remove(key)).ok_or_else(missing)?;
     let text = String::from_utf8(bytes.0).map_err(|_| missing())?;
@@ -147,10 +169,23 @@ fn deployments_of(context: &Context, name: &Name) {
     waiting.for_each(|it| context.enqueue(Key::Runner(name.0.clone(), it.name_any())));
 }
 
-async fn write(context: &Context, object: &GitHubConnection, claim: &Claim, now: At) {
+async fn write(
+    context: &Context,
+    object: &GitHubConnection,
+    claim: &Claim,
+    webhook: Option<&Claim>,
+    now: At,
+) {
     let generation = object.metadata.generation.unwrap_or_default();
     let mut conditions = object.status.clone().unwrap_or_default().conditions;
-    if !condition::set(&mut conditions, claim, generation, time(now).0) {
+    let before = conditions.clone();
+    if webhook.is_none() {
+        conditions.retain(|it| it.type_ != condition::WEBHOOK);
+    }
+    for claim in [claim].into_iter().chain(webhook) {
+        condition::set(&mut conditions, claim, generation, time(now).0);
+    }
+    if conditions == before {
         return;
     }
     let patch = json!({

@@ -9,12 +9,13 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource, ResourceExt as _};
+use secrecy::SecretString;
 use sekisho_api::{
     GitHubConnection, Reason, Runner, RunnerClass, RunnerDeployment, RunnerReplicaSet,
 };
 use sekisho_pods::Cluster;
 use sekisho_reconcile::backoff::Jitter;
-use sekisho_reconcile::deployment::Demand;
+use sekisho_reconcile::deployment::{Demand, Session};
 use sekisho_reconcile::failure::Trouble;
 use sekisho_reconcile::name::Mark;
 use sekisho_reconcile::runner::{AtGitHub, Fate};
@@ -27,7 +28,6 @@ use crate::metrics::Metrics;
 use crate::operator::Settings;
 use crate::owned::Owned;
 use crate::queue::{Key, Queue};
-use crate::record::stamp;
 use crate::stored::Stored;
 
 /// Namespace and name.
@@ -98,13 +98,30 @@ pub(crate) struct DeploymentMemory {
     pub(crate) lower_since: Option<At>,
     pub(crate) released_since: Option<At>,
     pub(crate) growth: Option<u32>,
-    pub(crate) session: Option<sekisho_reconcile::deployment::Session>,
+    pub(crate) session: Option<Session>,
     pub(crate) blocked: Option<Failure>,
     pub(crate) gate: Option<sekisho_reconcile::session::Gate>,
     pub(crate) policies: Option<String>,
+    /// A pod for which the quota had no room, and when it is tried again.
+    pub(crate) refused: Option<Trouble>,
     /// Wakes its session.
     pub(crate) wake: Arc<Notify>,
     pub(crate) started: bool,
+}
+
+impl DeploymentMemory {
+    fn is_held(&self, now: At) -> bool {
+        self.held_until.is_some_and(|until| now < until)
+    }
+
+    /// What keeps it waiting, as far as this replica knows.
+    fn trouble(&self) -> impl Iterator<Item = &Failure> {
+        let session = match &self.session {
+            Some(Session::Troubled(failure)) => Some(failure),
+            _ => None,
+        };
+        self.blocked.iter().chain(session)
+    }
 }
 
 /// What is remembered of a connection.
@@ -115,6 +132,8 @@ pub(crate) struct ConnectionMemory {
     pub(crate) content: Option<String>,
     pub(crate) checked: Option<At>,
     pub(crate) trouble: Option<Trouble>,
+    /// What webhooks are signed with.
+    pub(crate) webhook: Option<SecretString>,
 }
 
 impl Context {
@@ -142,7 +161,7 @@ impl Context {
 
     /// The one place where the operator reads the clock.
     pub(crate) fn now(&self) -> At {
-        stamp(self.settings.clock.now())
+        At::of(self.settings.clock.now())
     }
 
     pub(crate) fn jitter(&self) -> Jitter {
@@ -165,11 +184,15 @@ impl Context {
         self.queue.add(key, Duration::ZERO);
     }
 
-    /// Whether this replica works on a deployment now.
+    /// Whether this replica works on a deployment now. In a namespace that is being deleted every replica
+    /// does: the lease went with the rest, none can be made, and two that see it off do no harm.
     pub(crate) fn holds(&self, name: &Name) -> bool {
+        let going = self.stores.namespaces.get(&ObjectRef::new(&name.0));
+        if going.is_some_and(|it| it.metadata.deletion_timestamp.is_some()) {
+            return true;
+        }
         let now = self.now();
-        let memory = self.memory();
-        memory.deployments.get(name).and_then(|it| it.held_until).is_some_and(|until| now < until)
+        self.memory().deployments.get(name).is_some_and(|it| it.is_held(now))
     }
 
     pub(crate) fn mark(&self, namespace: &str) -> Option<Mark> {
@@ -196,6 +219,23 @@ impl Context {
         let trouble = Trouble::after(memory.trouble.get(key), failure, now, jitter);
         memory.trouble.insert(key.clone(), trouble.clone());
         trouble
+    }
+
+    /// The metrics, as Prometheus reads them. What is a level is looked at now.
+    pub(crate) fn metrics(&self) -> String {
+        let now = self.now();
+        {
+            let memory = self.memory();
+            let tries = memory.trouble.values().filter(|it| it.holds(now)).map(|it| &it.failure);
+            let connections = memory.connections.values().filter_map(|it| it.trouble.as_ref());
+            let connections = connections.map(|it| &it.failure);
+            let held = memory.deployments.values().filter(|it| it.is_held(now));
+            let deployments = held.flat_map(DeploymentMemory::trouble);
+            self.metrics.waits(tries.chain(connections).chain(deployments));
+        }
+        let depth = i64::try_from(self.queue.depth()).unwrap_or(i64::MAX);
+        self.metrics.queue_depth.set(depth);
+        self.metrics.text()
     }
 
     /// An event that people see. That it cannot be written stops nothing.

@@ -1,11 +1,10 @@
 //! What calls answer when they fail, as decisions know it.
 
+use sekisho_api::Reason;
 use sekisho_github::rest::RestError;
 use sekisho_github::scale_set::ScaleSetError;
 use sekisho_pods::PodError;
-use sekisho_reconcile::Failure;
-
-use crate::record::stamp;
+use sekisho_reconcile::{At, Failure};
 
 /// Of the API server. Its words are about objects, never about the content of secrets.
 pub(crate) fn kube(error: kube::Error) -> Failure {
@@ -41,7 +40,7 @@ pub(crate) fn is_conflict(error: &kube::Error) -> bool {
 /// Of GitHub's REST.
 pub(crate) fn rest(error: &RestError) -> Failure {
     if let Some(until) = error.retry_at() {
-        return Failure::RateLimited { until: Some(stamp(until)) };
+        return Failure::RateLimited { until: Some(At::of(until)) };
     }
     let detail = error.to_string();
     match (error, error.status()) {
@@ -86,10 +85,8 @@ pub(crate) fn scale_set(error: &ScaleSetError) -> Failure {
 /// Of a pod that cannot be made.
 pub(crate) fn pod(error: &PodError) -> Failure {
     let detail = error.to_string();
-    match error {
-        PodError::Template(_) | PodError::UnknownField { .. } | PodError::Merged { .. } => {
-            Failure::TemplateInvalid { detail }
-        }
-        PodError::Forbidden(_) | PodError::Class(_) => Failure::TemplateForbidden { detail },
+    match error.reason() {
+        Reason::TemplateInvalid => Failure::TemplateInvalid { detail },
+        _ => Failure::TemplateForbidden { detail },
     }
 }

@@ -32,5 +32,6 @@ mod session;
 mod stored;
 mod sweep;
 mod watch;
+mod webhook;
 
 pub use operator::{Operator, Settings};

@@ -14,7 +14,7 @@ use sekisho_github::wire::scale_set::{
     JobMessage, JobMessageKind, JobResult as WireResult, Statistics,
 };
 use sekisho_reconcile::deployment::Demand;
-use sekisho_reconcile::runner::{Fate, Job};
+use sekisho_reconcile::runner::{Fate, Job, Record};
 use sekisho_reconcile::session::message::{self, Target, What, Write};
 use sekisho_reconcile::{At, Failure};
 use tokio::sync::Notify;
@@ -25,7 +25,7 @@ use crate::context::{Context, Name};
 use crate::failure;
 use crate::github::Account;
 use crate::queue::Key;
-use crate::record::{self, stamp};
+use crate::record;
 use crate::runner::{self, write_record};
 
 /// How many Runners are written at a time.
@@ -290,8 +290,8 @@ fn read(message: &JobMessage) -> message::Event {
         repository: format!("{}/{}", message.owner_name, message.repository_name),
         display_name: message.job_display_name.clone(),
         workflow_ref: Some(message.job_workflow_ref.clone()).filter(|text| !text.is_empty()),
-        started: message.runner_assign_time.map(stamp),
-        completed: message.finish_time.map(stamp),
+        started: message.runner_assign_time.map(At::of),
+        completed: message.finish_time.map(At::of),
         result: message.result.as_ref().map(result),
     };
     let runner = message.runner_name.clone().filter(|name| !name.is_empty());
@@ -324,7 +324,7 @@ fn result(result: &WireResult) -> JobResult {
 }
 
 /// Records something on a Runner; on a conflict it is read and decided again.
-async fn record_on(
+pub(crate) async fn record_on(
     context: &Context,
     namespace: &str,
     name: &str,
@@ -339,7 +339,7 @@ async fn record_on(
             context.memory().fates.insert((namespace.to_owned(), name.to_owned()), fate);
             context.enqueue(Key::Runner(namespace.to_owned(), name.to_owned()));
         }
-        let record = live.as_ref().map(|live| record::record(live.status.as_ref()));
+        let record = live.as_ref().map(|live| Record::of(live.status.as_ref()));
         let pod = live.as_ref().and_then(|live| {
             let pod = context.stores.pods.get(&ObjectRef::new(name).within(namespace))?;
             let uid = live.uid().unwrap_or_default();

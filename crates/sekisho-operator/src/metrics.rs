@@ -1,13 +1,14 @@
 //! Numbers for Prometheus. Labels are of closed sets: kinds, reasons, outcomes; never names.
 
-use std::sync::atomic::AtomicU64;
+use std::collections::BTreeMap;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
+use sekisho_reconcile::Failure;
 
 type Labels = [(&'static str, &'static str); 1];
 type Pair = [(&'static str, &'static str); 2];
@@ -18,72 +19,60 @@ pub(crate) struct Metrics {
     reconciled: Family<Pair, Counter>,
     reconcile_seconds: Family<Labels, Histogram>,
     failures: Family<Labels, Counter>,
+    waiting: Family<Labels, Gauge>,
     pub(crate) ended: Family<Labels, Counter>,
     pub(crate) messages: Counter,
+    pub(crate) webhooks: Family<Labels, Counter>,
     pub(crate) registrations: Counter,
     pub(crate) writes: Family<Labels, Counter>,
     pub(crate) backing_off: Gauge,
     pub(crate) ghosts: Gauge,
     pub(crate) sessions: Gauge,
-    pub(crate) queue_depth: Gauge<i64>,
-    pub(crate) leases_lost: Counter<u64, AtomicU64>,
+    pub(crate) queue_depth: Gauge,
+    pub(crate) leases_lost: Counter,
+}
+
+/// Registers a metric.
+fn add<M: Metric + Clone>(to: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    to.register(name, help, metric.clone());
+    metric
+}
+
+/// Registers a metric that begins with nothing.
+fn new<M: Metric + Clone + Default>(to: &mut Registry, name: &str, help: &str) -> M {
+    add(to, name, help, M::default())
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("sekisho_operator");
-        let reconcile_seconds = Family::<Labels, Histogram>::new_with_constructor(|| {
+        let mut all = Registry::with_prefix("sekisho_operator");
+        let to = &mut all;
+        let seconds = Family::<Labels, Histogram>::new_with_constructor(|| {
             Histogram::new(exponential_buckets(0.001, 2.0, 14))
         });
-        let metrics = Self {
-            reconciled: Family::default(),
-            reconcile_seconds,
-            failures: Family::default(),
-            ended: Family::default(),
-            messages: Counter::default(),
-            registrations: Counter::default(),
-            writes: Family::default(),
-            backing_off: Gauge::default(),
-            ghosts: Gauge::default(),
-            sessions: Gauge::default(),
-            queue_depth: Gauge::default(),
-            leases_lost: Counter::default(),
-            registry: Registry::default(),
-        };
-        registry.register(
-            "reconciles",
-            "Keys worked on, by kind and outcome",
-            metrics.reconciled.clone(),
-        );
-        registry.register(
-            "reconcile_seconds",
-            "How long it took",
-            metrics.reconcile_seconds.clone(),
-        );
-        registry.register("failures", "Effects that failed, by reason", metrics.failures.clone());
-        registry.register("runners_ended", "Runners that failed, by reason", metrics.ended.clone());
-        registry.register(
-            "messages",
-            "Messages of GitHub that were recorded",
-            metrics.messages.clone(),
-        );
-        registry.register(
-            "registrations",
-            "JIT configurations that were made",
-            metrics.registrations.clone(),
-        );
-        registry.register("writes", "Writes to the API server, by verb", metrics.writes.clone());
-        registry.register(
-            "backing_off",
-            "Sets whose runners fail before GitHub sees them",
-            metrics.backing_off.clone(),
-        );
-        registry.register("ghosts", "Registrations without a Runner", metrics.ghosts.clone());
-        registry.register("sessions", "Sessions that are open", metrics.sessions.clone());
-        registry.register("queue_depth", "Keys that are due", metrics.queue_depth.clone());
-        registry.register("leases_lost", "Leases that another took", metrics.leases_lost.clone());
-        Self { registry, ..metrics }
+        Self {
+            reconciled: new(to, "reconciles", "Keys worked on, by kind and outcome"),
+            reconcile_seconds: add(to, "reconcile_seconds", "How long it took", seconds),
+            failures: new(to, "failures", "Effects that failed, by reason"),
+            waiting: new(to, "waiting", "What waits for a change or for its next try, by reason"),
+            ended: new(to, "runners_ended", "Runners that failed, by reason"),
+            messages: new(to, "messages", "Messages of GitHub that were recorded"),
+            webhooks: new(to, "webhooks", "Webhooks that came, by what became of them"),
+            registrations: new(to, "registrations", "JIT configurations that were made"),
+            writes: new(to, "writes", "Writes to the API server, by verb"),
+            backing_off: new(to, "backing_off", "Sets whose runners fail before GitHub sees them"),
+            ghosts: new(to, "ghosts", "Registrations without a Runner"),
+            sessions: new(to, "sessions", "Sessions that are open"),
+            queue_depth: new(to, "queue_depth", "Keys that are due"),
+            leases_lost: new(to, "leases_lost", "Leases that another took"),
+            registry: all,
+        }
     }
+}
+
+/// The label of a failure.
+fn reason(failure: &Failure) -> &'static str {
+    failure.reason().map_or("Passing", sekisho_api::Reason::name)
 }
 
 impl Metrics {
@@ -94,9 +83,18 @@ impl Metrics {
     }
 
     /// An effect failed.
-    pub(crate) fn failed(&self, failure: &sekisho_reconcile::Failure) {
-        let reason = failure.reason().map_or("Passing", sekisho_api::Reason::name);
-        self.failures.get_or_create(&[("reason", reason)]).inc();
+    pub(crate) fn failed(&self, failure: &Failure) {
+        self.failures.get_or_create(&[("reason", reason(failure))]).inc();
+    }
+
+    /// What waits now, each with why.
+    pub(crate) fn waits<'a>(&self, all: impl IntoIterator<Item = &'a Failure>) {
+        let mut counts: BTreeMap<&'static str, i64> = BTreeMap::new();
+        all.into_iter().for_each(|failure| *counts.entry(reason(failure)).or_default() += 1);
+        self.waiting.clear();
+        for (reason, count) in counts {
+            self.waiting.get_or_create(&[("reason", reason)]).set(count);
+        }
     }
 
     /// Something was written.

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::Router;
 use kube::{Client, ResourceExt as _};
 use sekisho_github::rest::Clock;
 use sekisho_pods::Cluster;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::context::Context;
 use crate::queue::Key;
-use crate::{admin, connection, deployment, replica_set, runner, sweep, watch};
+use crate::{admin, connection, deployment, replica_set, runner, sweep, watch, webhook};
 
 /// How many keys are worked on at a time.
 const CONCURRENCY: usize = 64;
@@ -36,6 +37,8 @@ pub struct Settings {
     pub identity: String,
     /// Where `/livez`, `/readyz` and `/metrics` are served; nowhere, where there is none.
     pub admin: Option<SocketAddr>,
+    /// Where GitHub's webhooks are taken (`/webhooks/NAMESPACE/CONNECTION`); nowhere, where there is none.
+    pub webhooks: Option<SocketAddr>,
     /// What time it is, for all decisions. Leases and deadlines go by it.
     pub clock: Clock,
     pub(crate) tasks: TaskTracker,
@@ -48,19 +51,21 @@ impl Settings {
             namespaces: vec![],
             identity: identity.into(),
             admin: None,
+            webhooks: None,
             clock: Clock::default(),
             tasks: TaskTracker::new(),
         }
     }
 }
 
-/// An operator that runs.
+/// An operator that runs. One that is dropped stops as [`Operator::shutdown`] does, and nobody waits for it.
 pub struct Operator {
     context: Arc<Context>,
-    stop: CancellationToken,
+    stop: DropGuard,
     watches: TaskTracker,
-    stop_watches: CancellationToken,
+    stop_watches: DropGuard,
     admin: Option<SocketAddr>,
+    webhooks: Option<SocketAddr>,
     worker: tokio::task::JoinHandle<()>,
 }
 
@@ -74,32 +79,34 @@ impl Operator {
             client.apiserver_version().await.context("asking the API server's version")?;
         let cluster = Cluster::of_version(&version.major, &version.minor);
         let (watches, stop_watches) = (TaskTracker::new(), CancellationToken::new());
+        // From here on: who gives up starting has the watches end too.
+        let watches_end = stop_watches.clone().drop_guard();
         let (stores, hearer) = watch::begin(&client, &settings, &watches, &stop_watches);
         let stop = CancellationToken::new();
-        let address = settings.admin;
+        let (admin, webhooks) = (settings.admin, settings.webhooks);
         let context = Context::new(client, settings, stores, cluster, stop.clone());
         let context = Arc::new(context);
         drop(hearer.set(Arc::clone(&context)));
-        let mut admin = None;
-        if let Some(address) = address {
-            let listener = TcpListener::bind(address).await.context("opening the admin port")?;
-            admin = Some(listener.local_addr()?);
-            let router = admin::router(Arc::clone(&context));
-            let stopped = stop_watches.clone();
-            watches.spawn(async move {
-                let served =
-                    axum::serve(listener, router).with_graceful_shutdown(stopped.cancelled_owned());
-                drop(served.await);
-            });
-        }
+        let end = (&watches, &stop_watches);
+        let admin = serve(admin, admin::router(Arc::clone(&context)), end)
+            .await
+            .context("opening the admin port")?;
+        let webhooks = serve(webhooks, webhook::router(Arc::clone(&context)), end)
+            .await
+            .context("opening the port for webhooks")?;
         while !context.stores.are_full() {
             tokio::time::sleep(LOOK).await;
         }
-        let port = admin.map(tracing::field::display);
-        tracing::info!(identity = context.settings.identity, admin = port, "the operator is ready");
+        tracing::info!(
+            identity = context.settings.identity,
+            admin = admin.map(tracing::field::display),
+            webhooks = webhooks.map(tracing::field::display),
+            "the operator is ready"
+        );
         watch::everything(&context);
         let worker = tokio::spawn(work(Arc::clone(&context)));
-        Ok(Self { context, stop, watches, stop_watches, admin, worker })
+        let stop = stop.drop_guard();
+        Ok(Self { context, stop, watches, stop_watches: watches_end, admin, webhooks, worker })
     }
 
     /// Where the admin port is.
@@ -107,9 +114,14 @@ impl Operator {
         self.admin
     }
 
+    /// Where webhooks are taken.
+    pub fn webhooks(&self) -> Option<SocketAddr> {
+        self.webhooks
+    }
+
     /// The metrics, as Prometheus reads them.
     pub fn metrics(&self) -> String {
-        self.context.metrics.text()
+        self.context.metrics()
     }
 
     /// Has everything looked at now, and every namespace swept, whenever that was due.
@@ -122,17 +134,33 @@ impl Operator {
 
     /// Stops gracefully: no new work, sessions are deleted, leases given back.
     pub async fn shutdown(self) {
-        self.stop.cancel();
+        drop(self.stop);
         drop(self.worker.await);
         let tasks = &self.context.settings.tasks;
         tasks.close();
         if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
             tracing::warn!("a session or a lease was not given back in {} s", DRAIN.as_secs());
         }
-        self.stop_watches.cancel();
+        drop(self.stop_watches);
         self.watches.close();
         self.watches.wait().await;
     }
+}
+
+/// Serves on a port, if one is wanted, until all is stopped; which one it is.
+async fn serve(
+    address: Option<SocketAddr>,
+    router: Router,
+    (tasks, stop): (&TaskTracker, &CancellationToken),
+) -> anyhow::Result<Option<SocketAddr>> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
+    let stopped = stop.clone().cancelled_owned();
+    tasks.spawn(async move {
+        drop(axum::serve(listener, router).with_graceful_shutdown(stopped).await);
+    });
+    Ok(Some(address))
 }
 
 async fn work(context: Arc<Context>) {

@@ -11,9 +11,10 @@ use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
 use sekisho_api::{FINALIZER_REGISTRATION, Runner};
 use sekisho_reconcile::replica_set::{self, Phase};
+use sekisho_reconcile::runner::Record;
 
 use crate::context::Stores;
-use crate::record::{self, at};
+use crate::record::at;
 
 /// By the set's uid, then by the runner's name.
 type Sets = HashMap<String, HashMap<String, replica_set::Runner>>;
@@ -71,7 +72,7 @@ fn set_of(runner: &Runner) -> Option<&str> {
 }
 
 fn read(stores: &Stores, runner: &Runner) -> replica_set::Runner {
-    let record = record::record(runner.status.as_ref());
+    let record = Record::of(runner.status.as_ref());
     let namespace = runner.namespace().unwrap_or_default();
     let pod = stores.pods.get(&ObjectRef::new(&runner.name_any()).within(&namespace));
     let placed = pod.is_some_and(|pod| pod.spec.as_ref().is_some_and(|it| it.node_name.is_some()));

@@ -6,11 +6,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Node as NodeObject, Pod as PodObject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
-use sekisho_api::condition::{self, SUCCEEDED, Truth};
-use sekisho_api::{JobStatus, PodStatus, Reason, RegistrationStatus, RunnerStatus, Timeline};
+use sekisho_api::condition::{self, SUCCEEDED};
+use sekisho_api::{JobResult, JobStatus, PodStatus, RegistrationStatus, RunnerStatus, Timeline};
+use sekisho_github::rest::RunConclusion;
 use sekisho_pods::CONTAINER_RUNNER;
 use sekisho_reconcile::At;
-use sekisho_reconcile::runner::{Container, Job, Node, Pod, PodRecord, Record, Waiting};
+use sekisho_reconcile::runner::{Container, Node, Pod, Record, Waiting};
 
 /// The annotations of a JIT secret: the pod that it is for, and GitHub's number.
 pub(crate) const ANNOTATION_POD: &str = "runners.sekisho.dev/pod-uid";
@@ -23,50 +24,12 @@ const PULL_REASONS: [&str; 4] =
 const START_REASONS: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
 pub(crate) fn at(time: &Time) -> At {
-    stamp(time.0)
-}
-
-pub(crate) fn stamp(time: Timestamp) -> At {
-    At::from_millis(time.as_millisecond().try_into().unwrap_or_default())
+    At::of(time.0)
 }
 
 pub(crate) fn time(at: At) -> Time {
     let millis = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
     Time(Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX))
-}
-
-/// The status of a Runner as decisions know it.
-pub(crate) fn record(status: Option<&RunnerStatus>) -> Record {
-    let Some(status) = status else { return Record::default() };
-    let condition = condition::find(&status.conditions, SUCCEEDED);
-    let timeline = status.timeline.clone().unwrap_or_default();
-    Record {
-        state: condition.and_then(|it| it.reason.parse().ok()).unwrap_or(Reason::Pending),
-        truth: match condition.map(|it| it.status.as_str()) {
-            Some("True") => Truth::True,
-            Some("False") => Truth::False,
-            _ => Truth::Unknown,
-        },
-        message: condition.map(|it| it.message.clone()).unwrap_or_default(),
-        registration: status.registration.as_ref().map(|it| it.id),
-        pod: status
-            .pod
-            .as_ref()
-            .map(|pod| PodRecord { uid: pod.uid.clone(), node: pod.node.clone() }),
-        job: status.job.as_ref().map(|job| Job {
-            id: job.id.clone(),
-            run_id: job.run_id,
-            repository: job.repository.clone(),
-            display_name: job.display_name.clone(),
-            workflow_ref: job.workflow_ref.clone(),
-            started: job.started.as_ref().map(at),
-            completed: job.completed.as_ref().map(at),
-            result: job.result,
-        }),
-        pod_created: timeline.pod_created.as_ref().map(at),
-        online: timeline.online.as_ref().map(at),
-        ended: timeline.ended.as_ref().map(at),
-    }
 }
 
 /// The status that says so.
@@ -108,6 +71,16 @@ pub(crate) fn status(
             ended: record.ended.map(time),
         }),
         conditions,
+    }
+}
+
+/// How a job ended, as REST says it.
+pub(crate) const fn job_result(conclusion: Option<RunConclusion>) -> JobResult {
+    match conclusion {
+        Some(RunConclusion::Success) => JobResult::Succeeded,
+        Some(RunConclusion::Failure) => JobResult::Failed,
+        Some(RunConclusion::Cancelled) => JobResult::Cancelled,
+        _ => JobResult::Other,
     }
 }
 

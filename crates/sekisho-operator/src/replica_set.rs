@@ -11,7 +11,9 @@ use sekisho_api::{
     ANNOTATION_STOP_NOW, FINALIZER_REGISTRATION, LABEL_DEPLOYMENT, LABEL_REVISION, Runner,
     RunnerCounts, RunnerReplicaSet, RunnerReplicaSetStatus,
 };
+use sekisho_reconcile::failure::QUOTA_PAUSE;
 use sekisho_reconcile::replica_set::{self, Counts, Effect, Observed, Status};
+use sekisho_reconcile::session::Gate;
 use sekisho_reconcile::{At, Failure};
 use serde_json::json;
 
@@ -47,8 +49,15 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
             Some(_) => memory.backing_off.insert(name.clone()),
             None => memory.backing_off.remove(&name),
         };
-        let gated = plan.backoff.map(|_| sekisho_reconcile::session::Gate::Backoff);
-        memory.deployments.entry(deployment).or_default().gate = gated;
+        let gate = match (plan.backoff, &seen.refused) {
+            (Some(_), _) => Some(Gate::Backoff),
+            (None, Some(_)) => Some(Gate::Quota),
+            (None, None) => None,
+        };
+        // The set that new runners are of is the one that says whether there is room for them.
+        if seen.growth.is_some() {
+            memory.deployments.entry(deployment).or_default().gate = gate;
+        }
         memory.backing_off.len()
     };
     context.metrics.backing_off.set(i64::try_from(backing_off).unwrap_or(i64::MAX));
@@ -109,6 +118,10 @@ fn observe(context: &Context, set: &RunnerReplicaSet, deployment: &Name) -> Obse
         runners,
         expected: memory.expected.get(&uid).cloned().unwrap_or_default(),
         blocked: remembered.blocked,
+        refused: remembered
+            .refused
+            .filter(|it| context.now() < it.next + QUOTA_PAUSE)
+            .map(|it| it.failure),
     }
 }
 

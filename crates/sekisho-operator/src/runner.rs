@@ -1,5 +1,6 @@
 //! Runner: observe, decide, act.
 
+mod create;
 mod register;
 
 use std::sync::Arc;
@@ -10,8 +11,8 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource as _, ResourceExt as _};
-use sekisho_api::{ANNOTATION_STOP_NOW, FINALIZER_REGISTRATION, LABEL_REVISION, Runner};
-use sekisho_github::rest::{Repository, RunConclusion, RunJobs, RunStatus};
+use sekisho_api::{ANNOTATION_STOP_NOW, FINALIZER_REGISTRATION, Runner};
+use sekisho_github::rest::{Repository, RunJobs, RunStatus};
 use sekisho_reconcile::runner::{self, AtGitHub, Effect, Fate, Node, Observed, Record};
 use sekisho_reconcile::{At, Failure};
 use serde_json::json;
@@ -67,6 +68,9 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
             Err(failure) => {
                 tracing::info!(runner = work.name.1, "{failure}");
                 let trouble = context.failed(&key, failure);
+                if matches!(trouble.failure, Failure::Quota { .. }) {
+                    work.room(Some(&trouble));
+                }
                 let next = context.now().until(trouble.next).max(Duration::from_millis(100));
                 return Some(after.map_or(next, |known| known.min(next)));
             }
@@ -94,7 +98,7 @@ impl Work<'_> {
         let (namespace, name) = (&self.name.0, &self.name.1);
         let now = context.now();
         let uid = runner.uid().unwrap_or_default();
-        let record = record::record(runner.status.as_ref());
+        let record = Record::of(runner.status.as_ref());
         let mut secret = context
             .stores
             .secrets
@@ -168,7 +172,9 @@ impl Work<'_> {
             }
             Effect::DeletePod { uid, at_once } => {
                 context.metrics.wrote("delete");
-                let params = by_uid(uid, at_once.then_some(0));
+                let seen = self.pod.as_ref().filter(|pod| pod.uid().as_ref() == Some(uid));
+                let mut params = by_uid(uid, seen.and_then(|pod| pod.resource_version()));
+                params.grace_period_seconds = at_once.then_some(0);
                 gone(context.api::<Pod>(namespace).delete(name, &params).await)
             }
             Effect::Deregister { id } => {
@@ -230,39 +236,6 @@ impl Work<'_> {
         gone(api.patch_metadata(&self.name.1, &PatchParams::default(), &Patch::Merge(patch)).await)
     }
 
-    async fn create_pod(&self) -> Result<(), Failure> {
-        let (context, runner) = (self.context, &self.runner);
-        let (namespace, name) = (self.name.0.as_str(), self.name.1.as_str());
-        let class = &runner.spec.class_ref;
-        let class = context
-            .stores
-            .classes
-            .get(&ObjectRef::new(class))
-            .ok_or_else(|| Failure::ClassNotFound { name: class.clone() })?;
-        let owner = runner.owner_references().iter().find(|it| it.controller == Some(true));
-        let set = owner
-            .and_then(|it| context.stores.sets.get(&ObjectRef::new(&it.name).within(namespace)));
-        let template = set.map(|set| set.spec.template.clone()).unwrap_or_default();
-        let uid = runner.uid().unwrap_or_default();
-        let pod = sekisho_pods::pod(&sekisho_pods::RunnerPod {
-            name,
-            namespace,
-            uid: &uid,
-            revision: runner.labels().get(LABEL_REVISION).map_or("", String::as_str),
-            spec: &runner.spec,
-            class: &class.spec,
-            template: &template,
-            cluster: context.cluster,
-        })
-        .map_err(|error| failure::pod(&error))?;
-        context.metrics.wrote("create");
-        match context.api::<Pod>(namespace).create(&PostParams::default(), &pod).await {
-            Ok(_) => Ok(()),
-            Err(error) if failure::is_conflict(&error) => Ok(()),
-            Err(error) => Err(failure::kube(error)),
-        }
-    }
-
     async fn write_status(&self, record: &Record, now: At) -> Result<(), Failure> {
         if record.ended.is_some() {
             self.context.metrics.ended.get_or_create(&[("reason", record.state.name())]).inc();
@@ -285,14 +258,9 @@ impl Work<'_> {
             let jobs = jobs.map_err(|error| failure::rest(&error))?;
             let ours =
                 jobs.into_iter().find(|it| it.runner_name.as_deref() == Some(self.name.1.as_str()));
-            result = ours.filter(|job| job.status == RunStatus::Completed).map(|job| {
-                match job.conclusion {
-                    Some(RunConclusion::Success) => sekisho_api::JobResult::Succeeded,
-                    Some(RunConclusion::Failure) => sekisho_api::JobResult::Failed,
-                    Some(RunConclusion::Cancelled) => sekisho_api::JobResult::Cancelled,
-                    _ => sekisho_api::JobResult::Other,
-                }
-            });
+            result = ours
+                .filter(|job| job.status == RunStatus::Completed)
+                .map(|job| record::job_result(job.conclusion));
         }
         let fate = Fate { at: self.context.now(), result };
         self.context.memory().fates.insert(self.name.clone(), fate);
@@ -326,14 +294,10 @@ fn read_secret(secret: &PartialObjectMeta<Secret>) -> runner::Secret {
     }
 }
 
-/// Deletes only the object that was seen.
-pub(crate) fn by_uid(uid: &str, grace: Option<u32>) -> DeleteParams {
-    let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
-    DeleteParams {
-        preconditions: Some(preconditions),
-        grace_period_seconds: grace,
-        ..DeleteParams::background()
-    }
+/// Deletes only the object that was seen; with a `version`, only if it is still as it was.
+pub(crate) fn by_uid(uid: &str, version: Option<String>) -> DeleteParams {
+    let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: version };
+    DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() }
 }
 
 /// Tells a Runner to go, once: its set, its own controller and a message of GitHub's may all have decided
@@ -349,8 +313,7 @@ pub(crate) async fn delete(
         return Ok(());
     }
     context.metrics.wrote("delete");
-    let mut params = by_uid(uid, None);
-    params.preconditions.iter_mut().for_each(|it| it.resource_version.clone_from(&version));
+    let params = by_uid(uid, version);
     let told = gone(context.api::<Runner>(namespace).delete(name, &params).await);
     if told.is_err() {
         context.memory().leaving.remove(uid);

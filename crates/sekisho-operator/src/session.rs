@@ -12,7 +12,7 @@ use sekisho_github::scale_set::wanted::Wanted;
 use sekisho_reconcile::deployment::Session as Told;
 use sekisho_reconcile::failure::Trouble;
 use sekisho_reconcile::replica_set::Counts;
-use sekisho_reconcile::session::{self, Effect, Listener, Observed, queue};
+use sekisho_reconcile::session::{self, Effect, Listener, Observed};
 use sekisho_reconcile::{At, Failure};
 use serde_json::json;
 
@@ -20,6 +20,7 @@ use crate::context::{Context, Name};
 use crate::lease::{self, Step, Watched};
 use crate::listen::{Listening, set_demand};
 use crate::queue::Key;
+use crate::runner::{by_uid, gone};
 use crate::{failure, poll, watch};
 
 /// Starts the task of a deployment, if there is none yet.
@@ -38,7 +39,7 @@ pub(crate) fn ensure(context: &Arc<Context>, name: &Name) {
         listening: None,
         trouble: None,
         generation: None,
-        polled: None,
+        queue: poll::Queue::default(),
     };
     context.settings.tasks.spawn(work.run());
 }
@@ -52,7 +53,7 @@ struct Work {
     trouble: Option<Trouble>,
     /// The version of the spec that the trouble is of.
     generation: Option<i64>,
-    polled: Option<At>,
+    queue: poll::Queue,
 }
 
 impl Work {
@@ -82,6 +83,9 @@ impl Work {
         }
         if let Some(listening) = self.listening.take() {
             listening.stop(&self.context).await;
+        }
+        if self.context.stores.deployments.get(&reference).is_none() {
+            self.remove_lease().await;
         }
         self.release().await;
         self.context.memory().deployments.remove(&self.name);
@@ -148,6 +152,15 @@ impl Work {
             (false, true) => watch::everything(&self.context),
             (true, false) => drop(self.context.metrics.leases_lost.inc()),
             _ => {}
+        }
+    }
+
+    /// The deployment is gone: its lease is of no use to anybody.
+    async fn remove_lease(&mut self) {
+        let Some(uid) = self.lease.take().and_then(|lease| lease.uid()) else { return };
+        let (api, name) = (self.context.api::<Lease>(&self.name.0), self.lease_name());
+        if let Err(error) = gone(api.delete(&name, &by_uid(&uid, None)).await) {
+            tracing::debug!("the lease {name} could not be removed: {error}");
         }
     }
 
@@ -360,28 +373,27 @@ impl Work {
 
     /// Runners that are registered one by one: the queue is read from time to time.
     async fn poll(&mut self, object: &RunnerDeployment) -> Option<Duration> {
-        let now = self.context.now();
         let wanted = object.metadata.deletion_timestamp.is_none() && object.spec.scaling.is_some();
-        if !wanted || !self.watched.holds(now) {
+        if !wanted || !self.watched.holds(self.context.now()) {
+            self.queue = poll::Queue::default();
+            self.say(Told::None);
             return None;
         }
         let account = self.context.account(&self.name.0, &object.spec.connection_ref)?;
-        let seen = queue::Observed {
-            now,
-            polled: self.polled,
-            webhook: None,
-            trouble: self.trouble.clone(),
-            jitter: self.context.jitter(),
+        let trouble = self.trouble.clone();
+        let looked = self.queue.look(&self.context, &account, &self.name, object, trouble.as_ref());
+        let told = match looked.await {
+            Ok(wait) if !wait.is_zero() => return Some(wait),
+            Ok(_) => {
+                self.trouble = None;
+                Told::Polling
+            }
+            Err(failure) => {
+                self.fail(failure.clone());
+                Told::Troubled(failure)
+            }
         };
-        let wait = queue::decide(&seen);
-        if !wait.is_zero() {
-            return Some(wait);
-        }
-        self.polled = Some(now);
-        match poll::demand(&self.context, &account, &self.name, &object.spec.labels, now).await {
-            Ok(()) => self.trouble = None,
-            Err(failure) => self.fail(failure),
-        }
+        self.say(told);
         None
     }
 }

@@ -10,14 +10,14 @@ use kube::core::PartialObjectMeta;
 use kube::{Api, Resource, ResourceExt};
 use sekisho_api::{FINALIZER_REGISTRATION, LABEL_DEPLOYMENT, Runner, RunnerReplicaSet};
 use sekisho_reconcile::Failure;
-use sekisho_reconcile::runner::{AtGitHub, Registration};
+use sekisho_reconcile::runner::{AtGitHub, Record, Registration};
 use sekisho_reconcile::sweep::{self, Effect, Object, Observed, Registered, SWEEP_EVERY};
 
 use crate::context::Context;
 use crate::failure;
 use crate::github::Account;
 use crate::queue::Key;
-use crate::record::{self, at};
+use crate::record::at;
 use crate::runner::{by_uid, gone};
 
 /// Sweeps a namespace, if this replica works in it; when to do so again.
@@ -126,7 +126,7 @@ fn read_registration(runner: &sekisho_github::rest::Runner) -> Registered {
 }
 
 fn read_runner(runner: &Runner) -> sweep::Runner {
-    let record = record::record(runner.status.as_ref());
+    let record = Record::of(runner.status.as_ref());
     sweep::Runner {
         name: runner.name_any(),
         uid: runner.uid().unwrap_or_default(),

@@ -45,9 +45,7 @@ pub(crate) fn begin(
     let ours = watcher::Config::default().labels(LABEL_DEPLOYMENT);
     let any = watcher::Config::default;
     let mut stores = Stores {
-        connections: start.each(any(), |context, it: &GitHubConnection| {
-            context.enqueue(Key::Connection(namespace(it), it.name_any()));
-        }),
+        connections: start.each(any(), connection),
         classes: start.cluster(|context, _: &RunnerClass| {
             all_deployments(context);
         }),
@@ -237,6 +235,20 @@ fn all_deployments(context: &Context) {
 fn deployment(context: &Context, namespace: &str, name: &str) {
     context.enqueue(Key::Deployment(namespace.to_owned(), name.to_owned()));
     context.queue.add(Key::Sweep(namespace.to_owned()), sekisho_reconcile::sweep::SWEEP_EVERY);
+    wake(context, namespace, name);
+}
+
+/// What a webhook told is written on it: the sessions of its deployments look whether it concerns them.
+fn connection(context: &Context, connection: &GitHubConnection) {
+    context.enqueue(Key::Connection(namespace(connection), connection.name_any()));
+    let (namespace, connection) = (connection.namespace(), connection.name_any());
+    let mut theirs = context.stores.deployments.state();
+    theirs.retain(|it| it.namespace() == namespace && it.spec.connection_ref == connection);
+    theirs.iter().for_each(|it| wake(context, &it.namespace().unwrap_or_default(), &it.name_any()));
+}
+
+/// Has a session look at its deployment.
+fn wake(context: &Context, namespace: &str, name: &str) {
     let key = (namespace.to_owned(), name.to_owned());
     let wake = context.memory().deployments.get(&key).map(|it| Arc::clone(&it.wake));
     wake.into_iter().for_each(|wake| wake.notify_one());

@@ -32,11 +32,8 @@ pub enum PodError {
         path: String,
     },
     /// The template is laid over the pod, and the result is none.
-    #[error("`spec.template.spec`: laid over the pod of the class, it is no pod: {reason}")]
-    Merged {
-        /// What is wrong, and in which field.
-        reason: String,
-    },
+    #[error("laid over the pod of the class, the template makes no pod: {0}")]
+    Merged(sekisho_api::TemplateError),
     /// The template asks for what the class's security profile forbids, or for what is not its own.
     #[error("{}", list(.0))]
     Forbidden(
@@ -55,7 +52,7 @@ impl PodError {
     /// The reason of the condition that tells of it.
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::Template(_) | Self::UnknownField { .. } | Self::Merged { .. } => {
+            Self::Template(_) | Self::UnknownField { .. } | Self::Merged(_) => {
                 Reason::TemplateInvalid
             }
             Self::Forbidden(_) | Self::Class(_) => Reason::TemplateForbidden,

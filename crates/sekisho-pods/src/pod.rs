@@ -81,8 +81,7 @@ pub fn pod(pod: &RunnerPod<'_>) -> Result<Pod, PodError> {
     }
     image_of_externals(&mut spec);
     profile::harden(&mut spec, pod.class);
-    let spec: PodSpec = serde_json::from_value(spec)
-        .map_err(|error| PodError::Merged { reason: error.to_string() })?;
+    let spec: PodSpec = sekisho_api::read_pod_spec(&spec).map_err(PodError::Merged)?;
     let forbidden = profile::violations(&spec, pod.class);
     if !forbidden.is_empty() {
         return Err(PodError::Forbidden(forbidden));
@@ -111,8 +110,7 @@ fn class_agrees(class: &RunnerClassSpec) -> Result<(), PodError> {
 fn written(template: &PodTemplate) -> Result<Value, PodError> {
     let read = template.pod_spec().map_err(PodError::Template)?;
     let written = template.spec.clone().unwrap_or_else(|| json!({}));
-    let read = serde_json::to_value(read)
-        .map_err(|error| PodError::Merged { reason: error.to_string() })?;
+    let read = json!(read);
     match merge::unknown_field(&written, &read, PATH) {
         Some(path) => Err(PodError::UnknownField { path }),
         None => Ok(written),

@@ -3,11 +3,18 @@
 use std::ops::Add;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 /// Milliseconds since 1970, UTC. A clock that jumps back makes spans of nothing, never a panic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct At(u64);
 
 impl At {
+    /// A moment as the API server or GitHub tells it; 1970 where it is before.
+    pub fn of(time: Timestamp) -> Self {
+        Self(time.as_millisecond().try_into().unwrap_or_default())
+    }
+
     /// So many milliseconds since 1970.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)

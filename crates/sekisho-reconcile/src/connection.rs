@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sekisho_api::Reason;
-use sekisho_api::condition::{Claim, READY, Truth};
+use sekisho_api::condition::{Claim, READY, Truth, WEBHOOK};
 
 use crate::At;
 use crate::backoff::{Jitter, pause};
@@ -71,6 +71,18 @@ pub fn decide(seen: &Observed) -> Plan {
 pub fn found(seen: &Observed, failure: Option<Failure>) -> Option<Trouble> {
     let before = seen.trouble.as_ref().filter(|_| !seen.changed);
     failure.map(|failure| Trouble::after(before, failure, seen.now, seen.jitter))
+}
+
+/// What is said of the secret that webhooks are signed with. Without it they are refused, and the queue is
+/// read as seldom as if there were none: no reason to take no jobs.
+pub fn webhook(missing: Option<&Failure>) -> Claim {
+    let claim = missing.map_or_else(
+        || Some((Truth::True, Reason::SecretFound, String::new())),
+        |failure| Some((Truth::False, failure.reason()?, failure.sentence())),
+    );
+    let (truth, reason, message) =
+        claim.unwrap_or_else(|| (Truth::Unknown, Reason::Pending, String::new()));
+    Claim { kind: WEBHOOK, truth, reason, message }
 }
 
 #[cfg(test)]

@@ -296,6 +296,11 @@ fn status(seen: &Observed, desired: u32) -> Status {
 /// The most pressing first: what somebody must put right, then what passes by itself.
 fn claim(seen: &Observed, desired: u32, runners: Counts) -> Claim {
     let not_ready = |reason, message| Claim { kind: READY, truth: Truth::False, reason, message };
+    if seen.namespace_terminating {
+        let message =
+            format!("the namespace goes: {} runners with a job are stopped", runners.busy);
+        return not_ready(Reason::NamespaceTerminating, message);
+    }
     if seen.deleting.is_some() {
         let message = format!("{} runners have a job and are waited for", runners.busy);
         return not_ready(Reason::Deleting, message);

@@ -77,6 +77,8 @@ pub struct Observed {
     pub expected: BTreeSet<u64>,
     /// What keeps runners from being made: no connection, no class, a template that is none.
     pub blocked: Option<Failure>,
+    /// What the last try to make a pod said that will be tried again: the quota has no room.
+    pub refused: Option<Failure>,
 }
 
 /// A runner of the set.
@@ -360,6 +362,9 @@ fn claim(seen: &Observed, counts: Counts, backoff: Option<Backoff>) -> Claim {
     }
     if seen.namespace_terminating {
         return not_ready(Reason::NamespaceTerminating, String::new());
+    }
+    if let Some(claim) = seen.refused.as_ref().and_then(Failure::claim) {
+        return claim;
     }
     if let Some(backoff) = backoff {
         let newest = newest_failed(seen).map_or(String::new(), |name| format!(" (runner {name})"));

@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kube::Client;
+use serde_json::Value;
 use tokio::sync::watch as signal;
 
 pub use fault::{Fault, FaultKind};
@@ -52,6 +53,8 @@ pub struct Call {
     pub name: String,
     /// `fieldManager`; empty without.
     pub manager: String,
+    /// What a deletion names of the object that it means: `uid`, `resourceVersion`.
+    pub preconditions: Vec<String>,
     /// The status of the answer.
     pub status: u16,
 }
@@ -70,7 +73,8 @@ pub struct ApiServer {
 }
 
 pub(crate) struct Shared {
-    resources: Resources,
+    /// Another when a definition is written.
+    resources: Mutex<Arc<Resources>>,
     state: Mutex<State>,
     /// The newest version; its change wakes watches.
     version: signal::Sender<u64>,
@@ -101,6 +105,7 @@ impl ApiServer {
         let version = signal::Sender::new(store.version());
         let state = Mutex::new(State { store, faults: Vec::new(), calls: Vec::new() });
         let cuts = signal::Sender::new(0);
+        let resources = Mutex::new(Arc::new(resources));
         Self { shared: Arc::new(Shared { resources, state, version, cuts }) }
     }
 
@@ -168,13 +173,26 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn resources(&self) -> Arc<Resources> {
+        Arc::clone(&self.resources.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on, a kind is as it is defined so.
+    fn define(&self, crd: &Value) {
+        if let Ok(crd) = serde_json::from_value(crd.clone()) {
+            let mut resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
+            *resources = Arc::new(resources.with(crd));
+        }
+    }
+
     /// Changes the store, and wakes the watches if something changed.
     fn change<T>(
         &self,
         change: impl FnOnce(&Resources, &mut Store) -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
+        let resources = self.resources();
         let mut state = self.lock();
-        let result = change(&self.resources, &mut state.store);
+        let result = change(&resources, &mut state.store);
         let version = state.store.version();
         drop(state);
         self.version.send_if_modified(|known| std::mem::replace(known, version) != version);

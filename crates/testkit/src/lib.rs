@@ -7,6 +7,8 @@
 //!               garbage collector, namespaces, quota; through the API, so on either of them
 //! ```
 //!
+//! A definition of our kinds that is written is the one that holds from then on.
+//!
 //! The double leaves out what the operator does not use: CEL rules, admission of pods by security
 //! level, strategic merge patches, discovery. What it has, it has as the real one does:
 //! `tests/it/conformance.rs` is one table that runs against both.

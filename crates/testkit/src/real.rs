@@ -17,7 +17,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// The bearer token of everybody's client.
 const TOKEN: &str = "testkit";
 
-/// A real API server. It ends when this is dropped.
+/// A real API server. It ends when this is dropped, and with the thread that started it.
 pub struct RealServer {
     config: Config,
     // In this order they end.
@@ -46,6 +46,18 @@ fn assets() -> Option<PathBuf> {
 fn program(assets: &Path, name: &str) -> PathBuf {
     let own = assets.join(name);
     if own.exists() { own } else { PathBuf::from(name) }
+}
+
+/// A program that is killed when the thread that starts it ends, however that ends: a test that is killed
+/// drops no [`Guard`]. Debian's util-linux has `setpriv`; without it the program is on its own.
+fn ending_with_us(program: &Path) -> Command {
+    let there = Command::new("setpriv").arg("--version").stdout(Stdio::null()).status();
+    if !there.is_ok_and(|status| status.success()) {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
 }
 
 fn free_port() -> anyhow::Result<u16> {
@@ -80,7 +92,7 @@ impl RealServer {
         let path = |name: &str| dir.path().join(name).display().to_string();
         let (client_port, peer_port, api_port) = (free_port()?, free_port()?, free_port()?);
         let etcd_url = format!("http://127.0.0.1:{client_port}");
-        let etcd = Command::new(program(assets, "etcd"))
+        let etcd = ending_with_us(&program(assets, "etcd"))
             .args(["--data-dir", &path("etcd")])
             .args(["--listen-client-urls", &etcd_url, "--advertise-client-urls", &etcd_url])
             .args(["--listen-peer-urls", &format!("http://127.0.0.1:{peer_port}")])
@@ -92,7 +104,7 @@ impl RealServer {
         let etcd = Guard(etcd);
         fs_err::write(path("tokens.csv"), format!("{TOKEN},admin,admin,system:masters\n"))?;
         fs_err::write(path("accounts.key"), signing_key()?)?;
-        let api = Command::new(program(assets, "kube-apiserver"))
+        let api = ending_with_us(&program(assets, "kube-apiserver"))
             .args(["--etcd-servers", &etcd_url])
             .args(["--bind-address", "127.0.0.1", "--secure-port", &api_port.to_string()])
             .args(["--cert-dir", &path("certificates")])
@@ -197,4 +209,25 @@ pub async fn install_crds(client: &Client) -> anyhow::Result<()> {
         anyhow::Ok(())
     };
     tokio::time::timeout(START, established).await.context("our kinds are not established")?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_ends_with_who_started_it() {
+        let name = |id: u32| std::fs::read_to_string(format!("/proc/{id}/comm")).unwrap();
+        let started = std::thread::spawn(move || {
+            let child = ending_with_us(Path::new("sleep")).arg("1000").spawn().unwrap();
+            // It is not `setpriv` any more: what is to be told is told to the kernel.
+            while name(child.id()) != "sleep\n" {
+                std::thread::yield_now();
+            }
+            Guard(child)
+        });
+        let mut child = started.join().unwrap();
+        use std::os::unix::process::ExitStatusExt as _;
+        assert_eq!(child.0.wait().unwrap().signal(), Some(9));
+    }
 }

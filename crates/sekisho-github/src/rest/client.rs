@@ -42,7 +42,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
 
 /// Entries of a page: the most there are.
-const PER_PAGE: usize = 100;
+pub(super) const PER_PAGE: usize = 100;
 
 /// Pages of one list that are read: 10,000 entries, as many runners as a group may have.
 const MAX_PAGES: usize = 100;

@@ -26,6 +26,8 @@ use super::reply::GithubError;
 use crate::shared::Shared;
 use crate::tokens::{GithubClaims, InstallationClaims, RegistrationClaims};
 
+/// What every installation may read.
+const METADATA: &str = "metadata";
 /// Where the REST is.
 const PREFIX: &str = "/api/v3";
 
@@ -133,6 +135,7 @@ pub(super) fn target(method: &Method, path: &str) -> Target {
         (_, ["actions", "runners" | "runner-groups", ..]) => Need::Permission(runners, access),
         (_, ["actions", ..]) => Need::Permission("actions", access),
         (_, ["contents", ..]) => Need::Permission("contents", access),
+        (Owner::Organization(_), ["repos"]) => Need::Permission(METADATA, access),
         (Owner::Repository(_), ["hooks", ..]) => Need::Permission("repository_hooks", access),
         (_, ["hooks", ..]) => Need::Permission("organization_hooks", access),
         _ => Need::Anything,
@@ -201,6 +204,7 @@ fn allows(
     access: Access,
 ) -> bool {
     match permissions.get(name).map(String::as_str) {
+        _ if name == METADATA && access == Access::Read => true,
         Some("write" | "admin") => true,
         Some("read") => access == Access::Read,
         _ => false,
@@ -309,6 +313,8 @@ mod tests {
         check(&all, Method::POST, "/repos/acme/app/actions/runs/1/rerun", 403);
         check(&all, Method::GET, "/repos/other/app/actions/runs", 404);
         check(&all, Method::GET, "/orgs/acme/actions/runners", 403);
+        check(&all, Method::GET, "/orgs/acme/repos", 200);
+        check(&all, Method::GET, "/orgs/other/repos", 404);
         check(&all, Method::GET, "/repos/acme/app/hooks", 403);
         check(&all, Method::GET, "/app", 401);
         check(&all, Method::GET, "/rate_limit", 200);

@@ -49,6 +49,15 @@ impl Repositories {
         self.get(&found.name)
     }
 
+    /// Those of an owner, the newest first.
+    pub(crate) fn of_owner(&self, owner: &str) -> Vec<RepositoryIds> {
+        let all = self.repositories.values().map(|repository| &repository.name);
+        let all = all.filter(|name| name.owner().eq_ignore_ascii_case(owner));
+        let mut all: Vec<RepositoryIds> = all.filter_map(|name| self.get(name)).collect();
+        all.sort_by_key(|repository| std::cmp::Reverse(repository.id));
+        all
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.repositories.len()

@@ -12,6 +12,7 @@ fn install() -> Install {
         namespace: "plane".to_owned(),
         image: "registry.example/sekisho@sha256:00".to_owned(),
         replicas: 2,
+        webhooks: false,
         runners: vec![
             "ci-forks=fork-pull-request".parse().unwrap(),
             "ci-main=protected-branch:privileged".parse().unwrap(),
@@ -257,4 +258,27 @@ fn a_namespace_of_runners_is_read() {
         read("ci=pull-request:root").unwrap_err().to_string(),
         "`root` is no security profile: restricted, baseline or privileged"
     );
+}
+
+/// Nothing of it stands without being asked for: see `everything_stands_in_what_came_before`.
+#[test]
+fn webhooks_have_a_service_and_a_port_that_the_network_may_reach() {
+    let all = manifests(&Install { webhooks: true, ..install() }).unwrap();
+    let of = |kind: &str, wanted: &str| {
+        all.iter().find(|it| it["kind"] == kind && name(it) == wanted).unwrap()
+    };
+    let service = of("Service", "plane/sekisho-operator-webhooks");
+    let read: k8s_openapi::api::core::v1::Service =
+        serde_json::from_value(service.clone()).unwrap();
+    assert_eq!(&serde_json::to_value(read).unwrap(), service, "nothing is misspelled");
+    let deployment = of("Deployment", "plane/sekisho-operator");
+    assert_eq!(service["spec"]["selector"], deployment["spec"]["selector"]["matchLabels"]);
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["args"][3], "--webhooks=0.0.0.0:8081");
+    let port = &container["ports"][1];
+    assert_eq!((&port["name"], &port["containerPort"]), (&json!("webhooks"), &json!(8081)));
+    assert_eq!(service["spec"]["ports"][0]["targetPort"], "webhooks");
+    let policy = of("NetworkPolicy", "plane/sekisho-operator");
+    let opened = &policy["spec"]["ingress"][1];
+    assert_eq!(opened, &json!({ "ports": [{ "protocol": "TCP", "port": 8081 }] }));
 }

@@ -15,7 +15,6 @@ scenarios![
     the_first_job_from_the_queue_to_nothing_that_is_left,
     a_burst_of_jobs_each_on_a_runner_of_its_own,
     where_jobs_must_be_acquired_they_are,
-    runners_that_are_registered_one_by_one,
     another_operator_goes_on_where_one_was_stopped,
     another_operator_goes_on_where_one_was_killed,
     a_deployment_that_is_deleted_waits_for_its_jobs,
@@ -73,25 +72,6 @@ async fn where_jobs_must_be_acquired_they_are(server: Server) {
     let run = world.push(2).await;
     world.runners.ends.add_permits(2);
     assert_eq!(world.conclusion(run).await, "success");
-    world.clean().await;
-    operator.shutdown().await;
-}
-
-async fn runners_that_are_registered_one_by_one(server: Server) {
-    let world = World::new(&server, |_| ()).await;
-    world
-        .set(json!({ "replicas": 1, "labels": ["self-hosted", "gpu"], "acquisition": { "mode": "Registration" } }))
-        .await;
-    let operator = world.operator("one").await;
-    let run = world.push(1).await;
-    world.runners.ends.add_permits(1);
-    assert_eq!(world.conclusion(run).await, "success");
-    let api = world.api::<RunnerDeployment>();
-    api.delete("gpu", &DeleteParams::default()).await.unwrap();
-    until("the end of the deployment", || async {
-        api.get_opt("gpu").await.unwrap().is_none().then_some(())
-    })
-    .await;
     world.clean().await;
     operator.shutdown().await;
 }

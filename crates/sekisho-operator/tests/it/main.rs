@@ -17,10 +17,18 @@ macro_rules! scenarios {
     };
 }
 
+mod containers;
+mod git;
+mod hardening;
+mod install;
 mod jobs;
 mod losses;
 mod played;
+mod pushes;
 mod refusals;
+mod registration;
+mod server;
+mod told;
 mod troubles;
 mod world;
 
@@ -36,6 +44,7 @@ async fn cluster_all_scenarios_on_a_real_api_server() {
     let server = Server::Real(Arc::new(real));
     let mut failed = Vec::new();
     let all = jobs::ALL.iter().chain(troubles::ALL).chain(losses::ALL).chain(refusals::ALL);
+    let all = all.chain(registration::ALL).chain(install::ALL).chain(hardening::ALL);
     for (name, scenario) in all {
         #[expect(clippy::print_stderr, reason = "which one fails, and where")]
         {

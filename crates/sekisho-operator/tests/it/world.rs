@@ -1,32 +1,29 @@
 //! A hub, an API server (the double, or a real one), a cluster to play on it, and operators.
 
 use std::net::SocketAddr;
-use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
     PostParams,
 };
 use kube::{Api, Client, ResourceExt as _};
-use sekisho_api::{
-    GitHubConnection, Runner, RunnerClass, RunnerDeployment, RunnerReplicaSet, condition,
-};
+use sekisho_api::{GitHubConnection, Runner, RunnerClass, RunnerDeployment, condition};
 use sekisho_github::rest::Clock;
 use sekisho_hub::{Config, Hub};
 use sekisho_install::{Install, RunnerNamespace};
 use sekisho_operator::{Operator, Settings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use testkit::{ApiServer, Cluster, ClusterOptions, Containers, Ending, PodRun, RealServer};
-use tokio::sync::Semaphore;
+use testkit::{Cluster, ClusterOptions};
 
-use crate::played::{self, Failure};
+use crate::containers::{Played, Runners};
+pub(crate) use crate::server::{Scenario, Server};
 
-const ADMIN: &str = "admin-token-of-the-test";
+pub(crate) const ADMIN: &str = "admin-token-of-the-test";
 /// So many looks come between two jumps of the clock.
 const LOOKS: u32 = 60;
 /// Where the operator of a real API server has its account.
@@ -34,107 +31,6 @@ const PLANE: &str = "plane";
 /// How long anything may take; far longer than it does, and than the deadline of a registration (180 s),
 /// after which a runner that got none is replaced.
 const PATIENCE: Duration = Duration::from_secs(300);
-
-/// GitHub's runner, as far as its requests go.
-pub(crate) struct Runners {
-    /// A job ends when it gets a permit.
-    pub(crate) ends: Semaphore,
-    /// How many jobs were begun.
-    pub(crate) begun: AtomicUsize,
-    pub(crate) unpullable: AtomicBool,
-    /// They are online, and ask for nothing more.
-    pub(crate) deaf: AtomicBool,
-}
-
-impl Containers for Played {
-    fn pull(&self, _: &Pod) -> Result<(), String> {
-        match self.0.unpullable.load(Ordering::SeqCst) {
-            true => Err("no such image".to_owned()),
-            false => Ok(()),
-        }
-    }
-
-    fn run(&self, run: PodRun) -> std::pin::Pin<Box<dyn Future<Output = Ending> + Send>> {
-        let runners = Arc::clone(&self.0);
-        Box::pin(async move {
-            match runners.work(run).await {
-                Ok(()) => Ending::Exit(0),
-                Err(_) => Ending::Exit(1),
-            }
-        })
-    }
-}
-
-pub(crate) struct Played(pub(crate) Arc<Runners>);
-
-impl Runners {
-    async fn work(&self, run: PodRun) -> Result<(), Failure> {
-        let steps = |_: String| async {
-            self.begun.fetch_add(1, Ordering::SeqCst);
-            self.ends.acquire().await?.forget();
-            Ok(())
-        };
-        let online = async {
-            if self.deaf.load(Ordering::SeqCst) {
-                run.stop.cancelled().await;
-            }
-        };
-        played::work(&run, online, steps).await.map(drop)
-    }
-}
-
-/// Where a scenario is played.
-#[derive(Clone)]
-pub(crate) enum Server {
-    /// In memory.
-    Double(ApiServer),
-    /// kube-apiserver, on which the operator has the rights that are rendered, and no others.
-    Real(Arc<RealServer>),
-}
-
-/// A scenario: written once, played on either.
-pub(crate) type Scenario = fn(Server) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
-
-impl Server {
-    pub(crate) fn double() -> Self {
-        Self::Double(ApiServer::new())
-    }
-
-    fn client(&self, name: &str) -> Client {
-        match self {
-            Self::Double(api) => api.client(name),
-            Self::Real(real) => real.client().unwrap(),
-        }
-    }
-
-    /// Removes what a scenario left, for the next one.
-    pub(crate) async fn clear(&self) {
-        let client = self.client("test");
-        let kinds = [
-            ApiResource::erase::<RunnerDeployment>(&()),
-            ApiResource::erase::<RunnerReplicaSet>(&()),
-            ApiResource::erase::<Runner>(&()),
-            ApiResource::erase::<GitHubConnection>(&()),
-            ApiResource::erase::<RunnerClass>(&()),
-            ApiResource::erase::<Pod>(&()),
-            ApiResource::erase::<Node>(&()),
-        ];
-        let free = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
-        for kind in kinds {
-            let all: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
-            for object in all.list(&ListParams::default()).await.unwrap() {
-                let (name, params) = (object.name_any(), DeleteParams::default().grace_period(0));
-                let api: Api<DynamicObject> = match object.namespace() {
-                    Some(namespace) => Api::namespaced_with(client.clone(), &namespace, &kind),
-                    None => all.clone(),
-                };
-                // What goes by itself meanwhile is gone.
-                drop(api.delete(&name, &params).await);
-                drop(api.patch(&name, &PatchParams::default(), &free).await);
-            }
-        }
-    }
-}
 
 pub(crate) struct World {
     pub(crate) hub: Arc<Hub>,
@@ -146,14 +42,16 @@ pub(crate) struct World {
     pub(crate) runners: Arc<Runners>,
     /// How far the operators' clocks are ahead, in seconds.
     ahead: Arc<AtomicI64>,
-    dir: TempDir,
+    /// Where their clocks stand still, if they do.
+    still: Arc<Mutex<Option<jiff::Timestamp>>>,
+    pub(crate) dir: TempDir,
     http: reqwest::Client,
-    pushes: AtomicUsize,
+    pub(crate) pushes: AtomicUsize,
 }
 
 /// An operator in a runtime of its own, to be killed as by a power cut.
 pub(crate) struct Doomed {
-    _operator: Operator,
+    operator: Operator,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -161,12 +59,27 @@ impl Doomed {
     /// Wherever it is, it ends: nothing is given back, nothing is said.
     pub(crate) fn kill(self) {
         self.runtime.shutdown_background();
+        // One that is dropped would stop in order.
+        std::mem::forget(self.operator);
     }
 }
 
 impl World {
     pub(crate) async fn new(server: &Server, change: impl FnOnce(&mut Config)) -> Self {
+        Self::in_namespace(server, Self::next_namespace(), change).await
+    }
+
+    /// The name of a namespace that no scenario has.
+    pub(crate) fn next_namespace() -> String {
         static WORLDS: AtomicUsize = AtomicUsize::new(0);
+        format!("ci-{}", WORLDS.fetch_add(1, Ordering::SeqCst))
+    }
+
+    pub(crate) async fn in_namespace(
+        server: &Server,
+        namespace: String,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -176,12 +89,7 @@ impl World {
         let hub = Arc::new(Hub::open(config).unwrap());
         let router = hub.router().into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        let runners = Arc::new(Runners {
-            ends: Semaphore::new(0),
-            begun: AtomicUsize::new(0),
-            unpullable: false.into(),
-            deaf: false.into(),
-        });
+        let runners = Arc::new(Runners::default());
         let played = Arc::new(Played(Arc::clone(&runners)));
         let (client, cluster) = (server.client("test"), server.client("cluster"));
         let cluster = Cluster::start(cluster, ClusterOptions::default(), played).await.unwrap();
@@ -192,11 +100,12 @@ impl World {
             hub,
             url,
             server: server.clone(),
-            namespace: format!("ci-{}", WORLDS.fetch_add(1, Ordering::SeqCst)),
+            namespace,
             client,
             cluster,
             runners,
             ahead: Arc::default(),
+            still: Arc::default(),
             dir,
             http,
             pushes: AtomicUsize::new(0),
@@ -215,26 +124,48 @@ impl World {
     }
 
     /// The namespace and, on a real API server, the operator's rights: as they are rendered.
-    async fn install(&self) {
+    pub(crate) async fn install(&self) {
         if let Server::Double(_) = &self.server {
-            let namespace = json!({ "metadata": { "name": self.namespace } });
-            return self.create_all::<Namespace>(namespace).await;
+            let api: Api<Namespace> = Api::all(self.client.clone());
+            if api.get_opt(&self.namespace).await.unwrap().is_none() {
+                let namespace = json!({ "metadata": { "name": self.namespace } });
+                self.create_all::<Namespace>(namespace).await;
+            }
+            return;
         }
-        let install = Install {
-            namespace: PLANE.to_owned(),
-            image: "registry.example/sekisho:1".to_owned(),
-            replicas: 2,
-            runners: vec![RunnerNamespace { name: self.namespace.clone(), ..Default::default() }],
-        };
-        for manifest in sekisho_install::manifests(&install).unwrap() {
+        for manifest in self.manifests() {
             if manifest["kind"] != "CustomResourceDefinition" {
                 self.apply(&manifest).await;
             }
         }
     }
 
+    /// What is installed.
+    pub(crate) fn manifests(&self) -> Vec<Value> {
+        let install = Install {
+            namespace: PLANE.to_owned(),
+            image: "registry.example/sekisho:1".to_owned(),
+            replicas: 2,
+            webhooks: false,
+            runners: vec![RunnerNamespace { name: self.namespace.clone(), ..Default::default() }],
+        };
+        sekisho_install::manifests(&install).unwrap()
+    }
+
     /// As `kubectl apply --server-side` does.
-    async fn apply(&self, manifest: &Value) {
+    pub(crate) async fn apply(&self, manifest: &Value) {
+        let (api, object) = self.api_of(manifest);
+        let params = PatchParams::apply("kubectl").force();
+        api.patch(&object.name_any(), &params, &Patch::Apply(manifest)).await.unwrap();
+    }
+
+    /// As `kubectl delete` does.
+    pub(crate) async fn remove(&self, manifest: &Value) {
+        let (api, object) = self.api_of(manifest);
+        api.delete(&object.name_any(), &DeleteParams::default()).await.unwrap();
+    }
+
+    fn api_of(&self, manifest: &Value) -> (Api<DynamicObject>, DynamicObject) {
         let object: DynamicObject = serde_json::from_value(manifest.clone()).unwrap();
         let types = object.types.clone().unwrap();
         let kind = ApiResource::from_gvk(&GroupVersionKind::try_from(&types).unwrap());
@@ -242,8 +173,21 @@ impl World {
             Some(namespace) => Api::namespaced_with(self.client.clone(), &namespace, &kind),
             None => Api::all_with(self.client.clone(), &kind),
         };
-        let params = PatchParams::apply("kubectl").force();
-        api.patch(&object.name_any(), &params, &Patch::Apply(manifest)).await.unwrap();
+        (api, object)
+    }
+
+    /// The operators' clocks stand still, but for what [`World::pass`] lets pass.
+    pub(crate) fn stop_the_clock(&self) {
+        *self.still.lock().unwrap() = Some(Clock::default().now());
+    }
+
+    /// How many seconds were let pass.
+    pub(crate) fn passed(&self) -> i64 {
+        self.ahead.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn go_on_with_the_clock(&self) {
+        *self.still.lock().unwrap() = None;
     }
 
     /// The operators' clocks jump, and they look at everything.
@@ -277,10 +221,12 @@ impl World {
     fn settings(&self, identity: &str) -> Settings {
         let mut settings = Settings::new(identity);
         settings.admin = Some(([127, 0, 0, 1], 0).into());
-        let ahead = Arc::clone(&self.ahead);
+        settings.webhooks = Some(([127, 0, 0, 1], 0).into());
+        let (ahead, still) = (Arc::clone(&self.ahead), Arc::clone(&self.still));
         let clock = Clock::default();
         settings.clock = Clock::new(move || {
-            clock.now() + jiff::SignedDuration::from_secs(ahead.load(Ordering::SeqCst))
+            let now = still.lock().unwrap().unwrap_or_else(|| clock.now());
+            now + jiff::SignedDuration::from_secs(ahead.load(Ordering::SeqCst))
         });
         if let Server::Real(_) = &self.server {
             settings.namespaces = vec![self.namespace.clone()];
@@ -316,7 +262,7 @@ impl World {
             let client = Self::operators_client(&server, &identity);
             Operator::start(client, settings).await.unwrap()
         };
-        Doomed { _operator: runtime.spawn(start).await.unwrap(), runtime }
+        Doomed { operator: runtime.spawn(start).await.unwrap(), runtime }
     }
 
     async fn create_all<K>(&self, object: Value)
@@ -357,11 +303,10 @@ impl World {
         .await;
     }
 
-    /// Another token for the connection; the right one.
-    pub(crate) async fn token(&self, token: &str) -> String {
-        let patch = Patch::Merge(json!({ "stringData": { "token": token } }));
+    /// The right token, where there was another.
+    pub(crate) async fn token(&self) {
+        let patch = Patch::Merge(json!({ "stringData": { "token": ADMIN } }));
         self.api::<Secret>().patch("github", &PatchParams::default(), &patch).await.unwrap();
-        ADMIN.to_owned()
     }
 
     /// Removes a registration at GitHub, as an administrator may.
@@ -382,11 +327,17 @@ impl World {
     }
 
     pub(crate) async fn connection(&self) {
+        let token = json!({ "name": "github", "key": "token" });
+        self.connect(json!({ "token": { "secretRef": token } })).await;
+    }
+
+    pub(crate) async fn connect(&self, auth: Value) {
         self.create::<GitHubConnection>(json!({
             "apiVersion": "runners.sekisho.dev/v1alpha1", "kind": "GitHubConnection",
             "metadata": { "name": "acme" },
-            "spec": { "url": format!("{}/acme", self.url), "auth": { "token": { "secretRef": { "name": "github", "key": "token" } } } }
-        })).await;
+            "spec": { "url": format!("{}/acme", self.url), "auth": auth }
+        }))
+        .await;
     }
 
     pub(crate) async fn deployment(&self, spec: Value) {
@@ -402,54 +353,6 @@ impl World {
             "metadata": { "name": "gpu" }, "spec": all
         }))
         .await;
-    }
-
-    /// Pushes a workflow with so many jobs for the set; the number of its run.
-    pub(crate) async fn push(&self, jobs: usize) -> u64 {
-        let path =
-            self.dir.path().join(format!("push-{}", self.pushes.fetch_add(1, Ordering::SeqCst)));
-        let mut text = "name: gpu\non: push\njobs:\n".to_owned();
-        for number in 0..jobs {
-            text.push_str(&format!(
-                "  job{number}:\n    runs-on: gpu\n    steps: [{{ run: echo {number} }}]\n"
-            ));
-        }
-        let (home, remote) = (
-            self.dir.path().to_owned(),
-            format!("{}/acme/app{}", self.url, path.file_name().unwrap().display()),
-        );
-        let repository = remote.strip_prefix(&format!("{}/", self.url)).unwrap().to_owned();
-        let sha = tokio::task::spawn_blocking(move || {
-            std::fs::create_dir_all(path.join(".github/workflows")).unwrap();
-            std::fs::write(path.join(".github/workflows/gpu.yml"), text).unwrap();
-            let git = |args: &[&str]| {
-                let output = Command::new("git")
-                    .current_dir(&path)
-                    .args(args)
-                    .env_clear()
-                    .env("PATH", sekisho_hub::DEFAULT_SEARCH_PATH)
-                    .env("HOME", &home)
-                    .env("GIT_CONFIG_NOSYSTEM", "1")
-                    .env("GIT_TERMINAL_PROMPT", "0")
-                    .env("GIT_AUTHOR_NAME", "A")
-                    .env("GIT_AUTHOR_EMAIL", "a@example.com")
-                    .env("GIT_COMMITTER_NAME", "C")
-                    .env("GIT_COMMITTER_EMAIL", "c@example.com")
-                    .output()
-                    .unwrap();
-                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-                String::from_utf8(output.stdout).unwrap()
-            };
-            git(&["init", "--quiet", "--initial-branch=main"]);
-            git(&["add", "--all"]);
-            git(&["commit", "--quiet", "--message=change"]);
-            git(&["push", "--quiet", &remote, "main"]);
-            git(&["rev-parse", "HEAD"]).trim().to_owned()
-        })
-        .await
-        .unwrap();
-        let pushed = self.get(&format!("/_hub/v1/pushes?repository={repository}&sha={sha}")).await;
-        pushed["runs"][0].as_u64().unwrap_or_else(|| panic!("{pushed}"))
     }
 
     pub(crate) async fn get(&self, path: &str) -> Value {
@@ -493,14 +396,18 @@ impl World {
 
     /// Waits until nothing is left of any runner, on either side.
     pub(crate) async fn clean(&self) {
-        until("nothing that is left", || async {
-            let left = self.list::<Runner>().await.len()
-                + self.list::<Pod>().await.len()
-                + self.list::<Secret>().await.iter().filter(|it| it.name_any() != "github").count()
-                + self.registered().await.len();
-            (left == 0).then_some(())
-        })
-        .await;
+        until("nothing that is left", || self.is_clean()).await;
+    }
+
+    /// Whether nothing is left of any runner; the test's own secrets are.
+    pub(crate) async fn is_clean(&self) -> Option<()> {
+        let secrets = self.list::<Secret>().await;
+        let ours = |it: &&Secret| matches!(it.name_any().as_str(), "github" | "hook");
+        let left = self.list::<Runner>().await.len()
+            + self.list::<Pod>().await.len()
+            + secrets.iter().filter(|it| !ours(it)).count()
+            + self.registered().await.len();
+        (left == 0).then_some(())
     }
 
     /// Waits until the deployment says so.
@@ -512,34 +419,6 @@ impl World {
             (ready.reason == reason).then(|| ready.message.clone())
         })
         .await
-    }
-
-    /// What there is, for a failure.
-    pub(crate) async fn told(&self) -> String {
-        let mut text = String::new();
-        for it in self.list::<RunnerDeployment>().await {
-            text.push_str(&format!("{}: {}\n", it.name_any(), json!(it.status)));
-        }
-        for it in self.list::<RunnerReplicaSet>().await {
-            text.push_str(&format!(
-                "{} {}: {}\n",
-                it.name_any(),
-                it.spec.replicas,
-                json!(it.status)
-            ));
-        }
-        for it in self.list::<Runner>().await {
-            text.push_str(&format!(
-                "{} {:?}: {}\n",
-                it.name_any(),
-                it.metadata.deletion_timestamp,
-                json!(it.status)
-            ));
-        }
-        for it in self.list::<Pod>().await {
-            text.push_str(&format!("pod {}: {}\n", it.name_any(), json!(it.status)));
-        }
-        text
     }
 }
 

@@ -51,3 +51,17 @@ fn a_failure_waits_longer_each_time_and_recovers_without_a_restart() {
     assert_eq!(found(&changed, Some(refused())).unwrap().failures, 1);
     assert_eq!(found(&changed, None), None);
 }
+
+#[test]
+fn a_webhook_without_a_secret_is_said_and_stops_nothing() {
+    let claim = webhook(None);
+    assert_eq!(
+        (claim.kind, claim.truth, claim.reason),
+        (WEBHOOK, Truth::True, Reason::SecretFound)
+    );
+    let missing = Failure::SecretNotFound { secret: "hook".to_owned(), key: "key".to_owned() };
+    let claim = webhook(Some(&missing));
+    assert_eq!((claim.truth, claim.reason), (Truth::False, Reason::SecretNotFound));
+    assert!(claim.message.starts_with("there is no key `key` in secret `hook`; create"));
+    assert_eq!(webhook(Some(&Failure::Conflict)).truth, Truth::Unknown);
+}

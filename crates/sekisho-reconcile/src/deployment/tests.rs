@@ -202,3 +202,14 @@ fn it_goes_step_by_step() {
     assert_eq!(decide(&given_up).effects, [Effect::RemoveFinalizer]);
     assert_eq!(decide(&Observed { finalizer: false, ..given_up }).effects, []);
 }
+
+#[test]
+fn a_namespace_that_goes_is_what_is_said_of_all_in_it() {
+    let seen = seen(vec![set("b", 2, counts(0, 1, 1))], 2);
+    for deleting in [None, Some(at(400))] {
+        let seen = Observed { namespace_terminating: true, deleting, ..seen.clone() };
+        let claim = decide(&seen).status.claim;
+        assert_eq!(claim.reason, Reason::NamespaceTerminating);
+        assert_eq!(claim.message, "the namespace goes: 1 runners with a job are stopped");
+    }
+}

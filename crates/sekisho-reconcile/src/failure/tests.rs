@@ -64,7 +64,7 @@ fn what_somebody_can_put_right_says_how() {
             kind: READY,
             truth: Truth::False,
             reason: Reason::SecretNotFound,
-            message: "there is no key `key` in secret `app`; create the secret and the key that `spec.auth` names".to_owned(),
+            message: "there is no key `key` in secret `app`; create the secret, with the key that the message names".to_owned(),
         })
     );
     for failure in all() {

@@ -38,6 +38,7 @@ fn seen(desired: u32, runners: Vec<Runner>) -> Observed {
         runners,
         expected: BTreeSet::new(),
         blocked: None,
+        refused: None,
     }
 }
 
@@ -216,4 +217,17 @@ fn the_phase_follows_the_record() {
     };
     assert!(ended(Reason::PodLost, Some(7)), "a message about its job may still come");
     assert!(!ended(Reason::PodLost, None) && !ended(Reason::PendingTimeout, Some(7)));
+}
+
+#[test]
+fn a_quota_without_room_is_said_at_once_and_holds_nothing_back() {
+    let refused = Some(Failure::Quota { detail: "exceeded quota: q".to_owned() });
+    let seen = Observed { refused, ..seen(2, vec![runner(1, PENDING)]) };
+    let plan = decide(&seen);
+    assert_eq!(plan.status.claim.reason, Reason::QuotaExceeded);
+    assert!(plan.status.claim.message.contains("exceeded quota: q"), "{:?}", plan.status.claim);
+    assert_eq!(made(&plan).len(), 1, "GitHub is told to send no more, which is enough");
+    // What cannot be made is more pressing than what failed before.
+    let failed = Observed { runners: vec![failed(3, 90)], ..seen };
+    assert_eq!(decide(&failed).status.claim.reason, Reason::QuotaExceeded);
 }

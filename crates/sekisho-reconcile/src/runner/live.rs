@@ -267,22 +267,19 @@ fn interrupted(seen: &Observed, pod: &Pod, gone_by: At) -> Plan {
 
 /// Its container ended, and nothing says how its job did.
 fn exited(seen: &Observed, pod: &Pod, at: At, code: Option<i32>) -> Plan {
+    let clean = code == Some(0);
     let code = code.map_or("without a code".to_owned(), |code| format!("with code {code}"));
     let why = pod.disrupted.as_deref().map(|why| format!("; {why}")).unwrap_or_default();
     let message = format!("its container ended {code}{why}");
     let result_due = at + RESULT_AFTER;
     if seen.record.job.is_none() {
-        if seen.now >= result_due {
-            let reason = ended_without_job(pod);
-            return ended::fail(seen, reason, message);
-        }
-        return Plan::wait(Reason::Completing, seen.now.until(result_due));
+        let well = clean && pod.disrupted.is_none() && pod.gone_by.is_none();
+        return without_job(seen, pod, at, well, message);
     }
     if let Some(result) = seen.concluded() {
         return concluded(seen, result);
     }
     let mut effects = Vec::new();
-    let clean = matches!(pod.runner, Container::Ended { code: Some(0), .. });
     // The pod may vanish before the result is known: how it ended is written down while it is seen.
     let state = if pod.disrupted.is_some() { Reason::Interrupted } else { Reason::Completing };
     if !clean && !matches!(seen.record.state, Reason::Interrupted | Reason::Completing) {
@@ -298,6 +295,22 @@ fn exited(seen: &Observed, pod: &Pod, at: At, code: Option<i32>) -> Plan {
     }
     let plan = Plan::of(Reason::Completing, effects).within(seen.now.until(at + FATE_DEADLINE));
     read_fate(seen, plan)
+}
+
+/// Its container ended, and nobody told of a job. No message tells of the jobs of runners that are
+/// registered one by one; but an ephemeral registration goes with its job: of one that ended well by
+/// itself, and that GitHub does not know any more, the job is over, and its result stands at GitHub.
+fn without_job(seen: &Observed, pod: &Pod, at: At, well: bool, message: String) -> Plan {
+    let asked = seen.github.filter(|asked| asked.at >= at).map(|asked| asked.seen);
+    if well && matches!(asked, Some(Registration::Absent { .. })) {
+        return Plan::of(Reason::Completing, [Effect::DeleteRunner]);
+    }
+    let result_due = at + RESULT_AFTER;
+    if seen.now >= result_due {
+        return ended::fail(seen, ended_without_job(pod), message);
+    }
+    let plan = Plan::wait(Reason::Completing, seen.now.until(result_due));
+    if well { ask(seen, plan, at + ASK_AFTER) } else { plan }
 }
 
 fn ended_without_job(pod: &Pod) -> Reason {

@@ -1,7 +1,7 @@
 //! What is written down of a runner, and how messages about its job change it.
 
-use sekisho_api::condition::Truth;
-use sekisho_api::{JobResult, Reason};
+use sekisho_api::condition::{self, Time, Truth};
+use sekisho_api::{JobResult, Reason, RunnerStatus};
 
 use super::Pod;
 use crate::At;
@@ -105,6 +105,38 @@ impl Default for Record {
 }
 
 impl Record {
+    /// What the status of a Runner says.
+    pub fn of(status: Option<&RunnerStatus>) -> Self {
+        let Some(status) = status else { return Self::default() };
+        let at = |time: &Option<Time>| time.as_ref().map(|it| At::of(it.0));
+        let (truth, state, message) =
+            condition::told(&status.conditions, condition::SUCCEEDED, Reason::Pending);
+        let timeline = status.timeline.clone().unwrap_or_default();
+        Self {
+            state,
+            truth,
+            message,
+            registration: status.registration.as_ref().map(|it| it.id),
+            pod: status
+                .pod
+                .as_ref()
+                .map(|pod| PodRecord { uid: pod.uid.clone(), node: pod.node.clone() }),
+            job: status.job.as_ref().map(|job| Job {
+                id: job.id.clone(),
+                run_id: job.run_id,
+                repository: job.repository.clone(),
+                display_name: job.display_name.clone(),
+                workflow_ref: job.workflow_ref.clone(),
+                started: at(&job.started),
+                completed: at(&job.completed),
+                result: job.result,
+            }),
+            pod_created: at(&timeline.pod_created),
+            online: at(&timeline.online),
+            ended: at(&timeline.ended),
+        }
+    }
+
     /// After `JobStarted`; `None` where it says nothing new. `pod` is the one of the runner's name,
     /// where there is one; `registration` GitHub's number in the message.
     ///

@@ -439,3 +439,21 @@ fn of_two_who_register_one_wins() {
     again.push(Seen::NameTaken);
     assert!(matches!(play(&again), Step::GiveUp(Failure::NameTaken { .. })));
 }
+
+#[test]
+fn one_that_ended_well_and_that_github_forgot_has_done_its_job() {
+    let exited = |code, seconds, github| {
+        let pod = Some(pod(Container::Ended { at: at(100), code: Some(code) }));
+        Observed { pod, github, ..idle(seconds) }
+    };
+    check(&exited(0, 101, present(true, false, 5)), &[]);
+    check(&exited(0, 106, present(true, false, 5)), &["AskGitHub"]);
+    // What was seen before it ended says nothing of its end.
+    check(&exited(0, 116, absent(1, 99)), &["AskGitHub"]);
+    check(&exited(0, 107, absent(1, 106)), &["DeleteRunner"]);
+    let still = exited(0, 161, present(false, false, 150));
+    assert_eq!(effects(&still)[0], "end RunnerExited");
+    let badly = exited(1, 161, absent(1, 150));
+    assert_eq!(effects(&badly)[0], "end RunnerExited", "nothing says that it had one");
+    check(&exited(1, 106, absent(1, 106)), &[]);
+}

@@ -68,32 +68,55 @@ pub fn is_for(wants: &[String], has: &[String]) -> bool {
     !wants.is_empty() && wants.iter().all(known)
 }
 
+/// How long one request takes, where a look at the queue takes many: an organization's repositories are
+/// read one by one, and GitHub's limit is 5,000 requests an hour.
+pub const REQUEST_PACE: Duration = Duration::from_secs(1);
+
 /// Everything [`decide`] may look at.
 #[derive(Clone, Debug)]
 pub struct Observed {
     /// When the observation was made.
     pub now: At,
-    /// When the list was last read.
+    /// When all of it was last read.
     pub polled: Option<At>,
+    /// How many requests that took.
+    pub requests: u32,
     /// When the newest webhook came.
     pub webhook: Option<At>,
+    /// Since when there is a repository that a webhook told of, and that was not read since.
+    pub told: Option<At>,
     /// Reading failed.
     pub trouble: Option<Trouble>,
     /// Draws the time of the next poll.
     pub jitter: Jitter,
 }
 
-/// When the list is read again; nothing: now.
-pub fn decide(seen: &Observed) -> Duration {
-    if let Some(trouble) = &seen.trouble {
-        return seen.now.until(trouble.next);
+/// What is read now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Nothing, for so long.
+    After(Duration),
+    /// The repositories that webhooks told of.
+    Told,
+    /// All that may have jobs.
+    All,
+}
+
+/// Decides.
+pub fn decide(seen: &Observed) -> Look {
+    if let Some(trouble) = seen.trouble.as_ref().filter(|it| it.holds(seen.now)) {
+        return Look::After(seen.now.until(trouble.next));
     }
-    let Some(polled) = seen.polled else { return Duration::ZERO };
-    match seen.webhook {
-        Some(webhook) if webhook > polled => return seen.now.until(webhook + GATHER),
-        _ => {}
-    }
+    let Some(polled) = seen.polled else { return Look::All };
     let proven = seen.webhook.is_some_and(|webhook| !seen.now.is_past(webhook, WEBHOOK_PROOF));
     let every = if proven { POLL_WITH_WEBHOOKS } else { POLL_EVERY };
-    seen.now.until(polled + pause(every, every, 1, seen.jitter))
+    let every = every.max(REQUEST_PACE * seen.requests);
+    let wait = seen.now.until(polled + pause(every, every, 1, seen.jitter));
+    if wait.is_zero() {
+        return Look::All;
+    }
+    match seen.told.map(|told| seen.now.until(told + GATHER)) {
+        Some(Duration::ZERO) => Look::Told,
+        told => Look::After(told.map_or(wait, |told| told.min(wait))),
+    }
 }

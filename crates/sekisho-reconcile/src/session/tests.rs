@@ -186,28 +186,33 @@ fn a_list_of_jobs_becomes_a_demand() {
 
 #[test]
 fn the_queue_is_read_on_a_webhook_and_now_and_then() {
-    let next = |polled, webhook: Option<u64>| {
-        let (polled, webhook) = (Some(at(polled)), webhook.map(at));
-        queue::decide(&queue::Observed {
-            now: at(10),
-            polled,
-            webhook,
-            trouble: None,
-            jitter: Jitter::FULL,
-        })
-    };
-    assert_eq!(next(0, None), secs(20));
-    assert_eq!(next(0, Some(10)), secs(1));
-    assert_eq!(next(0, Some(5)), secs(0));
-    assert_eq!(next(9, Some(5)), secs(119), "webhooks arrive: the poll only makes sure");
+    use queue::Look::{After, All, Told};
     let first = queue::Observed {
-        now: at(0),
+        now: at(10),
         polled: None,
+        requests: 2,
         webhook: None,
+        told: None,
         trouble: None,
         jitter: Jitter::FULL,
     };
-    assert_eq!(queue::decide(&first), secs(0));
-    let trouble = Some(Trouble { failure: Failure::Conflict, failures: 1, next: at(7) });
-    assert_eq!(queue::decide(&queue::Observed { trouble, ..first }), secs(7));
+    assert_eq!(queue::decide(&first), All);
+    let next = |polled, webhook: Option<u64>, told: Option<u64>| {
+        let (polled, webhook, told) = (Some(at(polled)), webhook.map(at), told.map(at));
+        queue::decide(&queue::Observed { polled, webhook, told, ..first.clone() })
+    };
+    assert_eq!(next(0, None, None), After(secs(20)));
+    assert_eq!(next(0, Some(10), Some(10)), After(secs(1)), "several come together");
+    assert_eq!(next(0, Some(9), Some(9)), Told);
+    assert_eq!(next(9, Some(5), None), After(secs(119)), "they arrive: the poll only makes sure");
+    // A large organization is not read faster than GitHub allows.
+    let large = |now| {
+        let (now, polled) = (at(now), Some(at(0)));
+        queue::decide(&queue::Observed { now, polled, requests: 200, ..first.clone() })
+    };
+    assert_eq!((large(50), large(200)), (After(secs(150)), All));
+    let trouble = Some(Trouble { failure: Failure::Conflict, failures: 1, next: at(17) });
+    let troubled = queue::Observed { trouble, ..first.clone() };
+    assert_eq!(queue::decide(&troubled), After(secs(7)));
+    assert_eq!(queue::decide(&queue::Observed { now: at(17), ..troubled }), All);
 }

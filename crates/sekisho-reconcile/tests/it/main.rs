@@ -14,5 +14,7 @@ mod good_life;
 mod invariants;
 mod operator;
 mod operator_act;
+mod operator_session;
+mod operator_sets;
 mod simulation;
 mod world;

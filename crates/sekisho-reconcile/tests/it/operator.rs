@@ -264,7 +264,19 @@ impl Operator {
             runners: self.set_runners(&set.uid),
             expected: self.expected.get(&set.uid).cloned().unwrap_or_default(),
             blocked: None,
+            refused: self.refused(world),
         })
+    }
+
+    /// A pod for which the quota had no room, and that is tried again.
+    fn refused(&self, world: &World) -> Option<Failure> {
+        let now = self.now(world);
+        let mut tried = self.troubles.iter().filter(|(key, trouble)| {
+            matches!(key, Key::Runner(_))
+                && matches!(trouble.failure, Failure::Quota { .. })
+                && trouble.holds(now)
+        });
+        tried.next().map(|(_, trouble)| trouble.failure.clone())
     }
 
     fn plan_set(&mut self, name: &str, world: &World) -> Option<(String, u64, Vec<Op>)> {
@@ -372,7 +384,11 @@ impl Operator {
             trouble: self.troubles.get(&Key::Session).cloned(),
             max: 6,
             runners,
-            gate: backs_off.then_some(session::Gate::Backoff),
+            gate: if backs_off {
+                Some(session::Gate::Backoff)
+            } else {
+                self.refused(world).map(|_| session::Gate::Quota)
+            },
         }
     }
 

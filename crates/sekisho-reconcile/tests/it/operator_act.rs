@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use sekisho_reconcile::failure::Failure;
 use sekisho_reconcile::runner::registration::{self, Holder, Seen, Step};
-use sekisho_reconcile::runner::{self, AtGitHub, Container, Effect, Fate, Registration};
-use sekisho_reconcile::session::message::{self, Recording, What, Write};
-use sekisho_reconcile::{At, deployment, replica_set, session, sweep};
+use sekisho_reconcile::runner::{AtGitHub, Container, Effect, Fate, Registration};
+use sekisho_reconcile::{At, deployment, runner, sweep};
 
-use crate::operator::{Flight, Key, Listening, Op, Operator, seen_pod};
-use crate::world::{Deployment, Pod, Runner, Secret, Set, World};
+use crate::operator::{Flight, Key, Op, Operator};
+use crate::operator_sets::sweeps;
+use crate::world::{Pod, Runner, Secret, World};
 
-type Done = Result<(), Failure>;
+pub(crate) type Done = Result<(), Failure>;
 
 /// The call does not arrive, or its answer does not.
 enum Fault {
@@ -327,213 +327,18 @@ impl Operator {
         flight.ops.push_front(Op::Registering { pod_uid, progress, seen });
         Ok(())
     }
-
-    fn act_set(
-        &mut self,
-        name: &str,
-        effect: &replica_set::Effect,
-        flight: &mut Flight,
-        world: &mut World,
-    ) -> Done {
-        match effect {
-            replica_set::Effect::WriteStatus(status) => {
-                let version = world.version();
-                let known = world.objects.sets.get_mut(name).ok_or(Failure::Conflict)?;
-                if known.version != flight.version || known.uid != flight.uid {
-                    return Err(Failure::Conflict);
-                }
-                (known.next_number, known.last_success) = (status.next_number, status.last_success);
-                known.version = version;
-                flight.version = version;
-                world.wrote(None);
-            }
-            replica_set::Effect::CreateRunners { numbers } => {
-                for number in numbers {
-                    self.create_runner(*number, &flight.uid, world);
-                }
-            }
-            replica_set::Effect::DeleteRunner { name, uid } => {
-                world.deleted.insert(name.clone());
-                delete_runner(name, uid, world.now, world);
-                world.wrote(Some(name));
-            }
-            replica_set::Effect::MarkStopNow { name } => {
-                let version = world.version();
-                if let Some(runner) = world.objects.runners.get_mut(name) {
-                    (runner.stop_now, runner.version) = (true, version);
-                }
-                world.wrote(Some(name));
-            }
-        }
-        Ok(())
-    }
-
-    fn create_runner(&mut self, number: u64, owner: &str, world: &mut World) {
-        let name =
-            sekisho_reconcile::name::runner(&world.mark, crate::world::DEPLOYMENT, owner, number);
-        self.expected.entry(owner.to_owned()).or_default().insert(number);
-        assert!(world.names.insert(name.clone()), "the name {name} is used twice");
-        let (uid, version) = (world.uid(), world.version());
-        let runner = Runner {
-            uid,
-            owner: owner.to_owned(),
-            version,
-            created: world.now,
-            deleting: None,
-            finalizer: true,
-            stop_now: false,
-            record: runner::Record::default(),
-        };
-        world.objects.runners.insert(name.clone(), runner);
-        world.wrote(Some(&name));
-    }
-
-    fn act_deployment(&mut self, effect: &deployment::Effect, world: &mut World) -> Done {
-        world.wrote(None);
-        match effect {
-            deployment::Effect::AddFinalizer => {
-                let version = world.version();
-                if let Some(known) = &mut world.objects.deployment {
-                    (known.finalizer, known.version) = (true, version);
-                }
-            }
-            deployment::Effect::CreateSet { revision, replicas } => {
-                create_set(revision, *replicas, world);
-            }
-            deployment::Effect::ScaleSet { name, replicas } => {
-                let version = world.version();
-                let seen = self.cache.sets.get(name).map(|set| set.version);
-                if let Some(set) = world.objects.sets.get_mut(name) {
-                    if Some(set.version) != seen {
-                        return Err(Failure::Conflict);
-                    }
-                    (set.replicas, set.version) = (*replicas, version);
-                }
-            }
-            deployment::Effect::DeleteSet { name, uid } => {
-                world.objects.sets.retain(|known, set| known != name || set.uid != *uid);
-            }
-            deployment::Effect::MarkStopNow { name } => {
-                let version = world.version();
-                if let Some(set) = world.objects.sets.get_mut(name) {
-                    (set.stop_now, set.version) = (true, version);
-                }
-            }
-            deployment::Effect::StopSession => {
-                self.act_session(&session::Effect::StopListening, world)?;
-            }
-            deployment::Effect::DeleteScaleSet { .. } => {
-                (world.github.set, world.github.session) = (None, None);
-            }
-            deployment::Effect::RemoveFinalizer => {
-                if let Some(known) = &mut world.objects.deployment {
-                    known.finalizer = false;
-                    if known.deleting.is_some() {
-                        world.objects.deployment = None;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn act_session(&mut self, effect: &session::Effect, world: &mut World) -> Done {
-        let now = self.now(world);
-        match effect {
-            session::Effect::EnsureScaleSet => {
-                let id = match world.github.set {
-                    Some(id) => id,
-                    None => world.github.id(),
-                };
-                world.github.set = Some(id);
-                let version = world.version();
-                if let Some(known) = &mut world.objects.deployment
-                    && known.scale_set != Some(id)
-                {
-                    (known.scale_set, known.version) = (Some(id), version);
-                    world.wrote(None);
-                }
-            }
-            session::Effect::Listen { set, .. } => {
-                let owner = world.github.session.as_ref().map(|session| session.owner);
-                if owner.is_some_and(|owner| owner != self.index) {
-                    let (set, owner) = (set.to_string(), "the other".to_owned());
-                    return Err(Failure::SessionHeld { set, owner });
-                }
-                if world.github.set != Some(*set) {
-                    return Err(Failure::ScaleSetGone);
-                }
-                let id = world.github.id();
-                let polled = world.now;
-                world.github.session =
-                    Some(crate::github::Session { id, owner: self.index, polled });
-                self.listening = Some(Listening {
-                    set: *set,
-                    session: id,
-                    cursor: 0,
-                    alive: now,
-                    replayed: now,
-                });
-                self.demand = Some(world.github.demand());
-            }
-            session::Effect::StopListening => {
-                let ours = self.listening.take().map(|known| known.session);
-                if ours.is_some() && world.github.session.as_ref().map(|s| s.id) == ours {
-                    world.github.session = None;
-                }
-            }
-            session::Effect::ReadStatistics { .. } => {
-                (self.demand, self.statistics) = (Some(world.github.demand()), Some(now));
-            }
-            session::Effect::Replay => {
-                if let Some(listening) = &mut self.listening {
-                    (listening.cursor, listening.replayed) = (0, now);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn records(&mut self, recording: &Recording, world: &mut World) -> Done {
-        let (now, name) = (self.now(world), &recording.runner);
-        if let What::Completed { job } = &recording.what {
-            self.fates.insert(name.clone(), Fate { at: now, result: job.result });
-            if world.objects.runners.contains_key(name) || world.deleted.contains(name) {
-                world.results.insert(name.clone());
-            }
-        }
-        let objects = &world.objects;
-        let known = objects.runners.get(name);
-        let pod =
-            known.and_then(|runner| objects.pods.get(name).map(|pod| seen_pod(pod, &runner.uid)));
-        let target = known.map(|runner| message::Target {
-            record: &runner.record,
-            deleting: runner.deleting.is_some(),
-            pod: pod.as_ref(),
-        });
-        match message::record(&recording.what, target, now) {
-            Write::Nothing => return Ok(()),
-            Write::Status(record) => {
-                let version = world.version();
-                let runner = world.objects.runners.get_mut(name).unwrap();
-                (runner.record, runner.version) = (*record, version);
-            }
-            Write::Delete => {
-                let uid = world.objects.runners[name].uid.clone();
-                delete_runner(name, &uid, world.now, world);
-            }
-        }
-        world.wrote(Some(name));
-        Ok(())
-    }
 }
 
-fn runner_of<'a>(world: &'a mut World, name: &str, uid: &str) -> Result<&'a mut Runner, Failure> {
+pub(crate) fn runner_of<'a>(
+    world: &'a mut World,
+    name: &str,
+    uid: &str,
+) -> Result<&'a mut Runner, Failure> {
     let runner = world.objects.runners.get_mut(name).filter(|runner| runner.uid == uid);
     runner.ok_or(Failure::Conflict)
 }
 
-fn delete_runner(name: &str, uid: &str, now: At, world: &mut World) {
+pub(crate) fn delete_runner(name: &str, uid: &str, now: At, world: &mut World) {
     let version = world.version();
     let Some(runner) = world.objects.runners.get_mut(name) else { return };
     if runner.uid != uid {
@@ -572,7 +377,7 @@ fn create_pod(name: &str, flight: &Flight, world: &mut World) -> Done {
     Ok(())
 }
 
-fn delete_pod(name: &str, uid: &str, at_once: bool, world: &mut World) {
+pub(crate) fn delete_pod(name: &str, uid: &str, at_once: bool, world: &mut World) {
     let now = world.now;
     let Some(pod) = world.objects.pods.get_mut(name).filter(|pod| pod.uid == uid) else { return };
     if at_once {
@@ -602,58 +407,4 @@ fn create_secret(
     };
     world.objects.secrets.insert(name.to_owned(), secret);
     Seen::SecretCreated
-}
-
-fn create_set(revision: &str, replicas: u32, world: &mut World) {
-    let name = sekisho_reconcile::name::replica_set(crate::world::DEPLOYMENT, revision);
-    if world.objects.sets.contains_key(&name) {
-        return;
-    }
-    let set = Set {
-        uid: world.uid(),
-        version: world.version(),
-        revision: revision.to_owned(),
-        created: world.now,
-        deleting: false,
-        stop_now: false,
-        replicas,
-        next_number: 0,
-        last_success: None,
-    };
-    world.objects.sets.insert(name, set);
-}
-
-fn sweeps(effect: &sweep::Effect, world: &mut World) {
-    match effect {
-        sweep::Effect::Deregister { id, .. } => {
-            let busy = world.github.registrations.get(id).is_some_and(|r| r.job.is_some());
-            if !busy {
-                world.github.registrations.remove(id);
-            }
-        }
-        sweep::Effect::DeleteRunner { name, uid } => {
-            world.deleted.insert(name.clone());
-            delete_runner(name, uid, world.now, world);
-            world.wrote(Some(name));
-        }
-        sweep::Effect::DeletePod { name, uid } => {
-            delete_pod(name, uid, false, world);
-            world.wrote(Some(name));
-        }
-        sweep::Effect::DeleteSecret { name, uid } => {
-            world.objects.secrets.retain(|known, secret| known != name || secret.uid != *uid);
-            world.wrote(Some(name));
-        }
-    }
-}
-
-/// What a user does to the deployment.
-impl World {
-    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Deployment)) {
-        let version = self.version();
-        if let Some(known) = &mut self.objects.deployment {
-            change(known);
-            known.version = version;
-        }
-    }
 }

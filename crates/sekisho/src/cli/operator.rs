@@ -44,6 +44,9 @@ pub(crate) struct RunArgs {
     /// Serve `/livez`, `/readyz` and `/metrics` here
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
+    /// Take GitHub's webhooks here, at `/webhooks/NAMESPACE/CONNECTION`
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    webhooks: Option<SocketAddr>,
     /// Who holds the leases; another for each process [default: host name and process id]
     #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     identity: Option<String>,
@@ -75,6 +78,9 @@ struct RenderArgs {
     /// How many operators: one works, the others stand by
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=5))]
     replicas: u8,
+    /// Take GitHub's webhooks: a service `sekisho-operator-webhooks`, for an ingress of yours
+    #[arg(long)]
+    webhooks: bool,
 }
 
 #[derive(Serialize)]
@@ -107,6 +113,7 @@ async fn serve(args: &RunArgs) -> anyhow::Result<Exit> {
     settings.namespaces.sort();
     settings.namespaces.dedup();
     settings.admin = args.listen;
+    settings.webhooks = args.webhooks;
     let client = cluster::client().await?;
     let operator = tokio::select! {
         operator = Operator::start(client, settings) => operator?,
@@ -137,6 +144,7 @@ fn render(args: &RenderArgs, printer: Printer) -> anyhow::Result<Exit> {
         namespace: args.namespace.clone(),
         image: args.image.clone(),
         replicas: args.replicas,
+        webhooks: args.webhooks,
         runners,
     };
     sekisho_install::check(&install)?;

@@ -6,6 +6,7 @@ mod analyser;
 mod bad_input;
 mod bucket;
 mod build;
+mod cluster;
 mod examples;
 mod gate;
 mod hub;

@@ -13,19 +13,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::support::{World, finish, signal};
-
-/// Killed when the test fails.
-struct Running(Option<Child>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.0.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
+use crate::cluster::kubeconfig;
+use crate::support::{Started, World, signal};
 
 async fn create<K>(api: Api<K>, object: Value)
 where
@@ -100,21 +89,14 @@ async fn the_operator_works_on_its_namespaces_until_it_is_told_to_stop() {
         deployment(&client, namespace).await;
     }
     let world = World::new();
-    let kubeconfig = world.folder.path().join("kubeconfig");
-    let config = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "it",
-        "clusters": [{ "name": "it", "cluster": { "server": served.url() } }],
-        "users": [{ "name": "it", "user": {} }],
-        "contexts": [{ "name": "it", "context": { "cluster": "it", "user": "it" } }]
-    });
-    fs_err::write(&kubeconfig, config.to_string()).unwrap();
+    let kubeconfig = kubeconfig(&world, "kubeconfig", &served.url(), &json!({}));
 
     let arguments = "operator run --namespace ours --namespace ours-too --identity one \
                      --listen 127.0.0.1:0 --output json";
     let arguments: Vec<&str> = arguments.split_whitespace().collect();
-    let child = world.command(&arguments).env("KUBECONFIG", &kubeconfig).spawn().unwrap();
-    let mut running = Running(Some(child));
-    let ready = log_line(running.0.as_mut().unwrap(), "the operator is ready");
+    let mut command = world.command(&arguments);
+    let mut running = Started::new(command.env("KUBECONFIG", &kubeconfig));
+    let ready = log_line(&mut running, "the operator is ready");
     assert_eq!(ready["identity"], "one");
     let admin = format!("http://{}", ready["admin"].as_str().unwrap());
     let get = async |path: &str| {
@@ -131,9 +113,8 @@ async fn the_operator_works_on_its_namespaces_until_it_is_told_to_stop() {
     let foreign = namespaced::<RunnerDeployment>(&client, "foreign").get("images").await.unwrap();
     assert_eq!(foreign.status, None);
 
-    let child = running.0.take().unwrap();
-    signal(&child, "TERM");
-    let said = finish(child).exits(0);
+    signal(&running, "TERM");
+    let said = running.finish().exits(0);
     assert_eq!(said.stdout, "");
 }
 

@@ -1,5 +1,6 @@
 //! Starting the binary, and asking what is left of it.
 
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -114,7 +115,7 @@ impl World {
 
     /// `sekisho up` with more arguments.
     pub(crate) fn up_with(&self, more: &[&str]) -> Up {
-        let child = self.command(&[&["up"], more].concat()).spawn().unwrap();
+        let child = Started::new(&mut self.command(&[&["up"], more].concat()));
         let file = self.data().join("plane.json");
         let read = || serde_json::from_slice(&fs_err::read(&file).ok()?).ok();
         // One that was killed leaves its file, so the file alone does not say that it is up.
@@ -140,10 +141,48 @@ impl World {
     }
 }
 
-/// A plane in another process; killed when it is dropped.
+/// A process that is killed when this is dropped: also when a test fails.
+#[derive(Debug)]
+pub(crate) struct Started(Option<Child>);
+
+impl Started {
+    pub(crate) fn new(command: &mut Command) -> Self {
+        Self(Some(command.spawn().unwrap()))
+    }
+
+    /// What it says until it ends by itself.
+    pub(crate) fn finish(mut self) -> Said {
+        finish(self.0.take().unwrap())
+    }
+}
+
+impl Deref for Started {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        self.0.as_ref().unwrap()
+    }
+}
+
+impl DerefMut for Started {
+    fn deref_mut(&mut self) -> &mut Child {
+        self.0.as_mut().unwrap()
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A plane in another process.
 #[derive(Debug)]
 pub(crate) struct Up {
-    pub(crate) child: Child,
+    pub(crate) child: Started,
     pub(crate) url: String,
 }
 
@@ -156,13 +195,6 @@ impl Up {
     pub(crate) fn stop(mut self) -> i32 {
         signal(&self.child, "TERM");
         self.child.wait().unwrap().code().unwrap()
-    }
-}
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps,
+};
 
 /// One resource.
 #[derive(Debug)]
@@ -70,6 +72,27 @@ const BUILTIN: [(&str, &str, &str, bool, bool); 17] = [
     ("apiextensions.k8s.io", "customresourcedefinitions", "CustomResourceDefinition", false, true),
 ];
 
+/// A kind of which there is a definition.
+fn defined(crd: CustomResourceDefinition) -> Option<Resource> {
+    let version = crd.spec.versions.into_iter().next()?;
+    let subresources = version.subresources.unwrap_or_default();
+    Some(Resource {
+        group: crd.spec.group,
+        version: version.name,
+        plural: crd.spec.names.plural,
+        kind: crd.spec.names.kind,
+        namespaced: crd.spec.scope == "Namespaced",
+        status: subresources.status.is_some(),
+        scale: subresources.scale.map(|scale| {
+            let selector = scale.label_selector_path.unwrap_or_default();
+            [scale.spec_replicas_path, scale.status_replicas_path, selector]
+                .map(|path| path.replace('.', "/"))
+        }),
+        versioned_updates: true,
+        schema: version.schema.and_then(|it| it.open_api_v3_schema),
+    })
+}
+
 impl Resources {
     pub(crate) fn new() -> Self {
         let builtin = BUILTIN.iter().map(|(group, plural, kind, namespaced, status)| Resource {
@@ -83,26 +106,18 @@ impl Resources {
             versioned_updates: *plural == "leases",
             schema: None,
         });
-        let ours = sekisho_api::schema::crds().into_iter().filter_map(|crd| {
-            let version = crd.spec.versions.into_iter().next()?;
-            let subresources = version.subresources.unwrap_or_default();
-            Some(Resource {
-                group: crd.spec.group,
-                version: version.name,
-                plural: crd.spec.names.plural,
-                kind: crd.spec.names.kind,
-                namespaced: crd.spec.scope == "Namespaced",
-                status: subresources.status.is_some(),
-                scale: subresources.scale.map(|scale| {
-                    let selector = scale.label_selector_path.unwrap_or_default();
-                    [scale.spec_replicas_path, scale.status_replicas_path, selector]
-                        .map(|path| path.replace('.', "/"))
-                }),
-                versioned_updates: true,
-                schema: version.schema.and_then(|it| it.open_api_v3_schema),
-            })
-        });
+        let ours = sekisho_api::schema::crds().into_iter().filter_map(defined);
         Self(builtin.chain(ours).map(Arc::new).collect())
+    }
+
+    /// With another definition of a kind, in the place of the one before.
+    pub(crate) fn with(&self, crd: CustomResourceDefinition) -> Self {
+        let mut all = self.0.clone();
+        if let Some(new) = defined(crd) {
+            all.retain(|it| (&it.group, &it.plural) != (&new.group, &new.plural));
+            all.push(Arc::new(new));
+        }
+        Self(all)
     }
 
     pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {

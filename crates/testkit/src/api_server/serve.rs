@@ -91,7 +91,7 @@ async fn answer(
         }
         _ => {}
     }
-    let parsed = Request::parse(&door.shared.resources, &method, uri.path(), query);
+    let parsed = Request::parse(&door.shared.resources(), &method, uri.path(), query);
     let mut request = match parsed {
         Ok(request) => request,
         Err(error) => return failure(&error),
@@ -102,7 +102,7 @@ async fn answer(
         Ok(body) => body,
         Err(error) => return failure(&ApiError::bad_request(error.to_string())),
     };
-    let mut call = called(&door, &request);
+    let mut call = called(&door, &request, &body);
     let fault = strike(&mut door.shared.lock().faults, &door.client, &request);
     let response = match fault {
         Some(FaultKind::Status(code)) => failure(&ApiError::status(code, "as it was armed")),
@@ -121,7 +121,9 @@ async fn answer(
     response
 }
 
-fn called(door: &Door, request: &Request) -> Call {
+fn called(door: &Door, request: &Request, body: &[u8]) -> Call {
+    let options = if request.verb == Verb::Delete { parse(body).ok() } else { None };
+    let preconditions = options.and_then(|it| it["preconditions"].as_object().cloned());
     Call {
         client: door.client.to_string(),
         verb: request.verb,
@@ -130,6 +132,7 @@ fn called(door: &Door, request: &Request) -> Call {
         namespace: request.namespace.clone(),
         name: request.name.clone(),
         manager: request.param("fieldManager").to_owned(),
+        preconditions: preconditions.into_iter().flatten().map(|(name, _)| name).collect(),
         status: 0,
     }
 }
@@ -153,6 +156,12 @@ fn act(door: &Door, request: &Request, headers: &HeaderMap, body: &[u8]) -> Resp
         Verb::Patch => patch(door, request, headers, body),
         Verb::Delete => remove(door, request, body),
     };
+    if let Ok((_, object)) = &result
+        && object["kind"] == json!("CustomResourceDefinition")
+        && !matches!(request.verb, Verb::Get | Verb::Delete)
+    {
+        door.shared.define(object);
+    }
     match result {
         Ok((code, object)) if request.metadata_only && object["kind"] != json!("Status") => {
             let shown = if request.verb == Verb::List { object } else { partial(&object) };

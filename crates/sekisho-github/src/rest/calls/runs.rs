@@ -6,9 +6,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::super::address::Repository;
-use super::super::client::{Call, GithubClient, Page};
+use super::super::client::{Call, GithubClient, PER_PAGE, Page};
 use super::super::error::RestError;
-use super::super::run::{Dispatched, WorkflowJob, WorkflowJobs, WorkflowRun, WorkflowRuns};
+use super::super::run::{
+    Dispatched, RepositoryInfo, WorkflowJob, WorkflowJobs, WorkflowRun, WorkflowRuns,
+};
 
 /// How long a log may take to come.
 const LOG_DEADLINE: Duration = Duration::from_mins(5);
@@ -68,6 +70,20 @@ fn actions<'a>(
 }
 
 impl GithubClient {
+    /// The repositories of an organization that were pushed to last, the newest first: at most a page of
+    /// them, 100.
+    ///
+    /// # Errors
+    /// See [`RestError`].
+    pub async fn pushed_repositories(
+        &self,
+        organization: &str,
+    ) -> Result<Vec<RepositoryInfo>, RestError> {
+        let call = Call::get("listing the repositories", vec!["orgs", organization, "repos"]);
+        let call = call.needs("metadata: read").query("sort", "pushed").query("direction", "desc");
+        self.json(call.query("per_page", PER_PAGE.to_string())).await
+    }
+
     /// The runs of a repository, newest first.
     ///
     /// # Errors

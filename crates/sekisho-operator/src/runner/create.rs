@@ -1,0 +1,74 @@
+//! The pod of a runner, and what its set is told when there is no room for it.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use kube::api::PostParams;
+use kube::runtime::reflector::ObjectRef;
+use sekisho_api::LABEL_REVISION;
+use sekisho_reconcile::Failure;
+use sekisho_reconcile::failure::{QUOTA_PAUSE, Trouble};
+
+use super::Work;
+use crate::failure;
+use crate::queue::Key;
+
+impl Work<'_> {
+    /// Makes the pod; that it is there already is as good.
+    pub(super) async fn create_pod(&self) -> Result<(), Failure> {
+        let (context, runner) = (self.context, &self.runner);
+        let (namespace, name) = (self.name.0.as_str(), self.name.1.as_str());
+        let class = &runner.spec.class_ref;
+        let class = context
+            .stores
+            .classes
+            .get(&ObjectRef::new(class))
+            .ok_or_else(|| Failure::ClassNotFound { name: class.clone() })?;
+        let owner = runner.owner_references().iter().find(|it| it.controller == Some(true));
+        let set = owner
+            .and_then(|it| context.stores.sets.get(&ObjectRef::new(&it.name).within(namespace)));
+        // A set that is not shown yet: nothing is made without what it lays over the class's pod.
+        let set =
+            set.ok_or_else(|| Failure::ApiServer { detail: "its set is not shown".to_owned() })?;
+        let uid = runner.uid().unwrap_or_default();
+        let pod = sekisho_pods::pod(&sekisho_pods::RunnerPod {
+            name,
+            namespace,
+            uid: &uid,
+            revision: runner.labels().get(LABEL_REVISION).map_or("", String::as_str),
+            spec: &runner.spec,
+            class: &class.spec,
+            template: &set.spec.template,
+            cluster: context.cluster,
+        })
+        .map_err(|error| failure::pod(&error))?;
+        context.metrics.wrote("create");
+        match context.api::<Pod>(namespace).create(&PostParams::default(), &pod).await {
+            Ok(_) => {
+                self.room(None);
+                Ok(())
+            }
+            Err(error) if failure::is_conflict(&error) => Ok(()),
+            Err(error) => Err(failure::kube(error)),
+        }
+    }
+
+    /// Tells the set that a pod was made, or that the quota had no room for one.
+    pub(super) fn room(&self, trouble: Option<&Trouble>) {
+        let (context, namespace) = (self.context, &self.name.0);
+        let deployment = (namespace.clone(), self.runner.spec.deployment.clone());
+        let changed = {
+            let mut memory = context.memory();
+            let entry = memory.deployments.entry(deployment).or_default();
+            let changed = entry.refused.is_some() != trouble.is_some();
+            entry.refused = trouble.cloned();
+            changed
+        };
+        let owner = self.runner.owner_references().iter().find(|it| it.controller == Some(true));
+        if let Some(owner) = owner.filter(|_| changed) {
+            let set = Key::ReplicaSet(namespace.clone(), owner.name.clone());
+            context.enqueue(set.clone());
+            // By then it was tried again, or nobody wants it any more.
+            context.queue.add(set, QUOTA_PAUSE * 2);
+        }
+    }
+}
