@@ -238,7 +238,10 @@ fn what_is_no_pod_is_told_with_its_field() {
     );
     let error = try_pod(&restricted(), json!({ "containers": "none" })).unwrap_err();
     assert_eq!(error.reason(), Reason::TemplateInvalid);
-    assert!(error.to_string().starts_with("`spec.template.spec`: invalid type"), "{error}");
+    assert!(
+        error.to_string().starts_with("`spec.template.spec.containers`: invalid type"),
+        "{error}"
+    );
     let patch = json!({ "containers": [{ "name": "runner", "$patch": "delete" }] });
     let error = try_pod(&restricted(), patch).unwrap_err();
     assert_eq!(error.reason(), Reason::TemplateInvalid);

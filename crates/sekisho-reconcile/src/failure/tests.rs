@@ -73,8 +73,7 @@ fn what_somebody_can_put_right_says_how() {
         assert_eq!(failure.claim().is_none(), quiet, "{failure:?}");
         if matches!(failure.retry(), Retry::AwaitChange { .. }) {
             let reason = failure.reason().unwrap();
-            let by_itself =
-                matches!(reason, Reason::NamespaceTerminating | Reason::RegistrationLost);
+            let by_itself = matches!(reason, Reason::RegistrationLost);
             assert_eq!(reason.next_step().is_empty(), by_itself, "{failure:?} has no next step");
         }
     }

@@ -75,11 +75,6 @@ impl GitHub {
         let request = self.http.get(format!("{}{path}", self.url)).bearer_auth(ADMIN);
         request.send().await.unwrap().json().await.unwrap()
     }
-
-    async fn registered(&self) -> usize {
-        let list = self.get("/api/v3/orgs/acme/actions/runners").await;
-        list["runners"].as_array().unwrap().len()
-    }
 }
 
 /// A kubeconfig as people have it.
