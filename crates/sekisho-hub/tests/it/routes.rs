@@ -67,6 +67,7 @@ const TABLE: &[(&str, &str, Who)] = &[
     ("DELETE PUT", "SCOPE/actions/runner-groups/{group}/runners/{runner}", Rest),
     ("GET PUT", "SCOPE/actions/runner-groups/{group}/repositories", Rest),
     ("DELETE PUT", "SCOPE/actions/runner-groups/{group}/repositories/{repository}", Rest),
+    ("GET", "/api/v3/orgs/{owner}/repos", Rest),
     ("GET", "SCOPE/hooks", Rest),
     ("POST", "SCOPE/hooks/{hook}/pings", Rest),
     ("GET", "SCOPE/hooks/{hook}/deliveries", Rest),
