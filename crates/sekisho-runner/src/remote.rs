@@ -160,13 +160,13 @@ pub(crate) fn repository_folder(
     actions: &Path,
     request: &ActionRequest,
 ) -> anyhow::Result<PathBuf> {
-    let path = Path::new(&request.action).join(&request.version);
-    let plain = |c: Component<'_>| matches!(c, Component::Normal(_));
-    let is_repository = request.action.split('/').filter(|part| !part.is_empty()).count() == 2;
-    if !is_repository || request.version.is_empty() || !path.components().all(plain) {
+    // Not by `Path`, to which `o/r/.` is `o/r`: the folder of all refs.
+    let plain = |text: &str| text.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    let is_repository = request.action.matches('/').count() == 1;
+    if !is_repository || !plain(&request.action) || !plain(&request.version) {
         bail!("`{}` is not an action", request.key());
     }
-    Ok(actions.join(path))
+    Ok(actions.join(&request.action).join(&request.version))
 }
 
 /// Unpacks an archive without its one folder at the top. Nothing is written outside of `folder`, nor
@@ -340,9 +340,17 @@ mod tests {
             repository_folder(Path::new("/a"), &request).ok()
         };
         assert_eq!(folder("o/r", "feature/x"), Some(PathBuf::from("/a/o/r/feature/x")));
-        for (action, version) in
-            [("o/r", "../x"), ("o", "v1"), ("o/r/s", "v1"), ("/o/r", "v"), ("o/r", "")]
-        {
+        for (action, version) in [
+            ("o/r", "../x"),
+            ("o", "v1"),
+            ("o/r/s", "v1"),
+            ("/o/r", "v"),
+            ("o/r", ""),
+            ("o/r", "."),
+            ("./r", "v"),
+            ("o/r", "a/./b"),
+            ("o/r", "/v"),
+        ] {
             assert_eq!(folder(action, version), None, "{action}@{version}");
         }
     }

@@ -91,7 +91,7 @@ pub(super) const TARGETS: &[Target] = &[
         reads: "commits, as `git log` writes what somebody pushed",
         holds: "each has eight fields, or all are refused",
         seeds: || {
-            vec![b"sha\0tree\0ann\0a@b\0bob\0b@c\02030-01-01T00:00:00Z\0message\n\0\n".to_vec()]
+            vec![b"sha\0tree\0ann\0a@b\0bob\0b@c\x002030-01-01T00:00:00Z\0message\n\0\n".to_vec()]
         },
         words: &["\0", "\n", "\0\n", "\u{1}"],
         cost: 1,

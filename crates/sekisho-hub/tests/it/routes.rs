@@ -342,8 +342,8 @@ async fn the_page_names_every_call() {
         if path.starts_with("/_hub/v1/") {
             continue;
         }
-        let words = path.split('/').filter(|word| !word.is_empty() && !word.starts_with('{'));
-        let last = words.last().unwrap().trim_start_matches("github.actions.results.api.v1.");
+        let mut words = path.split('/').filter(|word| !word.is_empty() && !word.starts_with('{'));
+        let last = words.next_back().unwrap().trim_start_matches("github.actions.results.api.v1.");
         let last = last.trim_start_matches("results.services.receiver.");
         assert!(page.contains(last), "docs/protocol.md does not have `{last}` of {path}");
     }
