@@ -274,6 +274,7 @@ fn zones_are_on_the_pod() {
 type Sabotage = (&'static str, Value);
 type Control = (&'static str, fn(&str, &PodSpec), Vec<Sabotage>);
 
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn controls() -> Vec<Control> {
     let gone = Value::Null;
     vec![
