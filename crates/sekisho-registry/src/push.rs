@@ -36,7 +36,7 @@ const WARNING_BYTES_MAX: usize = 4096;
 /// How a blob came to be in the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlobPush {
-    /// It was there.
+    /// It was there, or in another repository of the registry, which now shares it.
     Existed,
     /// It was sent.
     Uploaded,
@@ -110,8 +110,26 @@ impl Client {
         size: u64,
         file: &Path,
     ) -> Result<BlobPush, RegistryError> {
+        self.push_blob_of(repository, digest, size, file, None).await
+    }
+
+    /// As [`Self::push_blob`], of a blob that another repository of the registry has: where it is shared, the
+    /// file is not even looked at.
+    pub async fn push_blob_of(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        size: u64,
+        file: &Path,
+        other: Option<&RepositoryName>,
+    ) -> Result<BlobPush, RegistryError> {
         let scope = Scope::push(repository);
         if self.has_blob_as(repository, &scope, digest).await?.is_some() {
+            return Ok(BlobPush::Existed);
+        }
+        if let Some(other) = other
+            && self.mount(repository, digest, other).await?
+        {
             return Ok(BlobPush::Existed);
         }
         let mut attempt = 1;

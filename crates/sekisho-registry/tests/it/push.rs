@@ -85,6 +85,28 @@ async fn a_blob_is_mounted_where_that_works() {
 }
 
 #[tokio::test]
+async fn what_another_repository_has_is_not_sent() {
+    let fake = Fake::start().await;
+    let client = client(Keyring::anonymous());
+    let target = repository(&fake.host, "a/b");
+    let from = "base/image".parse().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("blob");
+    let digest = Digest::sha256(b"abc");
+    // Shared: there need not even be a file.
+    fake.change(|world| world.mounts = true);
+    let pushed = client.push_blob_of(&target, &digest, 3, &file, Some(&from)).await.unwrap();
+    assert_eq!(pushed, BlobPush::Existed);
+    assert_eq!((fake.count("POST"), fake.count("PUT")), (1, 0));
+    // A registry that shares nothing gets it.
+    fake.change(|world| world.mounts = false);
+    std::fs::write(&file, "abc").unwrap();
+    let pushed = client.push_blob_of(&target, &digest, 3, &file, Some(&from)).await.unwrap();
+    assert_eq!(pushed, BlobPush::Uploaded);
+    assert_eq!(fake.world.lock().unwrap().blobs[&digest.to_string()], b"abc");
+}
+
+#[tokio::test]
 async fn a_refused_manifest_is_told_in_the_words_of_the_registry() {
     let fake = Fake::start().await;
     let client = client(Keyring::anonymous());
