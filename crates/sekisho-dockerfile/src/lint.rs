@@ -22,6 +22,9 @@ pub const CHECK_ARG: &str = "BUILDKIT_DOCKERFILE_CHECK";
 /// Most findings that are told: a generated file would only tire its reader.
 pub const FINDINGS_MAX: usize = 1000;
 
+/// The one rule that needs the base image.
+const BASE_PLATFORM: &str = "InvalidBaseImagePlatform";
+
 /// One rule.
 #[derive(Debug)]
 pub struct Rule {
@@ -61,7 +64,7 @@ impl Rule {
 }
 
 /// All rules, by what they are about.
-pub const RULES: [Rule; 21] = [
+pub const RULES: [Rule; 22] = [
     Rule::new("StageNameCasing", "Stage names should be lowercase", stages::stage_name_casing),
     Rule::new(
         "FromAsCasing",
@@ -154,6 +157,12 @@ pub const RULES: [Rule; 21] = [
         "IP address and host-port mapping should not be used in EXPOSE instruction",
         instructions::expose_invalid_format,
     ),
+    // Told by who has the image: see [`base_platform`].
+    Rule::new(
+        BASE_PLATFORM,
+        "Base image platform does not match expected target platform",
+        |_, _| {},
+    ),
     Rule {
         experimental: true,
         ..Rule::new(
@@ -211,14 +220,32 @@ pub fn settings(file: &Dockerfile, build_args: &BTreeMap<String, String>) -> Res
     }
 }
 
+fn named(names: &[String], rule: &str) -> bool {
+    names.iter().any(|name| name == "all" || name.eq_ignore_ascii_case(rule))
+}
+
+/// That a base image is for another platform than the stage, both as `os/architecture`; the place is that of
+/// its name. `None` when they are the same, or nobody wants to know.
+pub fn base_platform(
+    check: &Check,
+    span: Span,
+    image: &str,
+    expected: &str,
+    actual: &str,
+) -> Option<Finding> {
+    let message = format!(
+        "Base image {image} was pulled with platform {actual:?}, expected {expected:?} for current build"
+    );
+    let told = expected != actual && !named(&check.skip, BASE_PLATFORM);
+    told.then_some(Finding { rule: BASE_PLATFORM, span, message })
+}
+
 /// All findings but those that `check` skips, in order of their lines.
 pub fn lint(subject: &Subject<'_>, check: &Check) -> Vec<Finding> {
-    let named = |names: &[String], rule: &Rule| {
-        names.iter().any(|name| name == "all" || name.eq_ignore_ascii_case(rule.name))
-    };
     let mut all = Vec::new();
     for rule in &RULES {
-        if named(&check.skip, rule) || rule.experimental && !named(&check.experimental, rule) {
+        let tried = !rule.experimental || named(&check.experimental, rule.name);
+        if named(&check.skip, rule.name) || !tried {
             continue;
         }
         let mut findings = Findings::default();
