@@ -1,6 +1,6 @@
 //! Archives: ADD of a local one, and one that is the build context.
 
-use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -34,12 +34,13 @@ pub(crate) struct Spool {
     path: PathBuf,
     file: fs::File,
     length: u64,
+    chunk: sparse::Chunk,
 }
 
 impl Spool {
     pub(crate) fn create(path: PathBuf) -> io::Result<Self> {
         let file = fs::File::create(&path)?;
-        Ok(Self { path, file, length: 0 })
+        Ok(Self { path, file, length: 0, chunk: sparse::Chunk::default() })
     }
 
     /// The data of a file that was put at `offset`.
@@ -117,7 +118,7 @@ pub(crate) fn unpack(
         let data = match &entry.kind {
             EntryKind::File { .. } => {
                 let offset = spool.length;
-                spool.length = sparse::append(data, spool.file.file_mut(), offset)?;
+                spool.length = sparse::append(data, spool.file.file(), offset, &mut spool.chunk)?;
                 Data::Spool { offset }
             }
             EntryKind::HardLink { target } => {
@@ -129,6 +130,5 @@ pub(crate) fn unpack(
         placer.put(path, node, data).map_err(io::Error::other)
     })
     .context(DAMAGED)?;
-    spool.file.flush()?;
     Ok(())
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use sekisho_dockerfile::lint::{self, Finding, Subject};
-use sekisho_dockerfile::{Dockerfile, scope};
-use sekisho_oci::Platform;
+use sekisho_dockerfile::{Check, Dockerfile, Word, scope};
+use sekisho_oci::{ImageConfig, Platform};
 
 use crate::engine::{platform_args, read};
 use crate::progress::Event;
@@ -36,9 +36,13 @@ pub fn check(options: &BuildOptions) -> Result<Checked, BuildError> {
 
 type Looked = (BTreeMap<String, String>, Vec<Finding>, bool);
 
+fn settings(file: &Dockerfile, options: &BuildOptions) -> anyhow::Result<Check> {
+    lint::settings(file, &options.build_args)
+        .map_err(|problem| anyhow::anyhow!("the argument `{}`: {problem}", lint::CHECK_ARG))
+}
+
 fn look(file: &Dockerfile, options: &BuildOptions) -> Result<Looked, BuildError> {
-    let settings = lint::settings(file, &options.build_args)
-        .map_err(|problem| anyhow::anyhow!("the argument `{}`: {problem}", lint::CHECK_ARG))?;
+    let settings = settings(file, options)?;
     let platform = options.platforms().into_iter().next().unwrap_or_else(Platform::host);
     let arguments = platform_args(&platform, options.target.as_deref());
     let globals = scope::globals(file, &options.build_args, &arguments)?;
@@ -51,6 +55,29 @@ fn look(file: &Dockerfile, options: &BuildOptions) -> Result<Looked, BuildError>
 }
 
 impl crate::engine::Engine {
+    /// Tells that a base image is for another platform; fails when the file says that findings fail it.
+    pub(crate) fn check_base_platform(
+        &self,
+        base: &Word,
+        image: &str,
+        expected: &Platform,
+        config: &ImageConfig,
+    ) -> Result<(), BuildError> {
+        let settings = settings(&self.file, &self.options)?;
+        // As BuildKit: variants do not count.
+        let expected = Platform::new(expected.os.clone(), expected.architecture.clone());
+        let actual = Platform::new(config.os.clone(), config.architecture.clone());
+        let (expected, actual) = (expected.to_string(), actual.to_string());
+        let finding = lint::base_platform(&settings, base.span, image, &expected, &actual);
+        let Some(finding) = finding else { return Ok(()) };
+        let told = finding.diagnostic(&self.file);
+        if settings.error {
+            return Err(BuildError::Dockerfile(vec![told]));
+        }
+        self.remark(told.to_string());
+        Ok(())
+    }
+
     /// Tells how many findings there are; fails when the file says that they fail it.
     pub(crate) fn lint(&self) -> Result<(), BuildError> {
         let (_, findings, fails) = look(&self.file, &self.options)?;

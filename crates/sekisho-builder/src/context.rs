@@ -180,9 +180,20 @@ impl Context {
         Ok((fd.into(), Stamp::of(&stat)))
     }
 
-    /// Takes digests of an earlier build for files that are as they were.
-    pub(crate) fn remember(&self, record: Record) {
-        *self.hashed() = Hashed::new(record);
+    /// Takes digests of an earlier build for files that are as they were; `record` is asked once.
+    pub(crate) fn remember(&self, record: impl FnOnce() -> Option<Record>) {
+        self.hashed().read(record);
+    }
+
+    /// How a file was when it was listed.
+    pub(crate) fn stamp(&self, path: &[u8]) -> Option<&Stamp> {
+        self.stamps.get(path)
+    }
+
+    /// Whether the digests of these files were taken in this build, of files that lay still.
+    pub(crate) fn is_sure<'p>(&self, mut paths: impl Iterator<Item = &'p ImagePath>) -> bool {
+        let hashed = self.hashed();
+        paths.all(|path| self.stamp(path).is_none_or(|stamp| hashed.is_sure(stamp)))
     }
 
     /// What the next build shall remember, if it is news.

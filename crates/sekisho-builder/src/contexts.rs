@@ -58,9 +58,7 @@ fn remote_folder(
 ) -> Result<PathBuf, BuildError> {
     let git = GitRef::parse(text).map_err(|problem| anyhow!("the context `{text}`: {problem}"))?;
     if let Some(git) = git {
-        let keep = options.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR");
-        let keep = keep.is_some_and(|value| matches!(value.as_str(), "1" | "true"));
-        let keep = git.keep_git_dir.unwrap_or(keep);
+        let keep = git.keep_git_dir.unwrap_or(options.keeps_git_dir()?);
         return Ok(remote.checkout(&git, keep, session, options)?.dir);
     }
     let url = fetch::parse(text).map_err(|problem| anyhow!("the context `{text}`: {problem}"))?;

@@ -1,16 +1,14 @@
 //! COPY and ADD: which files, and where they go. No file is opened here.
 
+mod select;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use sekisho_dockerfile::ignore::Ignore;
-use sekisho_dockerfile::key::Key;
-use sekisho_types::Digest;
-
+pub(crate) use self::select::{Match, content_key, found, select};
 use crate::chmod::Chmod;
 use crate::files::{self, FileMap, ImagePath, Node, NodeKind};
 use crate::pack::show;
-use crate::pattern;
 
 /// Why files cannot be copied.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,41 +27,6 @@ pub(crate) enum CopyError {
     NotAFolder(String),
     #[error("`{0}` is a folder in the image, and a file cannot take its place")]
     IsAFolder(String),
-}
-
-/// One source that was found.
-#[derive(Clone, Debug)]
-pub(crate) struct Match {
-    /// Its last component as written or matched.
-    name: Vec<u8>,
-    /// Where it is, links resolved.
-    pub(crate) root: ImagePath,
-    /// Below it, in order; empty for anything but a folder.
-    pub(crate) below: Vec<ImagePath>,
-    /// `--parents`: the folder that `name`, now a whole path, starts from.
-    pub(crate) pivot: Option<ImagePath>,
-}
-
-impl Match {
-    /// These paths, from the root.
-    pub(crate) fn of(paths: impl IntoIterator<Item = ImagePath>) -> Self {
-        let below = paths.into_iter().collect();
-        Self { name: Vec::new(), root: Vec::new(), below, pivot: None }
-    }
-
-    /// Leaves out what patterns fit, by paths from the source on. False: nothing is left.
-    pub(crate) fn exclude(&mut self, ignore: &Ignore) -> bool {
-        let ignored = |path: &[u8]| ignore.is_ignored(&String::from_utf8_lossy(path));
-        let root = self.root.len();
-        let relative = |path: &[u8]| {
-            let path = path.get(root..).unwrap_or_default();
-            path.strip_prefix(b"/").unwrap_or(path).to_vec()
-        };
-        // A folder is what the patterns start from; a file stands for itself.
-        let itself = self.below.is_empty() && ignored(&self.name);
-        self.below.retain(|path| !ignored(&relative(path)));
-        !itself
-    }
 }
 
 /// Where an entry's data comes from.
@@ -105,97 +68,6 @@ pub(crate) struct Destination {
     pub(crate) chmod: Option<Chmod>,
     /// Without `--chown`: keep the owner (other stages), or give everything to root (the context).
     pub(crate) keep_owner: bool,
-}
-
-/// Finds a source, which may be a pattern.
-///
-/// With `parents`, names are paths from `/./` on, or from the root.
-pub(crate) fn select(
-    sources: &FileMap,
-    written: &str,
-    parents: bool,
-) -> Result<Vec<Match>, CopyError> {
-    let mut matches = matches(sources, written)?;
-    if parents {
-        let pivot = written.split_once("/./").map_or("/", |(pivot, _)| pivot);
-        let depth = files::absolute("/", pivot).split('/').filter(|part| !part.is_empty()).count();
-        for (one, path) in &mut matches {
-            let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
-            let (pivot, name) = parts.split_at(depth.min(parts.len().saturating_sub(1)));
-            one.pivot = Some(pivot.join(&b'/'));
-            one.name = name.join(&b'/');
-        }
-    }
-    Ok(matches.into_iter().map(|(one, _)| one).collect())
-}
-
-/// Each with its path as written or matched.
-fn matches(sources: &FileMap, written: &str) -> Result<Vec<(Match, ImagePath)>, CopyError> {
-    let clean = files::absolute("/", written);
-    let clean = &clean[1..];
-    if !pattern::is_pattern(clean) {
-        let one = found(sources, clean.as_bytes(), written)?;
-        return Ok(vec![(one, clean.as_bytes().to_vec())]);
-    }
-    let bad = || CopyError::Pattern(written.to_owned());
-    let mut matches = Vec::new();
-    for (path, _) in sources.iter() {
-        if pattern::matches(clean, path).ok_or_else(bad)? {
-            matches.push((found(sources, path, written)?, path.clone()));
-        }
-    }
-    Ok(matches)
-}
-
-pub(crate) fn found(sources: &FileMap, path: &[u8], written: &str) -> Result<Match, CopyError> {
-    let root = sources.resolve(path, true).map_err(|_| CopyError::Loop(written.to_owned()))?;
-    let node = sources.get(&root).ok_or_else(|| CopyError::NotFound(written.to_owned()))?;
-    let below = match node.is_directory() {
-        true => sources.below(&root).map(|(path, _)| path.clone()).collect(),
-        false => Vec::new(),
-    };
-    Ok(Match { name: files::file_name(path).to_vec(), root, below, pivot: None })
-}
-
-/// What the matches hold: paths, modes, links, data; owners only where they are kept; no times.
-///
-/// `digest` gives that of a file's data.
-pub(crate) fn content_key<E>(
-    sources: &FileMap,
-    matches: &[Match],
-    keep_owner: bool,
-    mut digest: impl FnMut(&ImagePath) -> Result<Digest, E>,
-) -> Result<Digest, E> {
-    let mut key = Key::new("sekisho.copy-content.v1");
-    for one in matches {
-        key =
-            key.bytes("match", &one.name).bytes("pivot", one.pivot.as_deref().unwrap_or_default());
-        for path in std::iter::once(&one.root).chain(&one.below) {
-            let Some(node) = sources.get(path) else { continue };
-            let relative = path.get(one.root.len()..).unwrap_or_default();
-            key = key.bytes("path", relative).number("mode", node.mode.into());
-            if keep_owner {
-                key = key.number("uid", node.uid).number("gid", node.gid);
-            }
-            for (name, value) in &node.xattrs {
-                key = key.bytes(name, value);
-            }
-            key = match &node.kind {
-                NodeKind::File { .. } => key.digest("file", &digest(path)?),
-                NodeKind::Directory => key.flag("folder", true),
-                NodeKind::Symlink { target } => key.bytes("link", target),
-                NodeKind::HardLink { target } => key.digest("file", &digest(target)?),
-                NodeKind::CharDevice { major, minor } => {
-                    key.number("char", u64::from(*major) << 32 | u64::from(*minor))
-                }
-                NodeKind::BlockDevice { major, minor } => {
-                    key.number("block", u64::from(*major) << 32 | u64::from(*minor))
-                }
-                NodeKind::Fifo => key.flag("fifo", true),
-            };
-        }
-    }
-    Ok(key.finish())
 }
 
 /// Collects the entries of one layer.

@@ -5,23 +5,22 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
-use sekisho_dockerfile::ignore::Ignore;
 use sekisho_dockerfile::key::Key;
-use sekisho_dockerfile::{Diagnostic, Dockerfile, Instruction, Source, Span, Spanned};
+use sekisho_dockerfile::{Dockerfile, Instruction, Span, Spanned};
 use sekisho_types::Digest;
 
-use crate::adding::{Fetched, place_remote};
+use crate::adding::place_remote;
 use crate::archive;
-use crate::copy::{self, CopyError, Data, Destination, Match, Pending, Placer};
+use crate::copy::{CopyError, Data, Destination, Match, Pending, Placer};
 use crate::decide::{CopySource, CopyStep};
 use crate::engine::{Done, Engine, Progressed};
 use crate::error::BuildError;
-use crate::fetch;
 use crate::files::{self, FileMap, ImagePath, Node, NodeKind};
 use crate::image::Layer;
 use crate::layers::chain_key;
+use crate::looking::Picked;
 use crate::origin::Origin;
-use crate::pack::{self, Packer, Written};
+use crate::pack::{Packer, Written};
 use crate::sparse::Holes;
 use crate::steps::machine;
 use crate::users;
@@ -29,21 +28,6 @@ use crate::users;
 /// Changes when the same key could give another layer than before.
 const COPY_DOMAIN: &str = "sekisho.copy.v3";
 const COPY_FROM_DOMAIN: &str = "sekisho.copy-from.v3";
-
-/// A source that was found.
-enum Picked {
-    /// From the sources of that number.
-    Match(usize, Match),
-    Inline {
-        name: String,
-        content: String,
-    },
-    Remote {
-        url: String,
-        checksum: Option<Digest>,
-        fetched: Option<Fetched>,
-    },
-}
 
 fn place_inline(
     placer: &mut Placer<'_>,
@@ -94,8 +78,14 @@ impl Engine {
             return Ok(done);
         }
         let mut origins = vec![(self.sources(origin)?, origin.clone())];
-        let picked = self.pick(step, instruction, &mut origins)?;
-        let content = self.content(&picked, &origins)?;
+        let (picked, content) = match self.looked() {
+            Some(content) => (None, content),
+            None => {
+                let picked = self.pick(step, instruction, &mut origins)?;
+                let content = self.known_content(&picked, &origins)?;
+                (Some(picked), content)
+            }
+        };
         let key = base(Key::new(COPY_DOMAIN)).digest("content", &content).finish();
         if let Some(done) = self.cached(&key) {
             if let Some(quick) = &quick {
@@ -103,142 +93,21 @@ impl Engine {
             }
             return Ok(done);
         }
+        let picked = match picked {
+            Some(picked) => picked,
+            None => self.pick(step, instruction, &mut origins)?,
+        };
+        // Now every file counts: they are read, and must be what the key says.
+        if self.content(&picked, &origins)? != content {
+            let changed = "a file of the build context changed while the image was built";
+            return Err(anyhow!(changed).into());
+        }
         let made = match picked.is_empty() {
             true => None,
             false => Some(self.copy_files(step, instruction, &origins, &picked, now)?),
         };
         let keys: Vec<&Digest> = quick.iter().chain([&key]).collect();
         self.remember(&keys, made)
-    }
-
-    fn pick(
-        &self,
-        step: &CopyStep,
-        instruction: &Spanned<Instruction>,
-        origins: &mut Vec<(Arc<FileMap>, Origin)>,
-    ) -> Result<Vec<Picked>, BuildError> {
-        let (sources, origin) = origins.first().context("there are no sources")?.clone();
-        let ignore = Ignore::from_patterns(&step.exclude).context("bad patterns")?;
-        let mut picked = Vec::new();
-        for (index, source) in step.sources.iter().enumerate() {
-            match source {
-                CopySource::Inline { name, content } => {
-                    picked.push(Picked::Inline { name: name.clone(), content: content.clone() });
-                }
-                CopySource::Remote { url, checksum } => {
-                    // With a checksum it is known what it is; whether it is needed is not yet.
-                    let fetched = match checksum {
-                        Some(_) => None,
-                        None => Some(self.fetch(url, None, instruction)?),
-                    };
-                    let (url, checksum) = (url.clone(), checksum.clone());
-                    picked.push(Picked::Remote { url, checksum, fetched });
-                }
-                CopySource::Path(path) => {
-                    let found = copy::select(&sources, path, step.parents).map_err(|error| {
-                        self.source_error(&error, path, index, instruction, &origin)
-                    })?;
-                    picked.extend(found.into_iter().filter_map(|mut found| {
-                        found.exclude(&ignore).then_some(Picked::Match(0, found))
-                    }));
-                }
-                CopySource::Git { git, keep_git_dir, .. } => {
-                    let context = self.repository(git, *keep_git_dir, instruction)?;
-                    let mut found = copy::found(&context.files, b"", "/").map_err(|error| {
-                        self.file.diagnostic(instruction.span, error.to_string())
-                    })?;
-                    origins.push((Arc::clone(&context.files), Origin::Context(context)));
-                    if found.exclude(&ignore) {
-                        picked.push(Picked::Match(origins.len() - 1, found));
-                    }
-                }
-            }
-        }
-        if picked.is_empty() {
-            // As BuildKit: a pattern may match nothing. A plain name that is not there was an error.
-            let written: Vec<_> = step.sources.iter().map(CopySource::name).collect();
-            let what = format!("`{}` matches no file, so nothing is copied", written.join("`, `"));
-            self.remark(self.file.diagnostic(instruction.span, what).to_string());
-        }
-        Ok(picked)
-    }
-
-    fn source_error(
-        &self,
-        error: &CopyError,
-        path: &str,
-        index: usize,
-        instruction: &Spanned<Instruction>,
-        origin: &Origin,
-    ) -> Diagnostic {
-        let sources = match &instruction.node {
-            Instruction::Copy(copy) => copy.sources.as_slice(),
-            Instruction::Add(add) => add.sources.as_slice(),
-            _ => &[],
-        };
-        let span = match sources.get(index) {
-            Some(Source::Path(word)) => word.span,
-            _ => instruction.span,
-        };
-        let place = if origin.is_image() { "" } else { " in the build context" };
-        let place = if matches!(error, CopyError::NotFound(_)) { place } else { "" };
-        let diagnostic = self.file.diagnostic(span, format!("{error}{place}"));
-        let relative = files::absolute("/", path);
-        let relative = relative.trim_start_matches('/').as_bytes();
-        if origin.context().is_some_and(|context| context.is_on_disk(relative)) {
-            return diagnostic.with_hint(
-                "the file exists, but `.dockerignore` leaves it out, or it is a link that leads \
-                 nowhere in the context",
-            );
-        }
-        diagnostic
-    }
-
-    /// A digest of everything that was picked.
-    fn content(
-        &self,
-        picked: &[Picked],
-        origins: &[(Arc<FileMap>, Origin)],
-    ) -> Result<Digest, BuildError> {
-        let mut key = Key::new("sekisho.copy-sources.v1");
-        for one in picked {
-            key = match one {
-                Picked::Inline { name, content } => key.text("name", name).text("text", content),
-                Picked::Remote { url, checksum, fetched } => {
-                    let fetched = fetched.as_ref().map(|fetched| &fetched.digest);
-                    let digest = checksum.as_ref().or(fetched).context("a file was not fetched")?;
-                    let name = fetch::parse(url).ok().and_then(|url| fetch::file_name(&url));
-                    key.optional("url", name.as_deref()).digest("fetched", digest)
-                }
-                Picked::Match(at, found) => {
-                    let (sources, origin) = origins.get(*at).context("a source is missing")?;
-                    key.digest("match", &self.match_digest(sources, found, origin)?)
-                }
-            };
-        }
-        Ok(key.finish())
-    }
-
-    /// A digest of one thing that was found, and all that is in it.
-    pub(crate) fn match_digest(
-        &self,
-        sources: &FileMap,
-        found: &Match,
-        origin: &Origin,
-    ) -> Result<Digest, BuildError> {
-        copy::content_key(sources, std::slice::from_ref(found), origin.is_image(), |path| {
-            self.check()?;
-            match (sources.get(path), origin.context()) {
-                (Some(Node { kind: NodeKind::File { digest: Some(digest), .. }, .. }), _) => {
-                    Ok(digest.clone())
-                }
-                (Some(_), Some(context)) => context.digest(path),
-                _ => Err(BuildError::from(anyhow!(
-                    "the digest of `{}` is not known",
-                    pack::show(path)
-                ))),
-            }
-        })
     }
 
     fn copy_files(

@@ -7,6 +7,12 @@
 //! A step waits for the layers below it; a COPY that stands alone (`--link`) does not. A stage waits
 //! for the ends of those it is based on or copies from. One thread, this one, knows where all stages
 //! are; the others only carry out what they are given.
+//!
+//! What takes long and waits for nothing is begun early: the list of the context and the digests of what is
+//! copied from it, and the trees of a base that is new here, which the first RUN will want.
+
+mod jobs;
+mod plan;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,13 +20,13 @@ use std::sync::{Arc, mpsc};
 
 use anyhow::Context as _;
 use sekisho_dockerfile::graph::{self, Graph};
-use sekisho_dockerfile::{Dockerfile, Instruction, Span, Spanned, Stage};
+use sekisho_dockerfile::{Dockerfile, Instruction, Source, Span, Spanned, Stage};
 use sekisho_oci::Platform;
 
 use crate::BuildError;
-use crate::decide::{Action, Decided, State};
+use crate::decide::{Action, CopySource, Decided, State};
 use crate::engine::{Engine, Progressed};
-use crate::image::{self, Layer};
+use crate::image::Layer;
 use crate::progress::Event;
 use crate::schedule::{Schedule, StepId};
 
@@ -48,6 +54,15 @@ impl Planned {
         matches!(self.decided.action, Action::Copy(_))
     }
 
+    /// Whether it takes files of the build context alone, which can be looked at before its turn.
+    fn can_look(&self) -> bool {
+        let local = |source: &CopySource| matches!(source, CopySource::Path(_));
+        match &self.decided.action {
+            Action::Copy(step) => self.froms.is_empty() && step.sources.iter().all(local),
+            _ => false,
+        }
+    }
+
     fn stands_alone(&self) -> bool {
         matches!(&self.decided.action, Action::Copy(step) if step.stands_alone())
     }
@@ -69,10 +84,24 @@ struct Open {
     finished: Option<Progressed>,
 }
 
+/// As far as can be seen before anything is expanded: what names a URL does not.
+fn takes_from_the_context(instruction: &Instruction) -> bool {
+    let local = |source: &Source| matches!(source, Source::Path(word) if !word.raw.contains("://"));
+    match instruction {
+        Instruction::Copy(copy) => copy.from.is_none() && copy.sources.iter().any(local),
+        Instruction::Add(add) => add.sources.iter().any(local),
+        _ => false,
+    }
+}
+
 /// What a thread is given.
 #[derive(Clone, Copy)]
 enum Work {
+    /// Lists the build context.
+    Context,
     From(usize),
+    /// Looks at what a COPY is to take.
+    Look(usize, usize),
     Step(usize, usize),
     End(usize),
 }
@@ -81,6 +110,8 @@ enum Work {
 enum Outcome {
     Base(Box<Progressed>),
     Layer(Box<Option<Layer>>),
+    /// It was only begun early.
+    Nothing,
 }
 
 /// A step to be carried out on a thread of its own; what it leaves to be done beside the next ones.
@@ -143,8 +174,11 @@ impl<'e> Drive<'e> {
         let stages = BTreeMap::new();
         let mut drive =
             Self { engine, platform, globals, graph, stages, schedule, planned: 0, numbered };
-        for index in order {
-            drive.open(index);
+        for index in &order {
+            drive.open(*index);
+        }
+        if order.iter().any(|index| drive.wants(*index, takes_from_the_context)) {
+            drive.schedule.add(Work::Context, 0, &[]);
         }
         drive.planned = drive.numbered - numbered;
         Ok(drive)
@@ -153,6 +187,12 @@ impl<'e> Drive<'e> {
     fn stage(&self, index: usize) -> Result<&'e Stage, BuildError> {
         let engine: &'e Engine = self.engine;
         Ok(engine.file.stages.get(index).context("there is no such stage")?)
+    }
+
+    /// Whether a stage has such an instruction.
+    fn wants(&self, index: usize, such: fn(&Instruction) -> bool) -> bool {
+        let stage = self.engine.file.stages.get(index);
+        stage.is_some_and(|stage| stage.instructions.iter().any(|one| such(&one.node)))
     }
 
     fn opened(&mut self, index: usize) -> Result<&mut Open, BuildError> {
@@ -287,8 +327,9 @@ impl<'e> Drive<'e> {
         self.engine.cancel.cancel();
         self.engine.control.kill();
         let rank = match work {
+            Work::Context => 0,
             Work::From(index) | Work::End(index) => self.rank(*index, 0),
-            Work::Step(index, at) => self.rank(*index, at + 1),
+            Work::Look(index, at) | Work::Step(index, at) => self.rank(*index, at + 1),
         };
         // What the first failure ended is not the reason.
         let rank = if matches!(error, BuildError::Cancelled) { usize::MAX } else { rank };
@@ -300,177 +341,5 @@ impl<'e> Drive<'e> {
     fn rank(&self, index: usize, at: usize) -> usize {
         let position = self.stages.get(&index).map_or(0, |open| open.position);
         position * STAGE_RANKS + at.min(STAGE_RANKS - 2)
-    }
-
-    /// What a thread has to do; `None` for the end of a stage, which needs none.
-    fn prepare(&mut self, work: &Work) -> Result<Option<Job<'e>>, BuildError> {
-        let engine = self.engine;
-        match work {
-            Work::End(_) => Ok(None),
-            Work::From(index) => {
-                let stage = self.stage(*index)?;
-                let node = self.graph.nodes.get(*index).context("there is no such stage")?.clone();
-                let base = match node.base {
-                    graph::Origin::Stage(base) => Some(self.finished(base)?.clone()),
-                    _ => None,
-                };
-                let rank = self.rank(*index, 0);
-                let (globals, platform) = (self.globals.clone(), self.platform.clone());
-                let number = self.opened(*index)?.number;
-                let engine = self.for_step(*index, &engine.file, number)?;
-                Ok(Some(Box::new(move || {
-                    let now = engine.from(stage, &node, base, &globals, &platform, rank)?;
-                    Ok((Outcome::Base(Box::new(now)), None))
-                })))
-            }
-            Work::Step(index, at) => {
-                let stage = self.stage(*index)?;
-                let rank = self.rank(*index, at + 1);
-                let open = self.stages.get(index).context("a stage was not planned")?;
-                let planned = Arc::clone(open.planned.get(*at).context("a step was not planned")?);
-                let base = open.base.as_ref().context("a base is missing")?;
-                let below = open.layers.iter().take(*at).flatten().flatten().cloned();
-                let done = open.planned.iter().zip(&open.layers).take(*at);
-                let copied = done.filter(|(planned, _)| planned.copies());
-                let copied = copied.filter_map(|(_, layer)| layer.as_ref()?.as_ref());
-                let copied = copied.map(|layer| layer.diff_id.clone());
-                let now = Progressed {
-                    state: planned.state.clone(),
-                    chain: base.chain.iter().cloned().chain(below).collect(),
-                    copied: base.copied.iter().cloned().chain(copied).collect(),
-                    history: Vec::new(),
-                    platform: base.platform.clone(),
-                };
-                let mut stages = BTreeMap::new();
-                for (origin, _) in &planned.froms {
-                    if let graph::Origin::Stage(from) = origin {
-                        stages.insert(*from, self.finished(*from)?.chain.clone());
-                    }
-                }
-                let engine = self.for_step(*index, &planned.file, planned.number)?;
-                Ok(Some(Box::new(move || {
-                    let going = engine.step(stage, &planned, &stages, &now, rank)?;
-                    let outcome = Outcome::Layer(Box::new(going.1.layer.clone()));
-                    let waits = going.1.rest.is_some();
-                    let end = move || engine.end_step(stage, &planned, going, rank);
-                    if waits {
-                        return Ok((outcome, Some(Box::new(end) as Rest<'_>)));
-                    }
-                    end()?;
-                    Ok((outcome, None))
-                })))
-            }
-        }
-    }
-
-    fn finished(&self, index: usize) -> Result<&Progressed, BuildError> {
-        let open = self.stages.get(&index).context("a stage was not planned")?;
-        Ok(open.finished.as_ref().context("a stage was not built")?)
-    }
-
-    /// Takes what a thread brought.
-    fn take(&mut self, work: &Work, outcome: Outcome) -> Result<(), BuildError> {
-        match (work, outcome) {
-            (Work::From(index), Outcome::Base(base)) => self.plan(*index, *base),
-            (Work::Step(index, at), Outcome::Layer(layer)) => {
-                let slot = self.opened(*index)?.layers.get_mut(*at);
-                *slot.context("a step was not planned")? = Some(*layer);
-                Ok(())
-            }
-            _ => Err(anyhow::anyhow!("a step brought what it was not asked for").into()),
-        }
-    }
-
-    /// Decides about all instructions of a stage whose base is there.
-    fn plan(&mut self, index: usize, mut base: Progressed) -> Result<(), BuildError> {
-        let (engine, stage) = (self.engine, self.stage(index)?);
-        let triggers = std::mem::take(&mut base.state.config.on_build);
-        let mut instructions = Vec::new();
-        for (file, instruction, froms) in self.triggers(index, &triggers)? {
-            self.numbered += 1;
-            instructions.push((file, instruction, froms, self.numbered));
-        }
-        let first = self.opened(index)?.number + 1;
-        let node = self.graph.nodes.get(index).context("there is no such stage")?;
-        for (at, instruction) in stage.instructions.iter().enumerate() {
-            let froms = node.froms.iter().filter(|from| from.instruction == at);
-            let froms: Vec<_> = froms.map(|from| (from.origin.clone(), from.span)).collect();
-            let file = Arc::clone(&engine.file);
-            instructions.push((file, instruction.clone(), froms, first + at));
-        }
-        let mut state = base.state.clone();
-        let mut steps: Vec<StepId> = Vec::new();
-        let mut planned = Vec::new();
-        for (at, (file, instruction, froms, number)) in instructions.into_iter().enumerate() {
-            let decided = crate::decide::decide(&file, &mut state, &instruction)?;
-            let state = state.clone();
-            let one = Planned { file, instruction, decided, state, froms, number };
-            if one.makes_layer() {
-                let mut needs: Vec<StepId> = Vec::new();
-                if !one.stands_alone() {
-                    needs.extend(&steps);
-                }
-                for (origin, _) in &one.froms {
-                    if let graph::Origin::Stage(from) = origin {
-                        needs.push(self.opened(*from)?.end);
-                    }
-                }
-                let rank = self.rank(index, at + 1);
-                steps.push(self.schedule.add(Work::Step(index, at), rank, &needs));
-            } else {
-                let engine = self.for_step(index, &one.file, number)?;
-                engine.metadata(stage, &one, self.rank(index, at + 1))?;
-            }
-            planned.push(Arc::new(one));
-        }
-        let open = self.opened(index)?;
-        open.layers = planned.iter().map(|one| (!one.makes_layer()).then_some(None)).collect();
-        (open.base, open.planned) = (Some(base), planned);
-        let end = open.end;
-        self.schedule.keep(end, Work::End(index), &steps);
-        Ok(())
-    }
-
-    /// Plans a stage that only an ONBUILD names.
-    pub(crate) fn need(&mut self, by: usize, index: usize) -> Result<(), BuildError> {
-        let (file, lookup) = (&self.engine.file, |name: &str| self.globals.get(name).cloned());
-        let contexts = self.engine.options.context_names();
-        let order = graph::order(file, Some(&index.to_string()), &lookup, &contexts)?.order;
-        if order.contains(&by) {
-            let message =
-                format!("an ONBUILD of the base needs stage {index}, which needs this one");
-            return Err(file.diagnostic(self.stage(by)?.base.span, message).into());
-        }
-        for index in order {
-            if !self.stages.contains_key(&index) {
-                self.open(index);
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts the layers of a stage together.
-    fn end_stage(&mut self, work: &Work) -> Result<(), BuildError> {
-        let Work::End(index) = work else { return Ok(()) };
-        let created = self.engine.options.created;
-        let open = self.opened(*index)?;
-        let mut now = open.base.take().context("a base is missing")?;
-        let layers = std::mem::take(&mut open.layers);
-        for (planned, layer) in open.planned.iter().zip(layers) {
-            let layer = layer.context("a step was not carried out")?;
-            let told = planned.decided.created_by.clone();
-            if let Some(told) = told {
-                now.history.push(image::history(created, told, layer.is_some()));
-            }
-            if planned.copies() {
-                now.copied.extend(layer.as_ref().map(|layer| layer.diff_id.clone()));
-            }
-            now.chain.extend(layer);
-        }
-        if let Some(last) = open.planned.last() {
-            now.state = last.state.clone();
-        }
-        open.finished = Some(now);
-        Ok(())
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use sekisho_dockerfile::scope;
 use sekisho_dockerfile::{Dockerfile, MAX_DOCKERFILE_BYTES};
 use sekisho_oci::{History, Platform};
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) named: Mutex<BTreeMap<String, Named>>,
     /// Golden bases that were used; locked while one is made, for two stages may want the same.
     pub(crate) bases: Mutex<Vec<Base>>,
+    /// Digests of what COPYs will take, by number of the step, as far as they were looked at early.
+    pub(crate) looked: Mutex<BTreeMap<usize, Digest>>,
     steps: Mutex<Vec<(usize, StepResult)>>,
     /// Remarks that were made, so that each is made once.
     remarks: Mutex<Vec<String>>,
@@ -151,8 +154,9 @@ pub(crate) fn run(
         options.context_dir = contexts::main_folder(input, &remote, &session, &options)?;
     }
     let (file, client) = choose(&options)?;
+    let isolation = options.launcher.choose(session.dir());
     let shared = Shared {
-        isolation: Isolation::choose(),
+        isolation: isolation.context("cannot make a folder in the cache")?,
         layers: Layers::new(store, session, remote),
         options,
         progress,
@@ -162,6 +166,7 @@ pub(crate) fn run(
         context: Mutex::default(),
         named: Mutex::default(),
         bases: Mutex::default(),
+        looked: Mutex::default(),
         steps: Mutex::default(),
         remarks: Mutex::default(),
     };
@@ -234,6 +239,7 @@ fn read_text(options: &BuildOptions) -> Result<String, BuildError> {
 impl Engine {
     fn build(&self) -> Result<BuildResult, BuildError> {
         self.lint()?;
+        self.heed_arguments()?;
         let mut numbered = 0;
         let mut built = Vec::new();
         let platforms = self.options.platforms();

@@ -42,32 +42,57 @@ pub(crate) enum NodeKind {
 }
 
 /// One file, folder, link or device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Node {
-    #[serde(rename = "k")]
     pub(crate) kind: NodeKind,
-    #[serde(rename = "m")]
     pub(crate) mode: u32,
-    #[serde(rename = "u")]
     pub(crate) uid: u64,
-    #[serde(rename = "g")]
     pub(crate) gid: u64,
-    #[serde(rename = "t")]
     pub(crate) mtime: i64,
-    #[serde(rename = "x", default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) xattrs: Vec<(String, Vec<u8>)>,
     /// Which layer of the chain it comes from.
-    #[serde(skip)]
     pub(crate) layer: usize,
 }
 
 /// One entry of an index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Stored", into = "Stored")]
 pub(crate) struct IndexEntry {
-    #[serde(rename = "p", with = "text")]
     pub(crate) path: ImagePath,
-    #[serde(flatten)]
     pub(crate) node: Node,
+}
+
+/// An entry as it is written down: flat, for an index has thousands, and serde reads nested ones twice.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    #[serde(rename = "p", with = "text")]
+    path: ImagePath,
+    #[serde(rename = "k")]
+    kind: NodeKind,
+    #[serde(rename = "m")]
+    mode: u32,
+    #[serde(rename = "u")]
+    uid: u64,
+    #[serde(rename = "g")]
+    gid: u64,
+    #[serde(rename = "t")]
+    mtime: i64,
+    #[serde(rename = "x", default, skip_serializing_if = "Vec::is_empty")]
+    xattrs: Vec<(String, Vec<u8>)>,
+}
+
+impl From<Stored> for IndexEntry {
+    fn from(stored: Stored) -> Self {
+        let Stored { path, kind, mode, uid, gid, mtime, xattrs } = stored;
+        Self { path, node: Node { kind, mode, uid, gid, mtime, xattrs, layer: 0 } }
+    }
+}
+
+impl From<IndexEntry> for Stored {
+    fn from(IndexEntry { path, node }: IndexEntry) -> Self {
+        let Node { kind, mode, uid, gid, mtime, xattrs, layer: _ } = node;
+        Self { path, kind, mode, uid, gid, mtime, xattrs }
+    }
 }
 
 /// What a layer holds and takes away.

@@ -23,7 +23,7 @@ pub(crate) struct Image {
 pub(crate) struct Images {
     /// At least one, in the order that was asked for.
     pub(crate) images: Vec<Image>,
-    /// The bytes of the index, when there is more than one.
+    /// The bytes of the index, when there is more than one, or it was asked for.
     pub(crate) index: Option<Vec<u8>>,
 }
 
@@ -83,7 +83,8 @@ pub(crate) fn finish_images(
             layers: chain.iter().map(Layer::info).collect::<anyhow::Result<_>>()?,
         });
     }
-    let index = (images.len() > 1).then(|| index(&images));
+    let several = images.len() > 1 || engine.options.always_index()?;
+    let index = several.then(|| index(&images));
     if let Some(index) = &index {
         store.put_blob(&engine.layers.session, index)?;
     }

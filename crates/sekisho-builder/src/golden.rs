@@ -164,7 +164,7 @@ pub async fn make(
             control: &control,
             launcher: &options.launcher,
             progress: &*progress,
-            isolation: Isolation::choose(),
+            isolation: options.launcher.choose(session.dir())?,
             options: &options.debian,
         };
         workshop.base(&suite, refresh).map(|(base, _)| base)

@@ -54,6 +54,14 @@ impl Stamp {
         self.modified_ns.max(self.changed_ns) < until
     }
 
+    /// Something that is the same when and only when it is.
+    pub(crate) fn digest(&self) -> Digest {
+        let Self { device, inode, size, modified_ns, changed_ns } = *self;
+        let times = [modified_ns, changed_ns].map(i64::to_be_bytes).concat();
+        let rest = [device, inode, size].map(u64::to_be_bytes).concat();
+        Digest::sha256(&[rest, times].concat())
+    }
+
     pub(crate) fn size(&self) -> u64 {
         self.size
     }
@@ -65,14 +73,31 @@ pub(crate) type Record = Vec<(Stamp, Digest)>;
 /// What is known of files from earlier builds, and what this one learns.
 #[derive(Debug, Default)]
 pub(crate) struct Hashed {
+    /// `known` was read; without it nothing is written down.
+    read: bool,
     known: HashMap<Stamp, Digest>,
     /// Files of this build; what is in `known` and not here is no file of the context any more.
     used: HashMap<Stamp, Digest>,
 }
 
 impl Hashed {
-    pub(crate) fn new(record: Record) -> Self {
-        Self { known: record.into_iter().collect(), used: HashMap::new() }
+    #[cfg(test)]
+    fn new(record: Record) -> Self {
+        let mut hashed = Self::default();
+        hashed.read(|| Some(record));
+        hashed
+    }
+
+    /// Takes what is known from earlier builds, once.
+    pub(crate) fn read(&mut self, record: impl FnOnce() -> Option<Record>) {
+        if !std::mem::replace(&mut self.read, true) {
+            self.known = record().unwrap_or_default().into_iter().collect();
+        }
+    }
+
+    /// Whether the digest of such a file was taken in this build, and for good.
+    pub(crate) fn is_sure(&self, stamp: &Stamp) -> bool {
+        self.used.contains_key(stamp)
     }
 
     /// The digest of a file that is as it was.
@@ -97,7 +122,7 @@ impl Hashed {
 
     /// What to write down, if it is not what is written down already.
     pub(crate) fn record(&self) -> Option<Record> {
-        if self.used.keys().all(|stamp| self.known.contains_key(stamp)) {
+        if !self.read || self.used.keys().all(|stamp| self.known.contains_key(stamp)) {
             return None;
         }
         // Files that a COPY did not come to this time are kept, until they are most of it.
@@ -135,10 +160,22 @@ mod tests {
             // From the future, by another machine's clock.
             (stamp(200 * SECOND, 10 * SECOND), stamp(200 * SECOND, 10 * SECOND), false),
         ] {
-            let mut hashed = Hashed::default();
+            let mut hashed = Hashed::new(Record::new());
             hashed.learn(before, &after, at(100), &digest);
             assert_eq!(hashed.record().is_some(), remembered, "{before:?} {after:?}");
+            assert_eq!(hashed.is_sure(&before), remembered);
         }
+    }
+
+    #[test]
+    fn what_was_not_read_is_not_overwritten() {
+        let (mut hashed, one) = (Hashed::default(), stamp(SECOND, SECOND));
+        hashed.learn(one, &one, at(100), &Digest::sha256(b"a"));
+        assert_eq!(hashed.record(), None);
+        assert!(hashed.is_sure(&one));
+        hashed.read(|| None);
+        assert_eq!(hashed.record().map(|all| all.len()), Some(1));
+        assert_ne!(one.digest(), stamp(SECOND, SECOND + 1).digest());
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub(crate) struct Layers {
     views: Mutex<HashMap<Digest, Arc<FileMap>>>,
     /// Layers that were made in this build, by diffID.
     fresh: Mutex<HashMap<Digest, Fresh>>,
+    /// Layers whose trees will be wanted, by diffID.
+    expected: Mutex<HashMap<Digest, Isolation>>,
     /// One for each thing that is being made: stages side by side want the same base.
     making: Mutex<HashMap<String, Arc<Mutex<()>>>>,
 }
@@ -53,7 +55,19 @@ pub(crate) fn chain_key(chain: &[Layer]) -> Digest {
 impl Layers {
     pub(crate) fn new(store: Store, session: Session, remote: Remote) -> Self {
         let (views, fresh, making) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { store, session, remote, views, fresh, making }
+        Self { store, session, remote, views, fresh, expected: Mutex::default(), making }
+    }
+
+    /// Says that the trees of these layers will be wanted: who reads one for its index makes its tree at once.
+    /// Gives those whose bytes are not here.
+    pub(crate) fn expect(&self, chain: &[Layer], isolation: Isolation) -> Vec<Layer> {
+        let new = |layer: &&Layer| match layer.packed() {
+            Ok(packed) => !self.store.has_blob(&packed.digest, packed.size),
+            Err(_) => false,
+        };
+        let new: Vec<Layer> = chain.iter().filter(new).cloned().collect();
+        lock(&self.expected).extend(new.iter().map(|layer| (layer.diff_id.clone(), isolation)));
+        new
     }
 
     /// Makes a layer known whose compression may still be going on.
@@ -163,19 +177,38 @@ impl Layers {
         Ok(())
     }
 
+    fn ingest(
+        &self,
+        blob: &Path,
+        tree: Option<(&Path, Isolation)>,
+    ) -> Result<(LayerIndex, Digest), BuildError> {
+        let cancel = self.remote.cancel();
+        match tree::ingest(blob, tree, cancel) {
+            Err(_) if cancel.is_cancelled() => Err(BuildError::Cancelled),
+            other => {
+                let what = if tree.is_some() { "unpack" } else { "read" };
+                Ok(other.with_context(|| format!("cannot {what} layer {}", blob.display()))?)
+            }
+        }
+    }
+
     /// The files of a layer.
     pub(crate) fn index(&self, layer: &Layer) -> Result<LayerIndex, BuildError> {
-        if let Some(index) = self.store.record(Kind::Index, &layer.diff_id) {
+        let known = || self.store.record(Kind::Index, &layer.diff_id);
+        if let Some(index) = known() {
             return Ok(index);
         }
-        let turn = self.turn("index", &layer.diff_id);
+        let expected = lock(&self.expected).get(&layer.diff_id).copied();
+        if let Some(isolation) = expected {
+            self.tree(layer, isolation)?;
+        }
+        let turn = self.turn("layer", &layer.diff_id);
         let _turn = lock(&turn);
-        if let Some(index) = self.store.record(Kind::Index, &layer.diff_id) {
+        if let Some(index) = known() {
             return Ok(index);
         }
         let blob = self.blob(layer)?;
-        let (index, found) = tree::ingest(&blob, None)
-            .with_context(|| format!("cannot read layer {}", blob.display()))?;
+        let (index, found) = self.ingest(&blob, None)?;
         Self::check(layer, &found)?;
         self.store.put_record(&self.session, Kind::Index, &layer.diff_id, &index)?;
         Ok(index)
@@ -187,7 +220,7 @@ impl Layers {
         if path.is_dir() {
             return Ok(path);
         }
-        let turn = self.turn("tree", &layer.diff_id);
+        let turn = self.turn("layer", &layer.diff_id);
         let _turn = lock(&turn);
         if path.is_dir() {
             return Ok(path);
@@ -198,8 +231,7 @@ impl Layers {
             tree::unpack(&mut tar, &folder, isolation).context("cannot unpack a layer")?;
         } else {
             let blob = self.blob(layer)?;
-            let (index, found) = tree::ingest(&blob, Some((&folder, isolation)))
-                .with_context(|| format!("cannot unpack layer {}", blob.display()))?;
+            let (index, found) = self.ingest(&blob, Some((&folder, isolation)))?;
             Self::check(layer, &found)?;
             self.store.put_record(&self.session, Kind::Index, &layer.diff_id, &index)?;
         }
@@ -209,24 +241,24 @@ impl Layers {
 
     /// All files of a chain.
     pub(crate) fn view(&self, chain: &[Layer]) -> Result<Arc<FileMap>, BuildError> {
-        let key = chain_key(chain);
-        if let Some(view) = lock(&self.views).get(&key) {
-            return Ok(Arc::clone(view));
-        }
-        let view = match chain.split_last() {
-            None => {
-                let mut empty = FileMap::default();
-                empty.insert(Vec::new(), Node::new(NodeKind::Directory, 0o755));
-                empty
-            }
-            Some((last, below)) => {
-                let mut view = FileMap::clone(&*self.view(below)?);
-                view.apply(self.index(last)?, below.len());
-                view
-            }
+        // From the longest beginning of the chain on that is known.
+        let known = |length: usize| {
+            let key = chain_key(chain.get(..length)?);
+            Some((length, Arc::clone(lock(&self.views).get(&key)?)))
         };
+        let (length, view) = (0..=chain.len()).rev().find_map(known).unwrap_or_default();
+        if length == chain.len() && length > 0 {
+            return Ok(view);
+        }
+        let mut view = FileMap::clone(&view);
+        if length == 0 {
+            view.insert(Vec::new(), Node::new(NodeKind::Directory, 0o755));
+        }
+        for (at, layer) in chain.iter().enumerate().skip(length) {
+            view.apply(self.index(layer)?, at);
+        }
         let view = Arc::new(view);
-        lock(&self.views).insert(key, Arc::clone(&view));
+        lock(&self.views).insert(chain_key(chain), Arc::clone(&view));
         Ok(view)
     }
 

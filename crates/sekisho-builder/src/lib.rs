@@ -20,7 +20,9 @@
 
 mod adding;
 mod agent;
+mod ahead;
 mod archive;
+mod arguments;
 mod binfmt;
 mod cache_mount;
 mod checks;
@@ -44,6 +46,7 @@ mod golden;
 mod hashed;
 mod image;
 mod layers;
+mod looking;
 mod materialise;
 mod mounting;
 mod options;

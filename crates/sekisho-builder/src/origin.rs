@@ -77,14 +77,22 @@ impl Engine {
         if listed.is_none() {
             let dockerfile = self.options.context_dir.join(&self.options.dockerfile);
             let context = Context::open(&self.options.context_dir, &dockerfile)?;
-            let key = hashed_key(&self.options.context_dir);
-            if let Some(record) = self.layers.store.record(Kind::Hashed, &key) {
-                context.remember(record);
-            }
             *listed = Some(Arc::new(context));
         }
         let context = listed.as_ref().context("the context was not listed")?;
         Ok(Origin::Context(Arc::clone(context)))
+    }
+
+    /// Whether it is the build context, and no named one.
+    pub(crate) fn is_main(&self, context: &Arc<Context>) -> bool {
+        let listed = self.context.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        listed.as_ref().is_some_and(|main| Arc::ptr_eq(main, context))
+    }
+
+    /// Reads what is known of the context's files, for who is about to read many of them.
+    pub(crate) fn recall(&self, context: &Context) {
+        let key = hashed_key(&self.options.context_dir);
+        context.remember(|| self.layers.store.record(Kind::Hashed, &key));
     }
 
     /// Writes down what was learned of the context's files, for the next build.

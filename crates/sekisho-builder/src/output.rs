@@ -63,15 +63,15 @@ pub(crate) fn write(engine: &Engine, output: &Output, images: &Images) -> Result
     }
 }
 
-/// The files of each platform, in a folder of its own when there is more than one.
+/// The files of each platform, in a folder of its own when the image is an index.
 fn files(
     images: &Images,
     mut write: impl FnMut(&str, &[Layer]) -> Result<(), BuildError>,
 ) -> Result<(), BuildError> {
     for image in &images.images {
-        let below = match images.images.len() {
-            1 => String::new(),
-            _ => image.platform.to_string().replace('/', "_"),
+        let below = match &images.index {
+            None => String::new(),
+            Some(_) => image.platform.to_string().replace('/', "_"),
         };
         write(&below, &image.chain)?;
     }

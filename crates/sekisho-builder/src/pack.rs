@@ -76,7 +76,7 @@ impl Press {
 
     fn done(&self, output: Sha256Writer<BufWriter<fs::File>>) -> io::Result<Blob> {
         let (buffer, digest, size) = output.finish();
-        buffer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        buffer.into_inner().map_err(io::IntoInnerError::into_error)?;
         Ok(Blob { path: self.path.clone(), digest, size })
     }
 }

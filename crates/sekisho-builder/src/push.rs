@@ -38,12 +38,13 @@ pub(crate) fn push(
             }
         }
         let path = engine.layers.blob(layer)?;
-        uploads.push(Upload { descriptor: descriptor.clone(), path });
+        let (descriptor, origin) = (descriptor.clone(), layer.origin.clone());
+        uploads.push(Upload { descriptor, path, origin });
     }
     for image in &images.images {
         let config = image.documents.parsed.config.clone();
         let path = engine.layers.store.blob_path(&config.digest);
-        uploads.push(Upload { descriptor: config, path });
+        uploads.push(Upload { descriptor: config, path, origin: None });
     }
     let remote = &engine.layers.remote;
     remote.upload(destination, &uploads).map_err(failed)?;

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use futures_util::StreamExt as _;
 use sekisho_oci::{Descriptor, Manifest, Platform, media_type, parse_manifest};
 use sekisho_registry::{Auth, BlobPush, Client, Pushed, Reference, RegistryError, Repository};
-use sekisho_types::{Digest, ImageReference};
+use sekisho_types::{Digest, ImageReference, RepositoryName};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -36,8 +36,21 @@ pub(crate) struct Resolved {
 /// A blob to push.
 pub(crate) struct Upload {
     pub(crate) descriptor: Descriptor,
-    /// In the store.
+    /// In the store; not looked at when the registry has it.
     pub(crate) path: PathBuf,
+    /// The image that it came from.
+    pub(crate) origin: Option<ImageReference>,
+}
+
+/// A repository of the same registry, in which the image's blobs are.
+fn neighbour<'a>(
+    origin: Option<&'a ImageReference>,
+    destination: &ImageReference,
+) -> Option<&'a RepositoryName> {
+    let near = |origin: &&ImageReference| {
+        origin.registry == destination.registry && origin.repository != destination.repository
+    };
+    origin.filter(near).map(|origin| &origin.repository)
 }
 
 /// A blob that is on its way; `None` when it did not get there.
@@ -99,6 +112,11 @@ impl Remote {
         let client = Arc::new(Client::with_options(keyring, client));
         let (ahead, slots) = (Mutex::default(), Arc::new(Semaphore::new(UPLOADS_MAX)));
         Ok(Self { handle, cancel, client, progress, ahead, slots })
+    }
+
+    /// Ends every call when it is set.
+    pub(crate) fn cancel(&self) -> &CancellationToken {
+        &self.cancel
     }
 
     /// Where asynchronous work is done.
@@ -188,29 +206,26 @@ impl Remote {
             if self.client.has_blob(&repository, digest).await?.is_some() {
                 return Ok(true);
             }
-            match origin {
-                Some(origin)
-                    if origin.registry == destination.registry
-                        && origin.repository != destination.repository =>
-                {
-                    self.client.mount(&repository, digest, &origin.repository).await
-                }
-                _ => Ok(false),
+            match neighbour(origin, destination) {
+                Some(other) => self.client.mount(&repository, digest, other).await,
+                None => Ok(false),
             }
         })
     }
 
     /// Starts to push a blob, unless that was done before. Waits for nothing, and tells no error.
     pub(crate) fn send_ahead(&self, destination: &ImageReference, upload: Upload) {
-        let Upload { descriptor, path } = upload;
+        let Upload { descriptor, path, origin } = upload;
         let key = (repository_key(destination), descriptor.digest.clone());
         let (client, slots) = (Arc::clone(&self.client), Arc::clone(&self.slots));
         let repository = Repository::of(destination);
+        let other = neighbour(origin.as_ref(), destination).cloned();
         lock(&self.ahead).entry(key).or_insert_with(|| {
             self.handle.spawn(async move {
                 let _slot = slots.acquire_owned().await.ok()?;
                 let (digest, size) = (&descriptor.digest, descriptor.size);
-                client.push_blob(&repository, digest, size, &path).await.ok()
+                let other = other.as_ref();
+                client.push_blob_of(&repository, digest, size, &path, other).await.ok()
             })
         });
     }
@@ -230,11 +245,14 @@ impl Remote {
         let repository = Repository::of(destination);
         self.wait(async {
             let pushes = uploads.iter().map(|upload| async {
-                let Upload { descriptor, path } = upload;
+                let Upload { descriptor, path, origin } = upload;
                 let (digest, size) = (&descriptor.digest, descriptor.size);
+                let other = neighbour(origin.as_ref(), destination);
                 let how = match self.sent_ahead(destination, digest).await {
                     Some(how) => how,
-                    None => self.client.push_blob(&repository, digest, size, path).await?,
+                    None => {
+                        self.client.push_blob_of(&repository, digest, size, path, other).await?
+                    }
                 };
                 self.progress.event(Event::BlobPushed {
                     digest: digest.clone(),

@@ -13,7 +13,7 @@ use crate::{BuildOptions, MAX_LOG_LINE_BYTES};
 /// How many of a failed command's last lines its error shows.
 const TAIL_LINES: usize = 20;
 
-/// What `hostname` says in a RUN: the same on every machine.
+/// What `hostname` says in a RUN unless something else was asked for: the same on every machine.
 const HOST_NAME: &str = "sekisho";
 
 /// What to run on what.
@@ -64,7 +64,7 @@ pub(crate) fn run(
         env: job.env,
         current_dir: job.current_dir,
         user: job.user,
-        hostname: HOST_NAME.to_owned(),
+        hostname: options.hostname()?.unwrap_or(HOST_NAME).to_owned(),
         network: job.network,
         mounts: job.mounts,
         secret_env: job.secret_env,

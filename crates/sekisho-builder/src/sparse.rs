@@ -2,7 +2,7 @@
 //! zeros, as everybody's do; here they are neither read from the disk nor written to it.
 
 use std::fs::File;
-use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
@@ -19,26 +19,38 @@ const CHUNK_BYTES: usize = 32 * BLOCK_BYTES;
 /// What `st_blocks` counts in, whatever the file system's own blocks are (stat(2)).
 const STAT_BLOCK_BYTES: u64 = 512;
 
+/// What is looked at at once; one for many files, for most are small.
+#[derive(Default)]
+pub(crate) struct Chunk(Vec<u8>);
+
 /// Writes everything to a new, empty file. Blocks of zeros become holes.
-pub(crate) fn write(data: &mut dyn Read, to: &mut File) -> io::Result<u64> {
-    append(data, to, 0)
+pub(crate) fn write(data: &mut dyn Read, to: &File, chunk: &mut Chunk) -> io::Result<u64> {
+    append(data, to, 0, chunk)
 }
 
 /// Writes everything behind the end of a file, which is at `length`; gives the new one.
-pub(crate) fn append(data: &mut dyn Read, to: &mut File, mut length: u64) -> io::Result<u64> {
-    let mut chunk = vec![0; CHUNK_BYTES];
+pub(crate) fn append(
+    data: &mut dyn Read,
+    to: &File,
+    mut length: u64,
+    Chunk(chunk): &mut Chunk,
+) -> io::Result<u64> {
+    chunk.resize(CHUNK_BYTES, 0);
     let mut hole = false;
-    to.seek(SeekFrom::Start(length))?;
     loop {
-        let read = fill(data, &mut chunk)?;
+        let read = fill(data, chunk)?;
+        // Of the chunk, what was written or left out.
+        let (mut done, mut at) = (0, 0);
         for block in chunk[..read].chunks(BLOCK_BYTES) {
-            length += block.len() as u64;
             hole = *block == ZEROS[..block.len()];
-            match hole {
-                true => to.seek(SeekFrom::Start(length)).map(drop)?,
-                false => to.write_all(block)?,
+            if hole {
+                to.write_all_at(&chunk[done..at], length + done as u64)?;
+                done = at + block.len();
             }
+            at += block.len();
         }
+        to.write_all_at(&chunk[done..read], length + done as u64)?;
+        length += read as u64;
         if read < chunk.len() {
             break;
         }
@@ -126,6 +138,7 @@ mod tests {
     fn holes_come_back_as_holes_and_data_as_data() {
         let dir = tempfile::tempdir().unwrap();
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        let mut chunk = Chunk::default();
         const MIB: u64 = 1 << 20;
         for (parts, length) in [
             (vec![], 0),
@@ -141,8 +154,8 @@ mod tests {
                 file.write_all_at(&vec![7; *size], *at).unwrap();
             }
             let mut holes = Holes::new(File::open(&from).unwrap()).unwrap();
-            let mut out = File::create(&to).unwrap();
-            assert_eq!(write(&mut holes, &mut out).unwrap(), length);
+            let out = File::create(&to).unwrap();
+            assert_eq!(write(&mut holes, &out, &mut chunk).unwrap(), length);
             let same = std::fs::read(&from).unwrap() == std::fs::read(&to).unwrap();
             assert!(same, "{parts:?} of {length}");
             assert!(blocks(&to) <= blocks(&from) + 4096, "{parts:?} of {length}");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -107,6 +108,7 @@ impl Engine {
             graph::Origin::Scratch => of_image(scratch(&platform), Vec::new()),
             graph::Origin::Image(text) => {
                 let (config, chain, known) = self.image(text, stage.span, &platform)?;
+                self.check_base_platform(&stage.base, text, &platform, &config)?;
                 cached = known;
                 of_image(config, chain)
             }
@@ -214,7 +216,7 @@ impl Engine {
 
     /// Sends layers of the image to where it will be pushed, while later steps run. What goes wrong here is
     /// tried again, and told, when the image is pushed.
-    fn send_ahead(&self, chain: &[Layer]) {
+    pub(crate) fn send_ahead(&self, chain: &[Layer]) {
         if !self.ships {
             return;
         }
@@ -223,14 +225,39 @@ impl Engine {
         let chain: Vec<&Layer> = chain.collect();
         let store = &self.layers.store;
         for destination in &self.options.destinations {
-            for packed in chain.iter().filter_map(|layer| layer.packed().ok()) {
+            for layer in &chain {
+                let Ok(packed) = layer.packed() else { continue };
                 if store.has_blob(&packed.digest, packed.size) {
                     let path = store.blob_path(&packed.digest);
-                    let upload = Upload { descriptor: packed.clone(), path };
-                    self.layers.remote.send_ahead(destination, upload);
+                    let (descriptor, origin) = (packed.clone(), layer.origin.clone());
+                    self.layers.remote.send_ahead(destination, Upload { descriptor, path, origin });
                 }
             }
         }
+    }
+
+    /// Says that a RUN will want these layers; gives those that are new here.
+    pub(crate) fn expect(&self, chain: &[Layer]) -> Vec<Layer> {
+        self.layers.expect(chain, self.isolation)
+    }
+
+    /// Brings new layers and unpacks them, several at once. What goes wrong is told by who needs them.
+    pub(crate) fn fetch_ahead(&self, new: &[Layer]) {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(layer) = new.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if self.check().and_then(|()| self.layers.tree(layer, self.isolation)).is_err() {
+                    return;
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..self.options.jobs.min(new.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        self.send_ahead(new);
     }
 
     /// Carries out an instruction; its layer may still be compressed when this returns.

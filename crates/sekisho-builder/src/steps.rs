@@ -124,6 +124,10 @@ impl Engine {
             Some((path, content)) => key.text("script", path).text("content", content),
             None => key,
         };
+        let key = match self.options.hostname()? {
+            Some(name) => key.text("hostname", name),
+            None => key,
+        };
         Ok(self.mounts_key(key, step, origins)?.finish())
     }
 
@@ -227,9 +231,10 @@ impl Engine {
             command: step.command.clone(),
             exit_code: outcome.exit.code(),
             tail: ran.tail,
-            hint: self.options.run_memory_bytes.map(|most| {
-                format!("each of its processes has at most {} MiB of memory here", most >> 20)
-            }),
+            hint: self
+                .options
+                .run_memory_bytes
+                .map(|most| format!("it has at most {} MiB of memory here", most >> 20)),
         })))
     }
 

@@ -7,6 +7,7 @@
 //!  bases/<hex of name>      a golden base; apt-sources/<hex of diffID>: what a RUN on it installs from
 //!  packages/<hex>.deb       packages of golden bases
 //!  seen/<hex of key>        what a cache mount's last command saw
+//!  hashed/, lay/            what is known of files of contexts; see `hashed`, `looking`
 //!  indexes/<hex of diffID>  the files of a layer, without their data
 //!  trees-<kind>/<hex of diffID>/   a layer unpacked, in overlayfs form
 //!  mounts-<kind>/<hex of id>/      a cache mount; see `cache_mount`
@@ -15,9 +16,11 @@
 //!
 //! Everything is made below `tmp` and renamed to its place, so readers need no lock, any number of
 //! builds share a folder, and a build that is killed leaves only its session folder, which the next one
-//! removes: its lock is free.
+//! removes: its lock is free. Nothing is synced; see `boot` for what that means.
 
-use std::io::{self, Write as _};
+mod boot;
+
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -69,6 +72,8 @@ pub(crate) enum Kind {
     Seen,
     /// Digests of a context's files; see `hashed`.
     Hashed,
+    /// The digest of what a COPY took, by how all of it lay; see `looking`.
+    Lay,
 }
 
 impl Kind {
@@ -81,6 +86,7 @@ impl Kind {
             Self::AptSources => "apt-sources",
             Self::Seen => "seen",
             Self::Hashed => "hashed",
+            Self::Lay => "lay",
         }
     }
 }
@@ -92,6 +98,7 @@ fn trees(isolation: Isolation) -> &'static str {
         Isolation::Privileged => "trees-privileged",
         Isolation::IdRange => "trees-id-range",
         Isolation::SingleId => "trees-single-id-2",
+        Isolation::ChangedRoot => "trees-changed-root",
     }
 }
 
@@ -100,6 +107,7 @@ fn mounts(isolation: Isolation) -> &'static str {
         Isolation::Privileged => "mounts-privileged",
         Isolation::IdRange => "mounts-id-range",
         Isolation::SingleId => "mounts-single-id",
+        Isolation::ChangedRoot => "mounts-changed-root",
     }
 }
 
@@ -117,9 +125,11 @@ impl Store {
             PACKAGES,
             Kind::Seen.folder(),
             Kind::Hashed.folder(),
+            Kind::Lay.folder(),
             trees(Isolation::Privileged),
             trees(Isolation::IdRange),
             trees(Isolation::SingleId),
+            trees(Isolation::ChangedRoot),
             "tmp",
         ];
         for folder in folders {
@@ -129,6 +139,9 @@ impl Store {
                 .mode(0o700)
                 .create(root.join(folder))
                 .with_context(|| format!("cannot make `{}`", root.join(folder).display()))?;
+        }
+        if let Some(boot) = boot::Boot::current() {
+            boot::settle(&root, &boot, now()).context("cannot look through the cache folder")?;
         }
         let store = Self { root };
         store.sweep()?;
@@ -154,7 +167,6 @@ impl Store {
         Ok(Session { dir, _lock: lock, next: 0.into() })
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the age of leftovers is wall time")]
     fn sweep(&self) -> anyhow::Result<()> {
         for entry in fs::read_dir(self.tmp())? {
             let path = entry?.path();
@@ -163,7 +175,7 @@ impl Store {
                 Err(_) => std::fs::metadata(&path)
                     .and_then(|metadata| metadata.modified())
                     .is_ok_and(|made| {
-                        let age = SystemTime::now().duration_since(made).unwrap_or_default();
+                        let age = now().duration_since(made).unwrap_or_default();
                         age > UNLOCKED_SESSION_AGE
                     }),
             };
@@ -200,7 +212,7 @@ impl Store {
         let digest = Digest::sha256(bytes);
         if !self.has_blob(&digest, bytes.len() as u64) {
             let path = session.path("blob");
-            write_synced(&path, bytes)?;
+            fs::write(&path, bytes)?;
             self.publish_blob(&path, &digest)?;
         }
         Ok(digest)
@@ -299,6 +311,11 @@ impl Store {
 }
 
 impl Session {
+    /// The folder itself.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// A path in the session that nothing has used before.
     pub(crate) fn path(&self, what: &str) -> PathBuf {
         let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -322,11 +339,9 @@ impl Drop for Session {
     }
 }
 
-/// Writes a file and waits until the disk has it.
-pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = fs::File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+#[expect(clippy::disallowed_methods, reason = "the age of leftovers is wall time")]
+fn now() -> SystemTime {
+    SystemTime::now()
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! The layer may be anybody's. Each entry is made below a descriptor of its parent, which is found
 //! without following any link; an entry that would need one is refused.
 
+mod dress;
+
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,16 +13,16 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use fs_err as fs;
-use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, XattrFlags};
 use rustix::io::Errno;
 use sekisho_oci::layer::{self, Entry, EntryKind, Whiteout};
-use sekisho_sandbox::{Isolation, OWNER_ATTRIBUTE, Owner};
+use sekisho_sandbox::Isolation;
 use sekisho_types::{Digest, Sha256Writer};
+use tokio_util::sync::CancellationToken;
 
+use self::dress::{dress, dress_file};
 use crate::files::{self, ImagePath, IndexEntry, LayerIndex, Node};
-use crate::{sparse, upper};
+use crate::{ahead, sparse};
 
 /// Reads a layer for its index, and unpacks it into `tree` when given.
 ///
@@ -28,6 +30,7 @@ use crate::{sparse, upper};
 pub(crate) fn ingest(
     blob: &Path,
     tree: Option<(&Path, Isolation)>,
+    cancel: &CancellationToken,
 ) -> anyhow::Result<(LayerIndex, Digest)> {
     let file = io::BufReader::with_capacity(1 << 17, fs::File::open(blob)?);
     let limits = layer::Limits {
@@ -37,17 +40,17 @@ pub(crate) fn ingest(
     let mut unpacker = tree.map(|(path, isolation)| Unpacker::open(path, isolation)).transpose()?;
     let mut index = LayerIndex::default();
     let decoder = layer::decompress(file, limits.total_bytes)?;
-    let mut tee = Tee { inner: decoder, hash: Sha256Writer::new(io::sink()) };
-    layer::walk(&mut tee, &limits, &mut |entry, data| {
-        let digest = one(entry, data, &mut index, unpacker.as_mut())?;
-        record(entry, digest, &mut index);
+    let ((), diff_id) = ahead::read(decoder, cancel, |plain| {
+        layer::walk(plain, &limits, &mut |entry, data| {
+            let digest = one(entry, data, &mut index, unpacker.as_mut())?;
+            record(entry, digest, &mut index);
+            Ok(())
+        })?;
         Ok(())
     })?;
-    io::copy(&mut tee, &mut io::sink())?;
     if let Some(unpacker) = unpacker {
         unpacker.finish()?;
     }
-    let (_, diff_id, _) = tee.hash.finish();
     Ok((index, diff_id))
 }
 
@@ -133,6 +136,7 @@ pub(crate) struct Unpacker {
     folders: Vec<Entry>,
     /// The folder that was used last, for most entries have the same as the one before.
     last: Option<(ImagePath, OwnedFd)>,
+    chunk: sparse::Chunk,
 }
 
 impl Unpacker {
@@ -140,7 +144,8 @@ impl Unpacker {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty())
             .with_context(|| format!("cannot open `{}`", path.display()))?;
-        Ok(Self { root, isolation, folders: Vec::new(), last: None })
+        let chunk = sparse::Chunk::default();
+        Ok(Self { root, isolation, folders: Vec::new(), last: None, chunk })
     }
 
     /// The folder at `path`, made when it is missing.
@@ -213,14 +218,14 @@ impl Unpacker {
         if let EntryKind::HardLink { target } = &entry.kind {
             return self.hard_link(target, parent, name);
         }
+        if matches!(entry.kind, EntryKind::File { .. }) {
+            let file = create(self.folder(parent)?, name)?;
+            sparse::write(data, &file, &mut self.chunk)?;
+            return dress_file(&file, entry, isolation);
+        }
         let folder = self.folder(parent)?;
         remove(folder, name)?;
         match &entry.kind {
-            EntryKind::File { .. } => {
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-                let fd = rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o600))?;
-                sparse::write(data, &mut std::fs::File::from(fd))?;
-            }
             EntryKind::Symlink { target } => {
                 rustix::fs::symlinkat(target.as_slice(), folder, name)?;
             }
@@ -241,7 +246,7 @@ impl Unpacker {
                 let device = rustix::fs::makedev(*major, *minor);
                 rustix::fs::mknodat(folder, name, kind, Mode::RUSR | Mode::WUSR, device)?;
             }
-            EntryKind::Directory | EntryKind::HardLink { .. } => {}
+            EntryKind::File { .. } | EntryKind::Directory | EntryKind::HardLink { .. } => {}
         }
         dress(folder, name, entry, isolation)
     }
@@ -319,52 +324,16 @@ fn remove(folder: &OwnedFd, name: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Before the mode, which may forbid writing attributes.
-fn keep_owner(folder: &OwnedFd, name: &[u8], entry: &Entry) -> io::Result<()> {
-    let id = |id: u64| u32::try_from(id).map_err(|_| io::Error::other("an id over 32 bits"));
-    let value = Owner { uid: id(entry.uid)?, gid: id(entry.gid)? }.to_attribute();
-    let path = proc_path(folder).join(OsStr::from_bytes(name));
-    let set = rustix::fs::lsetxattr(&path, OWNER_ATTRIBUTE, value.as_bytes(), XattrFlags::empty());
-    set.map_err(|error| match error {
-        Errno::OPNOTSUPP => io::Error::other(
-            "the cache folder's file system keeps no `user.` attributes, which hold owners when \
-             building without root: put the cache folder on ext4, xfs, btrfs or a newer tmpfs",
-        ),
-        error => error.into(),
-    })
-}
-
-/// Owner, mode, attributes, time: in this order, for changing the owner clears setuid.
-fn dress(folder: &OwnedFd, name: &[u8], entry: &Entry, isolation: Isolation) -> io::Result<()> {
-    let link = matches!(entry.kind, EntryKind::Symlink { .. });
-    if isolation.has_owners() {
-        let id = |id: u64| u32::try_from(id).map_err(|_| io::Error::other("an id over 32 bits"));
-        let (uid, gid) = (Uid::from_raw(id(entry.uid)?), Gid::from_raw(id(entry.gid)?));
-        rustix::fs::chownat(folder, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-    }
-    let plain = matches!(entry.kind, EntryKind::File { .. } | EntryKind::Directory);
-    if plain && !isolation.has_owners() && (entry.uid, entry.gid) != (0, 0) {
-        keep_owner(folder, name, entry)?;
-    }
-    if !link {
-        let mode = Mode::from_raw_mode(entry.mode & 0o7777);
-        // `name` was made by us and is no link.
-        rustix::fs::chmodat(folder, name, mode, AtFlags::empty())?;
-        let path = proc_path(folder).join(OsStr::from_bytes(name));
-        for (attribute, value) in &entry.xattrs {
-            let Ok(attribute) = std::str::from_utf8(attribute) else { continue };
-            if !upper::is_of_the_image(attribute) {
-                continue;
-            }
-            match rustix::fs::lsetxattr(&path, attribute, value, XattrFlags::empty()) {
-                Ok(()) => {}
-                // An ordinary user cannot give capabilities; a file system may know no attributes.
-                Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => {}
-                Err(error) => return Err(error.into()),
-            }
+/// A new file, in the place of whatever an earlier entry put there.
+fn create(folder: &OwnedFd, name: &[u8]) -> io::Result<std::fs::File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let open = || rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o600));
+    let fd = match open() {
+        Err(Errno::EXIST) => {
+            remove(folder, name)?;
+            open()?
         }
-    }
-    let time = Timespec { tv_sec: entry.mtime, tv_nsec: 0 };
-    let times = Timestamps { last_access: time, last_modification: time };
-    Ok(rustix::fs::utimensat(folder, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+        other => other?,
+    };
+    Ok(fd.into())
 }

@@ -155,7 +155,7 @@ impl Scan<'_> {
         let mut node = Node::new(kind, mode);
         node.mtime = metadata.mtime().min(crate::LAYER_EPOCH);
         (node.uid, node.gid) = match self.owners.isolation {
-            Isolation::Privileged | Isolation::IdRange => {
+            Isolation::Privileged | Isolation::IdRange | Isolation::ChangedRoot => {
                 (metadata.uid().into(), metadata.gid().into())
             }
             // Replaced by what stands in the file's attribute, if any does.

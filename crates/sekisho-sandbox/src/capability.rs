@@ -46,6 +46,39 @@ pub(crate) fn bound(may_chroot: bool) -> io::Result<()> {
     thread::set_capabilities(None, CapabilitySets { inheritable: CapabilitySet::empty(), ..now })
 }
 
+/// As [`bound`] where there is no namespace: of what we have, nothing that leads out of a changed root. What
+/// cannot be removed from the bounding set is gone all the same, for nothing new can be gained.
+pub(crate) fn bound_in_container() -> io::Result<()> {
+    let kept = KEPT.difference(CapabilitySet::SYS_CHROOT).difference(CapabilitySet::MKNOD);
+    for bit in 0..BITS {
+        let one = CapabilitySet::from_bits_retain(1 << bit);
+        if !kept.contains(one) && thread::capability_is_in_bounding_set(one) == Ok(true) {
+            let _ = thread::remove_capability_from_bounding_set(one);
+        }
+    }
+    thread::clear_ambient_capability_set()?;
+    thread::set_no_new_privs(true)?;
+    let now = thread::capabilities(None)?;
+    let sets = CapabilitySets {
+        effective: now.permitted.intersection(kept),
+        permitted: now.permitted.intersection(kept),
+        inheritable: CapabilitySet::empty(),
+    };
+    thread::set_capabilities(None, sets)
+}
+
+/// Whether we have what [`bound_in_container`] and what it is for need.
+pub(crate) fn may_change_root() -> bool {
+    let needed = CapabilitySet::SYS_CHROOT
+        .union(CapabilitySet::MKNOD)
+        .union(CapabilitySet::CHOWN)
+        .union(CapabilitySet::DAC_OVERRIDE)
+        .union(CapabilitySet::FOWNER)
+        .union(CapabilitySet::SETUID)
+        .union(CapabilitySet::SETGID);
+    thread::capabilities(None).is_ok_and(|now| now.effective.contains(needed))
+}
+
 /// Keeps every capability we hold across the next exec, also when our uid is not 0.
 pub(crate) fn keep_across_exec() -> io::Result<()> {
     let now = thread::capabilities(None)?;

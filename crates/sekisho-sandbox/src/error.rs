@@ -44,6 +44,10 @@ pub enum Step {
     Drop,
     /// Installing the system call filters.
     Filter,
+    /// Copying the root, or comparing it, where nothing can be mounted.
+    Copy,
+    /// Showing a folder, a cache or memory in the root, where nothing can be mounted.
+    Mount,
 }
 
 impl fmt::Display for Step {
@@ -65,6 +69,8 @@ impl fmt::Display for Step {
             Self::HostName => "set the host name",
             Self::Drop => "drop privileges",
             Self::Filter => "filter system calls",
+            Self::Copy => "copy or compare the files",
+            Self::Mount => "mount a folder",
         })
     }
 }
@@ -180,6 +186,10 @@ fn setup_hint(step: Step, errno: Errno) -> Option<String> {
         Step::Proc if errno == Errno::PERM => {
             "the kernel gives no fresh /proc where the outer one is masked: give the pod \
              `procMount: Unmasked`, or run as an ordinary user"
+        }
+        Step::Mount => {
+            "`--mount` of a folder needs a sandbox that may mount: give the pod `hostUsers: false` and \
+             CAP_SYS_ADMIN, or a seccomp profile that allows user namespaces"
         }
         Step::Overlay if errno == Errno::NODEV => "load the kernel module: `modprobe overlay`",
         _ => return None,

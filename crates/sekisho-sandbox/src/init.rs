@@ -14,7 +14,7 @@ use rustix::thread::{self, Gid, Uid};
 
 use crate::emulate::{self, Emulator};
 use crate::error::Step;
-use crate::spec::{Exit, MIN_MEMORY_BYTES, Spec, Used};
+use crate::spec::{Exit, MIN_MEMORY_BYTES, Spec, Used, User};
 use crate::supervisor::{EXIT_MISUSE, die_with_parent};
 use crate::wire::{self, AtStep as _, Failure, Report, Request};
 use crate::{Isolation, capability, filter, mounts, sys};
@@ -71,22 +71,26 @@ fn drop_privileges(spec: &Spec, pivoted: bool) -> rustix::io::Result<()> {
     capability::bound(pivoted)?;
     thread::set_no_new_privs(true)?;
     match spec.isolation {
-        Isolation::Privileged | Isolation::IdRange => {
-            let user = &spec.user;
-            let groups: Vec<_> = user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-            thread::set_thread_groups(&groups)?;
-            let gid = Gid::from_raw(user.gid);
-            thread::set_thread_res_gid(gid, gid, gid)?;
-            let uid = Uid::from_raw(user.uid);
-            thread::set_thread_res_uid(uid, uid, uid)
+        Isolation::Privileged | Isolation::IdRange | Isolation::ChangedRoot => {
+            become_user(&spec.user)
         }
         Isolation::SingleId if spec.user.uid != 0 => capability::drop_all(),
         Isolation::SingleId => Ok(()),
     }
 }
 
+/// For this thread and what it starts.
+pub(crate) fn become_user(user: &User) -> rustix::io::Result<()> {
+    let groups: Vec<_> = user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    thread::set_thread_groups(&groups)?;
+    let gid = Gid::from_raw(user.gid);
+    thread::set_thread_res_gid(gid, gid, gid)?;
+    let uid = Uid::from_raw(user.uid);
+    thread::set_thread_res_uid(uid, uid, uid)
+}
+
 /// Hard limits are lowered, never raised.
-fn limit(spec: &Spec) -> rustix::io::Result<()> {
+pub(crate) fn limit(spec: &Spec) -> rustix::io::Result<()> {
     // A core file in the layer would make it differ from run to run.
     let lower = |resource, wanted: u64| {
         let now = process::getrlimit(resource);
@@ -98,8 +102,8 @@ fn limit(spec: &Spec) -> rustix::io::Result<()> {
     };
     let core = process::getrlimit(Resource::Core);
     process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: core.maximum })?;
-    // Counted within our user namespace; without one it is `pid_max` that holds.
-    if spec.isolation != Isolation::Privileged {
+    // Counted within our user namespace; without one it is `pid_max` that holds, or a control group.
+    if matches!(spec.isolation, Isolation::IdRange | Isolation::SingleId) {
         lower(Resource::Nproc, u64::from(spec.max_processes))?;
     }
     if let Some(most) = spec.max_memory_bytes {
@@ -194,7 +198,7 @@ fn start(spec: &Spec, pivoted: bool) -> Result<Started, Report> {
 }
 
 /// Installs the filters on this thread.
-fn confine(emulates: bool) -> Result<Option<OwnedFd>, Report> {
+pub(crate) fn confine(emulates: bool) -> Result<Option<OwnedFd>, Report> {
     let failed = |error: io::Error| Report::from(Failure::new(Step::Filter, error));
     for program in filter::programs().map_err(|error| failed(io::Error::other(error)))? {
         seccompiler::apply_filter(&program).map_err(|error| match error {
@@ -211,7 +215,7 @@ fn confine(emulates: bool) -> Result<Option<OwnedFd>, Report> {
     sys::install_listener(&mut program).map(Some).map_err(|error| failed(error.into()))
 }
 
-fn command(spec: &Spec) -> Result<Child, Report> {
+pub(crate) fn command(spec: &Spec) -> Result<Child, Report> {
     let Some((program, args)) = spec.args.split_first() else {
         return Err(Report::Exec { errno: rustix::io::Errno::INVAL.raw_os_error() });
     };
@@ -227,7 +231,11 @@ fn command(spec: &Spec) -> Result<Child, Report> {
 
 /// Reaps whatever ends until `main` has, and answers held calls. The supervisor kills us when the caller
 /// hangs up; should it be gone too, the hang-up ends us here.
-fn reap_until(main: Pid, socket: &UnixStream, emulator: &mut Option<Emulator>) -> io::Result<Exit> {
+pub(crate) fn reap_until(
+    main: Pid,
+    socket: &UnixStream,
+    emulator: &mut Option<Emulator>,
+) -> io::Result<Exit> {
     let pidfd = process::pidfd_open(main, PidfdFlags::empty())?;
     let mut listening = emulator.is_some();
     loop {

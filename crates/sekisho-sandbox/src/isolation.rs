@@ -16,6 +16,9 @@ pub enum Isolation {
     /// The same inside a user namespace with exactly one uid and gid, which stand for our own outside.
     /// Other owners are kept beside the files; see [`Owner`](crate::Owner).
     SingleId,
+    /// No namespace at all: a copy of the files in a changed root, by root of a container that may neither
+    /// mount nor make a user namespace.
+    ChangedRoot,
 }
 
 impl Isolation {
@@ -45,7 +48,7 @@ impl Isolation {
     /// Whether the disk says whose files are in the image; otherwise an attribute does.
     pub fn has_owners(self) -> bool {
         match self {
-            Self::Privileged | Self::IdRange => true,
+            Self::Privileged | Self::IdRange | Self::ChangedRoot => true,
             Self::SingleId => false,
         }
     }
@@ -54,7 +57,7 @@ impl Isolation {
     pub fn overlay_prefix(self) -> &'static str {
         match self {
             Self::Privileged => "trusted.overlay.",
-            Self::IdRange | Self::SingleId => "user.overlay.",
+            Self::IdRange | Self::SingleId | Self::ChangedRoot => "user.overlay.",
         }
     }
 
@@ -64,6 +67,7 @@ impl Isolation {
             Self::Privileged => "privileged",
             Self::IdRange => "id-range",
             Self::SingleId => "single-id",
+            Self::ChangedRoot => "changed-root",
         }
     }
 }
@@ -74,12 +78,13 @@ impl std::fmt::Display for Isolation {
             Self::Privileged => "as root",
             Self::IdRange => "as root of a user namespace with a range of ids",
             Self::SingleId => "without privilege: one user id, other owners are emulated",
+            Self::ChangedRoot => "on a copy of the files, for nothing can be mounted here",
         })
     }
 }
 
 /// Fewest ids that make a range: nobody, 65534, must be one.
-const MIN_RANGE: u64 = 65_535;
+pub(crate) const MIN_RANGE: u64 = 65_535;
 
 /// Whether a map is that of the user namespace the machine started with.
 pub(crate) fn is_first_namespace(map: &str) -> bool {

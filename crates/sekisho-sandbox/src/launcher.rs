@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, poll};
 
 use crate::error::SandboxError;
+use crate::group::{Group, Limits};
 use crate::isolation::{Isolation, Probe, Refusal};
+use crate::mounts::{NO_LIMIT_OF_PROCESSES, wanted_group};
 use crate::spec::{Network, Outcome, Spec, User};
 use crate::wire::{self, Report, Request};
 
@@ -101,19 +103,11 @@ impl Launcher {
         let mut probe = Probe { isolation: None, refusals: Vec::new() };
         let best = match Isolation::choose() {
             Isolation::IdRange => Isolation::IdRange,
-            Isolation::Privileged | Isolation::SingleId => Isolation::Privileged,
+            _ => Isolation::Privileged,
         };
         for isolation in [best, Isolation::SingleId] {
-            let base = folder.join(format!("probe-{}-{isolation:?}", std::process::id()));
-            let request = Request { spec: probe_spec(isolation, base.clone()), probe: true };
-            for name in ["upper", "work", "mnt"] {
-                std::fs::create_dir_all(base.join(name))?;
-            }
-            let result =
-                Control::new().and_then(|control| self.start(&request, &control, &mut |_, _| {}));
-            crate::remove_tree(&base)?;
-            match result {
-                Ok(_) => {
+            match self.try_one(isolation, folder)? {
+                Ok(()) => {
                     probe.isolation = Some(isolation);
                     break;
                 }
@@ -121,6 +115,40 @@ impl Launcher {
             }
         }
         Ok(probe)
+    }
+
+    /// What to wall commands off with: what our rights allow, and in a container whose root has few of them,
+    /// what turns out to work below `folder`.
+    ///
+    /// # Errors
+    /// Folders cannot be made there.
+    pub fn choose(&self, folder: &std::path::Path) -> io::Result<Isolation> {
+        let likely = Isolation::choose();
+        let container = rustix::process::geteuid().is_root() && likely == Isolation::SingleId;
+        if !container || !crate::capability::may_change_root() {
+            return Ok(likely);
+        }
+        Ok(match self.try_one(likely, folder)? {
+            Ok(()) => likely,
+            Err(_) => Isolation::ChangedRoot,
+        })
+    }
+
+    /// Makes an empty sandbox below `folder`.
+    fn try_one(
+        &self,
+        isolation: Isolation,
+        folder: &std::path::Path,
+    ) -> io::Result<Result<(), SandboxError>> {
+        let base = folder.join(format!("probe-{}-{isolation:?}", std::process::id()));
+        let request = Request { spec: probe_spec(isolation, base.clone()), probe: true };
+        for name in ["upper", "work", "mnt"] {
+            std::fs::create_dir_all(base.join(name))?;
+        }
+        let result =
+            Control::new().and_then(|control| self.start(&request, &control, &mut |_, _| {}));
+        crate::remove_tree(&base)?;
+        Ok(result.map(drop))
     }
 
     fn start(
@@ -140,12 +168,20 @@ impl Launcher {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(start)?;
+        // It waits for the request, so nothing of the sandbox is outside of the group.
+        let wanted = wanted_group(&request.spec);
+        let group = wanted.and_then(Group::make);
+        let group = group.filter(|group| group.add(child.id()).is_ok());
         let ended = talk(&mut child, &ours, request, control, output);
         // Also after an error: hanging up makes the supervisor end everything and then itself.
         drop(ours);
         child.wait().map_err(start)?;
         match ended? {
-            End::Report(report) => report.into_outcome(&request.spec),
+            End::Report(report) => {
+                let mut outcome = report.into_outcome(&request.spec)?;
+                outcome.remarks.extend(remarks(wanted, group.as_ref()));
+                Ok(outcome)
+            }
             End::Silence => Err(SandboxError::Vanished),
             End::Cancelled => Err(SandboxError::Cancelled),
             End::DiskFull(free_bytes) => {
@@ -154,6 +190,25 @@ impl Launcher {
             End::TimedOut(after) => Err(SandboxError::TimedOut { after }),
         }
     }
+}
+
+/// What there is to say about limits of all processes together.
+fn remarks(wanted: Option<Limits>, group: Option<&Group>) -> Vec<String> {
+    let Some(Limits { memory_bytes, processes }) = wanted else { return Vec::new() };
+    let memory = memory_bytes.map(|most| most >> 20);
+    let text = match (group, memory) {
+        (Some(group), Some(most)) if group.was_out_of_memory() => Some(format!(
+            "the kernel ended a process of the command: together they had more than {most} MiB"
+        )),
+        (None, Some(_)) => Some(
+            "no control group can be made here: the limit of memory holds for each process, not \
+             for all of a RUN together"
+                .to_owned(),
+        ),
+        _ => None,
+    };
+    let uncounted = group.is_none() && processes.is_some();
+    text.into_iter().chain(uncounted.then(|| NO_LIMIT_OF_PROCESSES.to_owned())).collect()
 }
 
 enum End {

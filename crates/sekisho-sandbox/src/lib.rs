@@ -31,10 +31,13 @@
 //! What it can: use the host's network, unless the spec says [`Network::None`].
 
 mod capability;
+mod changed_root;
 mod confine;
 mod emulate;
 mod error;
 mod filter;
+mod group;
+mod id_range;
 mod init;
 mod isolation;
 mod launcher;
@@ -48,6 +51,7 @@ mod wire;
 
 pub use confine::confine_parser;
 pub use error::{SandboxError, Step};
+pub use id_range::enter_id_range;
 pub use isolation::{Isolation, Probe, Refusal};
 pub use launcher::{Control, Launcher, Stream};
 pub use owner::{OWNER_ATTRIBUTE, Owner};
@@ -64,6 +68,9 @@ pub(crate) const SUPERVISOR_ARG: &str = "__sandbox";
 /// First argument of the init stage.
 pub(crate) const INIT_ARG: &str = "__sandbox-init";
 
+/// First argument of who keeps a user namespace for [`enter_id_range`].
+pub(crate) const ID_RANGE_ARG: &str = "__sandbox-ids";
+
 /// Becomes a stage of a sandbox and never returns, when this process was started as one.
 ///
 /// Call it first thing in `main`, before any thread, file or allocator trick exists.
@@ -75,6 +82,7 @@ pub fn main_if_sandbox() {
     match std::env::args_os().nth(1) {
         Some(arg) if arg == SUPERVISOR_ARG => std::process::exit(supervisor::main()),
         Some(arg) if arg == INIT_ARG => std::process::exit(init::main()),
+        Some(arg) if arg == ID_RANGE_ARG => std::process::exit(id_range::hold()),
         _ => {}
     }
 }

@@ -14,6 +14,7 @@ use rustix::mount::{self, MountFlags, UnmountFlags};
 
 use crate::Isolation;
 use crate::error::Step;
+use crate::group::Limits;
 use crate::spec::{Network, Spec};
 use crate::wire::{AtStep as _, Failure};
 
@@ -37,7 +38,7 @@ const PROC_HIDDEN: &[&str] =
     &["acpi", "asound", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list"];
 
 /// Files of the host that name resolution needs.
-const RESOLVER: &[&str] = &["/etc/resolv.conf", "/etc/hosts"];
+pub(crate) const RESOLVER: &[&str] = &["/etc/resolv.conf", "/etc/hosts"];
 
 /// overlayfs's own limit on lower directories is 500; one of them is ours.
 pub(crate) const MAX_LOWER: usize = 499;
@@ -215,18 +216,44 @@ fn devices(root: &Root) -> Result<(), Failure> {
 
 /// Since Linux 6.14 the highest process number is a process namespace's own, and ends a fork bomb. Before
 /// that it is the machine's, and not ours to set.
-fn limit_processes(root: &Root, max_processes: u32, remarks: &mut Vec<String>) {
+fn numbers_are_own() -> bool {
     const SINCE: (u32, u32) = (6, 14);
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let mut numbers =
         release.split(|byte: char| !byte.is_ascii_digit()).map_while(|part| part.parse().ok());
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    let limited = version >= SINCE
-        && root
-            .find("proc/sys/kernel/pid_max")
-            .is_ok_and(|file| fs::write(file.path(), max_processes.to_string()).is_ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= SINCE
+}
+
+/// The limits that only a control group can hold: of all memory together, and of processes where nothing
+/// else does.
+pub(crate) fn wanted_group(spec: &Spec) -> Option<Limits> {
+    let counted = match spec.isolation {
+        Isolation::Privileged => numbers_are_own(),
+        Isolation::IdRange | Isolation::SingleId => true,
+        // It has no process numbers of its own.
+        Isolation::ChangedRoot => false,
+    };
+    let limits = Limits {
+        memory_bytes: spec.max_memory_bytes,
+        processes: (!counted).then_some(spec.max_processes),
+    };
+    (limits != Limits::default()).then_some(limits)
+}
+
+/// Said when nothing holds.
+pub(crate) const NO_LIMIT_OF_PROCESSES: &str =
+    "this kernel has no limit on the processes of a sandbox";
+
+fn limit_processes(root: &Root, max_processes: u32, remarks: &mut Vec<String>) {
+    // Where they are not, whoever starts us says what holds.
+    if !numbers_are_own() {
+        return;
+    }
+    let limited = root
+        .find("proc/sys/kernel/pid_max")
+        .is_ok_and(|file| fs::write(file.path(), max_processes.to_string()).is_ok());
     if !limited && in_first_user_namespace() {
-        remarks.push("this kernel has no limit on the processes of a sandbox".to_owned());
+        remarks.push(NO_LIMIT_OF_PROCESSES.to_owned());
     }
 }
 

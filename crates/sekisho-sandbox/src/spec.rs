@@ -38,11 +38,12 @@ pub struct Spec {
     pub secret_env: Vec<(String, SecretBytes)>,
     /// Killed after this; `None`: never.
     pub timeout: Option<Duration>,
-    /// Most processes and threads at once. It holds on Linux 6.14 and newer, and where
-    /// [`Isolation::SingleId`] is used; below 301 the kernel does not go.
+    /// Most processes and threads at once. It holds on Linux 6.14 and newer, in a user namespace, and where
+    /// a control group can be made; below 301 the kernel does not go.
     pub max_processes: u32,
-    /// Most memory that one process may have to itself, in bytes, as the kernel counts for `RLIMIT_DATA`: what
-    /// it may write and shares with nobody. Beyond it the process is refused more. `None`: as the caller.
+    /// Most memory, in bytes: of all processes together, files in memory included, where a control group can be
+    /// made; beyond it the kernel ends one. And everywhere of each process, as the kernel counts for
+    /// `RLIMIT_DATA`: what it may write and shares with nobody; it is refused more. `None`: as the caller.
     pub max_memory_bytes: Option<u64>,
     /// The command is killed when the disk of [`Spec::writable`] has less free than this.
     pub min_free_bytes: u64,

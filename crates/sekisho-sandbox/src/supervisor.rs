@@ -15,7 +15,7 @@ use rustix::thread::UnshareFlags;
 use crate::error::Step;
 use crate::spec::Network;
 use crate::wire::{self, AtStep as _, Failure, Report, Request};
-use crate::{Isolation, capability, sys};
+use crate::{Isolation, capability, changed_root, sys};
 
 /// Exit code of a stage that was not started by [`Launcher`](crate::Launcher).
 pub(crate) const EXIT_MISUSE: i32 = 125;
@@ -27,6 +27,13 @@ const EXECUTABLE: &str = "exe";
 pub(crate) fn main() -> i32 {
     let Ok(socket) = wire::socket() else { return EXIT_MISUSE };
     let Ok(request) = wire::receive::<Request>(&socket) else { return EXIT_MISUSE };
+    if request.spec.isolation == Isolation::ChangedRoot {
+        // The one for a second stage, which there is not.
+        let _ = wire::receive::<Request>(&socket);
+        let report = changed_root::main(&request.spec, &socket);
+        let _ = wire::send(&socket, &report);
+        return 0;
+    }
     match start(&request) {
         Ok(init) => watch(init, &socket),
         Err(failure) => {

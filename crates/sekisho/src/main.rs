@@ -47,6 +47,15 @@ fn start(cli: &Cli, printer: Printer) -> anyhow::Result<ExitCode> {
     }
     let service = matches!(&cli.command, Command::Operator(args) if args.is_service());
     log_to_stderr(cli.global.verbose, printer, service)?;
+    let builds = match &cli.command {
+        Command::Build(args) => args.builds_here(),
+        Command::Base(_) => true,
+        _ => false,
+    };
+    // While there is one thread: the whole program moves.
+    if builds && let Err(error) = sekisho_sandbox::enter_id_range() {
+        tracing::info!("the range of ids that this user was given cannot be used: {error}");
+    }
     // Fails only when one is installed already, and nobody else installs one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -1,3 +1,5 @@
+use sekisho_types::Digest;
+
 use super::*;
 
 fn map(paths: &[&str]) -> FileMap {

@@ -141,10 +141,7 @@ async fn a_command_that_wants_too_much_memory_fails_with_its_place() {
     let BuildError::StepFailed(failed) = &error else { panic!("{error:?}") };
     assert_eq!((failed.line, failed.exit_code), (2, 1));
     assert!(failed.tail[0].contains("memory exhausted"), "{:?}", failed.tail);
-    assert_eq!(
-        failed.hint.as_deref(),
-        Some("each of its processes has at most 64 MiB of memory here")
-    );
+    assert_eq!(failed.hint.as_deref(), Some("it has at most 64 MiB of memory here"));
     world.assert_clean();
 }
 

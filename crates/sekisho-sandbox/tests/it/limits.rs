@@ -62,6 +62,33 @@ fn a_process_gets_no_more_memory_than_the_limit() {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "a skipped part says so")]
+fn all_processes_together_get_no_more_memory_than_the_limit() {
+    for kind in kinds() {
+        let world = World::new(kind);
+        // 60 MiB stay in memory as a file; one process of 40 MiB is one too many then.
+        let take = |first: u32| {
+            let mut spec = world.spec(&format!(
+                "dd if=/dev/zero of=/dev/shm/f bs=1M count={first} 2>/dev/null; \
+                 dd if=/dev/zero of=/dev/null bs=40M count=1"
+            ));
+            spec.max_memory_bytes = Some(80 << 20);
+            run(&spec).0.unwrap()
+        };
+        let little = take(1);
+        assert!(little.exit.success(), "{kind:?}: {little:?}");
+        if little.remarks.iter().any(|remark| remark.contains("no control group")) {
+            eprintln!("skipped a part: needs leave to make control groups");
+            continue;
+        }
+        let much = take(60);
+        assert!(!much.exit.success(), "{kind:?}: {much:?}");
+        let why = "the kernel ended a process of the command: together they had more than 80 MiB";
+        assert!(much.remarks.iter().any(|remark| remark == why), "{much:?}");
+    }
+}
+
+#[test]
 fn a_disk_that_gets_full_ends_the_command() {
     let world = World::new(Isolation::choose());
     let mut spec = world.spec("dd if=/dev/zero of=/big bs=4096 count=1; sleep 600");

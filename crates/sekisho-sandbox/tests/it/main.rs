@@ -1,6 +1,8 @@
 //! The sandbox on the kernel that runs the tests.
 
 #[cfg(test)]
+mod changed_root;
+#[cfg(test)]
 mod confine;
 #[cfg(test)]
 mod emulation;

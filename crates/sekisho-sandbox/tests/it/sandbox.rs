@@ -65,7 +65,7 @@ impl World {
 pub(crate) fn kinds() -> Vec<Isolation> {
     match Isolation::choose() {
         best @ (Isolation::Privileged | Isolation::IdRange) => vec![best, Isolation::SingleId],
-        Isolation::SingleId => vec![Isolation::SingleId],
+        one @ (Isolation::SingleId | Isolation::ChangedRoot) => vec![one],
     }
 }
 
@@ -175,7 +175,7 @@ fn user_is_who_the_spec_says() {
         assert!(out.contains("CapPrm:\t0000000000000000"), "{out}");
         let owner = fs::metadata(world.upper("tmp/mine")).unwrap().uid();
         let want = match kind {
-            Isolation::Privileged | Isolation::IdRange => 1234,
+            Isolation::Privileged | Isolation::IdRange | Isolation::ChangedRoot => 1234,
             Isolation::SingleId => fs::metadata(world.dir.path()).unwrap().uid(),
         };
         assert_eq!(owner, want);
@@ -381,7 +381,7 @@ fn probe_names_the_best() {
     let refused: Vec<_> = probe.refusals.iter().map(|refusal| refusal.isolation).collect();
     let want = match Isolation::choose() {
         Isolation::Privileged | Isolation::IdRange => vec![],
-        Isolation::SingleId => vec![Isolation::Privileged],
+        _ => vec![Isolation::Privileged],
     };
     assert_eq!(refused, want);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);

@@ -46,7 +46,69 @@ fn ordinary_user_gets_the_same() {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains("25 passed"), "{text}");
+    assert!(text.contains("26 passed"), "{text}");
+}
+
+/// Run by [`a_user_with_a_range_of_ids_needs_no_emulation`] where there is one.
+#[test]
+fn child_with_a_range_of_ids() {
+    if std::env::var_os("SEKISHO_TEST_ID_RANGE").is_none() {
+        return;
+    }
+    assert_eq!(Isolation::choose(), Isolation::IdRange);
+    let world = crate::sandbox::World::new(Isolation::IdRange);
+    let script = "touch a b; chown 1234:2345 a; chown 65534 b; stat -c '%u:%g' a b";
+    assert_eq!(crate::sandbox::stdout(&world.spec(script)), "1234:2345\n65534:0\n");
+    use std::os::unix::fs::MetadataExt as _;
+    // As the kernel says, here where it is root of the namespace.
+    let made = fs::metadata(world.upper("a")).unwrap();
+    assert_eq!((made.uid(), made.gid()), (1234, 2345));
+    drop(world);
+}
+
+/// With an `/etc` of its own, in a mount namespace.
+#[test]
+#[expect(clippy::print_stdout, reason = "says what it skipped")]
+fn a_user_with_a_range_of_ids_needs_no_emulation() {
+    let tool = Command::new("newuidmap").output().is_ok();
+    if Isolation::choose() != Isolation::Privileged || !tool {
+        println!("skipped: needs root, and newuidmap of the package uidmap");
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (helper, tests) = (dir.path().join("helper"), dir.path().join("tests"));
+    copy(env!("CARGO_BIN_EXE_sekisho-sandbox-helper").as_ref(), &helper);
+    copy(&std::env::current_exe().unwrap(), &tests);
+    let tmp = dir.path().join("tmp");
+    fs::create_dir(&tmp).unwrap();
+    chown(&tmp, Some(UID), Some(UID)).unwrap();
+    let etc = dir.path().join("etc");
+    fs::create_dir(&etc).unwrap();
+    for (name, text) in [
+        ("passwd", format!("root:x:0:0::/root:/bin/sh\nann:x:{UID}:{UID}::/:/bin/sh\n")),
+        ("subuid", "ann:400000:65536\n".to_owned()),
+        ("subgid", "ann:400000:65536\n".to_owned()),
+    ] {
+        fs::write(etc.join(name), text).unwrap();
+    }
+    let script = format!(
+        "mount --bind \"$0\"/etc /etc; \
+         exec setpriv --reuid {UID} --regid {UID} --clear-groups \"$0\"/helper with-id-range \
+         \"$0\"/tests unprivileged::child_with_a_range_of_ids --exact"
+    );
+    let output = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-ec", &script])
+        .arg(dir.path())
+        .env("SEKISHO_TEST_ID_RANGE", "1")
+        .env("SEKISHO_TEST_HELPER", &helper)
+        .env("TMPDIR", &tmp)
+        .current_dir(&tmp)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("1 passed"), "{text}");
 }
 
 /// Run by [`switched_off_user_namespaces_are_named`] where there are none.

@@ -131,9 +131,12 @@ pub(crate) struct BuildArgs {
     /// Only with `disabled=true`
     #[arg(long, value_name = "ATTESTATION")]
     attest: Vec<String>,
-    /// Most memory of each process of a RUN
+    /// Most memory of a RUN: of all its processes together where control groups can be made, else of each
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=(1 << 30)))]
     memory: Option<u64>,
+    /// Emulate owners also where this user has a range of ids in `/etc/subuid` and `/etc/subgid`
+    #[arg(long)]
+    single_id: bool,
     /// End a RUN that takes longer
     #[arg(long, value_name = "SECONDS")]
     run_timeout: Option<u64>,
@@ -151,6 +154,14 @@ pub(crate) struct BuildArgs {
     /// Time of the image, seconds since 1970
     #[arg(long, default_value_t = 0, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS")]
     created: i64,
+}
+
+impl BuildArgs {
+    /// Whether steps may be carried out by this process.
+    pub(crate) fn builds_here(&self) -> bool {
+        let ours = matches!(self.engine, EngineArg::Auto | EngineArg::Native);
+        ours && !self.single_id && !self.check && self.call == call::Call::Build
+    }
 }
 
 /// Who carries a build out.

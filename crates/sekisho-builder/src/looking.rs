@@ -1,0 +1,244 @@
+//! What a COPY or ADD takes: its files, and a digest of them.
+//!
+//! The digest of many files is remembered by how all of them lay, as a file's own is (see `hashed`): a COPY
+//! of what nobody touched costs a `stat` of each file, and no more.
+
+use std::sync::{Arc, PoisonError};
+
+use anyhow::{Context as _, anyhow};
+use sekisho_dockerfile::ignore::Ignore;
+use sekisho_dockerfile::key::Key;
+use sekisho_dockerfile::{Diagnostic, Instruction, Source, Spanned};
+use sekisho_types::Digest;
+
+use crate::adding::Fetched;
+use crate::copy::{self, CopyError, Match};
+use crate::decide::{Action, CopySource, CopyStep};
+use crate::drive::Planned;
+use crate::engine::Engine;
+use crate::error::BuildError;
+use crate::fetch;
+use crate::files::{self, FileMap, Node, NodeKind};
+use crate::hashed::Stamp;
+use crate::origin::Origin;
+use crate::pack;
+use crate::store::Kind;
+
+/// From so many files on it is worth reading what is known of each.
+const MANY_FILES: usize = 500;
+
+/// Digests by lay that are kept: a few for each COPY of some hundred Dockerfiles.
+const MAX_LAYS: usize = 1000;
+
+/// A source that was found.
+pub(crate) enum Picked {
+    /// From the sources of that number.
+    Match(usize, Match),
+    Inline {
+        name: String,
+        content: String,
+    },
+    Remote {
+        url: String,
+        checksum: Option<Digest>,
+        fetched: Option<Fetched>,
+    },
+}
+
+impl Engine {
+    /// Looks at what a COPY will take of the build context, before its turn.
+    pub(crate) fn look(&self, planned: &Planned) -> Result<(), BuildError> {
+        let Action::Copy(step) = &planned.decided.action else { return Ok(()) };
+        let origin = self.main_context()?;
+        let mut origins = vec![(self.sources(&origin)?, origin)];
+        let picked = self.pick(step, &planned.instruction, &mut origins)?;
+        let content = self.known_content(&picked, &origins)?;
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        looked.insert(self.number, content);
+        Ok(())
+    }
+
+    /// What [`Self::look`] found for this step.
+    pub(crate) fn looked(&self) -> Option<Digest> {
+        let looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        looked.get(&self.number).cloned()
+    }
+
+    pub(crate) fn pick(
+        &self,
+        step: &CopyStep,
+        instruction: &Spanned<Instruction>,
+        origins: &mut Vec<(Arc<FileMap>, Origin)>,
+    ) -> Result<Vec<Picked>, BuildError> {
+        let (sources, origin) = origins.first().context("there are no sources")?.clone();
+        let ignore = Ignore::from_patterns(&step.exclude).context("bad patterns")?;
+        let mut picked = Vec::new();
+        for (index, source) in step.sources.iter().enumerate() {
+            match source {
+                CopySource::Inline { name, content } => {
+                    picked.push(Picked::Inline { name: name.clone(), content: content.clone() });
+                }
+                CopySource::Remote { url, checksum } => {
+                    // With a checksum it is known what it is; whether it is needed is not yet.
+                    let fetched = match checksum {
+                        Some(_) => None,
+                        None => Some(self.fetch(url, None, instruction)?),
+                    };
+                    let (url, checksum) = (url.clone(), checksum.clone());
+                    picked.push(Picked::Remote { url, checksum, fetched });
+                }
+                CopySource::Path(path) => {
+                    let found = copy::select(&sources, path, step.parents).map_err(|error| {
+                        self.source_error(&error, path, index, instruction, &origin)
+                    })?;
+                    picked.extend(found.into_iter().filter_map(|mut found| {
+                        found.exclude(&ignore).then_some(Picked::Match(0, found))
+                    }));
+                }
+                CopySource::Git { git, keep_git_dir, .. } => {
+                    let context = self.repository(git, *keep_git_dir, instruction)?;
+                    let mut found = copy::found(&context.files, b"", "/").map_err(|error| {
+                        self.file.diagnostic(instruction.span, error.to_string())
+                    })?;
+                    origins.push((Arc::clone(&context.files), Origin::Context(context)));
+                    if found.exclude(&ignore) {
+                        picked.push(Picked::Match(origins.len() - 1, found));
+                    }
+                }
+            }
+        }
+        if picked.is_empty() {
+            // As BuildKit: a pattern may match nothing. A plain name that is not there was an error.
+            let written: Vec<_> = step.sources.iter().map(CopySource::name).collect();
+            let what = format!("`{}` matches no file, so nothing is copied", written.join("`, `"));
+            self.remark(self.file.diagnostic(instruction.span, what).to_string());
+        }
+        Ok(picked)
+    }
+
+    fn source_error(
+        &self,
+        error: &CopyError,
+        path: &str,
+        index: usize,
+        instruction: &Spanned<Instruction>,
+        origin: &Origin,
+    ) -> Diagnostic {
+        let sources = match &instruction.node {
+            Instruction::Copy(copy) => copy.sources.as_slice(),
+            Instruction::Add(add) => add.sources.as_slice(),
+            _ => &[],
+        };
+        let span = match sources.get(index) {
+            Some(Source::Path(word)) => word.span,
+            _ => instruction.span,
+        };
+        let place = if origin.is_image() { "" } else { " in the build context" };
+        let place = if matches!(error, CopyError::NotFound(_)) { place } else { "" };
+        let diagnostic = self.file.diagnostic(span, format!("{error}{place}"));
+        let relative = files::absolute("/", path);
+        let relative = relative.trim_start_matches('/').as_bytes();
+        if origin.context().is_some_and(|context| context.is_on_disk(relative)) {
+            return diagnostic.with_hint(
+                "the file exists, but `.dockerignore` leaves it out, or it is a link that leads \
+                 nowhere in the context",
+            );
+        }
+        diagnostic
+    }
+
+    /// A digest of everything that was picked.
+    pub(crate) fn content(
+        &self,
+        picked: &[Picked],
+        origins: &[(Arc<FileMap>, Origin)],
+    ) -> Result<Digest, BuildError> {
+        let many = |one: &Picked| matches!(one, Picked::Match(0, found) if found.below.len() >= MANY_FILES);
+        if let (true, Some((_, Origin::Context(context)))) =
+            (picked.iter().any(many), origins.first())
+            && self.is_main(context)
+        {
+            self.recall(context);
+        }
+        let mut key = Key::new("sekisho.copy-sources.v1");
+        for one in picked {
+            key = match one {
+                Picked::Inline { name, content } => key.text("name", name).text("text", content),
+                Picked::Remote { url, checksum, fetched } => {
+                    let fetched = fetched.as_ref().map(|fetched| &fetched.digest);
+                    let digest = checksum.as_ref().or(fetched).context("a file was not fetched")?;
+                    let name = fetch::parse(url).ok().and_then(|url| fetch::file_name(&url));
+                    key.optional("url", name.as_deref()).digest("fetched", digest)
+                }
+                Picked::Match(at, found) => {
+                    let (sources, origin) = origins.get(*at).context("a source is missing")?;
+                    key.digest("match", &self.match_digest(sources, found, origin)?)
+                }
+            };
+        }
+        Ok(key.finish())
+    }
+
+    /// A digest of one thing that was found, and all that is in it.
+    pub(crate) fn match_digest(
+        &self,
+        sources: &FileMap,
+        found: &Match,
+        origin: &Origin,
+    ) -> Result<Digest, BuildError> {
+        copy::content_key(sources, std::slice::from_ref(found), origin.is_image(), |path| {
+            self.check()?;
+            match (sources.get(path), origin.context()) {
+                (Some(Node { kind: NodeKind::File { digest: Some(digest), .. }, .. }), _) => {
+                    Ok(digest.clone())
+                }
+                (Some(_), Some(context)) => context.digest(path),
+                _ => Err(BuildError::from(anyhow!(
+                    "the digest of `{}` is not known",
+                    pack::show(path)
+                ))),
+            }
+        })
+    }
+
+    /// As [`Self::content`], without a look at any file where all of them lie as they lay.
+    pub(crate) fn known_content(
+        &self,
+        picked: &[Picked],
+        origins: &[(Arc<FileMap>, Origin)],
+    ) -> Result<Digest, BuildError> {
+        let Some(lay) = self.lay(picked, origins) else { return self.content(picked, origins) };
+        let store = &self.layers.store;
+        if let Some(known) = store.record(Kind::Lay, &lay) {
+            return Ok(known);
+        }
+        let content = self.content(picked, origins)?;
+        let sure = picked.iter().all(|one| match one {
+            Picked::Match(at, found) => {
+                let context = origins.get(*at).and_then(|(_, origin)| origin.context());
+                let paths = std::iter::once(&found.root).chain(&found.below);
+                context.is_some_and(|context| context.is_sure(paths))
+            }
+            Picked::Inline { .. } | Picked::Remote { .. } => false,
+        });
+        if sure {
+            store.put_record(&self.layers.session, Kind::Lay, &lay, &content)?;
+            store.keep_latest(Kind::Lay, MAX_LAYS)?;
+        }
+        Ok(content)
+    }
+
+    /// How files lie: names, modes and stamps of all of them. `None` for what lies elsewhere.
+    fn lay(&self, picked: &[Picked], origins: &[(Arc<FileMap>, Origin)]) -> Option<Digest> {
+        let mut key = Key::new("sekisho.lay.v1");
+        for one in picked {
+            let Picked::Match(at, found) = one else { return None };
+            let (sources, origin) = origins.get(*at)?;
+            let context = origin.context()?;
+            let stamp = |path: &files::ImagePath| context.stamp(path).map(Stamp::digest).ok_or(());
+            let lay = copy::content_key(sources, std::slice::from_ref(found), false, stamp);
+            key = key.digest("match", &lay.ok()?);
+        }
+        Some(key.finish())
+    }
+}
