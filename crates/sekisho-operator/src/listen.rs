@@ -267,6 +267,7 @@ pub(crate) fn set_demand(context: &Context, name: &Name, statistics: Statistics)
     let demand = Demand {
         assigned: number(statistics.total_assigned_jobs + statistics.total_acquired_jobs),
         running: number(statistics.total_running_jobs),
+        available: number(statistics.total_available_jobs),
     };
     remember_demand(context, name, demand);
 }

@@ -128,6 +128,15 @@ pub struct Demand {
     pub assigned: u32,
     /// Of those, running.
     pub running: u32,
+    /// Beside those, for runners like ours, and not assigned: there is no room for them yet.
+    pub available: u32,
+}
+
+impl Demand {
+    /// Jobs that no runner has yet.
+    pub fn waiting(self) -> u32 {
+        self.assigned.saturating_add(self.available).saturating_sub(self.running)
+    }
 }
 
 /// The session that takes the jobs of a deployment.
@@ -287,7 +296,7 @@ fn status(seen: &Observed, desired: u32) -> Status {
         revision: seen.revision.clone(),
         desired,
         runners,
-        waiting: demand.assigned.saturating_sub(demand.running),
+        waiting: demand.waiting(),
         running: demand.running,
         claim: claim(seen, desired, runners),
     }

@@ -37,7 +37,7 @@ fn seen(sets: Vec<Set>, assigned: u32) -> Observed {
         revision: "b".to_owned(),
         rollout: Rollout { max_surge: Percent(25), max_unavailable: Percent(0), history_limit: 1 },
         sets,
-        demand: Some(Demand { assigned, running: 0 }),
+        demand: Some(Demand { assigned, ..Demand::default() }),
         desired_before: None,
         lower_since: None,
         session: Session::Polling,
@@ -69,6 +69,13 @@ fn as_many_as_there_are_jobs_and_some_between_bounds() {
 }
 
 #[test]
+fn a_job_that_there_is_no_room_for_waits_too_and_wants_no_runner() {
+    let demand = Demand { assigned: 10, running: 8, available: 5 };
+    let status = decide(&Observed { demand: Some(demand), ..seen(vec![], 0) }).status;
+    assert_eq!((status.desired, status.waiting, status.running), (10, 7, 8));
+}
+
+#[test]
 fn fewer_only_after_a_while_and_no_new_ones_meanwhile() {
     let falls = Observed { desired_before: Some(6), ..seen(vec![], 1) };
     let plan = decide(&falls);
@@ -78,7 +85,7 @@ fn fewer_only_after_a_while_and_no_new_ones_meanwhile() {
     let plan = decide(&later);
     assert_eq!((plan.status.desired, plan.growth, plan.lower_since), (2, 2, None));
     // A job in between begins the wait anew.
-    let busy = Observed { demand: Some(Demand { assigned: 5, running: 0 }), ..later };
+    let busy = Observed { demand: Some(Demand { assigned: 5, ..Demand::default() }), ..later };
     assert_eq!(decide(&busy).lower_since, None);
 }
 

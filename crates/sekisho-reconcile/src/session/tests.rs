@@ -181,7 +181,7 @@ fn a_list_of_jobs_becomes_a_demand() {
         queued(5, &["linux"], 1, Some("theirs")),
     ];
     let ours = |name: &str| name.starts_with("ours");
-    assert_eq!(demand(&jobs, &has, ours, at(0)), Demand { assigned: 2, running: 1 });
+    assert_eq!(demand(&jobs, &has, ours, at(0)), Demand { assigned: 2, running: 1, available: 0 });
 }
 
 #[test]

@@ -123,7 +123,7 @@ impl GitHub {
     pub(crate) fn demand(&self) -> Demand {
         let open = || self.jobs.values().filter(|job| job.assigned && job.result.is_none());
         let running = open().filter(|job| job.runner.is_some()).count();
-        Demand { assigned: open().count() as u32, running: running as u32 }
+        Demand { assigned: open().count() as u32, running: running as u32, available: 0 }
     }
 
     pub(crate) fn job(&self, id: i64) -> Job {
