@@ -11,6 +11,7 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::core::PartialObjectMeta;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
+use sekisho_github::runner::ClientError;
 use testkit::{Containers, Ending, PodRun};
 use tokio::sync::Semaphore;
 
@@ -33,6 +34,8 @@ pub(crate) struct State {
     /// When a runner's job was concluded, by its name.
     pub(crate) finished: HashMap<String, Instant>,
     pub(crate) failed: Vec<String>,
+    /// Runners that were one too many, and were removed before they had a job.
+    pub(crate) surplus: usize,
     /// Runners, and pods.
     there: [HashSet<String>; 2],
     gone: [HashMap<String, Instant>; 2],
@@ -130,7 +133,12 @@ impl Containers for Played {
             match seen.run(&run).await {
                 Ok(_) => Ending::Exit(0),
                 Err(error) => {
-                    seen.lock().failed.push(error.to_string());
+                    let mut state = seen.lock();
+                    match error.downcast_ref::<ClientError>() {
+                        // With a job, its run would not have succeeded.
+                        Some(error) if error.is_unregistered() => state.surplus += 1,
+                        _ => state.failed.push(error.to_string()),
+                    }
                     Ending::Exit(1)
                 }
             }

@@ -224,6 +224,12 @@ impl World {
             )
             .into());
         }
+        if state.surplus > 0 {
+            eprintln!(
+                "{} runners were one too many, and were removed before they had a job",
+                state.surplus
+            );
+        }
         Ok(())
     }
 
