@@ -137,8 +137,9 @@ fn probe(path: &str, period_seconds: u32, failures: u32) -> Value {
     })
 }
 
-/// Nothing listens but what the kubelet and Prometheus ask, and webhooks where they are taken; out it goes to the API server and to
-/// GitHub, whose addresses nobody knows beforehand, and not to the cloud's credentials.
+/// Nothing listens but what the kubelet and Prometheus ask, and webhooks where they are taken; out it goes
+/// to the API server and to GitHub, whose addresses nobody knows beforehand, and not to the cloud's
+/// credentials.
 fn network_policy(install: &Install) -> Value {
     let except = |v6: bool| -> Vec<&str> {
         METADATA_NETWORKS.iter().copied().filter(|network| network.contains(':') == v6).collect()

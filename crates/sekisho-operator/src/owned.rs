@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
 use sekisho_api::{FINALIZER_REGISTRATION, Runner};
@@ -65,10 +66,14 @@ impl Owned {
     }
 }
 
+/// Who has a say about an object: of a runner, its set; of a pod or a secret, its runner.
+pub(crate) fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {
+    metadata.owner_references.iter().flatten().find(|it| it.controller == Some(true))
+}
+
 /// The uid of the set that a runner is of.
 fn set_of(runner: &Runner) -> Option<&str> {
-    let owner = runner.owner_references().iter().find(|it| it.controller == Some(true));
-    owner.map(|it| it.uid.as_str())
+    controller(&runner.metadata).map(|it| it.uid.as_str())
 }
 
 fn read(stores: &Stores, runner: &Runner) -> replica_set::Runner {

@@ -13,6 +13,8 @@ use sekisho_pods::CONTAINER_RUNNER;
 use sekisho_reconcile::At;
 use sekisho_reconcile::runner::{Container, Node, Pod, Record, Waiting};
 
+use crate::owned::controller;
+
 /// The annotations of a JIT secret: the pod that it is for, and GitHub's number.
 pub(crate) const ANNOTATION_POD: &str = "runners.sekisho.dev/pod-uid";
 pub(crate) const ANNOTATION_REGISTRATION: &str = "runners.sekisho.dev/registration";
@@ -114,10 +116,7 @@ pub(crate) fn pod(pod: &PodObject, owner: &str, pulls: &mut BTreeMap<String, At>
             matches!(it.as_str(), "Evicted" | "Preempting" | "NodeShutdown" | "Terminated")
         }));
     Pod {
-        ours: pod
-            .owner_references()
-            .iter()
-            .any(|it| it.uid == owner && it.controller == Some(true)),
+        ours: controller(&pod.metadata).is_some_and(|it| it.uid == owner),
         created: pod.creation_timestamp().as_ref().map(at).unwrap_or_default(),
         gone_by: pod.metadata.deletion_timestamp.as_ref().map(at),
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),

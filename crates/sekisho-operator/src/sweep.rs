@@ -16,6 +16,7 @@ use sekisho_reconcile::sweep::{self, Effect, Object, Observed, Registered, SWEEP
 use crate::context::Context;
 use crate::failure;
 use crate::github::Account;
+use crate::owned::controller;
 use crate::queue::Key;
 use crate::record::at;
 use crate::runner::{by_uid, gone};
@@ -132,15 +133,10 @@ fn read_runner(runner: &Runner) -> sweep::Runner {
         uid: runner.uid().unwrap_or_default(),
         registered: record.ended.is_none() && record.registration.is_some(),
         finalizer: runner.finalizers().iter().any(|it| it == FINALIZER_REGISTRATION),
-        owner: controller(runner),
+        owner: controller(&runner.metadata).map(|it| it.uid.clone()),
         created: runner.creation_timestamp().as_ref().map(at).unwrap_or_default(),
         deleting: runner.metadata.deletion_timestamp.is_some(),
     }
-}
-
-fn controller<K: ResourceExt>(object: &K) -> Option<String> {
-    let owner = object.owner_references().iter().find(|it| it.controller == Some(true));
-    owner.map(|it| it.uid.clone())
 }
 
 async fn list<K>(api: &Api<K>) -> Result<Vec<K>, Failure>
@@ -160,10 +156,7 @@ where
     let read = |it: &PartialObjectMeta<K>| Object {
         name: it.metadata.name.clone().unwrap_or_default(),
         uid: it.metadata.uid.clone().unwrap_or_default(),
-        owner: {
-            let owners = it.metadata.owner_references.iter().flatten();
-            owners.clone().find(|it| it.controller == Some(true)).map(|it| it.uid.clone())
-        },
+        owner: controller(&it.metadata).map(|it| it.uid.clone()),
         created: it.metadata.creation_timestamp.as_ref().map(at).unwrap_or_default(),
         deleting: it.metadata.deletion_timestamp.is_some(),
     };

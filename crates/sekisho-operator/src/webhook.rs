@@ -10,7 +10,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -19,8 +18,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
+use kube::runtime::reflector::ObjectRef;
 use sekisho_api::{ANNOTATION_JOBS, AcquisitionMode, GitHubConnection};
-use sekisho_github::rest::{Address, Repository, Scope};
+use sekisho_github::rest::{Address, Repository};
 use sekisho_github::webhook::{Delivery, JobActionKind, WebhookError, WebhookEvent};
 use sekisho_reconcile::session::queue::{GATHER, is_for};
 use serde_json::json;
@@ -118,20 +118,9 @@ fn of_us(context: &Context, name: &Name, event: &WebhookEvent) -> Option<Reposit
         return None;
     }
     let repository = Repository::new(&event.repository.owner.login, &event.repository.name)?;
-    let connections = context.stores.connections.state();
-    let is = |it: &&Arc<GitHubConnection>| {
-        it.namespace().as_ref() == Some(&name.0) && it.name_any() == name.1
-    };
-    let connection = connections.iter().find(is)?;
-    let address = Address::parse(&connection.spec.url, false).ok()?;
-    let covers = match address.scope() {
-        Scope::Repository(it) => {
-            it.owner.eq_ignore_ascii_case(&repository.owner)
-                && it.name.eq_ignore_ascii_case(&repository.name)
-        }
-        Scope::Organization(owner) => owner.eq_ignore_ascii_case(&repository.owner),
-        Scope::Enterprise(_) => true,
-    };
+    let connection = ObjectRef::new(&name.1).within(&name.0);
+    let connection = context.stores.connections.get(&connection)?;
+    let covers = Address::parse(&connection.spec.url, false).ok()?.scope().covers(&repository);
     let deployments = context.stores.deployments.state();
     let wanted = deployments.iter().any(|it| {
         it.namespace().as_ref() == Some(&name.0)
@@ -158,7 +147,7 @@ fn write_down(door: &Arc<Door>, name: Name, repository: Repository) {
                         "a webhook could not be written down; the poll makes it good: {error}"
                     );
                 }
-                tokio::time::sleep(GATHER.max(Duration::from_millis(1))).await;
+                tokio::time::sleep(GATHER).await;
             }
         }));
     }

@@ -91,8 +91,7 @@ async fn upload_one(client: &JobClient, upload: &Upload) -> Result<(), ClientErr
     match upload {
         Upload::Log(log) => {
             let file = tokio::fs::File::open(&log.path).await;
-            let file =
-                file.map_err(|source| ClientError::File { what: "reading the log", source })?;
+            let file = file.map_err(ClientError::reading_log)?;
             client.upload_log(LogKind::Step(log.step), file, log.lines, clock::now()).await
         }
         Upload::Summary { step, markdown } => {

@@ -58,10 +58,7 @@ const REMARK: &str = "nothing can be mounted here: files are copied and compared
 
 /// Runs it, in the process that was started for that.
 pub(crate) fn main(spec: &Spec, socket: &UnixStream) -> Report {
-    match run(spec, socket) {
-        Ok(report) => report,
-        Err(failure) => failure.into(),
-    }
+    run(spec, socket).unwrap_or_else(Report::from)
 }
 
 fn run(spec: &Spec, socket: &UnixStream) -> Result<Report, Failure> {

@@ -188,6 +188,19 @@ impl Repository {
 }
 
 impl Scope {
+    /// Whether a repository is of it, whichever letter case is used. Which organizations an enterprise has
+    /// nobody tells: it is taken to have all.
+    pub fn covers(&self, repository: &Repository) -> bool {
+        let is = |ours: &str, theirs: &str| ours.eq_ignore_ascii_case(theirs);
+        match self {
+            Self::Repository(it) => {
+                is(&it.owner, &repository.owner) && is(&it.name, &repository.name)
+            }
+            Self::Organization(owner) => is(owner, &repository.owner),
+            Self::Enterprise(_) => true,
+        }
+    }
+
     /// The segments of its REST prefix.
     pub fn segments(&self) -> Vec<&str> {
         match self {
@@ -226,6 +239,21 @@ impl fmt::Display for Scope {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scope_covers_its_own_repositories_in_any_letter_case() {
+        let app = Repository::new("Acme", "App").unwrap();
+        for (text, want) in [
+            ("https://github.com/acme/app", true),
+            ("https://github.com/acme/web", false),
+            ("https://github.com/other/app", false),
+            ("https://github.com/ACME", true),
+            ("https://github.com/other", false),
+            ("https://github.com/enterprises/big", true),
+        ] {
+            assert_eq!(Address::parse(text, false).unwrap().scope().covers(&app), want, "{text}");
+        }
+    }
 
     #[track_caller]
     fn check(text: &str, api: &str, hosting: Hosting, prefix: &str, issuer: &str) {

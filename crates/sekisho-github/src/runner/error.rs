@@ -85,6 +85,11 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// A log of this machine could not be read.
+    pub fn reading_log(source: std::io::Error) -> Self {
+        Self::File { what: "reading the log", source }
+    }
+
     /// The HTTP status, when a service answered with one.
     pub fn status(&self) -> Option<u16> {
         if let Self::Status { status, .. } = self { Some(*status) } else { None }

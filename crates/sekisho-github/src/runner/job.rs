@@ -198,10 +198,7 @@ impl JobClient {
         if signed.blob_storage_type == AZURE {
             self.append(&signed.logs_url, &mut file).await?;
         } else {
-            let length = file
-                .metadata()
-                .await
-                .map_err(|source| ClientError::File { what: "reading the log", source })?;
+            let length = file.metadata().await.map_err(ClientError::reading_log)?;
             let url = signed_url(&signed.logs_url, "")?;
             let request = self.http.client.put(url).header(CONTENT_LENGTH, length.len());
             self.put(request.header(CONTENT_TYPE, "text/plain").body(file)).await?;
@@ -381,7 +378,7 @@ pub(super) async fn read_block(file: &mut File) -> Result<Vec<u8>, ClientError> 
     let mut block = Vec::new();
     let limit = u64::try_from(BLOCK_LEN).unwrap_or(u64::MAX);
     let read = file.take(limit).read_to_end(&mut block).await;
-    read.map_err(|source| ClientError::File { what: "reading the log", source })?;
+    read.map_err(ClientError::reading_log)?;
     Ok(block)
 }
 

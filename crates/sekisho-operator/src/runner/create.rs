@@ -10,6 +10,7 @@ use sekisho_reconcile::failure::{QUOTA_PAUSE, Trouble};
 
 use super::Work;
 use crate::failure;
+use crate::owned::controller;
 use crate::queue::Key;
 
 impl Work<'_> {
@@ -23,8 +24,7 @@ impl Work<'_> {
             .classes
             .get(&ObjectRef::new(class))
             .ok_or_else(|| Failure::ClassNotFound { name: class.clone() })?;
-        let owner = runner.owner_references().iter().find(|it| it.controller == Some(true));
-        let set = owner
+        let set = controller(&runner.metadata)
             .and_then(|it| context.stores.sets.get(&ObjectRef::new(&it.name).within(namespace)));
         // A set that is not shown yet: nothing is made without what it lays over the class's pod.
         let set =
@@ -63,8 +63,7 @@ impl Work<'_> {
             entry.refused = trouble.cloned();
             changed
         };
-        let owner = self.runner.owner_references().iter().find(|it| it.controller == Some(true));
-        if let Some(owner) = owner.filter(|_| changed) {
+        if let Some(owner) = controller(&self.runner.metadata).filter(|_| changed) {
             let set = Key::ReplicaSet(namespace.clone(), owner.name.clone());
             context.enqueue(set.clone());
             // By then it was tried again, or nobody wants it any more.

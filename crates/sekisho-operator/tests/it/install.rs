@@ -109,11 +109,7 @@ async fn an_uninstall_leaves_nothing(server: Server) {
     world.says("Deleting").await;
     world.runners.ends.add_permits(1);
     assert_eq!(world.conclusion(run).await, "success");
-    until("the end of the deployment", || async {
-        api.get_opt("gpu").await.unwrap().is_none().then_some(())
-    })
-    .await;
-    world.clean().await;
+    world.ended().await;
     assert!(!world.has_set(set).await, "the scale set is gone");
     until("nothing that is left of it in the namespace", || async {
         let left = world.list::<RunnerReplicaSet>().await.len()

@@ -123,11 +123,7 @@ async fn a_deployment_that_is_deleted_waits_for_its_jobs(server: Server) {
     assert!(api.get_opt("gpu").await.unwrap().is_some(), "a job is under way");
     world.runners.ends.add_permits(1);
     assert_eq!(world.conclusion(run).await, "success");
-    until("the end of the deployment", || async {
-        api.get_opt("gpu").await.unwrap().is_none().then_some(())
-    })
-    .await;
-    world.clean().await;
+    world.ended().await;
     operator.shutdown().await;
 }
 

@@ -35,11 +35,7 @@ async fn runners_that_are_registered_one_by_one(server: Server) {
     assert_eq!(world.conclusion(run).await, "success");
     let api = world.api::<RunnerDeployment>();
     api.delete("gpu", &DeleteParams::default()).await.unwrap();
-    until("the end of the deployment", || async {
-        api.get_opt("gpu").await.unwrap().is_none().then_some(())
-    })
-    .await;
-    world.clean().await;
+    world.ended().await;
     operator.shutdown().await;
 }
 

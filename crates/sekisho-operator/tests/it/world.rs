@@ -399,6 +399,16 @@ impl World {
         until("nothing that is left", || self.is_clean()).await;
     }
 
+    /// Waits until the deployment is gone, and nothing is left of its runners.
+    pub(crate) async fn ended(&self) {
+        let api = self.api::<RunnerDeployment>();
+        until("the end of the deployment", || async {
+            api.get_opt("gpu").await.unwrap().is_none().then_some(())
+        })
+        .await;
+        self.clean().await;
+    }
+
     /// Whether nothing is left of any runner; the test's own secrets are.
     pub(crate) async fn is_clean(&self) -> Option<()> {
         let secrets = self.list::<Secret>().await;

@@ -25,6 +25,16 @@ fn child_without_mounts() {
     what_cannot_be_mounted();
 }
 
+fn secret() -> Mount {
+    Mount::File(MemoryFile {
+        target: "/run/secret".to_owned(),
+        content: SecretBytes(b"hush\n".to_vec()),
+        mode: 0o400,
+        uid: 0,
+        gid: 0,
+    })
+}
+
 fn what_a_command_does_is_found() {
     let world = World::new(Isolation::ChangedRoot);
     let mut spec = world.spec(
@@ -32,13 +42,7 @@ fn what_a_command_does_is_found() {
          echo x > /dev/null; cat /run/secret; (sleep 4243 &); id -u",
     );
     fs::write(world.dir.path().join("root/etc/old"), "old").unwrap();
-    spec.mounts = vec![Mount::File(MemoryFile {
-        target: "/run/secret".to_owned(),
-        content: SecretBytes(b"hush\n".to_vec()),
-        mode: 0o400,
-        uid: 0,
-        gid: 0,
-    })];
+    spec.mounts = vec![secret()];
     let (result, out, err) = run(&spec);
     let outcome = result.unwrap();
     assert!(outcome.exit.success(), "{out}{err}");
@@ -73,13 +77,7 @@ fn what_it_may_not() {
     fs::create_dir(outside.path().join("run")).unwrap();
     fs::write(outside.path().join("run/secret"), "of the host").unwrap();
     let mut spec = world.spec(&format!("rm -r /run; ln -s {}/run /run", outside.path().display()));
-    spec.mounts = vec![Mount::File(MemoryFile {
-        target: "/run/secret".to_owned(),
-        content: SecretBytes(b"hush".to_vec()),
-        mode: 0o400,
-        uid: 0,
-        gid: 0,
-    })];
+    spec.mounts = vec![secret()];
     assert!(run(&spec).0.unwrap().exit.success());
     assert_eq!(fs::read_to_string(outside.path().join("run/secret")).unwrap(), "of the host");
     let mut spec = world.spec("id -u; id -g; rm /etc/x 2>&1 || echo no");
