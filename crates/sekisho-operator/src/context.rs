@@ -18,7 +18,7 @@ use sekisho_reconcile::backoff::Jitter;
 use sekisho_reconcile::deployment::{Demand, Session};
 use sekisho_reconcile::failure::Trouble;
 use sekisho_reconcile::name::Mark;
-use sekisho_reconcile::runner::{AtGitHub, Fate};
+use sekisho_reconcile::runner::{self, AtGitHub, Fate};
 use sekisho_reconcile::{At, Failure, sweep};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -80,6 +80,8 @@ pub(crate) struct Memory {
     pub(crate) deployments: BTreeMap<Name, DeploymentMemory>,
     /// Numbers of runners that were made, by the set's uid.
     pub(crate) expected: BTreeMap<String, BTreeSet<u64>>,
+    /// Secrets that were made, and that the watch may not show yet.
+    pub(crate) secrets: BTreeMap<Name, runner::Secret>,
     /// Runners that were told to go, by uid, until they are gone.
     pub(crate) leaving: BTreeSet<String>,
     pub(crate) connections: BTreeMap<Name, ConnectionMemory>,
@@ -95,6 +97,13 @@ pub(crate) struct Memory {
 pub(crate) struct DeploymentMemory {
     pub(crate) held_until: Option<At>,
     pub(crate) demand: Option<Demand>,
+    /// From when on all is heard that GitHub had to tell with it.
+    pub(crate) settled: Option<At>,
+    /// Where a queue is read: the runners of the jobs that ran, and when it was read.
+    pub(crate) running: Option<(BTreeSet<String>, At)>,
+    /// Counts what changes `demand`, or which jobs are over; and by which of it `growth` was decided.
+    pub(crate) told: u64,
+    pub(crate) decided: u64,
     pub(crate) lower_since: Option<At>,
     pub(crate) released_since: Option<At>,
     pub(crate) growth: Option<u32>,
@@ -193,6 +202,11 @@ impl Context {
         }
         let now = self.now();
         self.memory().deployments.get(name).is_some_and(|it| it.is_held(now))
+    }
+
+    /// Whether the watches show a Runner.
+    pub(crate) fn has_runner(&self, name: &Name) -> bool {
+        self.stores.runners.get(&ObjectRef::new(&name.1).within(&name.0)).is_some()
     }
 
     pub(crate) fn mark(&self, namespace: &str) -> Option<Mark> {

@@ -15,7 +15,7 @@ use sekisho_api::{
 };
 use sekisho_reconcile::deployment::rollout::Percent;
 use sekisho_reconcile::deployment::{self, Effect, Observed, Plan, Rollout, Session, Set, Size};
-use sekisho_reconcile::{At, Failure};
+use sekisho_reconcile::{At, Failure, replica_set};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -54,9 +54,9 @@ pub(crate) async fn reconcile(context: &Arc<Context>, name: Name) -> Option<Dura
     if blocked.is_none() && object.metadata.deletion_timestamp.is_none() {
         blocked = checks::policies(context, &object).await.err();
     }
-    let seen = observe(context, &object, blocked.clone());
+    let (seen, told) = observe(context, &object, blocked.clone());
     let plan = deployment::decide(&seen);
-    remember(context, &name, &plan, blocked);
+    remember(context, &name, &plan, (told, blocked));
     for effect in &plan.effects {
         if let Err(failure) = act(context, &object, effect).await {
             tracing::info!(deployment = name.1, "{failure}");
@@ -75,16 +75,19 @@ pub(crate) async fn reconcile(context: &Arc<Context>, name: Name) -> Option<Dura
 }
 
 /// What the set's decisions and the session need to know of this one.
-fn remember(context: &Context, name: &Name, plan: &Plan, blocked: Option<Failure>) {
+fn remember(context: &Context, name: &Name, plan: &Plan, (told, blocked): (u64, Option<Failure>)) {
     let mut memory = context.memory();
     let entry = memory.deployments.entry(name.clone()).or_default();
     entry.lower_since = plan.lower_since;
     entry.released_since = plan.released_since;
-    let changed = entry.growth != Some(plan.growth) || entry.blocked != blocked;
-    entry.growth = Some(plan.growth);
+    let wakes = entry.growth != Some(plan.growth) || entry.blocked != blocked;
+    let changed = wakes || entry.decided != told;
+    (entry.growth, entry.decided) = (Some(plan.growth), told);
     entry.blocked = blocked;
-    if changed {
+    if wakes {
         entry.wake.notify_one();
+    }
+    if changed {
         drop(memory);
         for set in sets_of(context, name) {
             context.enqueue(Key::ReplicaSet(name.0.clone(), set.name_any()));
@@ -122,7 +125,12 @@ fn sets_of(context: &Context, name: &Name) -> Vec<Arc<RunnerReplicaSet>> {
     sets
 }
 
-fn observe(context: &Context, object: &RunnerDeployment, blocked: Option<Failure>) -> Observed {
+/// What is to be known, and the number of what GitHub told.
+fn observe(
+    context: &Context,
+    object: &RunnerDeployment,
+    blocked: Option<Failure>,
+) -> (Observed, u64) {
     let name = (object.namespace().unwrap_or_default(), object.name_any());
     let uid = object.uid();
     let unsigned = |number: i32| u32::try_from(number).unwrap_or_default();
@@ -139,12 +147,14 @@ fn observe(context: &Context, object: &RunnerDeployment, blocked: Option<Failure
     let owned = |set: &Arc<RunnerReplicaSet>| {
         set.owner_references().iter().any(|it| Some(&it.uid) == uid.as_ref())
     };
-    let sets = sets_of(context, &name).into_iter().filter(owned).map(|set| read_set(context, &set));
-    let sets: Vec<Set> = sets.collect();
+    let sets: Vec<_> = sets_of(context, &name).into_iter().filter(owned).collect();
     let status = object.status.clone().unwrap_or_default();
     let memory = context.memory();
+    let sets = sets.iter().map(|set| read_set(set, memory.runners(context, &name.0, &uid_of(set))));
+    let sets: Vec<Set> = sets.collect();
     let remembered = memory.deployments.get(&name).cloned().unwrap_or_default();
-    Observed {
+    let told = remembered.told;
+    let seen = Observed {
         now: context.now(),
         deleting: object.metadata.deletion_timestamp.as_ref().map(at),
         finalizer: object.finalizers().iter().any(|it| it == FINALIZER_SCALE_SET),
@@ -159,6 +169,7 @@ fn observe(context: &Context, object: &RunnerDeployment, blocked: Option<Failure
         },
         sets,
         demand: remembered.demand,
+        settled: remembered.settled,
         desired_before: status.desired.map(unsigned),
         lower_since: remembered.lower_since,
         session: remembered.session.unwrap_or(Session::None),
@@ -166,12 +177,15 @@ fn observe(context: &Context, object: &RunnerDeployment, blocked: Option<Failure
         released_since: remembered.released_since,
         blocked,
         trouble: memory.trouble.get(&Key::Deployment(name.0, name.1)).cloned(),
-    }
+    };
+    (seen, told)
 }
 
-fn read_set(context: &Context, set: &RunnerReplicaSet) -> Set {
-    let uid = set.uid().unwrap_or_default();
-    let runners = context.owned.of(&uid);
+fn uid_of(set: &RunnerReplicaSet) -> String {
+    set.uid().unwrap_or_default()
+}
+
+fn read_set(set: &RunnerReplicaSet, runners: Vec<replica_set::Runner>) -> Set {
     let conditions = set.status.as_ref().map(|it| it.conditions.as_slice()).unwrap_or_default();
     let ready = condition::find(conditions, condition::READY).filter(|it| it.status == "False");
     Set {
@@ -182,7 +196,7 @@ fn read_set(context: &Context, set: &RunnerReplicaSet) -> Set {
         stop_now: set.annotations().contains_key(ANNOTATION_STOP_NOW),
         replicas: u32::try_from(set.spec.replicas).unwrap_or_default(),
         all_runners: u32::try_from(runners.len()).unwrap_or(u32::MAX),
-        runners: sekisho_reconcile::replica_set::count(&runners),
+        runners: replica_set::count(&runners),
         problem: ready.and_then(|it| {
             Some(condition::Claim {
                 kind: condition::READY,
@@ -191,7 +205,7 @@ fn read_set(context: &Context, set: &RunnerReplicaSet) -> Set {
                 message: it.message.clone(),
             })
         }),
-        uid,
+        uid: uid_of(set),
     }
 }
 

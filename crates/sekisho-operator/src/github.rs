@@ -6,13 +6,14 @@ use secrecy::SecretString;
 use sekisho_api::{AcquisitionMode, GitHubConnectionSpec, RunnerSpec};
 use sekisho_github::http::ClientOptions;
 use sekisho_github::rest::{
-    Address, Clock, Credential, GenerateJitConfig, GithubClient, KeySigner, RestError,
+    Address, Clock, Credential, GenerateJitConfig, GithubClient, KeySigner,
 };
 use sekisho_github::scale_set::{Tenant, TenantOptions};
 use sekisho_reconcile::Failure;
 use sekisho_reconcile::runner::Registration;
 use sekisho_reconcile::runner::registration::{Holder, Seen};
 
+use crate::asks::Asks;
 use crate::failure;
 
 /// The folder of a job's files, below the runner's own.
@@ -22,6 +23,7 @@ const WORK_FOLDER: &str = "_work";
 pub(crate) struct Account {
     pub(crate) rest: Arc<GithubClient>,
     pub(crate) tenant: Arc<Tenant>,
+    asks: Asks,
 }
 
 /// What a registration is made of.
@@ -55,7 +57,8 @@ impl Account {
         let rest = Arc::new(rest.map_err(|error| failure::rest(&error))?);
         let options = TenantOptions { http, subsystem: "operator", ..Default::default() };
         let tenant = Tenant::new(Arc::clone(&rest), options);
-        Ok(Self { rest, tenant: Arc::new(tenant.map_err(|error| failure::scale_set(&error))?) })
+        let tenant = Arc::new(tenant.map_err(|error| failure::scale_set(&error))?);
+        Ok(Self { asks: Asks::new(Arc::clone(&rest)), rest, tenant })
     }
 
     /// Whether the credentials are good for runners here.
@@ -162,18 +165,6 @@ impl Account {
 
     /// How a registration is.
     pub(crate) async fn ask(&self, name: &str) -> Result<Registration, Failure> {
-        let found = self
-            .rest
-            .runners(Some(name))
-            .await
-            .map_err(|error: RestError| failure::rest(&error))?;
-        Ok(match found.into_iter().find(|runner| runner.name == name) {
-            None => Registration::Absent { sweeps: 1 },
-            Some(runner) => Registration::Present {
-                id: runner.id.try_into().unwrap_or_default(),
-                online: runner.status == "online",
-                busy: runner.busy,
-            },
-        })
+        self.asks.ask(name).await
     }
 }

@@ -13,8 +13,10 @@
 //! Nothing that was decided is kept but what may be lost: after a restart everything is observed again.
 
 mod admin;
+mod asks;
 mod connection;
 mod context;
+mod demand;
 mod deployment;
 mod failure;
 mod github;

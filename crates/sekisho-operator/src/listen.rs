@@ -13,15 +13,16 @@ use sekisho_github::scale_set::{Acquired, Delivery, Event, Listener, ListenerOpt
 use sekisho_github::wire::scale_set::{
     JobMessage, JobMessageKind, JobResult as WireResult, Statistics,
 };
-use sekisho_reconcile::deployment::Demand;
+use sekisho_reconcile::deployment::SETTLE;
 use sekisho_reconcile::runner::{Fate, Job, Record};
-use sekisho_reconcile::session::message::{self, Target, What, Write};
+use sekisho_reconcile::session::message::{self, Recording, Target, What, Write};
 use sekisho_reconcile::{At, Failure};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::context::{Context, Name};
+use crate::demand::{self, Told};
 use crate::failure;
 use crate::github::Account;
 use crate::queue::Key;
@@ -115,8 +116,11 @@ struct Work {
 
 impl Work {
     async fn run(mut self, stop: CancellationToken, replay: Arc<Notify>) {
+        let mut hears = true;
         loop {
             let capacity = self.lock().capacity;
+            let settled = hears.then(|| self.context.now() + SETTLE);
+            demand::settles(&self.context, &self.name, settled);
             let event = tokio::select! {
                 // All are cancel safe: what was not recorded and deleted comes again.
                 () = stop.cancelled() => break,
@@ -130,6 +134,7 @@ impl Work {
             };
             let now = self.context.now();
             self.lock().alive = now;
+            hears = !matches!(event, Ok(Event::Trouble { .. }));
             let wake = match event {
                 Ok(event) => self.take(event).await,
                 Err(ended) => {
@@ -178,7 +183,7 @@ impl Work {
                     (state.session, state.trouble) = (Some(session), None);
                     (state.replayed, state.statistics) = (Some(now), Some(now));
                 }
-                self.demand(statistics);
+                self.counts(statistics, &[]);
                 true
             }
             Event::Idle => self.lock().trouble.take().is_some(),
@@ -203,8 +208,9 @@ impl Work {
         }
     }
 
-    fn demand(&self, statistics: Statistics) {
-        set_demand(&self.context, &self.name, statistics);
+    /// Takes GitHub's numbers, and in the same moment what a message tells of jobs that are over.
+    fn counts(&self, statistics: Statistics, news: &[Recording]) {
+        demand::tell(&self.context, &self.name, Told::by_session(statistics, None), news);
     }
 
     async fn deliver(&mut self, delivery: Delivery) -> Result<(), Failure> {
@@ -223,6 +229,7 @@ impl Work {
         let ours = statistics.total_assigned_jobs + statistics.total_acquired_jobs;
         let room = self.lock().capacity.saturating_sub(u32::try_from(ours).unwrap_or_default());
         let reading = message::read(&events, &mark, room);
+        self.counts(statistics, &reading.record);
         if !reading.acquire.is_empty() {
             let acquired = self.listener.acquire(&reading.acquire).await;
             match acquired.map_err(|error| failure::scale_set(&error))? {
@@ -230,6 +237,7 @@ impl Work {
                 Acquired::Automatic => {}
             }
         }
+        self.lock().statistics = Some(now);
         let mut by_runner: BTreeMap<String, Vec<What>> = BTreeMap::new();
         for recording in reading.record {
             by_runner.entry(recording.runner).or_default().push(recording.what);
@@ -248,36 +256,11 @@ impl Work {
         let recording = async { all.await.into_iter().collect::<Result<(), Failure>>() };
         let recorded = delivery.record(recording).await?;
         self.context.metrics.messages.inc();
-        {
-            let mut state = self.lock();
-            state.statistics = Some(now);
-        }
-        self.demand(statistics);
         // It comes again if this fails, and is then recorded already.
         if let Err(error) = self.listener.delete(recorded).await {
             tracing::info!("a message was recorded and comes again: {error}");
         }
         Ok(())
-    }
-}
-
-/// Remembers how many jobs there are.
-pub(crate) fn set_demand(context: &Context, name: &Name, statistics: Statistics) {
-    let number = |number: i64| u32::try_from(number.max(0)).unwrap_or(u32::MAX);
-    let demand = Demand {
-        assigned: number(statistics.total_assigned_jobs + statistics.total_acquired_jobs),
-        running: number(statistics.total_running_jobs),
-        available: number(statistics.total_available_jobs),
-    };
-    remember_demand(context, name, demand);
-}
-
-pub(crate) fn remember_demand(context: &Context, name: &Name, demand: Demand) {
-    let mut memory = context.memory();
-    let entry = memory.deployments.entry(name.clone()).or_default();
-    if entry.demand.replace(demand) != Some(demand) {
-        drop(memory);
-        context.enqueue(Key::Deployment(name.0.clone(), name.1.clone()));
     }
 }
 
@@ -324,7 +307,8 @@ fn result(result: &WireResult) -> JobResult {
     }
 }
 
-/// Records something on a Runner; on a conflict it is read and decided again.
+/// Records something on a Runner. As the watch shows it, first; what that says does not need to be done,
+/// and what fails because it is old, is decided by the Runner itself.
 pub(crate) async fn record_on(
     context: &Context,
     namespace: &str,
@@ -333,8 +317,15 @@ pub(crate) async fn record_on(
     now: At,
 ) -> Result<(), Failure> {
     let api = context.api::<Runner>(namespace);
+    let reference = ObjectRef::new(name).within(namespace);
+    let mut shown = context.stores.runners.get(&reference).map(|it| (*it).clone());
     for _ in 0..CONFLICTS {
-        let live = api.get_opt(name).await.map_err(failure::kube)?;
+        let cached = shown.take();
+        let is_old = cached.is_some();
+        let live = match cached {
+            Some(shown) => Some(shown),
+            None => api.get_opt(name).await.map_err(failure::kube)?,
+        };
         if let (What::Completed { job }, Some(_)) = (what, &live) {
             let fate = Fate { at: now, result: job.result };
             context.memory().fates.insert((namespace.to_owned(), name.to_owned()), fate);
@@ -352,6 +343,7 @@ pub(crate) async fn record_on(
             pod: pod.as_ref(),
         });
         let written = match (message::record(what, target, now), &live) {
+            (Write::Nothing, _) if is_old => continue,
             (Write::Nothing, _) | (_, None) => return Ok(()),
             (Write::Status(record), Some(live)) => write_record(context, live, &record, now).await,
             (Write::Delete, Some(live)) => {

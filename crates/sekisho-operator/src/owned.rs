@@ -89,6 +89,8 @@ fn read(stores: &Stores, runner: &Runner) -> replica_set::Runner {
         finalizer: runner.finalizers().iter().any(|it| it == FINALIZER_REGISTRATION),
         stop_now: runner.annotations().contains_key(sekisho_api::ANNOTATION_STOP_NOW),
         phase: Phase::of(&record, placed),
+        // Whoever asks knows; see [`crate::demand`].
+        over: false,
         online: record.online,
     }
 }

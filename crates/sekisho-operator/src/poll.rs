@@ -14,6 +14,7 @@ use sekisho_api::{ANNOTATION_JOBS, RunnerDeployment};
 use sekisho_github::rest::{
     Repository, RestError, RunFilter, RunJobs, RunStatus, Scope, WorkflowJob,
 };
+use sekisho_reconcile::deployment::SETTLE_QUEUE;
 use sekisho_reconcile::failure::Trouble;
 use sekisho_reconcile::runner::{Job, Record};
 use sekisho_reconcile::session::message::{self, Recording, Target};
@@ -21,9 +22,10 @@ use sekisho_reconcile::session::queue::{self, Look, QueuedJob};
 use sekisho_reconcile::{At, Failure};
 
 use crate::context::{Context, Name};
+use crate::demand::{self, Told};
 use crate::failure;
 use crate::github::Account;
-use crate::listen::{record_on, remember_demand};
+use crate::listen::record_on;
 use crate::record::job_result;
 use crate::webhook;
 
@@ -89,10 +91,13 @@ impl Queue {
             (self.polled, self.requests) = (Some(now), requests);
             self.jobs.retain(|repository, _| repositories.contains(repository));
         }
-        record(context, &name.0, message::read(&events, &mark, 0).record, now).await?;
+        let news = message::read(&events, &mark, 0).record;
         let jobs: Vec<QueuedJob> = self.jobs.values().flatten().cloned().collect();
         let demand = queue::demand(&jobs, &object.spec.labels, |runner| mark.is_on(runner), now);
-        remember_demand(context, name, demand);
+        let running = jobs.into_iter().filter_map(|job| job.runner).collect();
+        let (settled, running) = (Some(now + SETTLE_QUEUE), Some((running, now)));
+        demand::tell(context, name, Told { demand, settled, running }, &news);
+        record(context, &name.0, news, now).await?;
         Ok(Duration::ZERO)
     }
 

@@ -1,5 +1,6 @@
 //! RunnerReplicaSet: observe, decide, act.
 
+use std::mem::discriminant;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -25,7 +26,7 @@ use crate::runner::{self, gone};
 
 /// How often a status is written for nothing but to be read.
 pub(crate) const STATUS_EVERY: Duration = Duration::from_secs(1);
-/// How many Runners are created at a time.
+/// How many Runners are created, or deleted, at a time.
 const AT_ONCE: usize = 16;
 
 /// Works on a set; when to look again.
@@ -64,12 +65,12 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
     // Each write is of the version that the one before it made.
     let mut version = set.resource_version();
     let mut wrote = false;
-    for effect in &plan.effects {
-        if let Err(failure) = act(context, &set, effect, &mut version).await {
+    for effects in plan.effects.chunk_by(|a, b| discriminant(a) == discriminant(b)) {
+        if let Err(failure) = act(context, &set, effects, &mut version).await {
             let trouble = context.failed(&key, failure);
             return Some(context.now().until(trouble.next).max(Duration::from_millis(100)));
         }
-        wrote |= matches!(effect, Effect::WriteStatus(_));
+        wrote |= matches!(effects, [Effect::WriteStatus(_), ..]);
     }
     context.memory().trouble.remove(&key);
     let mut after = plan.requeue_after;
@@ -93,11 +94,12 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
 fn observe(context: &Context, set: &RunnerReplicaSet, deployment: &Name) -> Observed {
     let namespace = &deployment.0;
     let uid = set.uid().unwrap_or_default();
-    let runners = context.owned.of(&uid);
     let owner = context.stores.deployments.get(&ObjectRef::new(&deployment.1).within(namespace));
     let current = owner.as_ref().and_then(|it| it.status.as_ref()?.revision.clone());
     let status = set.status.clone().unwrap_or_default();
+    // One moment: who is counted, by which numbers, and who is expected.
     let memory = context.memory();
+    let runners = memory.runners(context, namespace, &uid);
     let remembered = memory.deployments.get(deployment).cloned().unwrap_or_default();
     Observed {
         now: context.now(),
@@ -107,7 +109,7 @@ fn observe(context: &Context, set: &RunnerReplicaSet, deployment: &Name) -> Obse
         stop_now: set.annotations().contains_key(ANNOTATION_STOP_NOW),
         desired: u32::try_from(set.spec.replicas).unwrap_or_default(),
         growth: remembered
-            .growth
+            .growth_now()
             .filter(|_| current.as_deref() == Some(set.spec.revision.as_str())),
         next_number: status.next_number.and_then(|it| it.try_into().ok()).unwrap_or_default(),
         last_success: status
@@ -125,25 +127,40 @@ fn observe(context: &Context, set: &RunnerReplicaSet, deployment: &Name) -> Obse
     }
 }
 
+/// Does effects of one kind. What concerns different Runners is done at the same time.
 async fn act(
     context: &Context,
     set: &RunnerReplicaSet,
-    effect: &Effect,
+    effects: &[Effect],
     version: &mut Option<String>,
 ) -> Result<(), Failure> {
-    let namespace = set.namespace().unwrap_or_default();
-    let api = context.api::<Runner>(&namespace);
+    let namespace = &set.namespace().unwrap_or_default();
+    let mut at_once = Vec::new();
+    for effect in effects {
+        match effect {
+            Effect::WriteStatus(status) => write(context, set, status, version).await?,
+            Effect::CreateRunners { numbers } => create(context, set, numbers).await?,
+            Effect::DeleteRunner { .. } | Effect::MarkStopNow { .. } => {
+                at_once.push(act_on_runner(context, namespace, effect));
+            }
+        }
+    }
+    let done = futures_util::stream::iter(at_once).buffer_unordered(AT_ONCE);
+    done.collect::<Vec<_>>().await.into_iter().collect()
+}
+
+async fn act_on_runner(context: &Context, namespace: &str, effect: &Effect) -> Result<(), Failure> {
     match effect {
-        Effect::WriteStatus(status) => write(context, set, status, version).await,
-        Effect::CreateRunners { numbers } => create(context, set, numbers).await,
         Effect::DeleteRunner { name, uid } => {
-            runner::delete(context, &namespace, name, uid, None).await
+            runner::delete(context, namespace, name, uid, None).await
         }
         Effect::MarkStopNow { name } => {
             context.metrics.wrote("patch");
             let patch = json!({ "metadata": { "annotations": { ANNOTATION_STOP_NOW: "true" } } });
-            gone(api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch)).await)
+            let (api, params) = (context.api::<Runner>(namespace), PatchParams::default());
+            gone(api.patch_metadata(name, &params, &Patch::Merge(patch)).await)
         }
+        Effect::WriteStatus(_) | Effect::CreateRunners { .. } => Ok(()),
     }
 }
 

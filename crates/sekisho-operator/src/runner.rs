@@ -11,9 +11,9 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource as _, ResourceExt as _};
-use sekisho_api::{ANNOTATION_STOP_NOW, FINALIZER_REGISTRATION, Runner};
+use sekisho_api::{ANNOTATION_STOP_NOW, FINALIZER_REGISTRATION, JobResult, Runner};
 use sekisho_github::rest::{Repository, RunJobs, RunStatus};
-use sekisho_reconcile::runner::{self, AtGitHub, Effect, Fate, Node, Observed, Record};
+use sekisho_reconcile::runner::{self, AtGitHub, Container, Effect, Fate, Node, Observed, Record};
 use sekisho_reconcile::{At, Failure};
 use serde_json::json;
 
@@ -21,7 +21,7 @@ use crate::context::{Context, Name};
 use crate::github::Account;
 use crate::queue::Key;
 use crate::record::{self, ANNOTATION_POD, ANNOTATION_REGISTRATION};
-use crate::{failure, record::at};
+use crate::{demand, failure, record::at};
 
 /// A Runner that is worked on.
 struct Work<'a> {
@@ -75,7 +75,8 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
                 return Some(after.map_or(next, |known| known.min(next)));
             }
         }
-        if matches!(effect, Effect::AskGitHub | Effect::ReadFate { .. } | Effect::Register { .. }) {
+        // No watch tells of what GitHub said.
+        if matches!(effect, Effect::AskGitHub | Effect::ReadFate { .. }) {
             after = Some(Duration::ZERO);
         }
     }
@@ -90,6 +91,7 @@ fn forget(context: &Context, name: &Name, key: &Key) {
     memory.trouble.remove(key);
     memory.github.remove(name);
     memory.fates.remove(name);
+    memory.secrets.remove(name);
 }
 
 impl Work<'_> {
@@ -103,22 +105,23 @@ impl Work<'_> {
             .stores
             .secrets
             .get(&ObjectRef::new(name).within(namespace))
-            .map(|it| read_secret(&it));
+            .map(|it| read_secret(&it))
+            .or_else(|| context.memory().secrets.get(&self.name).cloned());
         let mut pod = context.stores.pods.get(&ObjectRef::new(name).within(namespace));
+        let goes = runner.metadata.deletion_timestamp.is_some() || record.ended.is_some();
         let placed = pod
             .as_ref()
             .is_some_and(|pod| pod.spec.as_ref().is_some_and(|it| it.node_name.is_some()));
-        // A cache is behind: before something is made, it is looked at what is there.
-        if pod.is_none() || (placed && secret.is_none() && record.online.is_none()) {
-            let live = context.api::<Pod>(namespace).get_opt(name).await.map_err(failure::kube)?;
-            pod = live.map(Arc::new);
-        }
-        if secret.is_none()
-            && record.online.is_none()
-            && (pod.is_some() || record.registration.is_none())
-        {
+        // A cache is behind, and what it does not show may be there. A secret is looked for before a pod is
+        // made, and before a registration is: a registration of its name would be removed. A pod is looked
+        // for before it is taken for lost, or left alone for good; to make one fails where there is one.
+        if secret.is_none() && record.online.is_none() && (pod.is_none() || placed || goes) {
             let live = context.api::<Secret>(namespace).get_metadata_opt(name).await;
             secret = live.map_err(failure::kube)?.map(|it| read_secret(&it));
+        }
+        if pod.is_none() && (goes || secret.is_some() || record.pod.is_some()) {
+            let live = context.api::<Pod>(namespace).get_opt(name).await.map_err(failure::kube)?;
+            pod = live.map(Arc::new);
         }
         self.pod.clone_from(&pod);
         let deployment = context
@@ -167,6 +170,7 @@ impl Work<'_> {
             Effect::CreatePod => self.create_pod().await,
             Effect::Register { pod_uid } => self.register(pod_uid).await,
             Effect::DeleteSecret { uid } => {
+                context.memory().secrets.remove(&self.name);
                 context.metrics.wrote("delete");
                 gone(context.api::<Secret>(namespace).delete(name, &by_uid(uid, None)).await)
             }
@@ -191,6 +195,10 @@ impl Work<'_> {
             Effect::AskGitHub => {
                 let Some(account) = self.account() else { return Err(self.no_account()) };
                 self.saw(account.ask(name).await?);
+                Ok(())
+            }
+            Effect::JobOver => {
+                self.job_over(JobResult::Other, seen);
                 Ok(())
             }
             Effect::ReadFate { run_id } => self.read_fate(*run_id, seen).await,
@@ -262,9 +270,23 @@ impl Work<'_> {
                 .filter(|job| job.status == RunStatus::Completed)
                 .map(|job| record::job_result(job.conclusion));
         }
-        let fate = Fate { at: self.context.now(), result };
-        self.context.memory().fates.insert(self.name.clone(), fate);
+        match result {
+            Some(result) => self.job_over(result, seen),
+            None => {
+                let fate = Fate { at: self.context.now(), result: None };
+                self.context.memory().fates.insert(self.name.clone(), fate);
+            }
+        }
         Ok(())
+    }
+
+    fn job_over(&self, result: JobResult, seen: &Observed) {
+        let fate = Fate { at: self.context.now(), result: Some(result) };
+        let ended = match seen.pod.as_ref().map(|pod| pod.runner) {
+            Some(Container::Ended { at, .. }) => at,
+            _ => seen.now,
+        };
+        demand::job_over(self.context, &self.name, &self.runner.spec.deployment, fate, ended);
     }
 }
 

@@ -9,16 +9,17 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::reflector::ObjectRef;
 use sekisho_api::{AcquisitionMode, FINALIZER_SCALE_SET, RunnerDeployment};
 use sekisho_github::scale_set::wanted::Wanted;
-use sekisho_reconcile::deployment::Session as Told;
+use sekisho_reconcile::deployment::{SETTLE, Session as Told};
 use sekisho_reconcile::failure::Trouble;
 use sekisho_reconcile::replica_set::Counts;
 use sekisho_reconcile::session::{self, Effect, Listener, Observed};
 use sekisho_reconcile::{At, Failure};
 use serde_json::json;
 
-use crate::context::{Context, Name};
+use crate::context::{Context, DeploymentMemory, Name};
+use crate::demand::{self, Told as Numbers};
 use crate::lease::{self, Step, Watched};
-use crate::listen::{Listening, set_demand};
+use crate::listen::Listening;
 use crate::queue::Key;
 use crate::runner::{by_uid, gone};
 use crate::{failure, poll, watch};
@@ -91,6 +92,10 @@ impl Work {
         self.context.memory().deployments.remove(&self.name);
     }
 
+    fn remembered(&self) -> DeploymentMemory {
+        self.context.memory().deployments.get(&self.name).cloned().unwrap_or_default()
+    }
+
     fn wake(&self) -> Arc<tokio::sync::Notify> {
         let mut memory = self.context.memory();
         Arc::clone(&memory.deployments.entry(self.name.clone()).or_default().wake)
@@ -146,6 +151,7 @@ impl Work {
         if held.is_none() {
             // Whoever holds it knows better.
             (entry.session, entry.demand, entry.growth) = (None, None, None);
+            (entry.settled, entry.running) = (None, None);
         }
         drop(memory);
         match (before, held.is_some()) {
@@ -263,8 +269,7 @@ impl Work {
         let counted = status.runners.unwrap_or_default();
         let number = |number: i32| u32::try_from(number).unwrap_or_default();
         let max = object.spec.scaling.as_ref().map(|it| it.max).or(object.spec.replicas);
-        let remembered =
-            self.context.memory().deployments.get(&self.name).cloned().unwrap_or_default();
+        let remembered = self.remembered();
         let ours = object.finalizers().iter().any(|it| it == FINALIZER_SCALE_SET);
         Observed {
             now,
@@ -348,7 +353,11 @@ impl Work {
                     listening.state().statistics = Some(self.context.now());
                 }
                 if let Some(statistics) = read.and_then(|set| set.statistics) {
-                    set_demand(&self.context, &self.name, statistics);
+                    // Newer than any message: what explains them may still be told.
+                    let hears = self.remembered().settled.is_some();
+                    let settled = hears.then(|| self.context.now() + SETTLE);
+                    let told = Numbers::by_session(statistics, settled);
+                    demand::tell(&self.context, &self.name, told, &[]);
                 }
                 Ok(())
             }

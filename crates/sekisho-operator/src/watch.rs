@@ -25,7 +25,7 @@ use crate::queue::Key;
 use crate::stored::Stored;
 
 /// Several changes of the runners of a set come together.
-const GATHER: Duration = Duration::from_millis(50);
+pub(crate) const GATHER: Duration = Duration::from_millis(50);
 
 /// What hears of changes; set when everything else is ready.
 pub(crate) type Hearer = Arc<OnceCell<Arc<Context>>>;

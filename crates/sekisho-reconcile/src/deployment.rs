@@ -5,6 +5,19 @@
 //! new ones ([`Plan::growth`]). New runners are of the revision that the spec has
 //! now. Older revisions only lose runners ([`rollout`]); one that has a job ends it.
 //!
+//! **One runner a job.** GitHub's numbers and its messages are not of one moment: the numbers that come
+//! with a message are newer than it, and the messages that explain them are still on their way. Until those
+//! are heard, runners whose job is over are counted as if they had it. So
+//! - what numbers and message say takes effect at once: the runners whose jobs it tells to be over count no
+//!   more ([`crate::replica_set::Runner::over`]) in the same moment in which the numbers do not have them;
+//! - runners are made by the newest numbers: counting too many runners makes none too many;
+//! - runners are stopped only when nothing more is to be heard ([`Observed::settled`]);
+//! - a runner that is seen to be done before GitHub's numbers say so takes its job out of them
+//!   ([`Demand::less_one`]).
+//!
+//! What is left is in GitHub's protocol: a job that is cancelled before a runner has it, or that a runner
+//! has which is lost, leaves one runner too many. It waits for the next job, or is stopped.
+//!
 //! Deletion, in this order: no more jobs are taken; the sets stop their runners, which they do as soon
 //! as their deployment is being deleted; the sets go; then the scale set at GitHub; then the finalizer.
 //! Each step waits for the one before it, without the cluster's garbage collector; what GitHub does not
@@ -26,6 +39,12 @@ use rollout::Percent;
 pub const RELEASE_TIMEOUT: Duration = Duration::from_secs(300);
 /// How often it is tried.
 pub const RELEASE_EVERY: Duration = Duration::from_secs(10);
+/// How long after its numbers GitHub must have had nothing to tell: a message that is there answers a poll
+/// at once.
+pub const SETTLE: Duration = Duration::from_secs(2);
+/// The same where the queue is read and no messages come: by then a runner whose job is in the list no
+/// more has ended, and GitHub was asked for it ([`crate::runner::ASK_AFTER`]).
+pub const SETTLE_QUEUE: Duration = Duration::from_secs(15);
 
 /// Everything [`decide`] may look at.
 #[derive(Clone, Debug)]
@@ -50,6 +69,8 @@ pub struct Observed {
     pub sets: Vec<Set>,
     /// How many jobs there are; `None` until GitHub has told it.
     pub demand: Option<Demand>,
+    /// From when on all is known that GitHub had to tell when it told `demand`; `None` while it tells more.
+    pub settled: Option<At>,
     /// `status.desired`.
     pub desired_before: Option<u32>,
     /// Since when fewer than `desired_before` are enough: [`Plan::lower_since`] of the last decision.
@@ -136,6 +157,13 @@ impl Demand {
     /// Jobs that no runner has yet.
     pub fn waiting(self) -> u32 {
         self.assigned.saturating_add(self.available).saturating_sub(self.running)
+    }
+
+    /// After the end of one that is still counted.
+    #[must_use]
+    pub fn less_one(self) -> Self {
+        let (assigned, running) = (self.assigned.saturating_sub(1), self.running.saturating_sub(1));
+        Self { assigned, running, ..self }
     }
 }
 
@@ -244,8 +272,10 @@ pub fn decide(seen: &Observed) -> Plan {
         None if !seen.finalizer => plan.effects.push(Effect::AddFinalizer),
         None => {
             rollout::decide(seen, desired, &mut plan.effects);
-            if let (Some(since), Size::Scaled { scale_down_delay, .. }) = (lower_since, seen.size) {
-                look_again(&mut plan, seen.now.until(since + scale_down_delay));
+            if let (Some(since), Size::Scaled { scale_down_delay, .. }, Some(settled)) =
+                (lower_since, seen.size, seen.settled)
+            {
+                look_again(&mut plan, seen.now.until(settled.max(since + scale_down_delay)));
             }
         }
     }
@@ -261,15 +291,16 @@ fn desired(seen: &Observed) -> (u32, u32, Option<At>) {
     };
     let before = seen.desired_before.map(|before| before.clamp(min, max));
     let Some(demand) = seen.demand else {
-        // GitHub has not told yet: what was enough before is enough now.
-        let enough = before.unwrap_or(min);
-        return (enough, enough, None);
+        // GitHub has not told yet: what was enough before is kept. But that may be long ago, and the
+        // jobs over: for what is not known no runner is made.
+        return (min, before.unwrap_or(min), None);
     };
     let wanted = demand.assigned.saturating_add(idle).clamp(min, max);
     match before {
         Some(before) if wanted < before => {
             let since = seen.lower_since.unwrap_or(seen.now);
-            if seen.now.is_past(since, delay) {
+            let settled = seen.settled.is_some_and(|settled| seen.now >= settled);
+            if settled && seen.now.is_past(since, delay) {
                 (wanted, wanted, None)
             } else {
                 (wanted, before, Some(since))

@@ -1,7 +1,8 @@
 //! RunnerReplicaSet: which runners are made, and which are stopped.
 //!
-//! A runner takes part (is *live*) until it ends or is deleted without a job. One that failed is kept
-//! to be looked at, and is never counted. Nothing that is not owned by the set is touched.
+//! A runner takes part (is *live*) until its job is over, until it ends, or until it is deleted without a
+//! job. One that failed is kept to be looked at, and is never counted. Nothing that is not owned by the
+//! set is touched.
 //!
 //! **Names.** `status.nextNumber` is raised, with the resourceVersion as precondition, before runners
 //! of these numbers are made: so no name is used twice, and of two controllers with the same view only
@@ -63,7 +64,8 @@ pub struct Observed {
     pub desired: u32,
     /// How many runners are worth making now: [`crate::deployment::Plan::growth`] of the same moment.
     /// `desired` still holds idle runners back from being stopped when this has fallen already, and a
-    /// runner whose job is over must not be replaced meanwhile. `None` where nothing is known.
+    /// runner whose job is over must not be replaced meanwhile. `None` where nothing is known; nothing
+    /// where it was decided before GitHub told its last numbers, for `runners` are counted by these.
     pub growth: Option<u32>,
     /// `status.nextNumber`; 0 where there is none.
     pub next_number: u64,
@@ -98,6 +100,8 @@ pub struct Runner {
     pub stop_now: bool,
     /// What it does.
     pub phase: Phase,
+    /// Its job is over, whatever its status says: the jobs that GitHub counted last do not have it.
+    pub over: bool,
     /// `timeline.online`.
     pub online: Option<At>,
 }
@@ -164,7 +168,7 @@ pub struct Counts {
     pub pending: u32,
     /// Wait for a job.
     pub idle: u32,
-    /// Have a job, also while they are deleted.
+    /// Have a job that is not over, also while they are deleted.
     pub busy: u32,
     /// Failed.
     pub failed: u32,
@@ -256,11 +260,14 @@ pub fn decide(seen: &Observed) -> Plan {
     steps::bury(seen, &mut plan);
     let live = counts.live as usize;
     let desired = seen.desired as usize;
-    if live > desired {
-        steps::stop_some(seen, live - desired, &mut plan);
+    let growth = seen.growth.map(|growth| growth as usize);
+    // The spec is a little behind the jobs.
+    let kept = desired.max(growth.unwrap_or_default());
+    if live > kept {
+        steps::stop_some(seen, live - kept, &mut plan);
         return plan;
     }
-    let wanted = seen.growth.map_or(desired, |growth| desired.min(growth as usize));
+    let wanted = growth.map_or(desired, |growth| desired.min(growth));
     if live < wanted && seen.blocked.is_none() && !seen.namespace_terminating {
         steps::start_some(seen, wanted - live, &mut plan);
     }
@@ -270,6 +277,7 @@ pub fn decide(seen: &Observed) -> Plan {
 /// Whether a runner takes part: it can take a job, or has one.
 fn is_live(runner: &Runner) -> bool {
     match runner.phase {
+        _ if runner.over => false,
         Phase::Busy => true,
         Phase::Pending { .. } | Phase::Idle => !runner.deleting,
         Phase::Completing | Phase::Failed { .. } => false,
@@ -284,7 +292,7 @@ pub fn count(runners: &[Runner]) -> Counts {
         match runner.phase {
             Phase::Pending { .. } if live => counts.pending += 1,
             Phase::Idle if live => counts.idle += 1,
-            Phase::Busy => counts.busy += 1,
+            Phase::Busy if live => counts.busy += 1,
             Phase::Failed { .. } => counts.failed += 1,
             _ => {}
         }

@@ -267,7 +267,9 @@ pub enum Effect {
     },
     /// Ask GitHub for the registration, live.
     AskGitHub,
-    /// Read the job's fate over REST.
+    /// Remember that its job is over: GitHub's numbers may be older, and have it still.
+    JobOver,
+    /// Read the job's fate over REST. A result that was not known is remembered like [`Self::JobOver`].
     ReadFate {
         /// The job's workflow run.
         run_id: i64,

@@ -57,6 +57,8 @@ fn section(answer: &Value) -> anyhow::Result<String> {
             "≥ 100",
         ),
         ("writes to the API server a runner, those of its set included".to_owned(), "≤ 8"),
+        ("reads from it a runner, beside the watches".to_owned(), "-"),
+        ("runners that were one too many, of all of these".to_owned(), "0"),
         (
             format!(
                 "the operator killed with {} jobs under way: until the other makes a pod",
@@ -99,7 +101,7 @@ Machine: {}
 /// What was measured on one API server.
 struct Column {
     name: String,
-    cells: [String; 6],
+    cells: [String; 8],
 }
 
 fn column(server: &Value) -> anyhow::Result<Column> {
@@ -113,16 +115,18 @@ fn column(server: &Value) -> anyhow::Result<Column> {
         removed.push(Duration::from_micros(us.as_u64().context("a time that is no number")?));
     }
     let seconds = |ms: u64| ms as f64 / 1000.0;
-    let writes = server
-        .get("writes")
-        .and_then(Value::as_object)
-        .map(|writes| writes.values().filter_map(Value::as_u64).sum::<u64>() as f64);
+    let calls = |name: &str| {
+        let calls = server.get(name).and_then(Value::as_object)?;
+        Some(calls.values().filter_map(Value::as_u64).sum::<u64>() as f64)
+    };
     let (jobs, took) = (number("sustained_jobs")?, seconds(number("sustained_ms")?));
     let cells = [
         format!("{:.1} s", seconds(number("burst_ms")?)),
         removed.percentiles(),
         format!("{:.0}", jobs as f64 / took),
-        writes.map_or("-".to_owned(), |writes| format!("{:.2}", writes / jobs as f64)),
+        calls("writes").map_or("-".to_owned(), |calls| format!("{:.2}", calls / jobs as f64)),
+        calls("reads").map_or("-".to_owned(), |calls| format!("{:.2}", calls / jobs as f64)),
+        number("surplus")?.to_string(),
         format!("{:.1} s", seconds(number("fail_over_ms")?)),
         format!("{} MiB", number("resident_bytes")?.div_ceil(1024 * 1024)),
     ];

@@ -45,12 +45,13 @@ pub(crate) async fn run(real: bool, scale: &Scale) -> Result<Option<Value>, Fail
     world.concluded(&first).await?;
     world.clean(1).await?;
 
-    let (burst, removals) = burst(&world, scale.burst).await?;
+    let (burst, removals, mut surplus) = burst(&world, scale.burst).await?;
     eprintln!("the burst: {burst:?}");
-    drop(world.writes()?);
-    let sustained = sustained(&world, scale.sustained).await?;
-    let writes = world.writes()?;
-    eprintln!("{} jobs: {sustained:?}; {writes:?}", scale.sustained);
+    drop(world.calls()?);
+    let (sustained, more) = sustained(&world, scale.sustained).await?;
+    surplus += more;
+    let calls = world.calls()?.unwrap_or_default();
+    eprintln!("{} jobs: {sustained:?}; {calls}; {surplus} too many", scale.sustained);
     let two = world.operator("two")?;
     let fail_over = fail_over(&world, one).await?;
     eprintln!("the fail-over: {fail_over:?}");
@@ -65,7 +66,9 @@ pub(crate) async fn run(real: bool, scale: &Scale) -> Result<Option<Value>, Fail
         "removed_us": removals,
         "sustained_jobs": scale.sustained,
         "sustained_ms": millis(sustained),
-        "writes": writes,
+        "writes": calls["writes"],
+        "reads": calls["reads"],
+        "surplus": surplus,
         "fail_over_jobs": 2 * FAIL_OVER_JOBS,
         "fail_over_ms": millis(fail_over),
         "runners": scale.runners,
@@ -78,7 +81,7 @@ fn millis(time: Duration) -> u64 {
 }
 
 /// From the push of many jobs until each has a pod; then, how soon after a job's end its runner is gone.
-async fn burst(world: &World, jobs: usize) -> Result<(Duration, Vec<u64>), Failure> {
+async fn burst(world: &World, jobs: usize) -> Result<(Duration, Vec<u64>, usize), Failure> {
     world.seen.lock().forget();
     let begin = Instant::now();
     let runs = world.push(jobs).await?;
@@ -91,14 +94,14 @@ async fn burst(world: &World, jobs: usize) -> Result<(Duration, Vec<u64>), Failu
         world.seen.ends.add_permits(1);
     }
     world.concluded(&runs).await?;
-    world.clean(jobs).await?;
+    let surplus = world.clean(jobs).await?;
     world.until("all events", async || Ok(world.seen.lock().removals().len() >= jobs)).await?;
     let removals = world.seen.lock().removals();
-    Ok((took, removals))
+    Ok((took, removals, surplus))
 }
 
 /// From the push of many jobs that do nothing until nothing is left of them.
-async fn sustained(world: &World, jobs: usize) -> Result<Duration, Failure> {
+async fn sustained(world: &World, jobs: usize) -> Result<(Duration, usize), Failure> {
     world.seen.lock().forget();
     world.seen.ends.add_permits(jobs);
     let begin = Instant::now();
@@ -106,8 +109,7 @@ async fn sustained(world: &World, jobs: usize) -> Result<Duration, Failure> {
     world.until("the end of all", async || Ok(world.seen.lock().removals().len() >= jobs)).await?;
     let took = begin.elapsed();
     world.concluded(&runs).await?;
-    world.clean(jobs).await?;
-    Ok(took)
+    Ok((took, world.clean(jobs).await?))
 }
 
 /// From the kill of the operator that works until the other one makes a pod for a job.

@@ -35,7 +35,7 @@ pub(crate) async fn hub(dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The double of an API server. Says where each client finds it; for each line, what was written since.
+/// The double of an API server. Says where each client finds it; for each line, what was asked since.
 pub(crate) async fn api() -> Result<(), Failure> {
     let server = ApiServer::new();
     let (mut served, mut urls) = (Vec::new(), BTreeMap::new());
@@ -48,7 +48,10 @@ pub(crate) async fn api() -> Result<(), Failure> {
     let asked = tokio::task::spawn_blocking(move || -> Result<(), Failure> {
         for line in std::io::stdin().lock().lines() {
             drop(line?);
-            println!("{}", writes(&server.calls()));
+            let calls = server.calls();
+            let (writes, reads) =
+                (count(&calls, Call::is_write), count(&calls, |it| !it.is_write()));
+            println!("{}", json!({ "writes": writes, "reads": reads }));
             server.forget_calls();
         }
         Ok(())
@@ -56,15 +59,16 @@ pub(crate) async fn api() -> Result<(), Failure> {
     asked.await?
 }
 
-/// Writes that succeeded, of the operators: by resource.
-fn writes(calls: &[Call]) -> Value {
+/// Calls of the operators that were answered with what they wanted: by resource.
+fn count(calls: &[Call], which: impl Fn(&Call) -> bool) -> BTreeMap<String, u64> {
     let mut count: BTreeMap<String, u64> = BTreeMap::new();
     let ours = |call: &&Call| matches!(call.client.as_str(), "one" | "two");
-    for call in calls.iter().filter(ours).filter(|call| call.is_write() && call.status < 300) {
+    let answered = |call: &&Call| call.status < 300 || call.status == 404;
+    for call in calls.iter().filter(ours).filter(answered).filter(|call| which(call)) {
         let what = format!("{:?} {}/{}", call.verb, call.resource, call.subresource);
         *count.entry(what).or_default() += 1;
     }
-    json!(count)
+    count
 }
 
 /// An operator. Says where its admin port is.

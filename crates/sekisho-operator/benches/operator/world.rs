@@ -144,9 +144,9 @@ impl World {
         .await
     }
 
-    /// What the operators wrote since it was asked last, as the server counted it; the real one does not
-    /// tell them from others.
-    pub(crate) fn writes(&mut self) -> Result<Option<Value>, Failure> {
+    /// What the operators asked since this was asked last, as the server counted it: `writes` and `reads`.
+    /// The real one does not tell them from others.
+    pub(crate) fn calls(&mut self) -> Result<Option<Value>, Failure> {
         match &mut self.server {
             Server::Double(process) => process.ask().map(Some),
             Server::Real(_) => Ok(None),
@@ -204,8 +204,9 @@ impl World {
         Ok(())
     }
 
-    /// Waits until nothing is left of any runner on either side, and checks that each job ran once.
-    pub(crate) async fn clean(&self, jobs: usize) -> Result<(), Failure> {
+    /// Waits until nothing is left of any runner on either side, and checks that each job ran once. Gives
+    /// how many runners were one too many: removed before they had a job.
+    pub(crate) async fn clean(&self, jobs: usize) -> Result<usize, Failure> {
         self.until("nothing that is left", async || {
             let secrets = self.list::<Secret>().await?;
             let secrets = secrets.iter().filter(|it| it.name_any() != "github").count();
@@ -224,13 +225,7 @@ impl World {
             )
             .into());
         }
-        if state.surplus > 0 {
-            eprintln!(
-                "{} runners were one too many, and were removed before they had a job",
-                state.surplus
-            );
-        }
-        Ok(())
+        Ok(state.surplus)
     }
 
     async fn list<K>(&self) -> Result<Vec<K>, Failure>

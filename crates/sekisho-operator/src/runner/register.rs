@@ -5,8 +5,8 @@ use kube::ResourceExt as _;
 use kube::api::PostParams;
 use kube::runtime::reflector::ObjectRef;
 use secrecy::SecretString;
-use sekisho_reconcile::Failure;
 use sekisho_reconcile::runner::registration::{self, Progress, Seen, Step};
+use sekisho_reconcile::{Failure, runner};
 
 use super::Work;
 use crate::failure;
@@ -75,7 +75,15 @@ impl Work<'_> {
         self.context.metrics.wrote("create");
         let api = self.context.api::<Secret>(&self.name.0);
         match api.create(&PostParams::default(), &secret).await {
-            Ok(_) => Seen::SecretCreated,
+            Ok(made) => {
+                let secret = runner::Secret {
+                    uid: made.uid().unwrap_or_default(),
+                    pod_uid: pod_uid.to_owned(),
+                    registration,
+                };
+                self.context.memory().secrets.insert(self.name.clone(), secret);
+                Seen::SecretCreated
+            }
             Err(error) if failure::is_conflict(&error) => Seen::SecretExists,
             Err(error) => Seen::SecretRefused(failure::kube(error)),
         }

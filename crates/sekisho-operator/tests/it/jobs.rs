@@ -52,6 +52,17 @@ async fn the_first_job_from_the_queue_to_nothing_that_is_left(server: Server) {
         .map(|call| format!("{:?} {}/{}", call.verb, call.resource, call.subresource))
         .collect();
     assert!(writes.len() <= 8, "{} writes: {writes:#?}", writes.len());
+    // And asked, beside the watches, whether there is a secret before its pod and its registration are
+    // made; and perhaps, where a watch was late, whether the pod is gone.
+    let reads: Vec<String> = api
+        .calls()
+        .iter()
+        .filter(|call| call.client == "one" && !call.is_write() && !call.name.is_empty())
+        .filter(|call| matches!(call.resource.as_str(), "runners" | "pods" | "secrets"))
+        .map(|call| format!("{:?} {} {}", call.verb, call.resource, call.name))
+        .filter(|call| !call.ends_with(" github"))
+        .collect();
+    assert!(reads.len() <= 3, "{} reads: {reads:#?}", reads.len());
 }
 
 async fn a_burst_of_jobs_each_on_a_runner_of_its_own(server: Server) {
@@ -62,6 +73,7 @@ async fn a_burst_of_jobs_each_on_a_runner_of_its_own(server: Server) {
     world.runners.ends.add_permits(20);
     assert_eq!(world.conclusion(run).await, "success");
     world.clean().await;
+    assert_eq!(world.runners.jits().len(), 20, "no runner was one too many");
     operator.shutdown().await;
 }
 

@@ -21,6 +21,7 @@ mod containers;
 mod git;
 mod hardening;
 mod install;
+mod installed;
 mod jobs;
 mod losses;
 mod played;

@@ -5,16 +5,12 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
-use kube::api::{
-    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
-    PostParams,
-};
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use sekisho_api::{GitHubConnection, Runner, RunnerClass, RunnerDeployment, condition};
 use sekisho_github::rest::Clock;
 use sekisho_hub::{Config, Hub};
-use sekisho_install::{Install, RunnerNamespace};
 use sekisho_operator::{Operator, Settings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -27,7 +23,7 @@ pub(crate) const ADMIN: &str = "admin-token-of-the-test";
 /// So many looks come between two jumps of the clock.
 const LOOKS: u32 = 60;
 /// Where the operator of a real API server has its account.
-const PLANE: &str = "plane";
+pub(crate) const PLANE: &str = "plane";
 /// How long anything may take; far longer than it does, and than the deadline of a registration (180 s),
 /// after which a runner that got none is replaced.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -123,59 +119,6 @@ impl World {
         .await;
     }
 
-    /// The namespace and, on a real API server, the operator's rights: as they are rendered.
-    pub(crate) async fn install(&self) {
-        if let Server::Double(_) = &self.server {
-            let api: Api<Namespace> = Api::all(self.client.clone());
-            if api.get_opt(&self.namespace).await.unwrap().is_none() {
-                let namespace = json!({ "metadata": { "name": self.namespace } });
-                self.create_all::<Namespace>(namespace).await;
-            }
-            return;
-        }
-        for manifest in self.manifests() {
-            if manifest["kind"] != "CustomResourceDefinition" {
-                self.apply(&manifest).await;
-            }
-        }
-    }
-
-    /// What is installed.
-    pub(crate) fn manifests(&self) -> Vec<Value> {
-        let install = Install {
-            namespace: PLANE.to_owned(),
-            image: "registry.example/sekisho:1".to_owned(),
-            replicas: 2,
-            webhooks: false,
-            runners: vec![RunnerNamespace { name: self.namespace.clone(), ..Default::default() }],
-        };
-        sekisho_install::manifests(&install).unwrap()
-    }
-
-    /// As `kubectl apply --server-side` does.
-    pub(crate) async fn apply(&self, manifest: &Value) {
-        let (api, object) = self.api_of(manifest);
-        let params = PatchParams::apply("kubectl").force();
-        api.patch(&object.name_any(), &params, &Patch::Apply(manifest)).await.unwrap();
-    }
-
-    /// As `kubectl delete` does.
-    pub(crate) async fn remove(&self, manifest: &Value) {
-        let (api, object) = self.api_of(manifest);
-        api.delete(&object.name_any(), &DeleteParams::default()).await.unwrap();
-    }
-
-    fn api_of(&self, manifest: &Value) -> (Api<DynamicObject>, DynamicObject) {
-        let object: DynamicObject = serde_json::from_value(manifest.clone()).unwrap();
-        let types = object.types.clone().unwrap();
-        let kind = ApiResource::from_gvk(&GroupVersionKind::try_from(&types).unwrap());
-        let api: Api<DynamicObject> = match object.namespace() {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), &namespace, &kind),
-            None => Api::all_with(self.client.clone(), &kind),
-        };
-        (api, object)
-    }
-
     /// The operators' clocks stand still, but for what [`World::pass`] lets pass.
     pub(crate) fn stop_the_clock(&self) {
         *self.still.lock().unwrap() = Some(Clock::default().now());
@@ -265,7 +208,7 @@ impl World {
         Doomed { operator: runtime.spawn(start).await.unwrap(), runtime }
     }
 
-    async fn create_all<K>(&self, object: Value)
+    pub(crate) async fn create_all<K>(&self, object: Value)
     where
         K: kube::Resource<Scope = k8s_openapi::ClusterResourceScope, DynamicType = ()>
             + Clone

@@ -38,6 +38,7 @@ fn seen(sets: Vec<Set>, assigned: u32) -> Observed {
         rollout: Rollout { max_surge: Percent(25), max_unavailable: Percent(0), history_limit: 1 },
         sets,
         demand: Some(Demand { assigned, ..Demand::default() }),
+        settled: Some(at(400)),
         desired_before: None,
         lower_since: None,
         session: Session::Polling,
@@ -60,9 +61,10 @@ fn as_many_as_there_are_jobs_and_some_between_bounds() {
     assert_eq!(decide(&Observed { size: Size::Fixed(3), ..seen(vec![], 50) }).status.desired, 3);
     let made = decide(&seen(vec![], 4)).effects;
     assert_eq!(made, [Effect::CreateSet { revision: "b".to_owned(), replicas: 5 }]);
-    // Before GitHub has told anything, what was enough is enough.
+    // Before GitHub has told anything, what was enough is kept, and no more is made.
     let unknown = Observed { demand: None, desired_before: Some(6), ..seen(vec![], 0) };
-    assert_eq!(decide(&unknown).status.desired, 6);
+    let plan = decide(&unknown);
+    assert_eq!((plan.status.desired, plan.growth), (6, 1));
     assert_eq!(decide(&Observed { desired_before: None, ..unknown }).status.desired, 1);
     let none = Observed { finalizer: false, ..seen(vec![], 1) };
     assert_eq!(decide(&none).effects, [Effect::AddFinalizer]);
@@ -85,8 +87,23 @@ fn fewer_only_after_a_while_and_no_new_ones_meanwhile() {
     let plan = decide(&later);
     assert_eq!((plan.status.desired, plan.growth, plan.lower_since), (2, 2, None));
     // A job in between begins the wait anew.
-    let busy = Observed { demand: Some(Demand { assigned: 5, ..Demand::default() }), ..later };
-    assert_eq!(decide(&busy).lower_since, None);
+    let demand = Some(Demand { assigned: 5, ..Demand::default() });
+    assert_eq!(decide(&Observed { demand, ..later.clone() }).lower_since, None);
+    // Numbers that fell are believed at once where runners are made, and when all is heard otherwise.
+    for (settled, desired, again) in
+        [(None, 6, None), (Some(at(502)), 6, Some(SETTLE)), (Some(at(500)), 2, None)]
+    {
+        let plan = decide(&Observed { settled, ..later.clone() });
+        assert_eq!((plan.status.desired, plan.growth), (desired, 2), "{settled:?}");
+        assert_eq!((plan.requeue_after, plan.lower_since.is_some()), (again, desired == 6));
+    }
+}
+
+#[test]
+fn a_job_that_is_seen_to_be_over_counts_no_more() {
+    let demand = Demand { assigned: 2, running: 1, available: 3 };
+    assert_eq!(demand.less_one(), Demand { assigned: 1, running: 0, available: 3 });
+    assert_eq!(demand.less_one().less_one().less_one().assigned, 0);
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub(super) fn stop_some(seen: &Observed, surplus: usize, plan: &mut Plan) {
     let mut candidates: Vec<(u8, At, &Runner)> = seen
         .runners
         .iter()
-        .filter(|runner| !runner.deleting)
+        .filter(|runner| !runner.deleting && !runner.over)
         .filter_map(|runner| Some((worth(runner)?, runner.created, runner)))
         .collect();
     candidates.sort_by(|a, b| (a.0, a.1, &a.2.name).cmp(&(b.0, b.1, &b.2.name)));
@@ -90,14 +90,9 @@ pub(super) fn start_some(seen: &Observed, missing: usize, plan: &mut Plan) {
 
 /// All go; those with a job when it is over, unless they are told to stop now.
 pub(super) fn stop_all(seen: &Observed, plan: &mut Plan) {
-    for runner in &seen.runners {
-        if seen.stop_now && !runner.stop_now {
-            plan.effects.push(Effect::MarkStopNow { name: runner.name.clone() });
-        }
-        if !runner.deleting {
-            plan.effects.push(delete(runner));
-        }
-    }
+    let told = seen.runners.iter().filter(|runner| seen.stop_now && !runner.stop_now);
+    plan.effects.extend(told.map(|runner| Effect::MarkStopNow { name: runner.name.clone() }));
+    plan.effects.extend(seen.runners.iter().filter(|runner| !runner.deleting).map(delete));
 }
 
 fn delete(runner: &Runner) -> Effect {

@@ -15,6 +15,7 @@ fn runner(number: u64, phase: Phase) -> Runner {
         finalizer: false,
         stop_now: false,
         phase,
+        over: false,
         online: matches!(phase, Phase::Idle | Phase::Busy).then(|| at(0)),
     }
 }
@@ -102,6 +103,41 @@ fn the_least_useful_are_stopped_first_and_never_one_with_a_job() {
     let leaving = |phase| Runner { deleting: true, ..runner(9, phase) };
     assert_eq!(made(&decide(&seen(1, vec![leaving(Phase::Busy)]))), [] as [u64; 0]);
     assert_eq!(made(&decide(&seen(1, vec![leaving(Phase::Idle)]))), [20]);
+}
+
+#[test]
+fn who_is_done_takes_no_place_of_one_that_is_needed() {
+    // Two jobs are over and one waits: GitHub counts one, and its runner starts.
+    let over = |number, phase| Runner { over: true, ..runner(number, phase) };
+    let leaving = |number| Runner { deleting: true, ..over(number, Phase::Busy) };
+    let rest = [PENDING, PLACED, Phase::Idle];
+    for done in [
+        [over(1, Phase::Busy), over(2, Phase::Busy)],
+        [leaving(1), leaving(2)],
+        // Nobody has written down yet that they had a job.
+        [over(1, PLACED), over(2, Phase::Idle)],
+    ] {
+        for phase in rest {
+            let runners = [done.to_vec(), vec![runner(3, phase)]].concat();
+            let plan = decide(&Observed { growth: Some(1), ..seen(1, runners) });
+            assert_eq!((made(&plan).len(), stopped(&plan).len()), (0, 0), "{done:?} {phase:?}");
+            assert_eq!((plan.counts.live, plan.counts.busy), (1, 0));
+        }
+        let plan = decide(&Observed { growth: Some(1), ..seen(1, done.to_vec()) });
+        assert_eq!((made(&plan), stopped(&plan).len()), (vec![20], 0), "{done:?}");
+    }
+}
+
+#[test]
+fn a_spec_that_is_behind_the_jobs_stops_nobody() {
+    let three = || vec![runner(1, Phase::Busy), runner(2, PENDING), runner(3, PENDING)];
+    let plan = decide(&Observed { growth: Some(3), ..seen(1, three()) });
+    assert!(stopped(&plan).is_empty() && made(&plan).is_empty(), "{plan:?}");
+    let plan = decide(&Observed { growth: Some(2), ..seen(1, three()) });
+    assert_eq!(stopped(&plan), ["u2"]);
+    // Numbers that are older than what the runners are counted by make nobody.
+    let plan = decide(&Observed { growth: Some(0), ..seen(5, three()) });
+    assert!(stopped(&plan).is_empty() && made(&plan).is_empty(), "{plan:?}");
 }
 
 #[test]

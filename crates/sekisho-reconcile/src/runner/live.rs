@@ -303,7 +303,7 @@ fn exited(seen: &Observed, pod: &Pod, at: At, code: Option<i32>) -> Plan {
 fn without_job(seen: &Observed, pod: &Pod, at: At, well: bool, message: String) -> Plan {
     let asked = seen.github.filter(|asked| asked.at >= at).map(|asked| asked.seen);
     if well && matches!(asked, Some(Registration::Absent { .. })) {
-        return Plan::of(Reason::Completing, [Effect::DeleteRunner]);
+        return Plan::of(Reason::Completing, [Effect::JobOver, Effect::DeleteRunner]);
     }
     let result_due = at + RESULT_AFTER;
     if seen.now >= result_due {

@@ -450,7 +450,7 @@ fn one_that_ended_well_and_that_github_forgot_has_done_its_job() {
     check(&exited(0, 106, present(true, false, 5)), &["AskGitHub"]);
     // What was seen before it ended says nothing of its end.
     check(&exited(0, 116, absent(1, 99)), &["AskGitHub"]);
-    check(&exited(0, 107, absent(1, 106)), &["DeleteRunner"]);
+    check(&exited(0, 107, absent(1, 106)), &["JobOver", "DeleteRunner"]);
     let still = exited(0, 161, present(false, false, 150));
     assert_eq!(effects(&still)[0], "end RunnerExited");
     let badly = exited(1, 161, absent(1, 150));

@@ -98,6 +98,10 @@ pub fn read(events: &[Event], mark: &Mark, room: u32) -> Reading {
                 reading.record.push(Recording { runner: runner.clone(), what });
             }
             Event::Completed { runner: Some(runner), job } if mark.is_on(runner) => {
+                // That it started is of no use to anybody any more.
+                let started =
+                    |what: &What| matches!(what, What::Started { job: it, .. } if it.id == job.id);
+                reading.record.retain(|it| it.runner != *runner || !started(&it.what));
                 let what = What::Completed { job: job.clone() };
                 reading.record.push(Recording { runner: runner.clone(), what });
             }

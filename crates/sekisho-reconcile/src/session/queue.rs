@@ -59,6 +59,15 @@ pub fn demand(
     demand
 }
 
+/// How long a runner whose job is over may run on, and a little more.
+pub const EXIT_LAG: Duration = Duration::from_secs(5);
+
+/// Whether the job of a runner that ended is still among those that were counted when the list was read.
+/// It is when it ran then; and when it began and ended since, and not just before.
+pub fn is_counted(ran: bool, read: At, ended: At) -> bool {
+    ran || ended >= read + EXIT_LAG
+}
+
 /// Whether a runner with `has` may take a job that asks for `wants`.
 pub fn is_for(wants: &[String], has: &[String]) -> bool {
     let known = |want: &String| {

@@ -117,6 +117,7 @@ fn job(result: Option<JobResult>) -> Job {
 fn a_message_becomes_what_is_to_be_written_down() {
     let mark = Mark::of_namespace("n");
     let ours = format!("{}-d-s-000001", mark.as_str());
+    let other = format!("{}-d-s-000002", mark.as_str());
     let started = |runner: &str| Event::Started {
         runner: runner.to_owned(),
         registration: 7,
@@ -137,12 +138,15 @@ fn a_message_becomes_what_is_to_be_written_down() {
         over(Some(&ours)),
         started("somebody-elses"),
         over(None),
+        started(&other),
         Event::Unreadable,
     ];
     let Reading { acquire, record, without_runner, foreign, unreadable } = read(&events, &mark, 2);
     assert_eq!(acquire, [1, 2], "each once, and no more than there is room for");
-    assert_eq!(record.iter().map(|known| known.runner.as_str()).collect::<Vec<_>>(), [&ours; 2]);
-    assert!(matches!(record[0].what, What::Started { registration: 7, .. }));
+    let runners: Vec<&str> = record.iter().map(|known| known.runner.as_str()).collect();
+    assert_eq!(runners, [&ours, &other], "what is over already is not said to begin");
+    assert!(matches!(record[0].what, What::Completed { .. }));
+    assert!(matches!(record[1].what, What::Started { registration: 7, .. }));
     assert_eq!((without_runner, foreign, unreadable), (vec![JobResult::Cancelled], 1, 1));
 }
 

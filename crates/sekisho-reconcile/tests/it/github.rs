@@ -126,6 +126,11 @@ impl GitHub {
         Demand { assigned: open().count() as u32, running: running as u32, available: 0 }
     }
 
+    /// How many jobs were over before a runner had them.
+    pub(crate) fn cancelled(&self) -> usize {
+        self.jobs.values().filter(|job| job.result.is_some() && job.runner.is_none()).count()
+    }
+
     pub(crate) fn job(&self, id: i64) -> Job {
         let job = &self.jobs[&id];
         Job {

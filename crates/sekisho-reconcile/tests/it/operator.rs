@@ -1,19 +1,18 @@
-//! One replica of the operator: caches, memory, what it reads, what it plans. It may be stopped at any
-//! point, and there are two of it.
+//! One replica of the operator: caches, memory, what it plans. It may be stopped at any point, and there
+//! are two of it. What it reads is in `operator_observe`, what it does in `operator_act`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
 
 use sekisho_reconcile::backoff::Jitter;
-use sekisho_reconcile::deployment::{self, Demand, Rollout, rollout::Percent};
+use sekisho_reconcile::deployment::{self, Demand};
 use sekisho_reconcile::failure::{Failure, Trouble};
-use sekisho_reconcile::replica_set::{self, Counts, Phase};
-use sekisho_reconcile::runner::{self, AtGitHub, Fate, Node, Registration, Waiting, registration};
-use sekisho_reconcile::session::message::{self, Recording};
+use sekisho_reconcile::replica_set;
+use sekisho_reconcile::runner::{self, AtGitHub, Fate, Registration, registration};
+use sekisho_reconcile::session::message::{self, Recording, What};
 use sekisho_reconcile::{At, session, sweep};
 
 use crate::github::Wire;
-use crate::world::{DEPLOYMENT, Objects, Pod, Runner, World};
+use crate::world::{DEPLOYMENT, Objects, Runner, Secret, World};
 
 /// What is decided together, and never twice at the same time by one replica.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +58,8 @@ pub(crate) struct Operator {
     pub(crate) fates: BTreeMap<String, Fate>,
     pub(crate) troubles: BTreeMap<Key, Trouble>,
     pub(crate) expected: BTreeMap<String, BTreeSet<u64>>,
+    /// Secrets that it made, which the watch may not show yet.
+    pub(crate) made: BTreeMap<String, Secret>,
     pub(crate) lower_since: Option<At>,
     pub(crate) released_since: Option<At>,
     pub(crate) swept: sweep::Memory,
@@ -66,6 +67,8 @@ pub(crate) struct Operator {
     pub(crate) flights: Vec<Flight>,
     pub(crate) listening: Option<Listening>,
     pub(crate) demand: Option<Demand>,
+    pub(crate) settled: Option<At>,
+    pub(crate) polled: Option<At>,
     pub(crate) statistics: Option<At>,
     pub(crate) capacity: u32,
 }
@@ -88,6 +91,7 @@ impl Operator {
             fates: BTreeMap::new(),
             troubles: BTreeMap::new(),
             expected: BTreeMap::new(),
+            made: BTreeMap::new(),
             lower_since: None,
             released_since: None,
             swept: sweep::Memory::default(),
@@ -95,6 +99,8 @@ impl Operator {
             flights: Vec::new(),
             listening: None,
             demand: None,
+            settled: None,
+            polled: None,
             statistics: None,
             capacity: 0,
         }
@@ -106,7 +112,7 @@ impl Operator {
 
     /// Its watches deliver, or some of them do not yet.
     pub(crate) fn refresh(&mut self, world: &mut World) {
-        let fresh = |world: &mut World| !world.goes_wrong(3);
+        let fresh = |world: &mut World| !world.is_late();
         if fresh(world) {
             self.cache.deployment = world.objects.deployment.clone();
         }
@@ -159,7 +165,7 @@ impl Operator {
         let index = self.index;
         world.say(|| format!("operator {index} plans {key:?}: {ops:?}"));
         let pod_version = match key {
-            Key::Runner(name) => self.pod(name, world).map_or(0, |pod| pod.version),
+            Key::Runner(name) => self.pod_and_secret(name, world).0.map_or(0, |pod| pod.version),
             _ => 0,
         };
         let key = key.clone();
@@ -182,103 +188,6 @@ impl Operator {
         Some((runner.uid, runner.version, ops.collect()))
     }
 
-    /// What is missing is looked for again before anything irreversible.
-    fn pod<'a>(&'a self, name: &str, world: &'a World) -> Option<&'a Pod> {
-        let known = self.cache.secrets.contains_key(name);
-        self.cache.pods.get(name).filter(|_| known).or_else(|| world.objects.pods.get(name))
-    }
-
-    pub(crate) fn observe_runner(
-        &self,
-        name: &str,
-        runner: &Runner,
-        world: &World,
-    ) -> runner::Observed {
-        let pod = self.pod(name, world);
-        let secret = self.cache.secrets.get(name).or_else(|| world.objects.secrets.get(name));
-        let node = pod.and_then(|pod| pod.node.as_ref());
-        let bound = runner.record.pod.as_ref().and_then(|pod| pod.node.as_ref());
-        let node = node.or(bound).map_or(Node::Unknown, |node| {
-            match self.cache.nodes.get(node).copied().unwrap_or(Node::Gone) {
-                Node::Gone => world.objects.nodes.get(node).copied().unwrap_or(Node::Gone),
-                state => state,
-            }
-        });
-        runner::Observed {
-            now: self.now(world),
-            name: name.to_owned(),
-            created: runner.created,
-            deleting: runner.deleting,
-            finalizer: runner.finalizer,
-            stop_now: runner.stop_now,
-            namespace_terminating: false,
-            lifecycle: world.lifecycle.clone(),
-            record: runner.record.clone(),
-            pod: pod.map(|pod| seen_pod(pod, &runner.uid)),
-            node,
-            secret: secret.filter(|secret| secret.owner == runner.uid).map(|secret| {
-                runner::Secret {
-                    uid: secret.uid.clone(),
-                    pod_uid: secret.pod_uid.clone(),
-                    registration: secret.registration,
-                }
-            }),
-            github: self.views.get(name).copied(),
-            fate: self.fates.get(name).copied(),
-            trouble: self.troubles.get(&Key::Runner(name.to_owned())).cloned(),
-        }
-    }
-
-    pub(crate) fn set_runners(&self, set_uid: &str) -> Vec<replica_set::Runner> {
-        let owned = self.cache.runners.iter().filter(|(_, runner)| runner.owner == set_uid);
-        owned
-            .map(|(name, runner)| {
-                let placed = self.cache.pods.get(name).is_some_and(|pod| pod.node.is_some());
-                replica_set::Runner {
-                    name: name.clone(),
-                    uid: runner.uid.clone(),
-                    created: runner.created,
-                    deleting: runner.deleting.is_some(),
-                    finalizer: runner.finalizer,
-                    stop_now: runner.stop_now,
-                    phase: Phase::of(&runner.record, placed),
-                    online: runner.record.online,
-                }
-            })
-            .collect()
-    }
-
-    pub(crate) fn observe_set(&self, name: &str, world: &World) -> Option<replica_set::Observed> {
-        let set = self.cache.sets.get(name)?;
-        let owner = self.cache.deployment.as_ref();
-        Some(replica_set::Observed {
-            now: self.now(world),
-            deleting: set.deleting || owner.is_none_or(|owner| owner.deleting.is_some()),
-            namespace_terminating: false,
-            stop_now: set.stop_now,
-            desired: set.replicas,
-            growth: self.observe_deployment(world).map(|seen| deployment::decide(&seen).growth),
-            next_number: set.next_number,
-            last_success: set.last_success,
-            failed_ttl: Duration::from_secs(u64::from(world.lifecycle.failed_ttl_seconds)),
-            runners: self.set_runners(&set.uid),
-            expected: self.expected.get(&set.uid).cloned().unwrap_or_default(),
-            blocked: None,
-            refused: self.refused(world),
-        })
-    }
-
-    /// A pod for which the quota had no room, and that is tried again.
-    fn refused(&self, world: &World) -> Option<Failure> {
-        let now = self.now(world);
-        let mut tried = self.troubles.iter().filter(|(key, trouble)| {
-            matches!(key, Key::Runner(_))
-                && matches!(trouble.failure, Failure::Quota { .. })
-                && trouble.holds(now)
-        });
-        tried.next().map(|(_, trouble)| trouble.failure.clone())
-    }
-
     fn plan_set(&mut self, name: &str, world: &World) -> Option<(String, u64, Vec<Op>)> {
         let set = self.cache.sets.get(name)?.clone();
         let seen = self.observe_set(name, world)?;
@@ -290,51 +199,6 @@ impl Operator {
             ops.push(Op::Set(replica_set::Effect::WriteStatus(Box::new(plan.status))));
         }
         Some((set.uid, set.version, ops))
-    }
-
-    pub(crate) fn observe_deployment(&self, world: &World) -> Option<deployment::Observed> {
-        let deployment = self.cache.deployment.as_ref()?;
-        let sets = self.cache.sets.iter().map(|(name, set)| {
-            let runners = self.set_runners(&set.uid);
-            deployment::Set {
-                name: name.clone(),
-                uid: set.uid.clone(),
-                revision: set.revision.clone(),
-                created: set.created,
-                deleting: set.deleting,
-                stop_now: set.stop_now,
-                replicas: set.replicas,
-                runners: replica_set::count(&runners),
-                all_runners: runners.len() as u32,
-                problem: None,
-            }
-        });
-        Some(deployment::Observed {
-            now: self.now(world),
-            deleting: deployment.deleting,
-            finalizer: deployment.finalizer,
-            stop_now: deployment.stop_now,
-            namespace_terminating: false,
-            size: deployment.size,
-            revision: deployment.revision.clone(),
-            rollout: Rollout {
-                max_surge: Percent(25),
-                max_unavailable: Percent(0),
-                history_limit: 2,
-            },
-            sets: sets.collect(),
-            demand: self.demand,
-            desired_before: deployment.desired,
-            lower_since: self.lower_since,
-            session: match &self.listening {
-                Some(_) => deployment::Session::Polling,
-                None => deployment::Session::None,
-            },
-            scale_set: deployment.scale_set,
-            released_since: self.released_since,
-            blocked: None,
-            trouble: self.troubles.get(&Key::Deployment).cloned(),
-        })
     }
 
     fn plan_deployment(&mut self, world: &World) -> Option<(String, u64, Vec<Op>)> {
@@ -350,48 +214,6 @@ impl Operator {
         Some((DEPLOYMENT.to_owned(), version, ops))
     }
 
-    pub(crate) fn observe_session(&self, world: &World) -> session::Observed {
-        let deployment = self.cache.deployment.as_ref();
-        let runners =
-            self.cache.sets.values().map(|set| replica_set::count(&self.set_runners(&set.uid)));
-        let runners = runners.fold(Counts::default(), |sum, counts| Counts {
-            live: sum.live + counts.live,
-            pending: sum.pending + counts.pending,
-            idle: sum.idle + counts.idle,
-            busy: sum.busy + counts.busy,
-            failed: sum.failed + counts.failed,
-        });
-        let now = self.now(world);
-        let backs_off = self.cache.sets.keys().any(|name| {
-            self.observe_set(name, world)
-                .is_some_and(|seen| replica_set::decide(&seen).backoff.is_some())
-        });
-        session::Observed {
-            now,
-            wanted: deployment.is_some_and(|known| known.deleting.is_none() && known.finalizer),
-            lease: session::Lease::Held { until: now + Duration::from_secs(15) },
-            blocked: None,
-            scale_set: deployment.and_then(|known| known.scale_set),
-            previous: None,
-            listener: match &self.listening {
-                None => session::Listener::None,
-                Some(known) => {
-                    session::Listener::Running { set: known.set, alive: known.alive, trouble: None }
-                }
-            },
-            statistics: self.statistics,
-            replayed: self.listening.as_ref().map(|known| known.replayed),
-            trouble: self.troubles.get(&Key::Session).cloned(),
-            max: 6,
-            runners,
-            gate: if backs_off {
-                Some(session::Gate::Backoff)
-            } else {
-                self.refused(world).map(|_| session::Gate::Quota)
-            },
-        }
-    }
-
     fn plan_session(&mut self, world: &World) -> Option<(String, u64, Vec<Op>)> {
         if world.github.wire == Wire::Registered {
             return None;
@@ -405,7 +227,15 @@ impl Operator {
     fn plan_message(&mut self, world: &mut World) -> Option<(String, u64, Vec<Op>)> {
         let now = self.now(world);
         if world.github.wire == Wire::Registered {
-            self.demand = Some(world.github.demand());
+            let every = session::queue::POLL_EVERY;
+            if world.late && self.polled.is_some_and(|polled| !now.is_past(polled, every)) {
+                return None;
+            }
+            self.polled = Some(now);
+            let demand = Some(world.github.demand());
+            if std::mem::replace(&mut self.demand, demand) != demand || self.settled.is_none() {
+                self.settled = Some(now + deployment::SETTLE_QUEUE);
+            }
             let reading = message::read(&world.github.list(), &world.mark, 0);
             let news = reading.record.into_iter().filter(|news| {
                 self.cache.runners.get(&news.runner).is_some_and(|runner| {
@@ -436,11 +266,25 @@ impl Operator {
         world.github.assign();
         self.demand = Some(world.github.demand());
         (self.statistics, listening.alive) = (Some(now), now);
-        let (&id, events) = world.github.messages.range(listening.cursor + 1..).next()?;
+        let next = world.github.messages.range(listening.cursor + 1..).next();
+        let Some((&id, events)) = next else {
+            self.settled.get_or_insert(now + deployment::SETTLE);
+            return None;
+        };
+        self.settled = None;
         let events = events.clone();
         listening.cursor = id;
         let room = self.capacity.saturating_sub(world.github.demand().assigned);
         let reading = message::read(&events, &world.mark, room);
+        for recording in &reading.record {
+            // In one moment with the numbers, which do not have these jobs any more.
+            if let What::Completed { job } = &recording.what
+                && self.cache.runners.contains_key(&recording.runner)
+            {
+                let fate = Fate { at: now, result: job.result };
+                self.fates.insert(recording.runner.clone(), fate);
+            }
+        }
         let mut ops = Vec::new();
         let unacquired =
             events.iter().any(|event| matches!(event, message::Event::Available { .. }))
@@ -530,21 +374,5 @@ fn swept(name: &str, runner: &Runner) -> sweep::Runner {
         owner: Some(runner.owner.clone()),
         created: runner.created,
         deleting: runner.deleting.is_some(),
-    }
-}
-
-pub(crate) fn seen_pod(pod: &Pod, runner_uid: &str) -> runner::Pod {
-    runner::Pod {
-        uid: pod.uid.clone(),
-        ours: pod.owner == runner_uid,
-        created: pod.created,
-        gone_by: pod.gone_by,
-        node: pod.node.clone(),
-        waiting: pod
-            .pull_failed
-            .map(|since| Waiting::ImagePull { since, detail: "ImagePullBackOff".to_owned() }),
-        runner: pod.container,
-        disrupted: pod.disrupted.clone(),
-        out_of_memory: pod.out_of_memory,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sekisho_api::JobResult;
 use sekisho_reconcile::failure::Failure;
 use sekisho_reconcile::runner::registration::{self, Holder, Seen, Step};
 use sekisho_reconcile::runner::{AtGitHub, Container, Effect, Fate, Registration};
@@ -144,6 +145,7 @@ impl Operator {
             }
             Effect::CreatePod => return create_pod(name, flight, world),
             Effect::DeleteSecret { uid } => {
+                self.made.remove(name);
                 world.objects.secrets.retain(|known, secret| known != name || secret.uid != *uid);
                 world.wrote(Some(name));
             }
@@ -161,11 +163,15 @@ impl Operator {
             }
             Effect::ReadFate { run_id } => {
                 let result = world.github.jobs.get(run_id).and_then(|job| job.result);
+                match result {
+                    Some(result) => self.job_over(name, result, world),
+                    None => drop(self.fates.insert(name.to_owned(), Fate { at: now, result })),
+                }
                 if result.is_some() {
                     world.results.insert(name.to_owned());
                 }
-                self.fates.insert(name.to_owned(), Fate { at: now, result });
             }
+            Effect::JobOver => self.job_over(name, JobResult::Other, world),
             Effect::WriteStatus(record) => {
                 let (version, expected) = (world.version(), flight.version);
                 let known = runner_of(world, name, &flight.uid)?;
@@ -200,6 +206,16 @@ impl Operator {
             Effect::Register { .. } => unreachable!(),
         }
         Ok(())
+    }
+
+    /// It is known before GitHub's numbers are read again.
+    fn job_over(&mut self, name: &str, result: JobResult, world: &World) {
+        let known = self.fates.get(name).is_some_and(|fate| fate.result.is_some());
+        let fate = Fate { at: self.now(world), result: Some(result) };
+        self.fates.insert(name.to_owned(), fate);
+        if !known {
+            self.demand = self.demand.map(deployment::Demand::less_one);
+        }
     }
 
     fn deletes_pod(
@@ -307,7 +323,11 @@ impl Operator {
                 }
             }
             Step::CreateSecret { registration } => {
-                create_secret(&name, pod_uid, registration, flight, world)
+                let seen = create_secret(&name, pod_uid, registration, flight, world);
+                if seen == Seen::SecretCreated && !matches!(fault, Fault::After) {
+                    self.made.insert(name.clone(), world.objects.secrets[&name].clone());
+                }
+                seen
             }
         };
         if matches!(fault, Fault::After) {

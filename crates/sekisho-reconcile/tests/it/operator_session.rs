@@ -2,11 +2,12 @@
 
 use sekisho_reconcile::failure::Failure;
 use sekisho_reconcile::runner::Fate;
-use sekisho_reconcile::session;
 use sekisho_reconcile::session::message::{self, Recording, What, Write};
+use sekisho_reconcile::{deployment, session};
 
-use crate::operator::{Listening, Operator, seen_pod};
+use crate::operator::{Listening, Operator};
 use crate::operator_act::{Done, delete_runner};
+use crate::operator_observe::seen_pod;
 use crate::world::World;
 
 impl Operator {
@@ -47,7 +48,7 @@ impl Operator {
                     alive: now,
                     replayed: now,
                 });
-                self.demand = Some(world.github.demand());
+                (self.demand, self.settled) = (Some(world.github.demand()), None);
             }
             session::Effect::StopListening => {
                 let ours = self.listening.take().map(|known| known.session);
@@ -57,6 +58,7 @@ impl Operator {
             }
             session::Effect::ReadStatistics { .. } => {
                 (self.demand, self.statistics) = (Some(world.github.demand()), Some(now));
+                self.settled = self.settled.map(|_| now + deployment::SETTLE);
             }
             session::Effect::Replay => {
                 if let Some(listening) = &mut self.listening {

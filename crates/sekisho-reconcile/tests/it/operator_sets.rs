@@ -53,6 +53,7 @@ impl Operator {
             sekisho_reconcile::name::runner(&world.mark, crate::world::DEPLOYMENT, owner, number);
         self.expected.entry(owner.to_owned()).or_default().insert(number);
         assert!(world.names.insert(name.clone()), "the name {name} is used twice");
+        world.may_create_runner(&name);
         let (uid, version) = (world.uid(), world.version());
         let runner = Runner {
             uid,

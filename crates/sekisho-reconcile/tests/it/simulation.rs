@@ -38,7 +38,7 @@ impl Play {
         }
     }
 
-    fn passes(&mut self, span: Duration) {
+    pub(crate) fn passes(&mut self, span: Duration) {
         let world = &mut self.world;
         world.now = world.now + span;
         world.beat();
@@ -47,7 +47,7 @@ impl Play {
         world.collect_garbage();
     }
 
-    fn pod_moves(&mut self) {
+    pub(crate) fn pod_moves(&mut self) {
         let names: Vec<String> = self.world.objects.pods.keys().cloned().collect();
         if let Some(name) = names.get(self.world.dice.pick(names.len())) {
             self.world.pod_moves(name);
@@ -157,7 +157,7 @@ impl Play {
         }
     }
 
-    fn cancels_a_job(&mut self) {
+    pub(crate) fn cancels_a_job(&mut self) {
         let waiting = self.world.github.jobs.iter();
         let waiting = waiting.filter(|(_, job)| job.runner.is_none() && job.result.is_none());
         if let Some(id) = waiting.map(|(id, _)| *id).next() {

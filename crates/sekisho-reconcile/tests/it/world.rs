@@ -118,6 +118,8 @@ pub(crate) struct World {
     pub(crate) now: At,
     /// What can go wrong does.
     pub(crate) hostile: bool,
+    /// Nothing goes wrong, and everything takes its time.
+    pub(crate) late: bool,
     pub(crate) objects: Objects,
     pub(crate) github: GitHub,
     pub(crate) mark: Mark,
@@ -167,6 +169,7 @@ impl World {
             dice: Dice::new(seed),
             now,
             hostile: true,
+            late: false,
             objects,
             github: GitHub::new(wire),
             mark: Mark::of_namespace("0c1f"),
@@ -199,6 +202,11 @@ impl World {
 
     pub(crate) fn goes_wrong(&mut self, one_in: u64) -> bool {
         self.hostile && self.dice.one_in(one_in)
+    }
+
+    /// Whether a watch did not deliver yet.
+    pub(crate) fn is_late(&mut self) -> bool {
+        (self.hostile || self.late) && self.dice.one_in(3)
     }
 
     /// Every effect and every event, where somebody wants to see them.
