@@ -8,6 +8,7 @@ mod error;
 mod fault;
 mod fields;
 mod list;
+mod patch;
 mod pod;
 mod request;
 mod resource;

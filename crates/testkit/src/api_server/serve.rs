@@ -17,9 +17,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::error::ApiError;
 use super::fault::{FaultKind, strike};
 use super::list::{list, partial};
+use super::patch::PatchKind;
 use super::request::{Request, Verb};
-use super::write::{PatchKind, find};
-use super::{Call, Shared, delete, pod, watch, write};
+use super::write::find;
+use super::{Call, Shared, delete, patch, pod, watch, write};
 
 /// Longest body of a request, in bytes: as the real one.
 const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -218,7 +219,7 @@ fn patch(door: &Door, request: &Request, headers: &HeaderMap, body: &[u8]) -> An
     let patch = parse(body)?;
     door.shared.change(|resources, store| {
         let there = delete::is_there(store, request);
-        write::patch(resources, store, request, kind, &patch)
+        patch::patch(resources, store, request, kind, &patch)
             .map(|object| (if there { 200 } else { 201 }, Value::clone(&object)))
     })
 }
