@@ -93,6 +93,7 @@ impl Engine {
             }
             return Ok(done);
         }
+        self.layers.remote.begin();
         let picked = match picked {
             Some(picked) => picked,
             None => self.pick(step, instruction, &mut origins)?,

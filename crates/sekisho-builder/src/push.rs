@@ -1,7 +1,7 @@
 //! Brings an image to a registry.
 
 use sekisho_oci::{Descriptor, media_type};
-use sekisho_registry::RegistryError;
+use sekisho_registry::{Pushed, RegistryError};
 use sekisho_types::{Digest, ImageReference};
 
 use crate::BuildError;
@@ -19,6 +19,67 @@ pub(crate) fn push(
 ) -> Result<(), BuildError> {
     let begun = now();
     engine.progress.event(Event::PushStarted { reference: destination.clone() });
+    let failed = |error| failed(destination, error);
+    let remote = &engine.layers.remote;
+    let manifests = images.images.iter().map(|image| image.documents.manifest.as_slice());
+    let there = remote.has_image(destination, manifests).map_err(failed)?;
+    if there {
+        for image in &images.images {
+            let parsed = &image.documents.parsed;
+            parsed.layers.iter().chain([&parsed.config]).for_each(|blob| existed(engine, blob));
+        }
+    } else {
+        push_blobs(engine, destination, images)?;
+    }
+    // In any case: a registry that decides what may be there decides with what it knows today.
+    let pushed = match push_manifests(engine, destination, images) {
+        // One that lost blobs of what it has.
+        Err(CallError::Registry(error))
+            if there && !matches!(error, RegistryError::Denied { .. }) =>
+        {
+            push_blobs(engine, destination, images)?;
+            push_manifests(engine, destination, images)
+        }
+        pushed => pushed,
+    };
+    let pushed = pushed.map_err(failed)?;
+    for warning in pushed.warnings {
+        engine.remark(warning);
+    }
+    engine.progress.event(Event::PushFinished {
+        reference: destination.clone(),
+        digest: pushed.digest,
+        duration: begun.elapsed(),
+    });
+    Ok(())
+}
+
+fn push_manifests(
+    engine: &Engine,
+    destination: &ImageReference,
+    images: &Images,
+) -> Result<Pushed, CallError> {
+    let remote = &engine.layers.remote;
+    if images.index.is_some() {
+        for image in &images.images {
+            let manifest = &image.documents.manifest;
+            let by_digest = ImageReference {
+                tag: None,
+                digest: Some(Digest::sha256(manifest)),
+                ..destination.clone()
+            };
+            remote.push_manifest(&by_digest, manifest, media_type::OCI_MANIFEST)?;
+        }
+    }
+    let (root, media_type) = images.root();
+    remote.push_manifest(destination, root, media_type)
+}
+
+fn push_blobs(
+    engine: &Engine,
+    destination: &ImageReference,
+    images: &Images,
+) -> Result<(), BuildError> {
     let failed = |error| failed(destination, error);
     let mut uploads: Vec<Upload> = Vec::new();
     for layer in images.images.iter().flat_map(|image| &image.chain) {
@@ -46,31 +107,7 @@ pub(crate) fn push(
         let path = engine.layers.store.blob_path(&config.digest);
         uploads.push(Upload { descriptor: config, path, origin: None });
     }
-    let remote = &engine.layers.remote;
-    remote.upload(destination, &uploads).map_err(failed)?;
-    let (root, media_type) = images.root();
-    if images.index.is_some() {
-        for image in &images.images {
-            let manifest = &image.documents.manifest;
-            let by_digest = ImageReference {
-                tag: None,
-                digest: Some(Digest::sha256(manifest)),
-                ..destination.clone()
-            };
-            let pushed = remote.push_manifest(&by_digest, manifest, media_type::OCI_MANIFEST);
-            pushed.map_err(failed)?;
-        }
-    }
-    let pushed = remote.push_manifest(destination, root, media_type).map_err(failed)?;
-    for warning in pushed.warnings {
-        engine.remark(warning);
-    }
-    engine.progress.event(Event::PushFinished {
-        reference: destination.clone(),
-        digest: pushed.digest,
-        duration: begun.elapsed(),
-    });
-    Ok(())
+    engine.layers.remote.upload(destination, &uploads).map_err(failed)
 }
 
 fn existed(engine: &Engine, descriptor: &Descriptor) {

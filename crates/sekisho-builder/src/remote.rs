@@ -64,6 +64,8 @@ pub(crate) struct Remote {
     progress: Arc<dyn Progress>,
     /// What is on its way before the image is done, by repository and digest.
     ahead: Mutex<HashMap<(String, Digest), Sending>>,
+    /// What would be, while all that was found is what an earlier build made; see [`Self::begin`].
+    held: Mutex<Option<Vec<(ImageReference, Upload)>>>,
     slots: Arc<Semaphore>,
 }
 
@@ -111,7 +113,8 @@ impl Remote {
         }
         let client = Arc::new(Client::with_options(keyring, client));
         let (ahead, slots) = (Mutex::default(), Arc::new(Semaphore::new(UPLOADS_MAX)));
-        Ok(Self { handle, cancel, client, progress, ahead, slots })
+        let held = Mutex::new(Some(Vec::new()));
+        Ok(Self { handle, cancel, client, progress, ahead, held, slots })
     }
 
     /// Ends every call when it is set.
@@ -213,8 +216,44 @@ impl Remote {
         })
     }
 
-    /// Starts to push a blob, unless that was done before. Waits for nothing, and tells no error.
+    /// Pushes a blob as soon as the image is known to be a new one. Waits for nothing, and tells no error.
     pub(crate) fn send_ahead(&self, destination: &ImageReference, upload: Upload) {
+        if let Some(held) = &mut *lock(&self.held) {
+            held.push((destination.clone(), upload));
+            return;
+        }
+        self.send_now(destination, upload);
+    }
+
+    /// The image is a new one: what is pushed ahead begins. Until then nothing is, for a registry that has the
+    /// image need not be asked for each of its blobs.
+    pub(crate) fn begin(&self) {
+        let held = lock(&self.held).take();
+        for (destination, upload) in held.into_iter().flatten() {
+            self.send_now(&destination, upload);
+        }
+    }
+
+    /// Whether the repository has all of these manifests, and so their blobs. Not asked of a new image.
+    pub(crate) fn has_image<'a>(
+        &self,
+        destination: &ImageReference,
+        manifests: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<bool, CallError> {
+        if lock(&self.held).is_none() {
+            return Ok(false);
+        }
+        let repository = Repository::of(destination);
+        for manifest in manifests {
+            let digest = Digest::sha256(manifest);
+            if !self.wait(self.client.has_manifest(&repository, &digest))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn send_now(&self, destination: &ImageReference, upload: Upload) {
         let Upload { descriptor, path, origin } = upload;
         let key = (repository_key(destination), descriptor.digest.clone());
         let (client, slots) = (Arc::clone(&self.client), Arc::clone(&self.slots));

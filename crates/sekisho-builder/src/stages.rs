@@ -118,6 +118,9 @@ impl Engine {
             }
         };
         self.end(begun, &place, &Done::known(None, cached))?;
+        if !cached {
+            self.layers.remote.begin();
+        }
         self.send_ahead(&now.chain);
         Ok(now)
     }

@@ -144,6 +144,7 @@ impl Engine {
         if let Some(done) = self.cached(&key) {
             return Ok(done);
         }
+        self.layers.remote.begin();
         if !binfmt::can_run(&now.platform) {
             let message = format!(
                 "RUN for {} on this {} machine needs an emulator",
@@ -285,6 +286,7 @@ impl Engine {
         if let Some(done) = self.cached(&key) {
             return Ok(done);
         }
+        self.layers.remote.begin();
         let view = self.layers.view(&now.chain)?;
         let failed = |engine: &Self, error: CopyError| {
             BuildError::from(engine.file.diagnostic(span, error.to_string()))

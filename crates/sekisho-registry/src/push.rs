@@ -15,11 +15,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use fs_err as fs;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, WARNING};
+use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, WARNING};
 use reqwest::{Body, Response, StatusCode};
 use tokio_util::io::ReaderStream;
 use url::Url;
 
+use sekisho_oci::media_type;
 use sekisho_types::{Digest, RepositoryName};
 
 use crate::endpoint::{Reference, Repository, may_follow};
@@ -202,6 +203,31 @@ impl Client {
         location(response, from).filter(|to| may_follow(from, to)).ok_or_else(|| {
             self.protocol(&repository.registry, "an upload has no usable `Location`")
         })
+    }
+
+    /// Whether a manifest is there for who will push to the repository; a registry takes no manifest whose
+    /// blobs it does not have.
+    pub async fn has_manifest(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<bool, RegistryError> {
+        let reference = Reference::Digest(digest.clone());
+        let request = Request {
+            repository,
+            scope: &Scope::push(repository),
+            url: repository.url(&format!("manifests/{digest}"))?,
+            deadline: self.options.answer_deadline,
+            what: display(repository, &reference),
+            build: &|http, url| {
+                Ok(http.head(url).header(ACCEPT, media_type::ACCEPT_MANIFESTS.join(", ")))
+            },
+        };
+        match self.send(request).await {
+            Ok(response) => Ok(response.status() == StatusCode::OK),
+            Err(RegistryError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Pushes a manifest under a tag or its own digest. What the registry says to it, it says here:

@@ -196,9 +196,22 @@ async fn push_sends_what_is_missing_only() {
     let mut options = world.options();
     options.destinations = vec![world.image("app:v1")];
     let result = world.try_build(options.clone()).await.unwrap();
+    world.registry.content.lock().unwrap().requests.clear();
+    world.try_build(options.clone()).await.unwrap();
+    let requests = world.registry.content.lock().unwrap().requests.clone();
+    let asked = [
+        "GET /v2/base/manifests/latest".to_owned(),
+        format!("HEAD /v2/app/manifests/{}", result.manifest_digest),
+        "PUT /v2/app/manifests/v1".to_owned(),
+    ];
+    assert_eq!(requests, asked, "everything is there, and no blob is asked for");
+    // A registry that has the manifest, but lost a blob of it, gets it again.
+    let lost = &result.layers.last().unwrap().digest.to_string();
+    let blob = world.registry.content.lock().unwrap().blobs.remove(lost);
     let before = world.registry.uploads();
     world.try_build(options.clone()).await.unwrap();
-    assert_eq!(world.registry.uploads(), before, "everything is there");
+    assert_eq!(world.registry.uploads(), before + 1);
+    assert_eq!(world.registry.content.lock().unwrap().blobs.get(lost), blob.as_ref());
     let key = "app:v1".to_owned();
     let (kind, bytes) = world.registry.content.lock().unwrap().manifests[&key].clone();
     assert_eq!(kind, "application/vnd.oci.image.manifest.v1+json");

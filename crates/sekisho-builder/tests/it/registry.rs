@@ -82,6 +82,16 @@ async fn serve(
             return (StatusCode::FORBIDDEN, [(header::CONTENT_TYPE, "application/json")], denial)
                 .into_response();
         }
+        let manifest: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let layers = manifest["layers"].as_array().into_iter().flatten();
+        let missing = layers
+            .chain(manifest.get("config"))
+            .any(|blob| !content.blobs.contains_key(blob["digest"].as_str().unwrap()));
+        if missing {
+            let error =
+                r#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"a blob is not here"}]}"#;
+            return (StatusCode::BAD_REQUEST, error).into_response();
+        }
         let digest = Digest::sha256(&body).to_string();
         content.manifests.insert(format!("{repository}:{digest}"), (kind.clone(), body.clone()));
         content.manifests.insert(key, (kind, body));
