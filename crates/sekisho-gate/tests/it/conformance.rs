@@ -1,5 +1,4 @@
-//! The distribution-spec's own conformance suite, where it is installed as `oci-conformance`:
-//! `go build -o oci-conformance .` in `conformance/` of github.com/opencontainers/distribution-spec.
+//! The distribution-spec's own conformance suite, where it is installed as `oci-conformance`.
 
 use std::path::Path;
 use std::process::{Command, Output};

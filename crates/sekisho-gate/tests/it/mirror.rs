@@ -1,8 +1,8 @@
-//! Other registries through the gate: Debian's docker-registry, and one that misbehaves on request.
+//! Other registries through the gate: one that misbehaves on request; in [`real`] Debian's docker-registry.
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+mod kept;
+mod real;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,12 +14,11 @@ use axum::response::Response;
 use axum::routing::{any, get};
 use sekisho_gate::{MirrorConfig, MirroredRegistry};
 use sekisho_oci::{Descriptor, ImageManifest, media_type};
-use sekisho_registry::{BlobPush, Client, Keyring, Repository};
+use sekisho_registry::{Client, Keyring};
 use sekisho_types::Digest;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::replicas::{Moto, memory};
 use crate::support::{NOW, Options, World, at, check_error, header};
 
 const LAYER: &[u8] = b"LAYER\npkg libc6 2.36 fine";
@@ -256,96 +255,6 @@ async fn a_registry_that_is_busy_is_left_alone() {
     check_error(world.send("GET", TAG, "").await, 503, "UNAVAILABLE").await;
 }
 
-fn layer() -> String {
-    format!("/v2/docker.io/library/debian/blobs/{}", Digest::sha256(LAYER))
-}
-
-#[tokio::test]
-async fn a_part_of_a_layer_is_a_part_of_what_was_fetched_whole() {
-    let fake = Fake::start().await;
-    let world = world(fake.host()).await;
-    for (range, status, want) in [
-        ("bytes=3-9", 206, &LAYER[3..10]),
-        ("bytes=-4", 206, &LAYER[LAYER.len() - 4..]),
-        ("bytes=0-", 206, LAYER),
-        ("bytes=4000-", 416, b"".as_slice()),
-    ] {
-        let request = world.request("GET", &layer(), "").header("range", range);
-        let response = request.send().await.unwrap();
-        assert_eq!(response.status(), status, "{range}");
-        if status == 206 {
-            assert_eq!(response.bytes().await.unwrap(), want, "{range}");
-        }
-    }
-    assert_eq!(fake.counts(), [0, 0, 1], "fetched once, whole");
-}
-
-#[tokio::test]
-async fn what_was_not_used_lately_goes_when_more_is_kept_than_may_be() {
-    let fake = Fake::start().await;
-    let small = MirrorConfig { keep_bytes: LAYER.len() as u64, ..mirror(fake.host()) };
-    let world = World::open(Options { mirror: Some(small), ..Options::default() }).await;
-    let config = format!("/v2/docker.io/library/debian/blobs/{}", Digest::sha256(&base().0));
-    let get = async |path: &str| {
-        let response = world.send("GET", path, "").await;
-        assert_eq!(response.status(), 200, "{path}");
-        response.bytes().await.unwrap()
-    };
-    assert_eq!(get(&layer()).await, LAYER);
-    assert_eq!(get(&config).await, base().0);
-    assert_eq!(get(&layer()).await, LAYER, "too much, but all of it is in use");
-    assert_eq!(fake.counts()[2], 2);
-    // An hour later something else is fetched, and makes room.
-    world.pass(3600);
-    assert_eq!(get(TAG).await, fake.manifest());
-    let before = fake.counts()[2];
-    assert_eq!(get(&layer()).await, LAYER, "still there: a manifest alone makes no room");
-    assert_eq!(fake.counts()[2], before);
-    world.pass(3600);
-    let other = format!("/v2/docker.io/library/other/blobs/{}", Digest::sha256(&base().0));
-    assert_eq!(get(&other).await, base().0);
-    assert_eq!(get(&layer()).await, LAYER);
-    assert_eq!(
-        fake.counts()[2],
-        before + 1,
-        "it had gone; the other one is here, and was only asked for"
-    );
-}
-
-#[tokio::test]
-async fn gates_on_one_bucket_fetch_for_each_other() {
-    shared(memory()).await;
-    let Some(moto) = Moto::start() else { return };
-    shared(moto.bucket().await).await;
-}
-
-async fn shared(bucket: sekisho_store::Bucket) {
-    let fake = Fake::start().await;
-    let mut options = Options { mirror: Some(mirror(fake.host())), ..Options::default() };
-    options.gate.keys_dir = Some(options.dir.path().join("keys"));
-    options.gate.bucket = Some(bucket);
-    let policies = "@id(\"permit\") permit (principal, action, resource);\n\
-         @id(\"approved-base\") @mode(\"enforce\") @message(\"no approved base\") @fix(\"f\") @docs(\"d\")\n\
-         forbid (principal, action == Action::\"ship\", resource) unless { resource.base_known };";
-    options.policies = Some(policies.to_owned());
-    let one = World::open(options).await;
-    let two = one.replica().await;
-    for world in [&one, &two] {
-        assert_eq!(world.send("GET", TAG, "").await.bytes().await.unwrap(), fake.manifest());
-        let request = world.request("GET", &layer(), "").header("range", "bytes=3-9");
-        let part = request.send().await.unwrap();
-        assert_eq!(
-            (part.status().as_u16(), part.bytes().await.unwrap().as_ref()),
-            (206, &LAYER[3..10])
-        );
-    }
-    assert_eq!(fake.counts(), [0, 1, 2], "one manifest, one config, one layer for both");
-    // A base that one gate served is known to the other one.
-    let token = one.session(json!({})).await;
-    let layers = [std::str::from_utf8(LAYER).unwrap(), "LAYER\npkg app 1 fine"];
-    assert_eq!(two.push("acme/app:v1", &token, &layers).await.status(), 201);
-}
-
 /// It takes a request, and says nothing.
 #[tokio::test]
 async fn a_registry_that_never_answers_keeps_nobody_waiting_for_ever() {
@@ -461,90 +370,4 @@ async fn a_base_that_the_gate_served_is_known() {
     // Built on something else.
     let response = world.push("acme/app:v3", &token, &[layers[1], layers[0]]).await;
     check_error(response, 403, "DENIED").await;
-}
-
-struct Registry {
-    process: Child,
-    host: String,
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Debian's, on a port that the system chooses and its log names.
-fn docker_registry(folder: &Path) -> Option<Registry> {
-    let config = folder.join("config.yml");
-    let data = folder.join("data");
-    let text = format!(
-        "version: 0.1\nstorage: {{filesystem: {{rootdirectory: \"{}\"}}}}\nhttp: {{addr: \"127.0.0.1:0\"}}\n",
-        data.display()
-    );
-    fs_err::write(&config, text).unwrap();
-    let spawned = Command::new("docker-registry")
-        .arg("serve")
-        .arg(&config)
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut process) = spawned else {
-        eprintln!("skipped: needs docker-registry");
-        return None;
-    };
-    let mut log = BufReader::new(process.stderr.take().unwrap());
-    let mut registry = Registry { process, host: String::new() };
-    for line in log.by_ref().lines().map_while(Result::ok) {
-        if let Some((_, rest)) = line.split_once("listening on ") {
-            let end = rest.find(|c: char| c != '.' && c != ':' && !c.is_ascii_digit());
-            registry.host = rest[..end.unwrap_or(rest.len())].to_owned();
-            break;
-        }
-    }
-    assert!(!registry.host.is_empty(), "docker-registry did not start");
-    std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-    Some(registry)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn debians_registry_is_mirrored_and_outlived() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(registry) = docker_registry(folder.path()) else { return };
-    let client = Client::new(Keyring::anonymous());
-    let there =
-        Repository { registry: registry.host.clone(), name: "library/debian".parse().unwrap() };
-    let (config, manifest) = base();
-    for bytes in [config.as_slice(), LAYER] {
-        let file = folder.path().join("blob");
-        fs_err::write(&file, bytes).unwrap();
-        let digest = Digest::sha256(bytes);
-        let pushed = client.push_blob(&there, &digest, bytes.len() as u64, &file).await.unwrap();
-        assert_eq!(pushed, BlobPush::Uploaded);
-    }
-    let tag = sekisho_registry::Reference::Tag("12".parse().unwrap());
-    client.push_manifest(&there, &tag, &manifest, media_type::OCI_MANIFEST).await.unwrap();
-
-    let world = world(&registry.host).await;
-    let pull = async || {
-        let response = world.send("GET", TAG, "").await;
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.bytes().await.unwrap(), manifest);
-        for bytes in [config.as_slice(), LAYER] {
-            let path = format!("/v2/docker.io/library/debian/blobs/{}", Digest::sha256(bytes));
-            let response = world.send("GET", &path, "").await;
-            assert_eq!(response.status(), 200);
-            assert_eq!(response.bytes().await.unwrap(), bytes);
-        }
-    };
-    pull().await;
-    drop(registry);
-    // It is gone, and the tag is old: served for a day all the same.
-    world.pass(2 * 3600);
-    pull().await;
-    world.pass(24 * 3600);
-    check_error(world.send("GET", TAG, "").await, 503, "UNAVAILABLE").await;
 }

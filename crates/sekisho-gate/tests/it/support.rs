@@ -1,25 +1,18 @@
 //! A gate, an issuer and an inspector for one test.
 
-use std::io::Read;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+mod issuer;
+mod lines;
 
-use axum::routing::get;
-use axum::{Json, Router};
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+
+use axum::Router;
 use jiff::Timestamp;
 use reqwest::{Method, RequestBuilder, Response};
-use rsa::RsaPrivateKey;
-use rsa::pkcs1v15::SigningKey;
-use rsa::signature::{SignatureEncoding as _, Signer as _};
-use rsa::traits::PublicKeyParts as _;
 use secrecy::SecretString;
-use sekisho_advisory::{Finding, NotAssessed, Package, Reason};
 use sekisho_gate::{
-    Archive, Clock, Config, Gate, Inspection, Inspector, Issuer, MirrorConfig, Reading, User,
-    Verified, Workers,
+    Archive, Clock, Config, Gate, Inspector, Issuer, MirrorConfig, Reading, User, Verified, Workers,
 };
 use sekisho_oci::{Descriptor, ImageManifest, media_type};
 use sekisho_policy::Exceptions;
@@ -29,99 +22,12 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use self::issuer::issuer_router;
+pub(crate) use self::issuer::{key, sign};
+pub(crate) use self::lines::Lines;
+
 pub(crate) const NOW: i64 = 1_800_000_000;
 pub(crate) const ADMIN: &str = "admin-token-of-a-test";
-
-/// Two keys: the issuer's, and one that is nobody's. A key takes a second to make.
-pub(crate) fn key(number: usize) -> &'static RsaPrivateKey {
-    static KEYS: [OnceLock<RsaPrivateKey>; 2] = [OnceLock::new(), OnceLock::new()];
-    KEYS[number]
-        .get_or_init(|| RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).expect("a key"))
-}
-
-/// Reads layers of lines: `pkg NAME VERSION SEVERITY [FIXED]`, and `gap` for what is unreadable.
-pub(crate) struct Lines {
-    pub(crate) layers_read: AtomicUsize,
-}
-
-impl Inspector for Lines {
-    fn version(&self) -> String {
-        "lines 1".to_owned()
-    }
-
-    fn data(&self) -> String {
-        "100 records".to_owned()
-    }
-
-    fn layer(&self, reader: &mut dyn Read) -> anyhow::Result<Value> {
-        let mut head = [0; 5];
-        reader.read_exact(&mut head)?;
-        anyhow::ensure!(&head == b"LAYER" || head[..2] == [0x1f, 0x8b], "this is no layer");
-        let mut bytes = Vec::new();
-        let mut whole = std::io::Cursor::new(head).chain(reader);
-        sekisho_oci::layer::decompress(&mut whole, 1 << 30)?.read_to_end(&mut bytes)?;
-        self.layers_read.fetch_add(1, Ordering::SeqCst);
-        let text = String::from_utf8_lossy(&bytes);
-        let lines = text.split(['\n', '\0']).filter(|l| l.starts_with("pkg ") || *l == "gap");
-        Ok(lines.collect())
-    }
-
-    fn image(&self, layers: &[Value]) -> anyhow::Result<Inspection> {
-        let mut inspection =
-            Inspection { records: 100, newest: Some(at(NOW - 86_400)), ..Inspection::default() };
-        for line in layers.iter().flat_map(|layer| layer.as_array().unwrap()) {
-            let words: Vec<&str> = line.as_str().unwrap().split(' ').collect();
-            if let ["pkg", name, version, severity, rest @ ..] = &words[..] {
-                inspection.packages.push(package(name, version));
-                if *severity != "fine" {
-                    let found = finding(name, version, severity, rest.first().copied());
-                    inspection.findings.push(found);
-                }
-            } else {
-                inspection.not_assessed.push(NotAssessed {
-                    reason: Reason::UnreadableFile,
-                    subject: "etc/strange".into(),
-                    detail: "the file is damaged".into(),
-                    path: None,
-                    layer: None,
-                });
-            }
-        }
-        Ok(inspection)
-    }
-}
-
-fn package(name: &str, version: &str) -> Package {
-    Package {
-        ecosystem: "npm".parse().unwrap(),
-        name: name.into(),
-        version: version.into(),
-        source: None,
-        layer: None,
-        path: "app/package-lock.json".into(),
-        dev: false,
-        licence: None,
-    }
-}
-
-fn finding(name: &str, version: &str, severity: &str, fixed: Option<&str>) -> Finding {
-    Finding {
-        id: "GHSA-35jh-r3h4-6jhm".into(),
-        aliases: vec!["CVE-2021-23337".into()],
-        severity: severity.parse().unwrap(),
-        score: None,
-        ecosystem: "npm".parse().unwrap(),
-        package: name.into(),
-        installed: version.into(),
-        fixed: fixed.map(str::to_owned),
-        summary: "Command Injection".into(),
-        url: "https://osv.dev/GHSA-35jh-r3h4-6jhm".into(),
-        published: None,
-        layer: None,
-        path: "app/package-lock.json".into(),
-        dev: false,
-    }
-}
 
 pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -139,6 +45,8 @@ pub(crate) struct Options {
     pub(crate) inspector: Option<Arc<dyn Inspector>>,
     /// How the issuer's claims are read; GitHub's where nothing is said.
     pub(crate) reading: Option<Reading>,
+    /// When it begins, as its clock says.
+    pub(crate) now: i64,
     pub(crate) gate: sekisho_gate::Options,
 }
 
@@ -153,6 +61,7 @@ impl Default for Options {
             mirror: None,
             inspector: None,
             reading: None,
+            now: NOW,
             gate: sekisho_gate::Options::default(),
         }
     }
@@ -196,36 +105,6 @@ async fn opened(config: Config) -> Gate {
     tokio::task::spawn_blocking(|| Gate::open(config).unwrap()).await.unwrap()
 }
 
-fn issuer_router(url: &str, fetched: Arc<AtomicUsize>, away: Arc<AtomicBool>) -> Router {
-    let discovery = json!({"issuer": url, "jwks_uri": format!("{url}/keys")});
-    let part = |bytes: Vec<u8>| BASE64_URL_SAFE_NO_PAD.encode(bytes);
-    let public = key(0);
-    let keys = json!({"keys": [{
-        "kty": "RSA", "use": "sig", "alg": "RS256", "kid": "k1",
-        "n": part(public.n().to_bytes_be()), "e": part(public.e().to_bytes_be()),
-    }]});
-    Router::new()
-        .route("/.well-known/openid-configuration", get(|| async move { Json(discovery) }))
-        .route(
-            "/keys",
-            get(|| async move {
-                fetched.fetch_add(1, Ordering::SeqCst);
-                Json(keys)
-            }),
-        )
-        .layer(axum::middleware::from_fn(move |request, next: axum::middleware::Next| {
-            let away = Arc::clone(&away);
-            async move {
-                if away.load(Ordering::SeqCst) {
-                    return axum::response::IntoResponse::into_response(
-                        reqwest::StatusCode::SERVICE_UNAVAILABLE,
-                    );
-                }
-                next.run(request).await
-            }
-        }))
-}
-
 impl World {
     pub(crate) async fn new() -> Self {
         Self::open(Options::default()).await
@@ -247,11 +126,11 @@ impl World {
 
     /// A gate of one's choice.
     pub(crate) async fn open(options: Options) -> Self {
-        let Options { dir, policies, exceptions, users, workers, mirror, inspector, reading, gate } =
-            options;
+        let Options { dir, policies, exceptions, users, workers, mirror, .. } = options;
+        let Options { inspector, reading, now, gate, .. } = options;
         let (issuer_listener, issuer) = listener().await;
         let (gate_listener, url) = listener().await;
-        let clock = Arc::new(AtomicI64::new(NOW));
+        let clock = Arc::new(AtomicI64::new(now));
         let lines = Arc::new(Lines { layers_read: AtomicUsize::new(0) });
         let fetched = Arc::new(AtomicUsize::new(0));
         let now = Arc::clone(&clock);
@@ -469,14 +348,6 @@ pub(crate) fn files(dir: &Path) -> usize {
 
 fn rand() -> String {
     uuid::Uuid::new_v4().to_string()
-}
-
-pub(crate) fn sign(header: &Value, claims: &Value, with: usize) -> String {
-    let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
-    let signed = format!("{}.{}", part(header), part(claims));
-    let signer = SigningKey::<rsa::sha2::Sha256>::new(key(with).clone());
-    let signature = signer.sign(signed.as_bytes()).to_vec();
-    format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
 }
 
 /// The header of an answer as text; empty when it is not there.
