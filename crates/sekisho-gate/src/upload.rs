@@ -39,6 +39,10 @@ const MAX_UPLOADS: usize = 256;
 /// An upload without a byte for this long is gone.
 const MAX_IDLE: SignedDuration = SignedDuration::from_hours(1);
 
+/// How many pieces that came may wait to be written. A piece has 64 KiB at most, and there may be as many
+/// of these as there are uploads.
+const WAITING_PIECES: usize = 1;
+
 /// Largest blob, in bytes: above the largest layers in use (models of tens of GB).
 pub(crate) const MAX_BLOB_BYTES: u64 = 64 * 1024 * 1024 * 1024;
 
@@ -104,7 +108,7 @@ impl Upload {
         now: Timestamp,
     ) -> ApiResult<(mpsc::Sender<Bytes>, tokio::task::JoinHandle<io::Result<()>>)> {
         let mut content = self.take()?;
-        let (sender, mut pieces) = mpsc::channel::<Bytes>(4);
+        let (sender, mut pieces) = mpsc::channel::<Bytes>(WAITING_PIECES);
         let (this, analyses) = (Arc::clone(self), analyses.clone());
         let work = move || {
             let mut take_in = || -> io::Result<()> {
@@ -278,11 +282,11 @@ impl Uploads {
         let caught_up = content.catch_up(self.sessions.as_deref(), analyses);
         caught_up.or_fail("storing a blob")?;
         self.cancel(upload);
-        content.writer.commit(staging.blobs(), Some(digest)).map_err(|error| match error {
+        let committed = staging.commit(&upload.repository, content.writer, digest);
+        committed.map_err(|error| match error {
             CommitError::Mismatch { .. } => ApiError::new(Code::DigestInvalid, error.to_string()),
             CommitError::Io(error) => ApiError::io("storing a blob", &error),
         })?;
-        staging.link(&upload.repository, digest).or_fail("staging a blob")?;
         if let Inspection::Running(tee) = content.tee
             && let Some(value) = tee.finish()
         {

@@ -1,13 +1,18 @@
 //! Blobs out.
 
+use std::fs::File;
+use std::io::{self, IoSliceMut};
+use std::os::unix::fs::FileExt as _;
+
 use axum::body::Body;
 use axum::response::Response;
+use bytes::Bytes;
+use futures_util::Stream;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, header};
+use rustix::io::{ReadWriteFlags, preadv2};
 use sekisho_store::{Blob, Content};
 use sekisho_types::Digest;
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
-use tokio_util::io::ReaderStream;
 
 use super::range::{Wanted, wanted};
 use super::{CONTENT_DIGEST, Context, of_digest};
@@ -72,17 +77,40 @@ pub(crate) async fn answer(blob: Blob, digest: &Digest, request: &Parts) -> ApiR
 /// A part of a blob, read as fast as the client takes it.
 async fn body(content: Content, first: u64, length: u64) -> ApiResult<Body> {
     match content {
-        Content::File(file) => {
-            let mut file = tokio::fs::File::from_std(file);
-            if first > 0 {
-                file.seek(std::io::SeekFrom::Start(first)).await.or_fail("reading a blob")?;
-            }
-            Ok(Body::from_stream(ReaderStream::with_capacity(file.take(length), READ_BYTES)))
-        }
+        Content::File(file) => Ok(Body::from_stream(pieces(file, first, length))),
         Content::Object(bucket, name) => {
             let stream = bucket.stream(&name, first, length).await.or_fail("reading a blob")?;
             let gone = || ApiError::new(Code::BlobUnknown, "the blob has gone");
             Ok(Body::from_stream(stream.ok_or_else(gone)?))
         }
     }
+}
+
+/// A part of a file. What the kernel has in memory is taken at once; for all else a thread waits.
+fn pieces(file: File, first: u64, length: u64) -> impl Stream<Item = io::Result<Bytes>> {
+    let next = |(file, at, left): (File, u64, u64)| async move {
+        if left == 0 {
+            return Ok(None);
+        }
+        let mut piece = vec![0; usize::try_from(left).unwrap_or(READ_BYTES).min(READ_BYTES)];
+        let at_once =
+            preadv2(&file, &mut [IoSliceMut::new(&mut piece)], at, ReadWriteFlags::NOWAIT);
+        let (file, mut piece, read) = match at_once {
+            Ok(read) if read > 0 => (file, piece, read),
+            // Not in memory, or not to be asked so on this file system.
+            _ => {
+                let read = move || -> io::Result<_> {
+                    let read = file.read_at(&mut piece, at)?;
+                    Ok((file, piece, read))
+                };
+                tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??
+            }
+        };
+        if read == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+        }
+        piece.truncate(read);
+        Ok(Some((Bytes::from(piece), (file, at + read as u64, left - read as u64))))
+    };
+    futures_util::stream::try_unfold((file, first, length), next)
 }

@@ -25,6 +25,10 @@ const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 /// An upload whose client says nothing for this long is cut off; it may ask for the offset and go on.
 const MAX_SILENCE: Duration = Duration::from_secs(60);
 
+/// How much of a body that is of no use any more is taken in, in bytes, and for how long.
+const DRAINED_BYTES: usize = 4 * 1024 * 1024;
+const DRAINED_WITHIN: Duration = Duration::from_secs(5);
+
 /// POST: begins an upload, takes a whole blob, or mounts one that is here already.
 pub(super) async fn begin(context: Context, request: &Parts, body: Body) -> ApiResult {
     let scope = Scope::of(context.caller.may_push(&context.gate.inner, &context.repository)?);
@@ -246,6 +250,7 @@ async fn receive(
         if unlooked >= LOOK_EVERY_BYTES {
             unlooked = 0;
             if let Err(error) = inner.reserve.check() {
+                drain(&mut body).await;
                 break Err(error);
             }
         }
@@ -260,6 +265,7 @@ async fn receive(
         }
         if sender.send(piece).await.is_err() {
             // The task says why.
+            drain(&mut body).await;
             break Ok(());
         }
     };
@@ -274,6 +280,21 @@ async fn receive(
         return Err(ApiError::new(Code::SizeInvalid, "fewer bytes than Content-Range says"));
     }
     Ok(())
+}
+
+/// Throws some of a body away: many clients hear an answer only after their last word.
+async fn drain(body: &mut Body) {
+    let mut left = DRAINED_BYTES;
+    let rest = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, bytes::Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // What is still to come after that is cut off.
+    let _ = tokio::time::timeout(DRAINED_WITHIN, rest).await;
 }
 
 async fn finish(context: Context, upload: Arc<Upload>, digest: Digest) -> ApiResult {
