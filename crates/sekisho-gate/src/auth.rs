@@ -6,6 +6,7 @@
 
 pub(crate) mod exchange;
 pub(crate) mod identify;
+pub(crate) mod memo;
 pub(crate) mod replay;
 pub(crate) mod session;
 pub(crate) mod token;
@@ -188,12 +189,16 @@ pub(crate) fn challenged(
 
 /// What the policies say.
 fn ask(gate: &Inner, identity: &Identity, target: &Target, permission: Permission) -> Verdict {
-    match permission {
+    let answer = || match permission {
         // Everybody may; what was not promoted is seen by its own run alone.
         Permission::Pull => Verdict { decision: Decision::Allow, reasons: vec![] },
         Permission::Push => gate.policies.may_push(identity, target),
         Permission::Delete => gate.policies.may_delete(identity, target),
-    }
+    };
+    // Asked with each request of a push. The policies are the same as long as the gate is open.
+    let question = serde_json::to_vec(&(identity, target, permission));
+    let answered = question.and_then(|question| gate.asked.of(&question, || Ok(answer())));
+    answered.unwrap_or_else(|_| answer())
 }
 
 /// What an identity may be granted in a repository.

@@ -6,6 +6,7 @@
 
 pub(crate) mod checkpoint;
 pub(crate) mod log;
+mod queue;
 pub(crate) mod verify;
 
 use std::collections::BTreeMap;

@@ -5,11 +5,11 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::io::{self, Write as _};
+use std::io;
 use std::time::Duration;
 
 use sekisho_policy::Policies;
-use sekisho_store::BlobStore;
+use sekisho_store::{Batch, BlobStore};
 use sekisho_types::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -39,21 +39,19 @@ impl Evidence {
         Self { store }
     }
 
-    fn put(&self, bytes: &[u8]) -> io::Result<Digest> {
-        let mut writer = self.store.writer()?;
-        writer.write_all(bytes)?;
-        Ok(writer.commit(&self.store, None).map_err(io::Error::other)?.digest)
-    }
-
-    /// Keeps what a decision is about to be made of; the name of its record. Blocks.
-    pub(crate) fn keep(&self, policies: &Policies, facts: &Facts) -> io::Result<Digest> {
-        let exceptions = policies.exceptions().text().map(|text| self.put(text.as_bytes()));
+    /// Keeps what a decision is about to be made of, to be there before it is; the name of its record.
+    /// Blocks.
+    pub(crate) fn keep(&self, policies: &Policies, facts: &Facts) -> io::Result<(Digest, Batch)> {
+        let mut batch = Batch::default();
+        let mut put = |bytes: &[u8]| self.store.put_in(&mut batch, bytes);
+        let exceptions = policies.exceptions().text().map(|text| put(text.as_bytes()));
         let record = Record {
             facts: facts.clone(),
-            policies: self.put(policies.text().as_bytes())?,
+            policies: put(policies.text().as_bytes())?,
             exceptions: exceptions.transpose()?,
         };
-        self.put(&serde_json::to_vec(&record).map_err(io::Error::other)?)
+        let digest = put(&serde_json::to_vec(&record).map_err(io::Error::other)?)?;
+        Ok((digest, batch))
     }
 
     /// Removes facts of decisions that were pruned, unless another decision rests on them too, and

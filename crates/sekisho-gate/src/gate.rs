@@ -8,12 +8,13 @@ use axum::Router;
 use axum::routing::{any, get, post};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
-use sekisho_policy::Policies;
-use sekisho_store::{BlobStore, Records, Repositories};
+use sekisho_policy::{Policies, Verdict};
+use sekisho_store::{BlobStore, Records, Repositories, Wal};
 use sekisho_types::Digest;
 
 use crate::analysis::Analyses;
 use crate::auth::identify::Issuers;
+use crate::auth::memo::Memo;
 use crate::auth::replay::Exchanged;
 use crate::auth::session::Sessions;
 use crate::auth::users::Users;
@@ -29,7 +30,7 @@ use crate::error::{ApiError, ApiResult, Code, OrFail as _};
 use crate::evidence::Evidence;
 use crate::lease::{GRACE, Held, Leases};
 use crate::mirror::Mirror;
-use crate::places::Places;
+use crate::places::{Places, Shared};
 use crate::push::flight::Flights;
 use crate::push::journal::Journal;
 use crate::push::resume;
@@ -63,6 +64,8 @@ pub(crate) struct Inner {
     pub(crate) policies: Policies,
     pub(crate) issuers: Issuers,
     pub(crate) sessions: Sessions,
+    /// Who may do what, by the policies.
+    pub(crate) asked: Memo<Verdict>,
     pub(crate) exchanged: Exchanged,
     pub(crate) users: Users,
     pub(crate) reserve: Reserve,
@@ -80,6 +83,8 @@ pub(crate) struct Inner {
     pub(crate) leases: Leases,
     /// Of content that goes, where other gates share it.
     marks: Option<Marks>,
+    /// Of what is in folders.
+    wal: Option<Arc<Wal>>,
     opened: Timestamp,
     clock: Clock,
 }
@@ -140,6 +145,9 @@ impl Inner {
         if let Err(error) = self.log.checkpoint(now) {
             tracing::warn!("decisions not signed: {error}");
         }
+        if let Some(Err(error)) = self.wal.as_ref().map(|wal| wal.settle()) {
+            tracing::warn!("write-ahead log not emptied: {error}");
+        }
     }
 
     /// Goes through the journal: goes on with what a crash cut short, expires, forgets. Blocks.
@@ -186,9 +194,13 @@ impl Gate {
     /// Outside a tokio runtime: what expires is removed by a task, which ends with the gate.
     pub fn open(config: Config) -> Result<Self, OpenError> {
         let io = |what| move |source| OpenError::Io { what, source };
-        let upstream = match &config.options.bucket {
-            None => DiskUpstream::open(&config.upstream_dir),
-            Some(bucket) => {
+        let base_url = base_url(&config)?;
+        let bucket = config.options.bucket.as_ref();
+        let shared =
+            Shared::open(&config.dir, &config.upstream_dir, bucket).map_err(io("folder"))?;
+        let upstream = match &shared {
+            Shared::No(wal) => DiskUpstream::logged(&config.upstream_dir, wal),
+            Shared::Bucket(bucket) => {
                 let bucket = bucket.below("upstream");
                 let spool = config.upstream_dir.join("spool");
                 BlobStore::in_bucket(bucket.below("content"), &spool).map(|blobs| {
@@ -197,32 +209,23 @@ impl Gate {
                 })
             }
         };
-        Self::open_on(config, Arc::new(upstream.map_err(io("upstream"))?))
+        Self::open_on(config, base_url, Arc::new(upstream.map_err(io("upstream"))?), &shared)
     }
 
-    /// As [`Gate::open`], with another upstream than the folder.
-    ///
-    /// # Panics
-    /// As [`Gate::open`].
-    pub fn open_on(config: Config, upstream: Arc<dyn Upstream>) -> Result<Self, OpenError> {
+    fn open_on(
+        config: Config,
+        base_url: String,
+        upstream: Arc<dyn Upstream>,
+        shared: &Shared,
+    ) -> Result<Self, OpenError> {
         let io = |what| move |source| OpenError::Io { what, source };
         let dir = &config.dir;
         fs_err::create_dir_all(dir).map_err(io("folder"))?;
-        let mut base_url = config.base_url.clone();
-        base_url.set_query(None);
-        base_url.set_fragment(None);
-        if base_url.cannot_be_a_base() {
-            return Err(OpenError::BaseUrl(base_url));
-        }
-        if !config.users.is_empty() && !is_loopback(&base_url) {
-            return Err(OpenError::Users(base_url));
-        }
-        let base_url = format!("{}/", base_url.as_str().trim_end_matches('/'));
         let policies = match &config.policies {
             Some(text) => Policies::load(text).map_err(OpenError::Policy)?,
             None => Policies::default_set(),
         };
-        let places = Places::open(dir, config.options.bucket.as_ref()).map_err(io("folder"))?;
+        let places = Places::open(dir, shared).map_err(io("folder"))?;
         let uploads = config.options.bucket.as_ref().map(|bucket| bucket.below("uploads"));
         let keys = config.options.keys_dir.clone().unwrap_or_else(|| dir.join("keys"));
         let key = Arc::new(RecordKey::open(&keys)?);
@@ -236,6 +239,7 @@ impl Gate {
             policies: policies.with_exceptions(config.exceptions),
             issuers: Issuers::new(config.issuers)?,
             sessions: Sessions::open(&keys, &base_url)?,
+            asked: Memo::default(),
             exchanged: Exchanged::new(places.exchanged),
             users: Users::new(config.users),
             reserve,
@@ -251,6 +255,7 @@ impl Gate {
             flights: Flights::default(),
             leases: Leases::default(),
             marks: places.condemned.map(Marks::new),
+            wal: shared.wal().cloned(),
             opened: config.clock.now(),
             base_url,
             service: config.service,
@@ -306,6 +311,20 @@ impl Gate {
             .layer(tower_http::catch_panic::CatchPanicLayer::new())
             .with_state(self.clone())
     }
+}
+
+/// How clients reach the gate, with a slash at its end.
+fn base_url(config: &Config) -> Result<String, OpenError> {
+    let mut url = config.base_url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    if url.cannot_be_a_base() {
+        return Err(OpenError::BaseUrl(url));
+    }
+    if !config.users.is_empty() && !is_loopback(&url) {
+        return Err(OpenError::Users(url));
+    }
+    Ok(format!("{}/", url.as_str().trim_end_matches('/')))
 }
 
 /// Whether nobody of another machine can mean this gate.

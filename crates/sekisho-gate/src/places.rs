@@ -2,10 +2,19 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
-use sekisho_store::{BlobStore, Bucket, Records};
+use sekisho_store::{BlobStore, Bucket, Records, Replayed, Wal};
 
 use crate::staging::Place;
+
+/// Whether other gates share the data.
+pub(crate) enum Shared {
+    /// In a bucket they do.
+    Bucket(Bucket),
+    /// In folders they do not; what makes them durable.
+    No(Arc<Wal>),
+}
 
 /// The parts of a gate's data.
 pub(crate) struct Places {
@@ -19,21 +28,45 @@ pub(crate) struct Places {
     pub(crate) staging: Place,
 }
 
+impl Shared {
+    /// Opens the log of the folders, before anybody looks into them.
+    pub(crate) fn open(dir: &Path, upstream: &Path, bucket: Option<&Bucket>) -> io::Result<Self> {
+        if let Some(bucket) = bucket {
+            return Ok(Self::Bucket(bucket.clone()));
+        }
+        let (wal, Replayed { done, failed }) = Wal::open(&dir.join("wal"), &[dir, upstream])?;
+        if done > 0 {
+            tracing::info!(writes = done, "what was acknowledged before a crash is in its place");
+        }
+        for why in failed {
+            tracing::error!("a write that was acknowledged cannot be done: {why}");
+        }
+        Ok(Self::No(wal))
+    }
+
+    pub(crate) fn wal(&self) -> Option<&Arc<Wal>> {
+        match self {
+            Self::Bucket(_) => None,
+            Self::No(wal) => Some(wal),
+        }
+    }
+}
+
 impl Places {
-    pub(crate) fn open(dir: &Path, bucket: Option<&Bucket>) -> io::Result<Self> {
-        let records = |name: &str| match bucket {
-            Some(bucket) => Ok(Records::in_bucket(bucket.below(name))),
-            None => Records::in_folder(&dir.join(name)),
+    pub(crate) fn open(dir: &Path, shared: &Shared) -> io::Result<Self> {
+        let records = |name: &str| match shared {
+            Shared::Bucket(bucket) => Ok(Records::in_bucket(bucket.below(name))),
+            Shared::No(wal) => Records::logged(&dir.join(name), wal),
         };
-        let (evidence, staging) = match bucket {
-            Some(bucket) => {
+        let (evidence, staging) = match shared {
+            Shared::Bucket(bucket) => {
                 let evidence = BlobStore::in_bucket(bucket.below("evidence"), &dir.join("spool"))?;
                 let staging = bucket.below("staging");
                 (evidence.clone(), Place::Bucket(staging, evidence))
             }
-            None => {
-                let evidence = BlobStore::open(&dir.join("evidence"))?;
-                (evidence, Place::Folder(dir.join("staging")))
+            Shared::No(wal) => {
+                let evidence = BlobStore::logged(&dir.join("evidence"), wal)?;
+                (evidence, Place::Folder(dir.join("staging"), Arc::clone(wal)))
             }
         };
         Ok(Self {
@@ -41,7 +74,10 @@ impl Places {
             journal: records("pushes")?,
             analysis: records("analysis")?,
             exchanged: records("exchanged")?,
-            condemned: bucket.map(|bucket| Records::in_bucket(bucket.below("condemned"))),
+            condemned: match shared {
+                Shared::Bucket(bucket) => Some(Records::in_bucket(bucket.below("condemned"))),
+                Shared::No(_) => None,
+            },
             evidence,
             staging,
         })

@@ -287,7 +287,8 @@ impl<'a> Work<'a> {
             approval: approval.clone(),
         };
         let verdict = decide(&gate.policies, &facts);
-        let kept = gate.evidence.keep(&gate.policies, &facts).or_fail("keeping evidence")?;
+        let kept = gate.evidence.keep(&gate.policies, &facts);
+        let (kept, evidence) = kept.or_fail("keeping evidence")?;
         let draft = Draft {
             at: self.now,
             facts: kept,
@@ -306,7 +307,7 @@ impl<'a> Work<'a> {
             exceptions: gate.policies.exceptions().hash().cloned(),
             inspector: gate.analyses.inspector().version(),
         };
-        gate.log.append(draft).or_fail("writing down a decision")
+        gate.log.append(draft, evidence).or_fail("writing down a decision")
     }
 
     /// Keeps a held image, so that it can be promoted without being built again.

@@ -10,11 +10,11 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use sekisho_policy::Identity;
-use sekisho_store::{BlobStore, Bucket, Records, Repositories};
+use sekisho_store::{BlobStore, Bucket, Records, Repositories, Wal};
 use sekisho_types::Digest;
 
 /// How long content without a use is kept: a matrix of jobs pushes by digest for hours before the
@@ -49,8 +49,8 @@ struct Open {
 /// Where staged content lies.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
-    /// In this folder, on the file system of the upstream.
-    Folder(PathBuf),
+    /// In this folder, on the file system of the upstream, made durable by this log.
+    Folder(PathBuf, Arc<Wal>),
     /// In this folder of a bucket; the store of blobs knows where to spool.
     Bucket(Bucket, BlobStore),
 }
@@ -66,7 +66,7 @@ pub(crate) struct Staging {
 impl Staging {
     pub(crate) fn open(place: Place) -> io::Result<Self> {
         let records = match &place {
-            Place::Folder(root) => Records::in_folder(root)?,
+            Place::Folder(root, wal) => Records::logged(root, wal)?,
             Place::Bucket(bucket, _) => Records::in_bucket(bucket.clone()),
         };
         Ok(Self { place, records, open: Mutex::default() })
@@ -82,9 +82,10 @@ impl Staging {
 
     fn repositories(&self, scope: &Scope) -> io::Result<Repositories> {
         match &self.place {
-            Place::Folder(root) => {
+            Place::Folder(root, wal) => {
                 let dir = root.join(&scope.0);
-                Repositories::open(&dir.join("repositories"), BlobStore::open(&dir)?)
+                let records = Records::logged(&dir.join("repositories"), wal)?;
+                Ok(Repositories::on(records, BlobStore::logged(&dir, wal)?))
             }
             Place::Bucket(bucket, blobs) => {
                 let below = bucket.below(&scope.0);

@@ -2,15 +2,38 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use sekisho_oci::parse_manifest;
-use sekisho_store::{Blob, BlobStore, Expected, ManifestRecord, Repositories, TagPage};
+use sekisho_store::{
+    Batch, Blob, BlobStore, Expected, ManifestRecord, Records, Repositories, TagPage, Wal,
+};
 use sekisho_types::{Digest, RepositoryName, Tag};
+
+/// Something that a repository is given.
+#[derive(Clone, Copy, Debug)]
+pub enum Write<'a> {
+    /// A blob that this store holds.
+    Blob(&'a Digest, &'a BlobStore),
+    /// A blob of the gate's own.
+    Bytes(&'a [u8]),
+    /// A manifest, and its bytes.
+    Manifest(&'a ManifestRecord, &'a [u8]),
+    /// A tag that is to name a manifest of the repository, if it still names what was seen.
+    Tag {
+        /// Which one.
+        tag: &'a Tag,
+        /// What it is to name.
+        digest: &'a Digest,
+        /// What it named.
+        seen: Option<&'a Digest>,
+    },
+}
 
 /// A registry that takes promoted images and serves them.
 ///
 /// Everything is idempotent, for a promotion that was cut short is done again from its start. The
-/// caller writes blobs before the manifest that names them, and the manifest before its tag.
+/// caller names blobs before the manifest that names them, and the manifest before its tag.
 pub trait Upstream: Send + Sync {
     /// The size of a blob that the repository holds; `None` when it does not.
     fn size(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<Option<u64>>;
@@ -18,16 +41,9 @@ pub trait Upstream: Send + Sync {
     /// Opens a blob that the repository holds.
     fn open_blob(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<Option<Blob>>;
 
-    /// Gives the repository a blob that `from` holds.
-    fn put_blob(
-        &self,
-        repository: &RepositoryName,
-        digest: &Digest,
-        from: &BlobStore,
-    ) -> io::Result<()>;
-
-    /// Gives the repository a blob of the gate's own.
-    fn put_bytes(&self, repository: &RepositoryName, bytes: &[u8]) -> io::Result<()>;
+    /// Writes in order, durably; they come as a whole where the place can do that. `false`: somebody else
+    /// moved a tag, and what was to come from there on did not.
+    fn write(&self, repository: &RepositoryName, writes: &[Write<'_>]) -> io::Result<bool>;
 
     /// A manifest and its bytes.
     fn manifest(
@@ -36,26 +52,8 @@ pub trait Upstream: Send + Sync {
         digest: &Digest,
     ) -> io::Result<Option<(ManifestRecord, Vec<u8>)>>;
 
-    /// Gives the repository a manifest.
-    fn put_manifest(
-        &self,
-        repository: &RepositoryName,
-        record: &ManifestRecord,
-        bytes: &[u8],
-    ) -> io::Result<()>;
-
     /// What a tag points to.
     fn resolve(&self, repository: &RepositoryName, tag: &Tag) -> io::Result<Option<Digest>>;
-
-    /// Points a tag to a manifest that the repository holds, if it still names what was seen;
-    /// `false` when somebody else moved it.
-    fn tag(
-        &self,
-        repository: &RepositoryName,
-        tag: &Tag,
-        digest: &Digest,
-        seen: Option<&Digest>,
-    ) -> io::Result<bool>;
 
     /// At most `limit` tags after `last`; `None` for a repository that holds nothing.
     fn tags(
@@ -105,6 +103,13 @@ impl DiskUpstream {
         Ok(Self { repositories: Repositories::open(&dir.join("repositories"), blobs)? })
     }
 
+    /// As [`DiskUpstream::open`], made durable by a log.
+    pub(crate) fn logged(dir: &Path, wal: &Arc<Wal>) -> io::Result<Self> {
+        let blobs = BlobStore::logged(&dir.join("content"), wal)?;
+        let records = Records::logged(&dir.join("repositories"), wal)?;
+        Ok(Self { repositories: Repositories::on(records, blobs) })
+    }
+
     /// A namespace in any place.
     pub fn on(repositories: Repositories) -> Self {
         Self { repositories }
@@ -128,22 +133,24 @@ impl Upstream for DiskUpstream {
         }
     }
 
-    fn put_blob(
-        &self,
-        repository: &RepositoryName,
-        digest: &Digest,
-        from: &BlobStore,
-    ) -> io::Result<()> {
-        self.repositories.blobs().adopt(from, digest)?;
-        // Fails when the blob was in neither store.
-        self.repositories.link(repository, digest)
-    }
-
-    fn put_bytes(&self, repository: &RepositoryName, bytes: &[u8]) -> io::Result<()> {
-        let mut writer = self.repositories.blobs().writer()?;
-        io::Write::write_all(&mut writer, bytes)?;
-        let committed = writer.commit(self.repositories.blobs(), None).map_err(io::Error::other)?;
-        self.repositories.link(repository, &committed.digest)
+    fn write(&self, repository: &RepositoryName, writes: &[Write<'_>]) -> io::Result<bool> {
+        let (to, mut batch) = (&self.repositories, Batch::default());
+        for write in writes {
+            match *write {
+                Write::Blob(digest, from) => to.adopt_in(&mut batch, repository, digest, from)?,
+                Write::Bytes(bytes) => to.put_in(&mut batch, repository, bytes)?,
+                Write::Manifest(record, bytes) => {
+                    to.file_manifest_in(&mut batch, repository, record, bytes)?;
+                }
+                Write::Tag { tag, digest, seen } => {
+                    let before = std::mem::take(&mut batch);
+                    if !to.move_tag(before, repository, tag, digest, Expected::Seen(seen))? {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        batch.commit().map(|()| true)
     }
 
     fn manifest(
@@ -158,27 +165,8 @@ impl Upstream for DiskUpstream {
         Ok(bytes.map(|bytes| (record, bytes)))
     }
 
-    fn put_manifest(
-        &self,
-        repository: &RepositoryName,
-        record: &ManifestRecord,
-        bytes: &[u8],
-    ) -> io::Result<()> {
-        self.repositories.file_manifest(repository, record, bytes)
-    }
-
     fn resolve(&self, repository: &RepositoryName, tag: &Tag) -> io::Result<Option<Digest>> {
         self.repositories.resolve(repository, tag)
-    }
-
-    fn tag(
-        &self,
-        repository: &RepositoryName,
-        tag: &Tag,
-        digest: &Digest,
-        seen: Option<&Digest>,
-    ) -> io::Result<bool> {
-        self.repositories.move_tag(repository, tag, digest, Expected::Seen(seen))
     }
 
     fn tags(

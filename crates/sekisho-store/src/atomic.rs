@@ -61,8 +61,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8], private: bool) -> io::Result<()> 
 /// cut may lose both.
 pub(crate) fn note_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = parent(path)?;
-    fs::create_dir_all(folder)?;
-    let mut file = temporary(folder, 0o644)?;
+    let mut file = in_folder(folder, || temporary(folder, 0o644))?;
     file.write_all(bytes)?;
     file.persist(path).map(drop).map_err(|error| error.error)
 }
@@ -104,6 +103,25 @@ pub(crate) fn create_dir_durable(folder: &Path) -> io::Result<()> {
         return Ok(());
     }
     fs::create_dir_all(folder)
+}
+
+/// Does what needs a folder, and makes that where it is missing.
+pub(crate) fn in_folder<T>(folder: &Path, work: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    match work() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !folder.is_dir() => {
+            fs::create_dir_all(folder)?;
+            work()
+        }
+        done => done,
+    }
+}
+
+/// As [`in_folder`], for the folder of a file.
+pub(crate) fn in_folder_of<T>(path: &Path, work: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    match path.parent() {
+        Some(folder) => in_folder(folder, work),
+        None => work(),
+    }
 }
 
 fn parent(path: &Path) -> io::Result<&Path> {

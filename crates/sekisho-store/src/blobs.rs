@@ -1,6 +1,7 @@
 //! The store of blobs.
 
-use std::io::{self, Read, Seek as _};
+use std::io::{self, Read, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -8,9 +9,11 @@ use std::time::SystemTime;
 use fs_err as fs;
 use sekisho_types::{Algorithm, Digest};
 
-use crate::atomic::{create_dir_durable, found, temporary};
+use crate::atomic::{create_dir_durable, found};
+use crate::batch::Batch;
 use crate::bucket::Bucket;
-use crate::writer::BlobWriter;
+use crate::wal::{Change, MAX_LOGGED_BYTES, Wal};
+use crate::writer::{BlobWriter, MODE};
 
 /// A blob, open for reading.
 #[derive(Debug)]
@@ -51,6 +54,8 @@ pub struct BlobStore {
     /// The folder; for a bucket, where what is written waits until it is whole.
     root: Arc<Path>,
     bucket: Option<Bucket>,
+    /// What makes small blobs and names durable; without it, each its own syncs.
+    wal: Option<Arc<Wal>>,
 }
 
 impl BlobStore {
@@ -58,28 +63,34 @@ impl BlobStore {
     /// left half written.
     pub fn open(dir: &Path) -> io::Result<Self> {
         create_dir_durable(&dir.join("blobs"))?;
-        Self::with_spool(dir, None)
+        Self::with_spool(dir, None, None)
+    }
+
+    /// As [`BlobStore::open`], made durable by a log. The folder lies in one of the log's.
+    pub fn logged(dir: &Path, wal: &Arc<Wal>) -> io::Result<Self> {
+        create_dir_durable(&dir.join("blobs"))?;
+        Self::with_spool(dir, None, Some(Arc::clone(wal)))
     }
 
     /// A store that somebody else may have open, for reading: nothing is made or removed.
     pub fn existing(dir: &Path) -> Self {
-        Self { root: dir.into(), bucket: None }
+        Self { root: dir.into(), bucket: None, wal: None }
     }
 
     /// A store in a bucket. What is being written waits in the folder `spool`, which is this
     /// process's alone and emptied here.
     pub fn in_bucket(bucket: Bucket, spool: &Path) -> io::Result<Self> {
-        Self::with_spool(spool, Some(bucket))
+        Self::with_spool(spool, Some(bucket), None)
     }
 
     /// A folder of the same bucket, with the same spool.
     #[must_use]
     pub fn beside(&self, bucket: Bucket) -> Self {
-        Self { root: Arc::clone(&self.root), bucket: Some(bucket) }
+        Self { root: Arc::clone(&self.root), bucket: Some(bucket), wal: None }
     }
 
-    fn with_spool(dir: &Path, bucket: Option<Bucket>) -> io::Result<Self> {
-        let store = Self { root: dir.into(), bucket };
+    fn with_spool(dir: &Path, bucket: Option<Bucket>, wal: Option<Arc<Wal>>) -> io::Result<Self> {
+        let store = Self { root: dir.into(), bucket, wal };
         create_dir_durable(&store.tmp())?;
         for entry in fs::read_dir(store.tmp())? {
             let path = entry?.path();
@@ -102,7 +113,11 @@ impl BlobStore {
         self.bucket.as_ref()
     }
 
-    fn tmp(&self) -> PathBuf {
+    pub(crate) fn wal(&self) -> Option<&Arc<Wal>> {
+        self.wal.as_ref()
+    }
+
+    pub(crate) fn tmp(&self) -> PathBuf {
         self.root.join("tmp")
     }
 
@@ -112,8 +127,32 @@ impl BlobStore {
 
     /// Starts a blob whose digest is not known yet. It is in no store until it is committed.
     pub fn writer(&self) -> io::Result<BlobWriter> {
-        // Read-only from the start: nothing may change a blob, not even by mistake.
-        Ok(BlobWriter::new(temporary(&self.tmp(), 0o444)?))
+        Ok(BlobWriter::new(self.tmp()))
+    }
+
+    /// Puts a whole blob, and gives its SHA-256 digest. One that is here is left as it is.
+    pub fn put(&self, bytes: &[u8]) -> io::Result<Digest> {
+        let mut batch = Batch::default();
+        let digest = self.put_in(&mut batch, bytes)?;
+        batch.commit()?;
+        Ok(digest)
+    }
+
+    /// As [`BlobStore::put`], with a batch.
+    pub fn put_in(&self, batch: &mut Batch, bytes: &[u8]) -> io::Result<Digest> {
+        let digest = Digest::sha256(bytes);
+        if self.size(&digest)? == Some(bytes.len() as u64) {
+            return Ok(digest);
+        }
+        if let Some(wal) = self.wal.as_ref().filter(|_| bytes.len() <= MAX_LOGGED_BYTES) {
+            let (path, bytes, spool) = (self.path(&digest), bytes.to_owned(), self.tmp());
+            batch.push(wal, Change::File { path, bytes, mode: MODE, spool })?;
+            return Ok(digest);
+        }
+        let mut writer = self.writer()?;
+        writer.write_all(bytes)?;
+        writer.commit_in(self, &digest, batch)?;
+        Ok(digest)
     }
 
     /// Opens a blob; `None` when it is not here.
@@ -171,7 +210,11 @@ impl BlobStore {
     pub fn delete(&self, digest: &Digest) -> io::Result<bool> {
         match &self.bucket {
             Some(bucket) => bucket.delete(&name(digest)),
-            None => Ok(found(fs::remove_file(self.path(digest)))?.is_some()),
+            None => {
+                let path = self.path(digest);
+                self.wal.as_ref().map_or(Ok(()), |wal| wal.clear(&path))?;
+                Ok(found(fs::remove_file(path))?.is_some())
+            }
         }
     }
 
@@ -179,12 +222,25 @@ impl BlobStore {
     ///
     /// `false` when the other store does not have it. A copy is hashed on its way.
     pub fn adopt(&self, other: &Self, digest: &Digest) -> io::Result<bool> {
+        let mut batch = Batch::default();
+        let is_here = self.adopt_in(&mut batch, other, digest)?;
+        batch.commit()?;
+        Ok(is_here)
+    }
+
+    /// As [`BlobStore::adopt`], with a batch.
+    pub(crate) fn adopt_in(
+        &self,
+        batch: &mut Batch,
+        other: &Self,
+        digest: &Digest,
+    ) -> io::Result<bool> {
         if self.contains(digest)? {
             return Ok(true);
         }
         match (&self.bucket, &other.bucket) {
             (None, None) => {
-                if let Some(adopted) = self.link_file(other, digest)? {
+                if let Some(adopted) = self.link_file(batch, other, digest)? {
                     return Ok(adopted);
                 }
             }
@@ -196,16 +252,29 @@ impl BlobStore {
         let Some(blob) = other.open_blob(digest)? else { return Ok(false) };
         let mut writer = self.writer()?;
         io::copy(&mut blob.reader(0)?, &mut writer)?;
-        writer.commit(self, Some(digest)).map_err(io::Error::other)?;
+        writer.commit_in(self, digest, batch)?;
         Ok(true)
     }
 
     /// `None` when a link cannot be made here.
-    fn link_file(&self, other: &Self, digest: &Digest) -> io::Result<Option<bool>> {
-        let (source, target) = (other.path(digest), self.path(digest));
-        if let Some(folder) = target.parent() {
+    fn link_file(
+        &self,
+        batch: &mut Batch,
+        other: &Self,
+        digest: &Digest,
+    ) -> io::Result<Option<bool>> {
+        let (from, to) = (other.path(digest), self.path(digest));
+        if let Some(wal) = &self.wal {
+            let Some(metadata) = found(fs::metadata(&from))? else { return Ok(Some(false)) };
+            if metadata.dev() != fs::metadata(&self.root)?.dev() {
+                return Ok(None);
+            }
+            batch.push(wal, Change::Link { from, to })?;
+            return Ok(Some(true));
+        }
+        if let Some(folder) = to.parent() {
             create_dir_durable(folder)?;
-            match fs::hard_link(&source, &target) {
+            match fs::hard_link(&from, &to) {
                 Ok(()) => {
                     fs::File::open(folder)?.sync_all()?;
                     return Ok(Some(true));

@@ -3,9 +3,11 @@
 //! A name is made of typed parts (digests, tags, repository names, numbers), joined by `/`; none of
 //! them can step out of the folder.
 
+mod folder;
+
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -15,9 +17,12 @@ use sekisho_types::Digest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::atomic::{TEMPORARY_PREFIX, create_dir_durable, found, note_atomic, write_atomic};
+use self::folder::Folder;
+use crate::atomic::{TEMPORARY_PREFIX, create_dir_durable, found};
+use crate::batch::Batch;
 use crate::bucket::Bucket;
 use crate::json::MAX_RECORD_BYTES;
+use crate::wal::{Change, Wal};
 
 /// What a value was when it was read, for [`Records::replace`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,19 +44,9 @@ pub enum Keep {
     Lightly,
 }
 
-impl Keep {
-    fn write(self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Durably => write_atomic(path, bytes, false),
-            Self::Lightly => note_atomic(path, bytes),
-        }
-    }
-}
-
 #[derive(Clone, Debug)]
 enum Place {
-    /// The lock keeps a comparison and the write after it together.
-    Folder(PathBuf, Arc<Mutex<()>>),
+    Folder(Folder),
     Bucket(Bucket),
 }
 
@@ -63,12 +58,18 @@ impl Records {
     /// Values in a folder, made where there is none. One process owns it.
     pub fn in_folder(folder: &Path) -> io::Result<Self> {
         create_dir_durable(folder)?;
-        Ok(Self(Place::Folder(folder.to_owned(), Arc::default())))
+        Ok(Self(Place::Folder(Folder::new(folder, None))))
+    }
+
+    /// As [`Records::in_folder`], made durable by a log. The folder lies in one of the log's.
+    pub fn logged(folder: &Path, wal: &Arc<Wal>) -> io::Result<Self> {
+        create_dir_durable(folder)?;
+        Ok(Self(Place::Folder(Folder::new(folder, Some(Arc::clone(wal))))))
     }
 
     /// Values in a folder that somebody else may own, for reading. Not made when it is not there.
     pub fn existing(folder: &Path) -> Self {
-        Self(Place::Folder(folder.to_owned(), Arc::default()))
+        Self(Place::Folder(Folder::new(folder, None)))
     }
 
     /// Values in a bucket, which several processes may share.
@@ -79,13 +80,21 @@ impl Records {
     /// The values of a folder below.
     pub fn below(&self, folder: &str) -> io::Result<Self> {
         Ok(Self(match &self.0 {
-            Place::Folder(root, lock) => {
-                let below = root.join(folder);
-                create_dir_durable(&below)?;
-                Place::Folder(below, Arc::clone(lock))
+            Place::Folder(known) => {
+                let root = known.root.join(folder);
+                create_dir_durable(&root)?;
+                Place::Folder(Folder { root, ..known.clone() })
             }
             Place::Bucket(bucket) => Place::Bucket(bucket.below(folder)),
         }))
+    }
+
+    /// The file of a value; `None` in a bucket.
+    pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
+        match &self.0 {
+            Place::Folder(folder) => Some(folder.root.join(name)),
+            Place::Bucket(_) => None,
+        }
     }
 
     /// The bytes of a value; `None` when it is not there.
@@ -93,7 +102,10 @@ impl Records {
     /// # Errors
     /// `InvalidData` when there are more than [`MAX_RECORD_BYTES`].
     pub fn read(&self, name: &str) -> io::Result<Option<Bytes>> {
-        Ok(self.read_versioned(name)?.map(|(bytes, _)| bytes))
+        match &self.0 {
+            Place::Folder(folder) => Ok(folder.read(name)?.map(Bytes::from)),
+            Place::Bucket(_) => Ok(self.read_versioned(name)?.map(|(bytes, _)| bytes)),
+        }
     }
 
     /// The bytes of a value, with what [`Records::replace`] asks for.
@@ -102,16 +114,8 @@ impl Records {
     /// As [`Records::read`].
     pub fn read_versioned(&self, name: &str) -> io::Result<Option<(Bytes, Version)>> {
         match &self.0 {
-            Place::Folder(root, _) => {
-                let path = root.join(name);
-                let Some(metadata) = found(fs::metadata(&path))? else { return Ok(None) };
-                if !metadata.is_file() {
-                    return Ok(None);
-                }
-                if metadata.len() > MAX_RECORD_BYTES {
-                    return Err(bad(name, "it is larger than 16 MiB"));
-                }
-                let Some(bytes) = found(fs::read(&path))? else { return Ok(None) };
+            Place::Folder(folder) => {
+                let Some(bytes) = folder.read(name)? else { return Ok(None) };
                 let version = Version(Stamp::Content(Digest::sha256(&bytes)));
                 Ok(Some((bytes.into(), version)))
             }
@@ -137,7 +141,7 @@ impl Records {
     /// Writes a value, durably, whatever is there.
     pub fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         match &self.0 {
-            Place::Folder(root, _) => write_atomic(&root.join(name), bytes, false),
+            Place::Folder(folder) => folder.write(name, bytes, Keep::Durably),
             Place::Bucket(bucket) => bucket.put(name, Bytes::copy_from_slice(bytes)),
         }
     }
@@ -150,8 +154,30 @@ impl Records {
     /// Writes what may be made again: all or nothing, but a power cut may lose it.
     pub fn note(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         match &self.0 {
-            Place::Folder(root, _) => note_atomic(&root.join(name), bytes),
+            Place::Folder(folder) => folder.write(name, bytes, Keep::Lightly),
             Place::Bucket(bucket) => bucket.put(name, Bytes::copy_from_slice(bytes)),
+        }
+    }
+
+    /// As [`Records::write`], with a batch.
+    pub fn write_in(&self, batch: &mut Batch, name: &str, bytes: &[u8]) -> io::Result<()> {
+        match &self.0 {
+            Place::Folder(Folder { root, wal: Some(wal), .. }) => {
+                batch.push(wal, Change::record(root.join(name), bytes))
+            }
+            _ => self.write(name, bytes),
+        }
+    }
+
+    /// As [`Records::create`], durably and with a batch. Until that is committed nobody else may want the
+    /// name.
+    pub fn create_in(&self, batch: &mut Batch, name: &str, bytes: &[u8]) -> io::Result<bool> {
+        match &self.0 {
+            Place::Folder(folder @ Folder { wal: Some(_), .. }) => match folder.read(name)? {
+                Some(there) => Ok(there == bytes),
+                None => self.write_in(batch, name, bytes).map(|()| true),
+            },
+            _ => self.create(name, bytes, Keep::Durably),
         }
     }
 
@@ -159,11 +185,11 @@ impl Records {
     /// twice are one value.
     pub fn create(&self, name: &str, bytes: &[u8], keep: Keep) -> io::Result<bool> {
         match &self.0 {
-            Place::Folder(root, lock) => {
-                let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
-                match found(fs::read(root.join(name)))? {
+            Place::Folder(folder) => {
+                let _held = folder.lock(name);
+                match folder.read(name)? {
                     Some(there) => Ok(there == bytes),
-                    None => keep.write(&root.join(name), bytes).map(|()| true),
+                    None => folder.write(name, bytes, keep).map(|()| true),
                 }
             }
             Place::Bucket(bucket) => {
@@ -181,11 +207,11 @@ impl Records {
         keep: Keep,
     ) -> io::Result<bool> {
         match (&self.0, &version.0) {
-            (Place::Folder(root, lock), _) => {
-                let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
+            (Place::Folder(folder), _) => {
+                let _held = folder.lock(name);
                 match self.read_versioned(name)? {
                     Some((_, now)) if now == *version => {
-                        keep.write(&root.join(name), bytes).map(|()| true)
+                        folder.write(name, bytes, keep).map(|()| true)
                     }
                     _ => Ok(false),
                 }
@@ -199,11 +225,38 @@ impl Records {
         }
     }
 
+    /// Commits a batch and then, durably, a value, if `is_expected` says so of what is there. `false`
+    /// when it does not: then, where there is a log, nothing of the batch is written either.
+    pub fn swap_after(
+        &self,
+        mut batch: Batch,
+        name: &str,
+        bytes: &[u8],
+        is_expected: &dyn Fn(Option<&[u8]>) -> bool,
+    ) -> io::Result<bool> {
+        if let Place::Folder(folder) = &self.0 {
+            let _held = folder.lock(name);
+            if !is_expected(folder.read(name)?.as_deref()) {
+                return Ok(false);
+            }
+            self.write_in(&mut batch, name, bytes)?;
+            return batch.commit().map(|()| true);
+        }
+        batch.commit()?;
+        match self.read_versioned(name)? {
+            now if !is_expected(now.as_ref().map(|(bytes, _)| &bytes[..])) => Ok(false),
+            None => self.create(name, bytes, Keep::Durably),
+            Some((_, version)) => self.replace(name, bytes, &version, Keep::Durably),
+        }
+    }
+
     /// Removes a value so that it stays removed; `false` when there was none.
     pub fn remove(&self, name: &str) -> io::Result<bool> {
         match &self.0 {
-            Place::Folder(root, _) => {
-                let path = root.join(name);
+            Place::Folder(folder) => {
+                let _held = folder.lock(name);
+                let path = folder.root.join(name);
+                folder.wal.as_ref().map_or(Ok(()), |wal| wal.clear(&path))?;
                 if found(fs::remove_file(&path))?.is_none() {
                     return Ok(false);
                 }
@@ -219,7 +272,11 @@ impl Records {
     /// Removes everything below a folder.
     pub fn remove_all(&self, folder: &str) -> io::Result<()> {
         match &self.0 {
-            Place::Folder(root, _) => found(fs::remove_dir_all(root.join(folder))).map(drop),
+            Place::Folder(known) => {
+                // Some of it may be about to get another name elsewhere.
+                known.wal.as_ref().map_or(Ok(()), |wal| wal.settle())?;
+                found(fs::remove_dir_all(known.root.join(folder))).map(drop)
+            }
             Place::Bucket(bucket) => {
                 for (name, _) in bucket.list(folder)? {
                     bucket.delete(&format!("{folder}/{name}"))?;
@@ -232,7 +289,7 @@ impl Records {
     /// When a value was written; `None` when it is not there.
     pub fn modified(&self, name: &str) -> io::Result<Option<SystemTime>> {
         match &self.0 {
-            Place::Folder(root, _) => {
+            Place::Folder(Folder { root, .. }) => {
                 found(fs::metadata(root.join(name)))?.map(|it| it.modified()).transpose()
             }
             Place::Bucket(bucket) => Ok(bucket.head(name)?.map(|meta| meta.modified)),
@@ -242,7 +299,9 @@ impl Records {
     /// Whether there is such a value.
     pub fn exists(&self, name: &str) -> io::Result<bool> {
         match &self.0 {
-            Place::Folder(root, _) => Ok(found(fs::metadata(root.join(name)))?.is_some()),
+            Place::Folder(Folder { root, .. }) => {
+                Ok(found(fs::metadata(root.join(name)))?.is_some())
+            }
             Place::Bucket(bucket) => Ok(bucket.head(name)?.is_some()),
         }
     }
@@ -250,7 +309,7 @@ impl Records {
     /// The names directly in a folder, of values and folders, in byte order.
     pub fn names(&self, folder: &str) -> io::Result<Vec<String>> {
         match &self.0 {
-            Place::Folder(root, _) => {
+            Place::Folder(Folder { root, .. }) => {
                 let Some(entries) = found(fs::read_dir(root.join(folder)))? else {
                     return Ok(Vec::new());
                 };

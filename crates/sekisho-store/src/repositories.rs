@@ -1,6 +1,8 @@
 //! Which repository holds which blobs, manifests and tags.
 
-use std::io::{self, Write as _};
+mod put;
+
+use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -9,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::blobs::BlobStore;
-use crate::records::{Keep, Records};
+use crate::records::Records;
 
 // A component of a repository name never begins with an underscore, so these folders cannot be
 // taken for one.
@@ -100,63 +102,9 @@ impl Repositories {
         format!("{repository}/{TAGS}/{tag}")
     }
 
-    /// Says that `repository` holds the blob, which must be in the store already.
-    ///
-    /// # Errors
-    /// `NotFound` when it is not: a link never points to nothing.
-    pub fn link(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<()> {
-        self.require(digest)?;
-        let name = Self::by_digest(repository, BLOBS, digest);
-        if self.records.exists(&name)? { Ok(()) } else { self.records.write(&name, b"") }
-    }
-
-    fn require(&self, digest: &Digest) -> io::Result<()> {
-        if self.blobs.contains(digest)? {
-            return Ok(());
-        }
-        Err(io::Error::new(io::ErrorKind::NotFound, format!("blob {digest} is not in the store")))
-    }
-
     /// Whether `repository` holds the blob.
     pub fn holds(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<bool> {
         self.records.exists(&Self::by_digest(repository, BLOBS, digest))
-    }
-
-    /// Files a manifest whose bytes are in the store, and lists it under its subject.
-    ///
-    /// # Errors
-    /// `NotFound` when the bytes are not in the store.
-    pub fn put_manifest(
-        &self,
-        repository: &RepositoryName,
-        record: &ManifestRecord,
-    ) -> io::Result<()> {
-        self.require(&record.digest)?;
-        let known = Self::folder(repository, KNOWN);
-        if !self.records.exists(&known)? {
-            self.records.note(&known, b"")?;
-        }
-        let name = Self::by_digest(repository, MANIFESTS, &record.digest);
-        self.records.write_json(&name, record)?;
-        let Some(subject) = &record.subject else { return Ok(()) };
-        let folder = Self::by_digest(repository, REFERRERS, subject);
-        self.records.write_json(&join_digest(&folder, &record.digest), record)
-    }
-
-    /// Puts a manifest's bytes into the store, and files it.
-    ///
-    /// # Errors
-    /// The bytes are not those of the record.
-    pub fn file_manifest(
-        &self,
-        repository: &RepositoryName,
-        record: &ManifestRecord,
-        bytes: &[u8],
-    ) -> io::Result<()> {
-        let mut writer = self.blobs.writer()?;
-        writer.write_all(bytes)?;
-        writer.commit(&self.blobs, Some(&record.digest)).map_err(io::Error::other)?;
-        self.put_manifest(repository, record)
     }
 
     /// Takes a manifest out: the tags that name it first, then its record, then its entry under its
@@ -248,46 +196,6 @@ impl Repositories {
             }
         }
         Ok(records)
-    }
-
-    /// Points a tag to a manifest that the repository holds, whatever it named before.
-    ///
-    /// # Errors
-    /// `NotFound` when it does not: a tag never names what is missing.
-    pub fn tag(&self, repository: &RepositoryName, tag: &Tag, digest: &Digest) -> io::Result<()> {
-        self.move_tag(repository, tag, digest, Expected::Any).map(drop)
-    }
-
-    /// Points a tag to a manifest that the repository holds, if it names what was expected; `false`
-    /// when somebody else was faster.
-    ///
-    /// # Errors
-    /// As [`Repositories::tag`].
-    pub fn move_tag(
-        &self,
-        repository: &RepositoryName,
-        tag: &Tag,
-        digest: &Digest,
-        expected: Expected<'_>,
-    ) -> io::Result<bool> {
-        if self.manifest(repository, digest)?.is_none() {
-            let message = format!("repository `{repository}` has no manifest {digest}");
-            return Err(io::Error::new(io::ErrorKind::NotFound, message));
-        }
-        let name = Self::tag_name(repository, tag);
-        let bytes = serde_json::to_vec(digest).map_err(io::Error::other)?;
-        match expected {
-            Expected::Any => self.records.write(&name, &bytes).map(|()| true),
-            Expected::Seen(None) => self.records.create(&name, &bytes, Keep::Durably),
-            Expected::Seen(Some(seen)) => match self.records.read_versioned(&name)? {
-                Some((now, version))
-                    if serde_json::from_slice(&now).ok().as_ref() == Some(seen) =>
-                {
-                    self.records.replace(&name, &bytes, &version, Keep::Durably)
-                }
-                _ => Ok(false),
-            },
-        }
     }
 
     /// What a tag points to; `None` when there is no such tag.

@@ -5,10 +5,11 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use sekisho_store::{Keep, Records};
+use sekisho_store::{Batch, Keep, Records};
 use sekisho_types::Digest;
 
 use super::checkpoint::{Checkpoint, PublicKey, RecordKey, Statement};
+use super::queue::{Queue, Waiting};
 use super::verify::{CHECKPOINTS, Link, Verified, number_of, numbers, read, record_name, verify};
 use super::{Decision, Draft, decision, same};
 
@@ -53,6 +54,7 @@ struct Shared {
     keys: Vec<PublicKey>,
     state: Mutex<State>,
     read: Condvar,
+    queue: Queue,
 }
 
 /// The log. Everything blocks.
@@ -98,7 +100,8 @@ impl Log {
             state.last = statement.records.last().map(|hash| (statement.last, hash.clone()));
             state.sealed = Some((statement.last, hash));
         }
-        let shared = Shared { records, keys, state: Mutex::new(state), read: Condvar::new() };
+        let (state, read, queue) = (Mutex::new(state), Condvar::new(), Queue::default());
+        let shared = Shared { records, keys, state, read, queue };
         let log = Self { shared: Arc::new(shared), key };
         log.resume()?;
         let shared = Arc::clone(&log.shared);
@@ -139,12 +142,54 @@ impl Log {
         }
     }
 
-    /// Writes a decision down, durably. The same decision twice in a row is one.
-    pub(crate) fn append(&self, draft: Draft) -> io::Result<Decision> {
+    /// Writes a decision down, durably, after what it rests on. The same decision twice in a row is one.
+    pub(crate) fn append(&self, draft: Draft, evidence: Batch) -> io::Result<Decision> {
+        self.shared.queue.write(draft, evidence, |waiting| self.write(waiting))
+    }
+
+    /// Writes what waits, together where the place can do that.
+    fn write(&self, waiting: Vec<Waiting>) {
         let mut state = self.shared.lock();
-        if let Some(last) = state.repeat.as_ref().filter(|last| same(last, &draft)) {
+        let before = (state.last.clone(), state.repeat.clone(), state.unsigned.len());
+        let (mut batch, mut entered) = (Batch::default(), Vec::new());
+        for Waiting { draft, evidence, asker } in waiting {
+            entered.push((asker, self.enter(&mut state, &mut batch, &draft, evidence)));
+        }
+        let committed = batch.commit();
+        if committed.is_err() {
+            let (last, repeat, unsigned) = before;
+            let next = last.as_ref().map_or(0, |(number, _)| number + 1);
+            drop(state.runs.split_off(&next));
+            (state.last, state.repeat) = (last, repeat);
+            state.unsigned.truncate(unsigned);
+        }
+        for (asker, result) in entered {
+            asker.answer(match &committed {
+                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+                Ok(()) => result,
+            });
+        }
+        if state.unsigned.len() >= SIGNED_EVERY
+            && let Some(at) = state.repeat.as_ref().map(|last| last.at)
+            && let Err(error) = self.seal(&mut state, at)
+        {
+            // The next sweep tries again.
+            tracing::warn!("decisions not signed: {error}");
+        }
+    }
+
+    /// Gives a decision its place, which it has once the batch is committed.
+    fn enter(
+        &self,
+        state: &mut State,
+        batch: &mut Batch,
+        draft: &Draft,
+        evidence: Batch,
+    ) -> io::Result<Decision> {
+        if let Some(last) = state.repeat.as_ref().filter(|last| same(last, draft)) {
             return Ok(last.clone());
         }
+        batch.append(evidence)?;
         for _ in 0..MAX_TURNS {
             let (number, previous) = match &state.last {
                 None => (1, None),
@@ -153,17 +198,14 @@ impl Log {
             };
             let decision = decision(draft.clone(), number, previous);
             let bytes = serde_json::to_vec(&decision).map_err(io::Error::other)?;
-            if self.shared.records.create(&record_name(number), &bytes, Keep::Durably)? {
+            if self.shared.records.create_in(batch, &record_name(number), &bytes)? {
                 state.note(number, Digest::sha256(&bytes), decision.identity.run_id.clone());
                 state.repeat = Some(decision.clone());
-                if state.unsigned.len() >= SIGNED_EVERY {
-                    self.seal(&mut state, decision.at)?;
-                }
                 return Ok(decision);
             }
             // Another replica has that number; perhaps it was told of the same push.
-            let seen = self.follow(&mut state)?;
-            if let Some(known) = seen.into_iter().find(|known| same(known, &draft)) {
+            let seen = self.follow(state)?;
+            if let Some(known) = seen.into_iter().find(|known| same(known, draft)) {
                 state.repeat = Some(known.clone());
                 return Ok(known);
             }

@@ -288,7 +288,7 @@ impl Observer<'_> {
         let only_evidence = values.is_empty()
             && (config.is_none()
                 || !image.layers.is_empty() && image.layers.iter().all(is_evidence));
-        let inspection = if only_evidence {
+        let mut inspection = if only_evidence {
             Inspection::default()
         } else {
             self.analyses.inspector().image(&values).unwrap_or_else(|error| {
@@ -296,7 +296,6 @@ impl Observer<'_> {
                 Inspection::default()
             })
         };
-        let mut inspection = inspection;
         not_assessed.append(&mut inspection.not_assessed);
         let (config, secrets) = config.unzip();
         let config = config.filter(|_| !only_evidence);

@@ -12,7 +12,7 @@ use sekisho_store::{BlobStore, ManifestRecord};
 use sekisho_types::{Digest, RepositoryName, Tag};
 
 use crate::decisions::Decision;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, Write};
 
 /// How often a tag that somebody else moved meanwhile is looked at again.
 const MAX_TURNS: usize = 16;
@@ -143,32 +143,33 @@ pub(crate) fn plan(observed: Observed) -> Vec<Action> {
     actions
 }
 
-/// Does one thing. `false`: the tag moved since it was looked at.
+/// Does what was planned, or a part of it. `false`: the tag moved since it was looked at.
 pub(crate) fn act(
     upstream: &dyn Upstream,
     wanted: Wanted<'_>,
     staging: &BlobStore,
-    action: &Action,
+    actions: &[Action],
 ) -> io::Result<bool> {
-    let repository = wanted.repository();
-    match action {
-        Action::Blob(digest) => upstream.put_blob(repository, digest, staging)?,
-        Action::Manifest(record) => {
-            let item = wanted.items.iter().find(|item| item.record == *record);
-            let item = item.ok_or_else(|| io::Error::other("this was not wanted"))?;
-            upstream.put_manifest(repository, record, &item.bytes)?;
-        }
-        Action::Attest(_) => {
-            let attestation =
-                wanted.attestation.ok_or_else(|| io::Error::other("this was not wanted"))?;
-            upstream.put_bytes(repository, &attestation.blob)?;
-            upstream.put_manifest(repository, &attestation.record, &attestation.manifest)?;
-        }
-        Action::Tag(tag, digest, seen) => {
-            return upstream.tag(repository, tag, digest, seen.as_ref());
+    let unwanted = || io::Error::other("this was not wanted");
+    let mut writes = Vec::new();
+    for action in actions {
+        match action {
+            Action::Blob(digest) => writes.push(Write::Blob(digest, staging)),
+            Action::Manifest(record) => {
+                let item = wanted.items.iter().find(|item| item.record == *record);
+                writes.push(Write::Manifest(record, &item.ok_or_else(unwanted)?.bytes));
+            }
+            Action::Attest(_) => {
+                let Attestation { blob, record, manifest } =
+                    wanted.attestation.ok_or_else(unwanted)?;
+                writes.extend([Write::Bytes(blob), Write::Manifest(record, manifest)]);
+            }
+            Action::Tag(tag, digest, seen) => {
+                writes.push(Write::Tag { tag, digest, seen: seen.as_ref() });
+            }
         }
     }
-    Ok(true)
+    upstream.write(wanted.repository(), &writes)
 }
 
 /// Promotes: looks, and does what is left, until nothing is.
@@ -178,11 +179,7 @@ pub(crate) fn promote(
     staging: &BlobStore,
 ) -> io::Result<()> {
     for _ in 0..MAX_TURNS {
-        let mut is_done = true;
-        for action in plan(observe(upstream, wanted)?) {
-            is_done &= act(upstream, wanted, staging, &action)?;
-        }
-        if is_done {
+        if act(upstream, wanted, staging, &plan(observe(upstream, wanted)?))? {
             return Ok(());
         }
     }

@@ -121,11 +121,14 @@ async fn a_password_is_taken_from_this_machine_alone() {
 
 #[tokio::test]
 async fn who_is_no_user_any_more_has_no_session() {
-    let world = world().await;
+    let mut world = world().await;
     let answer: Value = token(&world, "ann", PASSWORD).await.json().await.unwrap();
     let session = answer["refresh_token"].as_str().unwrap();
     assert_eq!(world.send("GET", "/v2/", session).await.status(), 200);
     let config = sekisho_gate::Config { users: vec![], ..world.config() };
+    // Of two gates on one folder the second waits until the first is gone.
+    let _dir = std::mem::replace(&mut world.dir, tempfile::tempdir().unwrap());
+    drop(world);
     let gate = tokio::task::spawn_blocking(|| Gate::open(config).unwrap()).await.unwrap();
     let request =
         Request::builder().uri("/v2/").header("authorization", format!("Bearer {session}"));

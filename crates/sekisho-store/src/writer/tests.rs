@@ -33,8 +33,8 @@ fn a_crash_at_any_step_of_a_commit_leaves_all_or_nothing() {
         let mut writer = store.writer().unwrap();
         writer.write_all(b"layer").unwrap();
         // A killed process runs no destructor: what is under a temporary name stays there.
-        writer.file.disable_cleanup(true);
-        let result = writer.commit_with(&store, None, &mut crash_at(stop));
+        writer.spilled().unwrap().disable_cleanup(true);
+        let result = writer.commit_with(&store, None, &mut Batch::default(), &mut crash_at(stop));
         assert!(matches!(result, Err(CommitError::Io(_))), "{stop:?}");
 
         let digest = Digest::sha256(b"layer");
@@ -118,9 +118,9 @@ proptest! {
                     let digest = digest_of(&bytes, long);
                     let mut writer = store.writer().unwrap();
                     writer.write_all(&bytes).unwrap();
-                    writer.file.disable_cleanup(stop.is_some());
+                    writer.spilled().unwrap().disable_cleanup(stop.is_some());
                     let done = match stop {
-                        Some(at) => writer.commit_with(&store, Some(&digest), &mut crash_at(Step::ALL[at])),
+                        Some(at) => writer.commit_with(&store, Some(&digest), &mut Batch::default(), &mut crash_at(Step::ALL[at])),
                         None => writer.commit(&store, Some(&digest)),
                     };
                     if done.is_ok() {

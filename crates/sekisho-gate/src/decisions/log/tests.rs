@@ -43,13 +43,17 @@ fn path(dir: &std::path::Path, number: u64) -> std::path::PathBuf {
 fn decisions_are_chained_across_restarts() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());
-    let first = log.append(draft("7", "v1")).unwrap();
+    let first = log.append(draft("7", "v1"), Batch::default()).unwrap();
     assert_eq!((first.id.as_str(), &first.previous), ("000000000001", &None));
-    assert_eq!(log.append(draft("7", "v1")).unwrap(), first, "a repeat is the same decision");
+    assert_eq!(
+        log.append(draft("7", "v1"), Batch::default()).unwrap(),
+        first,
+        "a repeat is the same decision"
+    );
     drop(log);
 
     let log = open(dir.path());
-    let second = log.append(draft("70", "v2")).unwrap();
+    let second = log.append(draft("70", "v2"), Batch::default()).unwrap();
     let bytes = fs_err::read(path(dir.path(), 1)).unwrap();
     assert_eq!(second.previous, Some(Digest::sha256(&bytes)));
     assert_eq!(log.list(Some("7")).unwrap(), std::slice::from_ref(&first));
@@ -64,7 +68,11 @@ fn decisions_are_chained_across_restarts() {
         at: Timestamp::UNIX_EPOCH,
     };
     let approved = Draft { approval: Some(approval), ..draft("70", "v2") };
-    assert_eq!(log.append(approved).unwrap().id, "000000000003", "an approval is another decision");
+    assert_eq!(
+        log.append(approved, Batch::default()).unwrap().id,
+        "000000000003",
+        "an approval is another decision"
+    );
     assert_eq!(log.verify().unwrap(), Verified { records: 3, signed: 0, faults: vec![] });
 }
 
@@ -75,7 +83,7 @@ fn whatever_is_done_to_a_record_is_found_and_named() {
         let dir = tempfile::tempdir().unwrap();
         let log = open(dir.path());
         for number in 1..=count {
-            log.append(draft("7", &format!("v{number}"))).unwrap();
+            log.append(draft("7", &format!("v{number}")), Batch::default()).unwrap();
         }
         if signed {
             log.checkpoint(Timestamp::UNIX_EPOCH).unwrap();
@@ -116,7 +124,7 @@ fn a_checkpoint_is_the_gates_or_a_fault_and_the_key_may_change() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());
     for number in 1..=3 {
-        log.append(draft("7", &format!("v{number}"))).unwrap();
+        log.append(draft("7", &format!("v{number}")), Batch::default()).unwrap();
     }
     log.checkpoint(Timestamp::UNIX_EPOCH).unwrap();
     let checkpoint = dir.path().join("log/checkpoints").join(record_name(1));
@@ -130,7 +138,7 @@ fn a_checkpoint_is_the_gates_or_a_fault_and_the_key_may_change() {
     // Another key: what the first one signed is still verified.
     fs_err::remove_file(dir.path().join("keys/decisions.pk8")).unwrap();
     let log = open(dir.path());
-    log.append(draft("7", "v4")).unwrap();
+    log.append(draft("7", "v4"), Batch::default()).unwrap();
     log.checkpoint(Timestamp::UNIX_EPOCH).unwrap();
     assert_eq!(log.verify().unwrap(), Verified { records: 4, signed: 4, faults: vec![] });
     let public = fs_err::read_dir(dir.path().join("keys")).unwrap().count();
@@ -158,7 +166,8 @@ fn two_replicas_write_one_chain() {
         for (number, log) in replicas.iter().enumerate() {
             scope.spawn(move || {
                 for round in 0..30 {
-                    log.append(draft(&number.to_string(), &format!("v{round}"))).unwrap();
+                    log.append(draft(&number.to_string(), &format!("v{round}")), Batch::default())
+                        .unwrap();
                     if round % 7 == number {
                         log.checkpoint(Timestamp::UNIX_EPOCH).unwrap();
                     }
@@ -175,16 +184,75 @@ fn two_replicas_write_one_chain() {
     }
 }
 
+/// A log whose records one write-ahead log makes durable, with the store of their evidence.
+fn logged(dir: &Path) -> (Log, sekisho_store::BlobStore) {
+    let (wal, replayed) = sekisho_store::Wal::open(&dir.join("wal"), &[dir]).unwrap();
+    assert_eq!(replayed.failed, Vec::<String>::new());
+    let keys = dir.join("keys");
+    let key = Arc::new(RecordKey::open(&keys).unwrap());
+    let records = Records::logged(&dir.join("log"), &wal).unwrap();
+    let evidence = sekisho_store::BlobStore::logged(&dir.join("evidence"), &wal).unwrap();
+    (Log::open(records, key, trusted(&keys).unwrap()).unwrap(), evidence)
+}
+
+#[test]
+fn many_at_once_write_one_chain_with_what_each_rests_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, evidence) = logged(dir.path());
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (log, evidence) = (&log, &evidence);
+            scope.spawn(move || {
+                for round in 0..20 {
+                    let (mut batch, text) = (Batch::default(), format!("{thread} {round}"));
+                    let facts = evidence.put_in(&mut batch, text.as_bytes()).unwrap();
+                    let draft = Draft { facts, ..draft(&thread.to_string(), &format!("v{round}")) };
+                    let decision = log.append(draft, batch).unwrap();
+                    assert_eq!(decision.identity.run_id, thread.to_string());
+                    assert!(evidence.contains(decision.facts.as_ref().unwrap()).unwrap());
+                }
+            });
+        }
+    });
+    assert_eq!(log.list(Some("3")).unwrap().len(), 20);
+    drop((log, evidence));
+    let (log, evidence) = logged(dir.path());
+    let verified = log.verify().unwrap();
+    assert_eq!((verified.records, verified.faults), (160, vec![]));
+    assert!(verified.signed >= 128, "{}", verified.signed);
+    for facts in log.facts().unwrap() {
+        assert!(evidence.contains(&facts).unwrap());
+    }
+}
+
+#[test]
+fn one_that_cannot_be_written_leaves_its_number_to_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = logged(dir.path());
+    let first = log.append(draft("1", "a"), Batch::default()).unwrap();
+    // Something is in the way.
+    fs_err::create_dir(path(dir.path(), 2)).unwrap();
+    log.append(draft("1", "b"), Batch::default()).unwrap_err();
+    assert_eq!(log.list(None).unwrap(), std::slice::from_ref(&first));
+    fs_err::remove_dir(path(dir.path(), 2)).unwrap();
+    let second = log.append(draft("1", "c"), Batch::default()).unwrap();
+    assert_eq!(second.id, "000000000002");
+    drop(log);
+    let (log, _) = logged(dir.path());
+    assert_eq!(log.list(None).unwrap(), [first, second]);
+    assert_eq!(log.verify().unwrap().faults, []);
+}
+
 #[test]
 fn a_replica_that_was_behind_signs_nothing_twice() {
     let dir = tempfile::tempdir().unwrap();
     let replica = replicas(dir.path());
     let (one, two) = (replica(), replica());
     // One knows of record 1 alone; two signs 1, and then 2 and 3.
-    one.append(draft("1", "a")).unwrap();
+    one.append(draft("1", "a"), Batch::default()).unwrap();
     two.checkpoint(Timestamp::UNIX_EPOCH).unwrap();
     for tag in ["b", "c"] {
-        two.append(draft("2", tag)).unwrap();
+        two.append(draft("2", tag), Batch::default()).unwrap();
     }
     two.checkpoint(Timestamp::UNIX_EPOCH).unwrap();
     // It tries to sign what it knows, learns how far is signed, and then reads the rest.
@@ -192,7 +260,7 @@ fn a_replica_that_was_behind_signs_nothing_twice() {
         let mut state = one.shared.lock();
         one.seal(&mut state, Timestamp::UNIX_EPOCH).unwrap();
     }
-    one.append(draft("1", "d")).unwrap();
+    one.append(draft("1", "d"), Batch::default()).unwrap();
     one.checkpoint(Timestamp::UNIX_EPOCH).unwrap();
     let verified = one.verify().unwrap();
     assert_eq!(verified, Verified { records: 4, signed: 4, faults: vec![] });
@@ -204,7 +272,7 @@ fn the_oldest_are_pruned_with_their_evidence_and_the_rest_still_verifies() {
     let log = open(dir.path());
     let day = |day: i64| Timestamp::from_second(day * 86_400).unwrap();
     for number in 1..=9_i64 {
-        log.append(draft("7", &format!("v{number}"))).unwrap();
+        log.append(draft("7", &format!("v{number}")), Batch::default()).unwrap();
         if number % 3 == 0 {
             log.checkpoint(day(number)).unwrap();
         }
@@ -218,6 +286,6 @@ fn the_oldest_are_pruned_with_their_evidence_and_the_rest_still_verifies() {
     assert_eq!(log.prune(day(100)).unwrap().len(), 3);
     drop(log);
     let log = open(dir.path());
-    assert_eq!(log.append(draft("7", "v10")).unwrap().id, "000000000010");
+    assert_eq!(log.append(draft("7", "v10"), Batch::default()).unwrap().id, "000000000010");
     assert_eq!(log.verify().unwrap(), Verified { records: 4, signed: 3, faults: vec![] });
 }
