@@ -122,8 +122,8 @@ impl Hint for DebianError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NoSource { suite } => format!(
-                "give a mirror with `--mirror URL` (or SEKISHO_DEBIAN_MIRROR), for this machine's apt \
-                 sources have none for `{suite}`; or build FROM another image"
+                "name a mirror of Debian with `--mirror URL` (or SEKISHO_DEBIAN_MIRROR), for this machine's \
+                 apt has none for `{suite}`; or build FROM another image, as `examples/scratch` does"
             ),
             Self::Fetch { .. } => "check the network, and `http_proxy` where there is a proxy; or \
                                    name another mirror with `--mirror URL`"

@@ -2,6 +2,8 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -45,6 +47,7 @@ pub struct Selection {
 #[derive(Clone, Debug)]
 pub struct Mirror {
     client: reqwest::Client,
+    fetched: Arc<AtomicU64>,
 }
 
 impl Mirror {
@@ -58,7 +61,12 @@ impl Mirror {
             .read_timeout(DEADLINE)
             .user_agent(concat!("sekisho/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { client })
+        Ok(Self { client, fetched: Arc::default() })
+    }
+
+    /// How many bytes have come by now, also those that were of no use: for who waits.
+    pub fn fetched_bytes(&self) -> u64 {
+        self.fetched.load(Ordering::Relaxed)
     }
 
     /// Reads the releases and indexes of `sources`, and picks the packages of a base with `wanted`.
@@ -167,6 +175,7 @@ impl Mirror {
             let mut body = self.open(&url).await?;
             while let Some(chunk) = body.chunk().await.map_err(fetching(&url))? {
                 size += chunk.len() as u64;
+                self.fetched.fetch_add(chunk.len() as u64, Ordering::Relaxed);
                 if size > package.size {
                     return Err(DebianError::TooLarge {
                         url: url.clone(),
@@ -196,6 +205,7 @@ impl Mirror {
             let mut body = self.open(url).await?;
             let mut bytes = Vec::new();
             while let Some(chunk) = body.chunk().await.map_err(fetching(url))? {
+                self.fetched.fetch_add(chunk.len() as u64, Ordering::Relaxed);
                 if bytes.len() as u64 + chunk.len() as u64 > limit_bytes {
                     return Err(DebianError::TooLarge { url: url.to_owned(), limit_bytes });
                 }

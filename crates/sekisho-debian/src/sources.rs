@@ -20,6 +20,24 @@ pub const ARCHIVE_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gp
 /// What may follow a code name: the archives that a base is made of.
 const POCKETS: [&str; 3] = ["", "-updates", "-security"];
 
+/// What an archive of Debian may be called that apt knows without naming its keys: those of other
+/// distributions, which are written the same way, have other names.
+/// Source: <https://www.debian.org/releases/>.
+const NAMES: [&str; 12] = [
+    "buster",
+    "bullseye",
+    "bookworm",
+    "trixie",
+    "forky",
+    "duke",
+    "sid",
+    "oldoldstable",
+    "oldstable",
+    "stable",
+    "testing",
+    "unstable",
+];
+
 /// One archive of a mirror.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Archive {
@@ -182,9 +200,12 @@ fn choose(all: &[Known], suite: &str, allow_expired: bool) -> Vec<Archive> {
             let code = known.suite.strip_suffix(pocket).unwrap_or_default();
             let plain = !code.is_empty() && code.chars().all(|letter| letter.is_ascii_lowercase());
             let http = known.url.starts_with("http://") || known.url.starts_with("https://");
-            let debian = known.keyring.as_ref().is_none_or(|keyring| {
-                keyring.split_whitespace().any(|one| one.ends_with("/debian-archive-keyring.gpg"))
-            });
+            let debian = match &known.keyring {
+                Some(keyring) => keyring
+                    .split_whitespace()
+                    .any(|one| one.ends_with("/debian-archive-keyring.gpg")),
+                None => NAMES.contains(&code),
+            };
             if !plain || !http || !debian {
                 continue;
             }
@@ -267,7 +288,13 @@ mod tests {
 
     #[test]
     fn no_source_is_told_with_a_way_out() {
-        for text in ["", "deb http://m.example/debian bookworm-updates main\n", "deb x\n"] {
+        for text in [
+            "",
+            "deb http://m.example/debian bookworm-updates main\n",
+            "deb x\n",
+            // Another distribution.
+            "deb http://m.example/ubuntu jammy main restricted\n",
+        ] {
             let error = of("sources.list", text, "bookworm").unwrap_err();
             assert_eq!(
                 error.to_string(),

@@ -11,6 +11,9 @@ macro_rules! record {
 
 /// Name and text of each record in `data/advisories`.
 const RECORDS: &[(&str, &str)] = &[
+    record!("CVE-2011-4116"),
+    record!("CVE-2016-2781"),
+    record!("CVE-2022-3219"),
     record!("CVE-2024-6119"),
     record!("CVE-2025-26519"),
     record!("DSA-5514-1"),

@@ -73,6 +73,7 @@ pub(crate) fn start(
         .env("TMPDIR", folder.join("tmp"))
         .env("LANG", "C.UTF-8")
         .env("SEKISHO_CACHE_DIR", &config.cache_dir)
+        .envs(config.build_settings.iter().map(|(name, value)| (*name, value)))
         .env(stray::MARKER, &tracking)
         .env("ACTIONS_RUNNER_INPUT_JITCONFIG", jit.expose_secret())
         .stdin(Stdio::null())

@@ -35,6 +35,8 @@ pub struct Config {
     pub archive_dir: PathBuf,
     /// The builder's cache, told to runners.
     pub cache_dir: PathBuf,
+    /// Settings of the builder besides, as variables of every runner.
+    pub build_settings: Vec<(&'static str, String)>,
     /// Most runners at once.
     pub capacity: usize,
 }

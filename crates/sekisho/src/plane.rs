@@ -69,6 +69,19 @@ pub(crate) struct HubOptions {
     pub(crate) fault_switches: bool,
 }
 
+/// How a plane is started.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// Where it listens.
+    pub(crate) port: Port,
+    /// Most runners at once.
+    pub(crate) capacity: usize,
+    /// The hub's.
+    pub(crate) hub: HubOptions,
+    /// Settings of the builder, as variables of every runner.
+    pub(crate) build_settings: Vec<(&'static str, String)>,
+}
+
 /// What was found on the data folder.
 pub(crate) enum Found {
     /// Nothing was up: this is a plane of our own, to be stopped by us.
@@ -93,17 +106,12 @@ pub(crate) struct Plane {
 }
 
 /// Uses the plane that is up on the data folder, or starts one.
-pub(crate) async fn find_or_start(
-    data: &DataDir,
-    port: Port,
-    capacity: usize,
-    hub: HubOptions,
-) -> anyhow::Result<Found> {
+pub(crate) async fn find_or_start(data: &DataDir, options: Options) -> anyhow::Result<Found> {
     data.create()?;
     let deadline = tokio::time::Instant::now() + HANDOVER;
     loop {
         if let Some(lock) = files::Lock::try_take(data)? {
-            return Plane::start(data.clone(), lock, port, capacity, hub).await.map(Found::Own);
+            return Plane::start(data.clone(), lock, options).await.map(Found::Own);
         }
         // Held, but silent: it is starting, or about to be gone.
         if let Some(address) = Address::read(data)? {
@@ -128,19 +136,13 @@ pub(crate) fn up(data: &DataDir) -> anyhow::Result<Option<Address>> {
 }
 
 impl Plane {
-    async fn start(
-        data: DataDir,
-        lock: files::Lock,
-        port: Port,
-        capacity: usize,
-        hub: HubOptions,
-    ) -> anyhow::Result<Self> {
-        let listener = listen(port).await?;
+    async fn start(data: DataDir, lock: files::Lock, options: Options) -> anyhow::Result<Self> {
+        let listener = listen(options.port).await?;
         let bound = listener.local_addr().context("asking for the port")?;
         let url: Url = format!("http://{bound}/").parse().context("naming the plane's address")?;
         let admin_token = files::new_token()?;
 
-        let hub = open_hub(&data, &url, &admin_token, hub)?;
+        let hub = open_hub(&data, &url, &admin_token, options.hub)?;
         let gate = open_gate(&data, &url, &admin_token, hub.clone())?.router();
         let stop_server = CancellationToken::new();
         let closing = stop_server.clone();
@@ -157,7 +159,8 @@ impl Plane {
             runners_dir: data.runners(),
             archive_dir: data.archive(),
             cache_dir: data.cache(),
-            capacity,
+            build_settings: options.build_settings,
+            capacity: options.capacity,
         };
         let scheduler = tokio::task::spawn_blocking(|| sekisho_scheduler::Scheduler::new(config))
             .await

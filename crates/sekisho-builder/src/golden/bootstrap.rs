@@ -14,15 +14,17 @@ use sekisho_debian::fetch::package_path;
 use sekisho_debian::{Selection, archive};
 use sekisho_oci::layer::{Entry, EntryKind};
 use sekisho_oci::{Platform, RunConfig};
-use sekisho_sandbox::{Bind, Mount, Network, Outcome, Spec, Stream, User};
+use sekisho_sandbox::{Bind, Isolation, Mount, Network, Outcome, Spec, Stream, User};
 use sekisho_types::Digest;
 
 use super::Workshop;
+use super::installing::Installing;
 use crate::decide::DEFAULT_PATH;
 use crate::files::{FileMap, ImagePath};
 use crate::image::{self, Layer, Parts};
 use crate::options::Compression;
 use crate::pack::{Packer, Press};
+use crate::progress::Event;
 use crate::tree::Unpacker;
 use crate::upper::{self, Owners};
 
@@ -77,6 +79,12 @@ pub(super) fn make(
     selection: &Selection,
     pool: &Path,
 ) -> anyhow::Result<Made> {
+    if shop.isolation == Isolation::ChangedRoot {
+        bail!(
+            "a base is made in a sandbox that may mount, and this container may make none: make it \
+             elsewhere with the same cache folder, or build FROM another image"
+        );
+    }
     let folder = shop.session.folder("base").context("cannot make a folder")?;
     for name in ["upper", "work", "mnt", "packages"] {
         use std::os::unix::fs::PermissionsExt as _;
@@ -89,7 +97,8 @@ pub(super) fn make(
         let name = format!("{}_{}.deb", package.id.name, package.id.architecture);
         fs::hard_link(package_path(package, pool), folder.join("packages").join(name))?;
     }
-    let outcome = install(shop, selection.date, &folder)?;
+    let outcome = install(shop, selection, &folder)?;
+    shop.progress.event(Event::Note { text: "making a layer of them".to_owned() });
     let layer = pack(shop, &folder, outcome)?;
     let platform = Platform::host();
     let created_by = format!("{} Debian packages", selection.packages.len());
@@ -162,8 +171,8 @@ fn merged_path(path: ImagePath) -> ImagePath {
     }
 }
 
-fn install(shop: &Workshop<'_>, date: i64, folder: &Path) -> anyhow::Result<Outcome> {
-    let date = date.to_string();
+fn install(shop: &Workshop<'_>, selection: &Selection, folder: &Path) -> anyhow::Result<Outcome> {
+    let date = selection.date.to_string();
     let env = [
         ("PATH", DEFAULT_PATH),
         ("HOME", "/root"),
@@ -197,7 +206,11 @@ fn install(shop: &Workshop<'_>, date: i64, folder: &Path) -> anyhow::Result<Outc
         min_free_bytes: sekisho_sandbox::MIN_FREE_BYTES,
     };
     let mut tail = Vec::new();
+    let mut installing = Installing::new(selection.packages.len());
     let outcome = shop.launcher.run(&spec, shop.control, &mut |_: Stream, bytes: &[u8]| {
+        for text in installing.read(bytes) {
+            shop.progress.event(Event::Note { text });
+        }
         tail.extend_from_slice(bytes);
         let excess = tail.len().saturating_sub(TAIL_BYTES);
         tail.drain(..excess);

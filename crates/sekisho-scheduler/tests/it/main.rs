@@ -152,6 +152,7 @@ impl World {
             runners_dir: folder.path().join("runners"),
             archive_dir: folder.path().join("archive"),
             cache_dir: folder.path().join("cache"),
+            build_settings: vec![("SEKISHO_DEBIAN_MIRROR", "http://mirror.example".into())],
             capacity: 2,
         })
         .unwrap();
@@ -209,6 +210,7 @@ printf 'no line end'"#;
             "LANG=C.UTF-8",
             "PATH=FOLDER/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             &format!("SEKISHO_CACHE_DIR={}", cache.display()),
+            "SEKISHO_DEBIAN_MIRROR=http://mirror.example",
             tracking,
             "TMPDIR=FOLDER/tmp",
             "arguments: runner run",
@@ -275,6 +277,7 @@ async fn what_a_killed_plane_left_is_swept_at_the_next_start() {
         runners_dir: folder.path().join("runners"),
         archive_dir: folder.path().join("archive"),
         cache_dir: folder.path().join("cache"),
+        build_settings: vec![],
         capacity: 1,
     })
     .unwrap();

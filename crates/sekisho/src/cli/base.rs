@@ -61,7 +61,7 @@ pub(crate) struct MirrorArgs {
     )]
     keyring: Option<PathBuf>,
     /// Take a release whose time has passed
-    #[arg(long, help_heading = "Golden bases")]
+    #[arg(long, env = "SEKISHO_DEBIAN_ALLOW_EXPIRED", help_heading = "Golden bases")]
     allow_expired: bool,
 }
 
@@ -73,6 +73,20 @@ impl MirrorArgs {
             allow_expired: self.allow_expired,
             ..DebianOptions::default()
         }
+    }
+
+    /// The same as variables that say it to another process of ours.
+    pub(crate) fn settings(&self) -> anyhow::Result<Vec<(&'static str, String)>> {
+        let keyring = self.keyring.as_ref().map(|path| {
+            let path = std::path::absolute(path).context("finding the keyring")?;
+            path.into_os_string().into_string().ok().context("the keyring's path is no UTF-8")
+        });
+        let all = [
+            ("SEKISHO_DEBIAN_MIRROR", self.mirror.clone()),
+            ("SEKISHO_DEBIAN_KEYRING", keyring.transpose()?),
+            ("SEKISHO_DEBIAN_ALLOW_EXPIRED", self.allow_expired.then(|| "true".to_owned())),
+        ];
+        Ok(all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
     }
 }
 

@@ -41,8 +41,8 @@ const EXAMPLE: &str = "put these five lines into `.github/workflows/image.yml`:
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  sekisho run examples/hello\n  \
                         sekisho run --repository acme/app ~/src/app\n\n\
-                        Uses the plane that `sekisho up` started on the same data folder, or starts \
-                        one for as long as the run takes.")]
+                        Uses the plane that `sekisho up` started on the same data folder, which has its \
+                        own port, runners and mirror; or starts one for as long as the run takes.")]
 pub(crate) struct RunArgs {
     /// The folder; a clean git repository is run at its commit, anything else as it is now
     #[arg(default_value = ".")]
@@ -56,6 +56,8 @@ pub(crate) struct RunArgs {
     /// Most runners at once, if a plane is started [default: the number of processors]
     #[arg(long, value_name = "N")]
     runners: Option<std::num::NonZeroUsize>,
+    #[command(flatten)]
+    debian: super::base::MirrorArgs,
 }
 
 /// Pushes the folder, follows what it started, says how it ended.
@@ -68,10 +70,13 @@ pub(crate) async fn run(args: &RunArgs, data: &DataDir, printer: Printer) -> any
     };
     let taken = folder.clone();
     let snapshot = tokio::task::spawn_blocking(move || snapshot::take(&taken));
-    let capacity = plane::capacity(args.runners);
-    let found =
-        plane::find_or_start(data, Port::Rather(args.port), capacity, plane::HubOptions::default());
-    let found = found.await?;
+    let options = plane::Options {
+        port: Port::Rather(args.port),
+        capacity: plane::capacity(args.runners),
+        hub: plane::HubOptions::default(),
+        build_settings: args.debian.settings()?,
+    };
+    let found = plane::find_or_start(data, options).await?;
     let (address, own) = match found {
         Found::Own(plane) => (plane.address.clone(), Some(plane)),
         Found::Up(address) => (address, None),

@@ -30,6 +30,8 @@ pub(crate) struct UpArgs {
     /// Most runners at once [default: the number of processors]
     #[arg(long, value_name = "N")]
     runners: Option<std::num::NonZeroUsize>,
+    #[command(flatten)]
+    debian: super::base::MirrorArgs,
     /// How jobs get to the listeners of scale sets
     #[arg(long, value_enum, default_value_t, hide = true)]
     assignment: AssignmentArg,
@@ -59,11 +61,13 @@ impl From<AssignmentArg> for Assignment {
 
 /// Serves until Ctrl-C or SIGTERM.
 pub(crate) async fn run(args: &UpArgs, data: &DataDir, printer: Printer) -> anyhow::Result<Exit> {
-    let capacity = plane::capacity(args.runners);
-    let hub =
-        HubOptions { assignment: args.assignment.into(), fault_switches: args.fault_switches };
-    let found = plane::find_or_start(data, Port::Exactly(args.port), capacity, hub);
-    let plane = match found.await? {
+    let options = plane::Options {
+        port: Port::Exactly(args.port),
+        capacity: plane::capacity(args.runners),
+        hub: HubOptions { assignment: args.assignment.into(), fault_switches: args.fault_switches },
+        build_settings: args.debian.settings()?,
+    };
+    let plane = match plane::find_or_start(data, options).await? {
         Found::Own(plane) => plane,
         Found::Up(address) => {
             return Err(hinted(

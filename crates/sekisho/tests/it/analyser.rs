@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{World, eventually, example};
+use crate::support::{PIPELINE, World, eventually, example};
 
 /// As the gate starts it.
 fn start() -> Child {
@@ -94,13 +94,6 @@ COPY status /var/lib/dpkg/status
 USER 1
 ";
 
-const WORKFLOW: &str = "on: push
-jobs:
-  image:
-    permissions: { contents: read, id-token: write }
-    uses: sekisho/pipeline/.github/workflows/image.yml@v1
-";
-
 #[test]
 fn a_layer_that_eats_memory_is_refused_and_the_gate_lives_on() {
     let world = World::new();
@@ -109,7 +102,7 @@ fn a_layer_that_eats_memory_is_refused_and_the_gate_lives_on() {
     // A package database is held as a whole while it is read.
     let database = "Package: a\nStatus: install ok installed\nVersion: 1\n\n".repeat(600_000);
     let files = [
-        (".github/workflows/image.yml", WORKFLOW),
+        (".github/workflows/image.yml", PIPELINE),
         ("Dockerfile", BOMB),
         ("status", database.as_str()),
     ];
@@ -118,8 +111,8 @@ fn a_layer_that_eats_memory_is_refused_and_the_gate_lives_on() {
     said.says(&["unreadable-content", "out of memory", "layer "]);
     assert_eq!(said.stdout, "");
     // The same gate.
-    let hello = world.sekisho(&["run", &example("hello"), "--output", "json"]).exits(0).json();
-    let reference = hello["images"][0]["reference"].as_str().unwrap();
+    let scratch = world.sekisho(&["run", &example("scratch"), "--output", "json"]).exits(0).json();
+    let reference = scratch["images"][0]["reference"].as_str().unwrap();
     assert!(reference.starts_with(up.authority()), "{reference}");
     assert_eq!(up.stop(), 0);
     world.nothing_is_left();

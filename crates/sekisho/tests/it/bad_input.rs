@@ -1,6 +1,6 @@
 //! Wrong input: what, where, the next step, the right exit code, nothing left.
 
-use crate::support::{Said, World, has, skipped};
+use crate::support::{PIPELINE, Said, World, has, skipped};
 
 #[test]
 fn a_workflow_with_a_syntax_error_is_named_with_its_place() {
@@ -43,13 +43,6 @@ fn without_a_workflow_there_is_nothing_to_do() {
     said.says(&["error: `/nowhere` cannot be run", "hint:"]);
     world.sekisho(&["run", "--nonsense"]).exits(2);
 }
-
-const PIPELINE: &str = "on: push
-jobs:
-  image:
-    permissions: { contents: read, id-token: write }
-    uses: sekisho/pipeline/.github/workflows/image.yml@v1
-";
 
 #[test]
 fn a_missing_dockerfile_is_named() {

@@ -82,7 +82,7 @@ fn a_plane_with_a_bucket_outlives_its_disk() {
     );
     world.configure("gate/storage.toml", &storage);
     // Builds, pushes through the gate, and is judged; one passes and one does not.
-    world.sekisho(&["run", &example("hello")]).exits(0);
+    world.sekisho(&["run", &example("scratch")]).exits(0);
     world.sekisho(&["run", &example("vulnerable")]).exits(10);
     let listed = moto.ask("GET", "/images?list-type=2&prefix=gate/upstream/");
     assert!(listed.contains("/content/blobs/sha256/"), "{listed:.1000}");
@@ -101,7 +101,7 @@ fn a_plane_with_a_bucket_outlives_its_disk() {
     forget(&world);
     whole();
     assert_eq!(pull(&world), digest);
-    world.sekisho(&["run", &example("hello")]).exits(0);
+    world.sekisho(&["run", &example("scratch")]).exits(0);
     let said = world.sekisho(&["gate", "verify", "--output", "json"]).exits(0).json();
     assert_eq!((&said["records"], &said["faults"]), (&json!(3), &json!([])));
     let prune = world.sekisho(&["gate", "prune", "--keep-days", "1"]).exits(3);
@@ -115,7 +115,7 @@ fn pull(world: &World) -> Option<String> {
         return None;
     }
     let up = world.up();
-    let image = format!("docker://{}/hello", up.authority());
+    let image = format!("docker://{}/scratch", up.authority());
     let skopeo = |arguments: &[&str]| {
         let output = Command::new("skopeo").args(arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -1,23 +1,23 @@
 //! The README's examples.
 
-use crate::support::{World, example};
+use crate::support::{Said, World, example, skipped};
 
 #[test]
-fn hello_ships_and_a_second_run_builds_nothing() {
+fn scratch_ships_and_a_second_run_builds_nothing() {
     let world = World::new();
-    let first = world.sekisho(&["run", &example("hello"), "--output", "json"]).exits(0).json();
+    let first = world.sekisho(&["run", &example("scratch"), "--output", "json"]).exits(0).json();
     assert_eq!(first["schemaVersion"], 1);
-    assert_eq!(first["runs"][0]["repository"], "local/hello");
+    assert_eq!(first["runs"][0]["repository"], "local/scratch");
     assert_eq!(first["runs"][0]["conclusion"], "success");
     assert_eq!(first["decisions"][0]["verdict"]["decision"], "warn", "old advisories: {first}");
     let image = &first["images"][0];
     let digest = image["digest"].as_str().unwrap();
     assert!(digest.starts_with("sha256:"), "{first}");
     let reference = image["reference"].as_str().unwrap();
-    assert!(reference.starts_with("127.0.0.1:") && reference.contains("/hello:"), "{reference}");
+    assert!(reference.starts_with("127.0.0.1:") && reference.contains("/scratch:"), "{reference}");
     world.nothing_is_left();
 
-    let second = world.sekisho(&["run", &example("hello")]).exits(0);
+    let second = world.sekisho(&["run", &example("scratch")]).exits(0);
     second.says(&["`image / build` queued", "registered, took", "Check out", "cached", digest]);
     second.says(&["skopeo copy --src-tls-verify=false docker://", "sekisho logs 2"]);
     assert!(second.stdout.contains(digest), "the answer is the image: {}", second.stdout);
@@ -34,6 +34,46 @@ fn hello_ships_and_a_second_run_builds_nothing() {
     }
     let tail = world.sekisho(&["logs", "2", "--tail", "1"]).exits(0).stdout;
     assert_eq!(tail.lines().collect::<Vec<_>>(), [log.lines().last().unwrap()]);
+}
+
+/// Of a mirror that `SEKISHO_TEST_DEBIAN_MIRROR` names: tests go nowhere by themselves.
+#[test]
+fn net_hello_has_a_distribution_and_real_findings() {
+    let Some(mirror) = std::env::var_os("SEKISHO_TEST_DEBIAN_MIRROR") else {
+        return skipped("SEKISHO_TEST_DEBIAN_MIRROR");
+    };
+    let world = World::new();
+    let run = || {
+        let mut command = world.command(&["run", &example("hello"), "--output", "json"]);
+        Said::of(command.env("SEKISHO_DEBIAN_MIRROR", &mirror).output().unwrap()).exits(0)
+    };
+    let first = run();
+    first.says(&["sekisho.local/debian:bookworm", "set up 15 of", "Setting up python3-minimal"]);
+    let first = first.json();
+    let verdict = &first["decisions"][0]["verdict"];
+    assert_eq!(verdict["decision"], "warn", "{first}");
+    let said = verdict.to_string();
+    for word in ["CVE-2016-2781", "coreutils", "CVE-2011-4116", "perl-base", "CVE-2022-3219"] {
+        assert!(said.contains(word), "no `{word}` in {said}");
+    }
+    assert!(first["decisions"][0]["packages"].as_u64().unwrap() > 80, "{first}");
+    let again = run();
+    assert_eq!(again.json()["images"][0]["digest"], first["images"][0]["digest"]);
+    world.nothing_is_left();
+}
+
+/// On a machine whose apt knows nothing, as in a mount namespace without its folder.
+#[test]
+fn hello_without_a_mirror_says_what_to_do() {
+    let world = World::new();
+    let line = "mount -t tmpfs none /etc/apt";
+    let Some(said) = world.apart(line, &["run", &example("hello")]) else { return };
+    said.exits(1).says(&[
+        "no archive of Debian `bookworm` is known on this machine",
+        "hint: name a mirror of Debian with `--mirror URL` (or SEKISHO_DEBIAN_MIRROR)",
+        "as `examples/scratch` does",
+    ]);
+    world.nothing_is_left();
 }
 
 #[test]

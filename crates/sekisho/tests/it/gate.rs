@@ -87,7 +87,7 @@ fn what_is_held_is_approved_or_rejected() {
 #[test]
 fn decisions_are_verified_and_exported() {
     let world = World::new();
-    world.sekisho(&["run", &example("hello")]).exits(0);
+    world.sekisho(&["run", &example("scratch")]).exits(0);
     world.sekisho(&["run", &example("vulnerable")]).exits(10);
     let verify = || world.sekisho(&["gate", "verify", "--output", "json"]);
     let whole = verify().exits(0).json();
@@ -149,7 +149,7 @@ when { resource.exposed_ports.containsAny([\"8080\", \"8080/tcp\"]) };\n";
     let file = folder.join("new.cedar").display().to_string();
     world.sekisho(&["policy", "diff", "--against", "decisions"]).exits(3);
 
-    world.sekisho(&["run", &example("hello")]).exits(0);
+    world.sekisho(&["run", &example("scratch")]).exits(0);
     let said = diff(&file).exits(0).json();
     assert_eq!((&said["judged"], &said["withoutFacts"]), (&json!(1), &json!(0)));
     let change = &said["changed"][0];
@@ -161,7 +161,7 @@ when { resource.exposed_ports.containsAny([\"8080\", \"8080/tcp\"]) };\n";
 
     // The plane's own rules from now on.
     world.configure("gate/policies.cedar", rules);
-    world.sekisho(&["run", &example("hello")]).exits(10).says(&["no-8080", "take another port"]);
+    world.sekisho(&["run", &example("scratch")]).exits(10).says(&["no-8080", "take another port"]);
     let said = diff(&file).exits(0).json();
     assert_eq!((&said["judged"], said["changed"].as_array().unwrap().len()), (&json!(2), 1));
     world.configure(
@@ -247,7 +247,7 @@ fn a_user_with_a_password_pushes_with_a_real_client() {
     if !has("skopeo") {
         return;
     }
-    world.sekisho(&["run", &example("hello")]).exits(0);
+    world.sekisho(&["run", &example("scratch")]).exits(0);
     let up = world.up();
     let authfile = world.folder.path().join("auth.json").display().to_string();
     let login = |user: &str, password: &str| {
@@ -265,13 +265,13 @@ fn a_user_with_a_password_pushes_with_a_real_client() {
     assert!(!login("bob", "battery staple") && !login("ann", "wrong password"));
     assert!(login("ann", "correct horse"));
     let tags = Command::new("skopeo")
-        .args(["list-tags", "--tls-verify=false", &format!("docker://{}/hello", up.authority())])
+        .args(["list-tags", "--tls-verify=false", &format!("docker://{}/scratch", up.authority())])
         .output()
         .unwrap();
     let tags: Value = serde_json::from_slice(&tags.stdout).unwrap();
     let tag = tags["Tags"][0].as_str().unwrap();
     let copy = |to: &str| {
-        let from = format!("docker://{}/hello:{tag}", up.authority());
+        let from = format!("docker://{}/scratch:{tag}", up.authority());
         let to = format!("docker://{}/{to}:mine", up.authority());
         let output = Command::new("skopeo")
             .args(["--insecure-policy", "copy", "--src-tls-verify=false"])
@@ -280,9 +280,9 @@ fn a_user_with_a_password_pushes_with_a_real_client() {
             .unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    let (pushed, said) = copy("ann/hello");
+    let (pushed, said) = copy("ann/scratch");
     assert!(pushed, "{said}");
-    let (pushed, said) = copy("hello");
+    let (pushed, said) = copy("scratch");
     assert!(!pushed && said.contains("own-namespace"), "{said}");
     assert_eq!(up.stop(), 0);
 }

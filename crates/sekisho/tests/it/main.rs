@@ -1,9 +1,10 @@
-//! The binary as a user has it: both examples, real clients, wrong input, Ctrl-C and kill.
+//! The binary as a user has it: the examples, real clients, wrong input, Ctrl-C and kill.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on panics")]
 
 mod analyser;
 mod bad_input;
+mod base;
 mod bucket;
 mod build;
 mod cluster;
@@ -11,6 +12,7 @@ mod examples;
 mod gate;
 mod hub;
 mod interrupted;
+mod limits;
 mod operator;
 mod plane;
 mod policy;

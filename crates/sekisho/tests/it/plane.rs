@@ -58,7 +58,7 @@ fn skopeo_pulls_what_was_published_and_cannot_push_around_the_gate() {
     }
     let world = World::new();
     let up = world.up();
-    let run = world.sekisho(&["run", &example("hello"), "--output", "json"]).exits(0).json();
+    let run = world.sekisho(&["run", &example("scratch"), "--output", "json"]).exits(0).json();
     let reference = run["images"][0]["reference"].as_str().unwrap();
     let digest = run["images"][0]["digest"].as_str().unwrap();
     assert!(reference.starts_with(up.authority()), "the plane that is up was used: {reference}");
@@ -72,7 +72,7 @@ fn skopeo_pulls_what_was_published_and_cannot_push_around_the_gate() {
     let manifest = fs_err::read(world.folder.path().join("copy/manifest.json")).unwrap();
     assert_eq!(sha256(&manifest), digest);
 
-    let there = format!("docker://{}/hello:mine", up.authority());
+    let there = format!("docker://{}/scratch:mine", up.authority());
     let pushed = skopeo(&["copy", "--dest-tls-verify=false", &target, &there]);
     assert!(!pushed.status.success(), "pushed without an identity");
     assert_eq!(up.stop(), 0);

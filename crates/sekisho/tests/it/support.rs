@@ -10,6 +10,17 @@ use serde_json::Value;
 /// How long anything here may take; a hang is a failure, not a timing.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// The workflow of a repository that is to become an image.
+pub(crate) const PIPELINE: &str = "on: push
+jobs:
+  image:
+    permissions: { contents: read, id-token: write }
+    uses: sekisho/pipeline/.github/workflows/image.yml@v1
+";
+
+/// Exit code of a shell that could not make what a test needs.
+const NOT_APART: i32 = 99;
+
 /// A data folder and a home of its own.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -89,6 +100,24 @@ impl World {
 
     pub(crate) fn sekisho(&self, arguments: &[&str]) -> Said {
         Said::of(self.command(arguments).output().unwrap())
+    }
+
+    /// The program, in a mount namespace of its own after a line of shell; `None` where that cannot be,
+    /// which is said.
+    pub(crate) fn apart(&self, line: &str, arguments: &[&str]) -> Option<Said> {
+        let ours = self.command(arguments);
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-uc"]);
+        command.arg(format!("{{ {line}; }} || exit {NOT_APART}; exec \"$0\" \"$@\""));
+        command.arg(ours.get_program()).args(ours.get_args()).env_clear();
+        command.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = command.output().ok().filter(|output| {
+            output.status.code() != Some(NOT_APART) && !output.stderr.starts_with(b"unshare:")
+        });
+        if output.is_none() {
+            skipped(&format!("unshare, and leave to `{line}`"));
+        }
+        output.map(Said::of)
     }
 
     /// A folder with these files.

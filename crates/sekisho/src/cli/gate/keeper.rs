@@ -117,14 +117,13 @@ pub(crate) async fn run(
     if let KeeperCommand::Verify { key } = command {
         return verify(key.as_deref(), data, printer);
     }
-    match plane::find_or_start(
-        data,
-        Port::Rather(plane::DEFAULT_PORT),
-        1,
-        plane::HubOptions::default(),
-    )
-    .await?
-    {
+    let options = plane::Options {
+        port: Port::Rather(plane::DEFAULT_PORT),
+        capacity: 1,
+        hub: plane::HubOptions::default(),
+        build_settings: vec![],
+    };
+    match plane::find_or_start(data, options).await? {
         Found::Up(address) => ask(command, &Client::new(address)?, printer).await,
         Found::Own(plane) => {
             let exit = match Client::new(plane.address.clone()) {
