@@ -68,7 +68,7 @@ fn run(spec: &Spec, socket: &UnixStream) -> Result<Report, Failure> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).at(Step::Init)?;
     rustix::process::umask(Mode::empty());
     if spec.network == Network::None {
-        return Err(Failure::new(Step::Namespaces, Errno::PERM));
+        return Err(Failure::new(Step::Network, Errno::PERM));
     }
     let root = spec.writable.join("root");
     fs::create_dir(&root).at_path(Step::Copy, &root)?;

@@ -20,6 +20,8 @@ pub enum Step {
     IdMap,
     /// `unshare` of mount, pid, ipc, uts and network namespaces.
     Namespaces,
+    /// Keeping the command from every network.
+    Network,
     /// Mounting the private tmpfs on the mount point and preparing it.
     Scratch,
     /// Making our executable visible read-only.
@@ -57,6 +59,7 @@ impl fmt::Display for Step {
             Self::UserNamespace => "create a user namespace",
             Self::IdMap => "map the user and group id",
             Self::Namespaces => "create namespaces",
+            Self::Network => "keep the command from the network",
             Self::Scratch => "mount a private tmpfs",
             Self::Executable => "bind the executable read-only",
             Self::Init => "start pid 1",
@@ -186,6 +189,11 @@ fn setup_hint(step: Step, errno: Errno) -> Option<String> {
         Step::Proc if errno == Errno::PERM => {
             "the kernel gives no fresh /proc where the outer one is masked: give the pod \
              `procMount: Unmasked`, or run as an ordinary user"
+        }
+        Step::Network => {
+            "this container may not make a network of a command's own: let the command have the \
+             container's (`--network=default`), or give the pod `hostUsers: false` and CAP_SYS_ADMIN, or a \
+             seccomp profile that allows user namespaces"
         }
         Step::Mount => {
             "`--mount` of a folder needs a sandbox that may mount: give the pod `hostUsers: false` and \

@@ -96,7 +96,8 @@ fn what_cannot_be_mounted() {
     let mut spec = world.spec("true");
     spec.network = Network::None;
     let error = run(&spec).0.unwrap_err();
-    assert!(matches!(error, SandboxError::Setup { step: Step::Namespaces, .. }), "{error:?}");
+    assert!(matches!(error, SandboxError::Setup { step: Step::Network, .. }), "{error:?}");
+    assert!(error.hint().unwrap().contains("`--network=default`"));
 }
 
 #[test]
