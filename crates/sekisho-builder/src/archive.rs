@@ -3,16 +3,15 @@
 use std::io::{self, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use fs_err as fs;
 use sekisho_oci::layer::{self, EntryKind};
 use sekisho_sandbox::Isolation;
+use tokio_util::sync::CancellationToken;
 
 use crate::copy::{CopyError, Data, Placer};
 use crate::files::{self, FileMap, Node, NodeKind};
-use crate::pack;
-use crate::sparse;
 use crate::tree::Unpacker;
+use crate::{pack, room, sparse};
 
 /// How a bzip2 file begins.
 const BZIP2: &[u8] = b"BZh";
@@ -81,14 +80,26 @@ fn opened(mut file: std::fs::File) -> io::Result<Box<dyn Read>> {
 
 /// Unpacks an archive into a folder of this machine, as files of whoever builds: names that mark removed
 /// files in a layer are plain names here, and devices are left out.
-pub(crate) fn extract(file: std::fs::File, folder: &Path) -> anyhow::Result<()> {
+pub(crate) fn extract(
+    file: std::fs::File,
+    cancel: &CancellationToken,
+    folder: &Path,
+) -> anyhow::Result<()> {
     let mut unpacker = Unpacker::open(folder, Isolation::SingleId)?;
-    layer::read(opened(file)?, &limits(), &mut |entry, data| {
+    let input = Cancellable { input: opened(file)?, cancel };
+    layer::read(input, &limits(), &mut |entry, data| {
         let entry = layer::Entry { uid: 0, gid: 0, ..entry.clone() };
         unpacker.entry(&entry, data)
     })
-    .context(DAMAGED)?;
+    .map_err(named)?;
     unpacker.finish()
+}
+
+/// With what is wrong above what is wrong in particular, unless it is this machine.
+fn named(error: layer::ReadError) -> anyhow::Error {
+    let full = room::is_full(&error);
+    let error = anyhow::Error::from(error);
+    if full { error } else { error.context(DAMAGED) }
 }
 
 /// Also of archives whose paths begin at the root.
@@ -96,9 +107,25 @@ fn limits() -> layer::Limits {
     layer::Limits { absolute_paths: layer::AbsolutePaths::MakeRelative, ..layer::Limits::default() }
 }
 
+/// Input that ends when the build does.
+struct Cancellable<'a, R> {
+    input: R,
+    cancel: &'a CancellationToken,
+}
+
+impl<R: Read> Read for Cancellable<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.cancel.is_cancelled() {
+            true => Err(io::Error::other("the build was cancelled")),
+            false => self.input.read(buffer),
+        }
+    }
+}
+
 /// Places what is in an archive below `target`.
 pub(crate) fn unpack(
     file: std::fs::File,
+    cancel: &CancellationToken,
     target: &[u8],
     view: &FileMap,
     placer: &mut Placer<'_>,
@@ -109,7 +136,8 @@ pub(crate) fn unpack(
         let whole = files::join(target, path);
         view.resolve(&whole, false).map_err(|_| CopyError::Loop(pack::show(&whole)))
     };
-    layer::read(opened(file)?, &limits(), &mut |entry, data| {
+    let input = Cancellable { input: opened(file)?, cancel };
+    layer::read(input, &limits(), &mut |entry, data| {
         if entry.path.is_empty() {
             return Ok(());
         }
@@ -129,6 +157,6 @@ pub(crate) fn unpack(
         };
         placer.put(path, node, data).map_err(io::Error::other)
     })
-    .context(DAMAGED)?;
+    .map_err(named)?;
     Ok(())
 }

@@ -44,7 +44,7 @@ pub(crate) fn main_folder(
     options: &BuildOptions,
 ) -> Result<PathBuf, BuildError> {
     match input {
-        ContextInput::Archive(path) => Ok(unpack(path, session)?),
+        ContextInput::Archive(path) => unpack(path, remote, session),
         ContextInput::Remote(text) => remote_folder(text, remote, session, options),
     }
 }
@@ -67,7 +67,7 @@ fn remote_folder(
     fetched.with_context(|| format!("cannot fetch the context `{text}`"))?;
     let mut file = std::fs::File::open(&path).context("cannot read back a file")?;
     if archive::is_archive(&mut file)? {
-        return Ok(unpack(&path, session)?);
+        return unpack(&path, remote, session);
     }
     // A lone file is a Dockerfile with nothing around it.
     let folder = session.folder("context").context("cannot make a folder")?;
@@ -76,11 +76,13 @@ fn remote_folder(
 }
 
 /// Unpacks an archive of a context; who owns its files does not matter to a build.
-fn unpack(path: &Path, session: &Session) -> anyhow::Result<PathBuf> {
+fn unpack(path: &Path, remote: &Remote, session: &Session) -> Result<PathBuf, BuildError> {
     let folder = session.folder("context").context("cannot make a folder")?;
     let file = std::fs::File::open(path).context("cannot open the build context")?;
-    archive::extract(file, &folder).context("cannot unpack the build context")?;
-    Ok(folder)
+    match archive::extract(file, remote.cancel(), &folder) {
+        Err(_) if remote.cancel().is_cancelled() => Err(BuildError::Cancelled),
+        other => Ok(other.context("cannot unpack the build context").map(|()| folder)?),
+    }
 }
 
 impl Engine {

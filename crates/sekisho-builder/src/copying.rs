@@ -10,7 +10,6 @@ use sekisho_dockerfile::{Dockerfile, Instruction, Span, Spanned};
 use sekisho_types::Digest;
 
 use crate::adding::place_remote;
-use crate::archive;
 use crate::copy::{CopyError, Data, Destination, Match, Pending, Placer};
 use crate::decide::{CopySource, CopyStep};
 use crate::engine::{Done, Engine, Progressed};
@@ -23,7 +22,7 @@ use crate::origin::Origin;
 use crate::pack::{Packer, Written};
 use crate::sparse::Holes;
 use crate::steps::machine;
-use crate::users;
+use crate::{archive, room, users};
 
 /// Changes when the same key could give another layer than before.
 const COPY_DOMAIN: &str = "sekisho.copy.v3";
@@ -210,12 +209,19 @@ impl Engine {
         let (target, _) = placer
             .target(many)
             .map_err(|error| BuildError::from(self.file.diagnostic(span, error.to_string())))?;
-        archive::unpack(file, &target, view, placer, spool)
-            .map_err(|error| self.archive_error(&error, span))
+        match archive::unpack(file, &self.cancel, &target, view, placer, spool) {
+            Err(_) if self.cancel.is_cancelled() => Err(BuildError::Cancelled),
+            other => other.map_err(|error| self.archive_error(&error, span)),
+        }
     }
 
     fn archive_error(&self, error: &anyhow::Error, span: Span) -> BuildError {
-        self.file.diagnostic(span, format!("cannot unpack the archive: {error:#}")).into()
+        let message = format!("cannot unpack the archive: {error:#}");
+        let diagnostic = self.file.diagnostic(span, message);
+        match room::is_full(error.as_ref()) {
+            true => diagnostic.with_hint(room::HINT).into(),
+            false => diagnostic.into(),
+        }
     }
 
     /// The file, when it is an archive that ADD unpacks.

@@ -7,6 +7,8 @@ use sekisho_dockerfile::Diagnostic;
 use sekisho_sandbox::SandboxError;
 use sekisho_types::{Hint, ImageReference};
 
+use crate::room;
+
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -164,6 +166,7 @@ impl Hint for BuildError {
             Self::Denied { detail, .. } => {
                 detail.get("hint").and_then(|hint| hint.as_str()).map(str::to_owned)
             }
+            Self::Machine(error) if room::is_full(error.as_ref()) => Some(room::HINT.to_owned()),
             Self::Context { .. }
             | Self::NoEngine { .. }
             | Self::Ignore { .. }

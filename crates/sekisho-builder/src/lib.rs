@@ -57,6 +57,7 @@ mod pattern;
 mod progress;
 mod push;
 mod remote;
+mod room;
 mod rootfs;
 mod run;
 mod schedule;

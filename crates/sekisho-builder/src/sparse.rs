@@ -8,6 +8,8 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 use rustix::io::Errno;
 
+use crate::room::Room;
+
 /// What may become a hole, in bytes: a block of the usual file systems.
 const BLOCK_BYTES: usize = 4096;
 
@@ -21,7 +23,10 @@ const STAT_BLOCK_BYTES: u64 = 512;
 
 /// What is looked at at once; one for many files, for most are small.
 #[derive(Default)]
-pub(crate) struct Chunk(Vec<u8>);
+pub(crate) struct Chunk {
+    bytes: Vec<u8>,
+    room: Room,
+}
 
 /// Writes everything to a new, empty file. Blocks of zeros become holes.
 pub(crate) fn write(data: &mut dyn Read, to: &File, chunk: &mut Chunk) -> io::Result<u64> {
@@ -33,12 +38,13 @@ pub(crate) fn append(
     data: &mut dyn Read,
     to: &File,
     mut length: u64,
-    Chunk(chunk): &mut Chunk,
+    Chunk { bytes: chunk, room }: &mut Chunk,
 ) -> io::Result<u64> {
     chunk.resize(CHUNK_BYTES, 0);
     let mut hole = false;
     loop {
         let read = fill(data, chunk)?;
+        room.take(to, read)?;
         // Of the chunk, what was written or left out.
         let (mut done, mut at) = (0, 0);
         for block in chunk[..read].chunks(BLOCK_BYTES) {

@@ -9,6 +9,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::room::Room;
+
 /// Bytes on their way from one writer to any number of readers.
 #[derive(Debug)]
 pub(crate) struct Spill {
@@ -41,7 +43,7 @@ impl Spill {
         std::fs::remove_file(path)?;
         let state = Mutex::new(State { length: 0, end: End::Open });
         let spill = Arc::new(Self { file, state, more: Condvar::new() });
-        Ok((Arc::clone(&spill), SpillWriter { spill }))
+        Ok((Arc::clone(&spill), SpillWriter { spill, room: Room::default() }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -89,6 +91,7 @@ impl Read for Reader {
 #[derive(Debug)]
 pub(crate) struct SpillWriter {
     spill: Arc<Spill>,
+    room: Room,
 }
 
 impl SpillWriter {
@@ -116,6 +119,7 @@ impl Drop for SpillWriter {
 impl Write for SpillWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let at = self.spill.state().length;
+        self.room.take(&self.spill.file, bytes.len())?;
         self.spill.file.write_all_at(bytes, at)?;
         self.spill.state().length = at + bytes.len() as u64;
         self.spill.more.notify_all();

@@ -1,6 +1,8 @@
 //! Whole builds: a real registry protocol, real layers, real sandboxes.
 
 #[cfg(test)]
+mod add;
+#[cfg(test)]
 mod arguments;
 #[cfg(test)]
 mod buildkit;

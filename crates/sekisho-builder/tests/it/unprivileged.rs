@@ -40,6 +40,7 @@ fn ordinary_user_gets_the_same() {
         .args([
             "run::",
             "cache::what",
+            "add::",
             "copy::",
             "failure::hostile",
             "mount::",

@@ -1,0 +1,77 @@
+//! Room on the disk. What anybody's archive unpacks to is known only when it is there: so it is looked at while
+//! it is written, and the machine keeps some for everything else that it does.
+
+use std::error::Error;
+use std::fs::File;
+use std::io;
+
+use sekisho_sandbox::MIN_FREE_BYTES;
+
+/// How much is written between two looks, in bytes.
+const STRIDE_BYTES: u64 = 64 << 20;
+
+/// What to do about a full disk.
+pub(crate) const HINT: &str =
+    "make room on the disk of the cache folder, or name another folder with `--cache-dir`";
+
+/// Counts what is written, and looks at the disk now and then.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    /// Until the next look.
+    left: u64,
+}
+
+impl Room {
+    /// Before so many bytes are written to a file.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::StorageFull`] when the disk has less than [`MIN_FREE_BYTES`].
+    pub(crate) fn take(&mut self, file: &File, bytes: usize) -> io::Result<()> {
+        if let Some(left) = self.left.checked_sub(bytes as u64) {
+            self.left = left;
+            return Ok(());
+        }
+        self.left = STRIDE_BYTES;
+        let disk = rustix::fs::fstatvfs(file)?;
+        enough(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+}
+
+fn enough(free: u64) -> io::Result<()> {
+    if free >= MIN_FREE_BYTES {
+        return Ok(());
+    }
+    let (free, least) = (free >> 20, MIN_FREE_BYTES >> 20);
+    let message = format!("the disk has {free} MiB left, and {least} MiB are to stay free");
+    Err(io::Error::new(io::ErrorKind::StorageFull, message))
+}
+
+/// Whether it is the disk that an error is about.
+pub(crate) fn is_full(mut error: &(dyn Error + 'static)) -> bool {
+    loop {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        match error.source() {
+            Some(source) => error = source,
+            None => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_of_the_disk_stays_free() {
+        assert!(enough(MIN_FREE_BYTES).is_ok());
+        let error = enough(MIN_FREE_BYTES - 1).unwrap_err();
+        let want = "the disk has 511 MiB left, and 512 MiB are to stay free";
+        assert_eq!(error.to_string(), want);
+        let above = anyhow::Error::from(error).context("cannot unpack");
+        assert!(is_full(above.as_ref()));
+        assert!(!is_full(&io::Error::other("no")));
+    }
+}
