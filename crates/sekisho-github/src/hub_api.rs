@@ -171,8 +171,11 @@ pub struct Run {
     pub git_ref: String,
     /// The commit, 40 hex digits.
     pub sha: String,
-    /// `push` or `workflow_dispatch`.
+    /// `push`, `workflow_dispatch`, `pull_request` or `pull_request_target`.
     pub event: String,
+    /// The branch and the commit of a pull request, for a run that is of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<RunHead>,
     /// `name:` of the workflow, or its path.
     pub workflow_name: String,
     /// Such as `.github/workflows/image.yml`.
@@ -196,6 +199,15 @@ pub struct Run {
     /// What calls of workflows came to, by key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub calls: BTreeMap<String, CallResult>,
+}
+
+/// Branch and commit that a pull request brings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunHead {
+    /// Without `refs/heads/`.
+    pub branch: String,
+    /// 40 hex digits.
+    pub sha: String,
 }
 
 /// What a call of a workflow came to.

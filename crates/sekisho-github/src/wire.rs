@@ -15,6 +15,7 @@ pub mod message;
 pub mod oauth;
 pub mod oidc;
 pub mod proto;
+pub mod register;
 pub mod results;
 pub mod run_service;
 pub mod scale_set;

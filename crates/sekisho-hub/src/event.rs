@@ -1,5 +1,8 @@
-//! The `push` event and the `github` context that a run sees.
+//! The events that start runs, and the `github` context that a run sees.
 
+mod pull_request;
+
+use sekisho_github::hub_api::RunHead;
 use sekisho_workflow::plan::WorkflowSource;
 use serde_json::{Value, json};
 
@@ -7,6 +10,8 @@ use crate::config::Config;
 use crate::git::{Commit, GitError, Repository};
 use crate::push::RefUpdate;
 use crate::state::RepositoryIds;
+
+pub(crate) use pull_request::{pull_request_event, pull_request_json};
 
 /// What an object id is when there is no object.
 const NO_OBJECT: &str = "0000000000000000000000000000000000000000";
@@ -26,6 +31,20 @@ pub(crate) struct PushFacts {
     commits: Vec<Commit>,
     default_branch: String,
     pub(crate) actor: String,
+}
+
+/// The commit that a run is of, and whose doing it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RunAt {
+    /// Full.
+    pub(crate) git_ref: String,
+    pub(crate) sha: String,
+    pub(crate) actor: String,
+    /// Names of the branches of a pull request, without `refs/heads/`; empty for all else.
+    pub(crate) base_ref: String,
+    pub(crate) head_ref: String,
+    /// What it is shown to be of, if that is something else.
+    pub(crate) head: Option<RunHead>,
 }
 
 /// What a run is.
@@ -67,16 +86,23 @@ impl PushFacts {
         self.commits.iter().find(|commit| commit.sha == self.sha)
     }
 
-    /// Without `refs/heads/` or `refs/tags/`.
-    fn ref_name(&self) -> &str {
-        short_ref(&self.git_ref)
+    /// A run of what was pushed.
+    pub(crate) fn run_at(&self) -> RunAt {
+        RunAt {
+            git_ref: self.git_ref.clone(),
+            sha: self.sha.clone(),
+            actor: self.actor.clone(),
+            base_ref: String::new(),
+            head_ref: String::new(),
+            head: None,
+        }
     }
 }
 
-/// Without `refs/heads/` or `refs/tags/`.
+/// Without `refs/heads/`, `refs/tags/` or `refs/pull/`.
 pub(crate) fn short_ref(git_ref: &str) -> &str {
-    let short = git_ref.strip_prefix("refs/heads/").or_else(|| git_ref.strip_prefix("refs/tags/"));
-    short.unwrap_or(git_ref)
+    let kinds = ["refs/heads/", "refs/tags/", "refs/pull/"];
+    kinds.iter().find_map(|kind| git_ref.strip_prefix(kind)).unwrap_or(git_ref)
 }
 
 /// `branch` or `tag`.
@@ -88,25 +114,25 @@ pub(crate) fn ref_type(git_ref: &str) -> &'static str {
 pub(crate) fn github_context(
     config: &Config,
     ids: &RepositoryIds,
-    facts: &PushFacts,
+    at: &RunAt,
     run: &RunIds<'_>,
     (event_name, event): (&str, Value),
 ) -> Value {
     let base = &config.base_url;
     json!({
-        "actor": facts.actor,
+        "actor": at.actor,
         "actor_id": ids.owner_id.to_string(),
-        "triggering_actor": facts.actor,
+        "triggering_actor": at.actor,
         "api_url": format!("{base}/api/v3"),
         "graphql_url": format!("{base}/api/graphql"),
         "server_url": config.server_url(),
-        "base_ref": "",
-        "head_ref": "",
-        "ref": facts.git_ref,
-        "ref_name": facts.ref_name(),
-        "ref_type": ref_type(&facts.git_ref),
+        "base_ref": at.base_ref,
+        "head_ref": at.head_ref,
+        "ref": at.git_ref,
+        "ref_name": short_ref(&at.git_ref),
+        "ref_type": ref_type(&at.git_ref),
         "ref_protected": false,
-        "sha": facts.sha,
+        "sha": at.sha,
         "event_name": event_name,
         "event": event,
         "repository": ids.name.to_string(),
@@ -143,22 +169,27 @@ pub(crate) fn push_event(base: &str, ids: &RepositoryIds, facts: &PushFacts) -> 
         "compare": format!("{web}/compare/{}", facts.sha),
         "commits": commits,
         "head_commit": head,
-        "repository": {
-            "id": ids.id,
-            "name": ids.name.name(),
-            "full_name": ids.name.to_string(),
-            "private": true,
-            "visibility": "private",
-            "fork": false,
-            "owner": { "login": ids.name.owner(), "name": ids.name.owner(), "id": ids.owner_id },
-            "default_branch": facts.default_branch,
-            "master_branch": facts.default_branch,
-            "html_url": web,
-            "url": web,
-            "clone_url": format!("{web}.git"),
-        },
+        "repository": repository_json(&web, ids, &facts.default_branch),
         "pusher": { "name": facts.actor },
         "sender": { "login": facts.actor, "id": ids.owner_id },
+    })
+}
+
+/// A repository, as events tell of it.
+fn repository_json(web: &str, ids: &RepositoryIds, default_branch: &str) -> Value {
+    json!({
+        "id": ids.id,
+        "name": ids.name.name(),
+        "full_name": ids.name.to_string(),
+        "private": true,
+        "visibility": "private",
+        "fork": false,
+        "owner": { "login": ids.name.owner(), "name": ids.name.owner(), "id": ids.owner_id },
+        "default_branch": default_branch,
+        "master_branch": default_branch,
+        "html_url": web,
+        "url": web,
+        "clone_url": format!("{web}.git"),
     })
 }
 

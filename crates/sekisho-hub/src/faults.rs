@@ -92,7 +92,8 @@ pub enum Fault {
     SessionExpired,
     /// The message that was sent last comes again, deleted or not.
     DuplicateMessage,
-    /// The newest message comes before those before it.
+    /// The newest message comes before those before it. A runner is told one thing at a time: what it
+    /// would be told now comes after what it is told next.
     ReorderedMessage,
     /// The oldest message that was not deleted comes, seen or not.
     ReplayedMessage,
@@ -115,7 +116,7 @@ pub enum Fault {
 pub enum Call {
     /// `POST …/registration-token`, `…/remove-token`
     RegistrationToken,
-    /// `POST /actions/runner-registration`
+    /// `POST /actions/runner-registration`, `POST /actions/runners/register`
     Registration,
     /// Scale sets and groups.
     ScaleSet,
@@ -155,6 +156,18 @@ pub enum Call {
     Rest,
 }
 
+/// Body of `POST clock`: the switches of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetClock {
+    /// So much time passes at once, in seconds.
+    #[serde(default)]
+    pub advance_s: u32,
+    /// The time that others are told is so wrong from now on, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skew_s: Option<i32>,
+}
+
 impl Call {
     /// Which call a request is; `None`: one that nothing is done to, as the switches' own.
     pub(crate) fn of(method: &Method, path: &str) -> Option<Self> {
@@ -165,6 +178,10 @@ impl Call {
                 Self::DeleteMessage
             }
             ["_tenant", "scalesets", ..] => Self::Poll,
+            ["_tenant", "_apis", "connectionData"] => Self::RunnerSession,
+            ["_tenant", "_apis", "distributedtask", "pools", _, "sessions", ..] => {
+                Self::RunnerSession
+            }
             ["_tenant", .., "sessions"] => Self::CreateSession,
             ["_tenant", .., "sessions", _] if method == Method::PATCH => Self::RenewSession,
             ["_tenant", .., "sessions", _] => Self::DeleteSession,
@@ -173,7 +190,9 @@ impl Call {
             ["_tenant", "_apis", "distributedtask", ..] => Self::Runner,
             ["_tenant", ..] => Self::ScaleSet,
             ["api", .., "registration-token" | "remove-token"] => Self::RegistrationToken,
-            ["api", .., "runner-registration"] => Self::Registration,
+            ["api", .., "runner-registration"] | ["api", _, "actions", "runners", "register"] => {
+                Self::Registration
+            }
             ["api", .., "runners"] | ["api", .., "runners", _] => Self::Runner,
             ["api", ..] => Self::Rest,
             ["_oauth", ..] => Self::RunnerToken,
@@ -335,6 +354,8 @@ mod tests {
             (&get, "/_tenant/_apis/distributedtask/pools/0/agents", Some(Call::Runner)),
             (&get, "/_tenant/_apis/runtime/runnergroups/", Some(Call::ScaleSet)),
             (&post, "/api/v3/actions/runner-registration", Some(Call::Registration)),
+            (&post, "/api/v3/actions/runners/register", Some(Call::Registration)),
+            (&post, "/_tenant/_apis/distributedtask/pools/1/sessions", Some(Call::RunnerSession)),
             (&get, "/_broker/message", Some(Call::RunnerPoll)),
             (&get, "/_broker/_apis/connectionData", Some(Call::RunnerSession)),
             (&get, "/_hub/v1/faults", None),

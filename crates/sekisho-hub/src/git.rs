@@ -6,6 +6,7 @@
 mod builtin;
 mod frames;
 mod http;
+mod merge;
 pub(crate) mod peer;
 mod read;
 mod serve;
@@ -24,7 +25,7 @@ use crate::names::RepoName;
 pub(crate) const MAX_PUSH_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 
 /// Configuration of every `git` we run; the last word over any file.
-const SETTINGS: [(&str, &str); 10] = [
+const SETTINGS: [(&str, &str); 11] = [
     // The folder may belong to another user than the plane (root in a container).
     ("safe.directory", "*"),
     ("core.hooksPath", "/dev/null"),
@@ -34,6 +35,8 @@ const SETTINGS: [(&str, &str); 10] = [
     ("receive.autogc", "false"),
     ("receive.maxInputSize", "2147483648"),
     ("receive.denyDeleteCurrent", "ignore"),
+    // The hub's own, of pull requests.
+    ("receive.hideRefs", "refs/pull"),
     // A checkout asks for a commit, which may have left its branch since.
     ("uploadpack.allowAnySHA1InWant", "true"),
     ("uploadpack.allowFilter", "true"),

@@ -17,6 +17,7 @@ mod oauth;
 mod oidc;
 mod old_queue;
 mod queue;
+mod register;
 mod registration;
 mod reply;
 mod rest;
@@ -25,6 +26,7 @@ mod rest_caches;
 mod rest_concurrency;
 mod rest_hooks;
 mod rest_logs;
+mod rest_pulls;
 mod rest_registration;
 mod rest_repositories;
 mod rest_runs;
@@ -96,6 +98,7 @@ fn table(shared: &Arc<Shared>) -> Table {
     });
     Table::new()
         .route("/api/v3/actions/runner-registration", post(registration::register))
+        .route("/api/v3/actions/runners/register", post(register::register))
         .nest("/_tenant", tenant())
         .nest("/api/v3", api)
         .nest("/_hub/v1", own)
@@ -218,6 +221,9 @@ fn runs() -> Table {
         .route("/actions/jobs/{job}/logs", get(rest_logs::job_logs))
         .route("/actions/jobs/{job}/rerun", post(rest_runs::rerun_job))
         .route("/actions/workflows/{workflow}/dispatches", post(rest_workflows::dispatch))
+        .route("/pulls", get(rest_pulls::list).post(rest_pulls::open))
+        .route("/pulls/{pull}", get(rest_pulls::get).patch(rest_pulls::update))
+        .route("/pulls/{pull}/merge", put(rest_pulls::merge))
         .route("/contents/{*path}", get(rest_workflows::contents))
 }
 
@@ -237,6 +243,7 @@ fn tenant() -> Table {
         .route("/_apis/runtime/runnergroups", get(tenant::groups))
         .route(agents, get(tenant::runners))
         .route(&format!("{agents}/{{id}}"), get(tenant::runner).delete(tenant::remove_runner))
+        .merge(old_queue())
         .route("/scalesets/message", get(queue::poll))
         .route("/scalesets/message/{message}", delete(queue::delete_message))
 }
@@ -256,11 +263,16 @@ fn broker() -> Table {
             .route(&format!("{slash}acknowledge"), post(broker::acknowledge))
     };
     // The second is how they are asked for by who puts a slash after that which the base ends with.
-    calls("/")
-        .merge(calls("//"))
+    calls("/").merge(calls("//")).merge(old_queue())
+}
+
+/// Where runners that know of no broker look for their messages: the place of their configuration.
+fn old_queue() -> Table {
+    let sessions = "/_apis/distributedtask/pools/{pool}/sessions";
+    Table::new()
         .route("/_apis/connectionData", get(old_queue::connection_data))
-        .route("/_apis/distributedtask/pools/{pool}/sessions", post(old_queue::open))
-        .route("/_apis/distributedtask/pools/{pool}/sessions/{session}", delete(old_queue::close))
+        .route(sessions, post(old_queue::open))
+        .route(&format!("{sessions}/{{session}}"), delete(old_queue::close))
 }
 
 fn run_service() -> Table {

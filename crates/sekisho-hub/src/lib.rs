@@ -24,8 +24,10 @@ mod http;
 mod keys;
 mod message;
 mod names;
+mod pull;
 mod push;
 mod shared;
+mod start;
 mod state;
 mod storage;
 mod store;
@@ -127,6 +129,8 @@ impl Hub {
         let (saver, sets) = Saver::start(store.clone()).map_err(folder)?;
         let mut state = State::new(runs, highest, repositories);
         state.groups = store.load_groups().map_err(folder)?;
+        state.pulls = store.load_pulls().map_err(folder)?;
+        state.restore_runners(store.load_runners().map_err(folder)?);
         state.scale_sets = ScaleSets::new(config.assignment, sets);
         let storage = Storage::open(&dir, config.cache_bytes_max, clock::now()).map_err(folder)?;
         let keys = Keys::start(&dir, config.one_runner_key).map_err(folder)?;
@@ -191,14 +195,15 @@ impl Hub {
         self.shared.clock.skew(by);
     }
 
-    /// Waits until no run is under way and nobody listens as a runner.
+    /// Waits until no run is under way, and no runner is there that is for one job.
     pub async fn idle(&self) {
         let mut changes = self.shared.changes();
         loop {
             changes.mark_unchanged();
             let idle = self.shared.look(|state| {
                 let over = |run: &state::Run| run.view.status == Status::Completed;
-                state.runners.is_empty() && state.runs.values().all(over)
+                let lasts = |runner: &state::Runner| runner.life == state::Life::Lasting;
+                state.runners.values().all(lasts) && state.runs.values().all(over)
             });
             if idle || changes.changed().await.is_err() {
                 return;

@@ -115,8 +115,10 @@ fn cache_access(live: &Live, git_ref: &str, mode: Option<CacheMode>) -> String {
     let base_ref = text(&github["base_ref"]);
     let default_branch = text(&github["event"]["repository"]["default_branch"]);
     let mode = mode.unwrap_or(CacheMode::Write);
+    // Its scope is that of the base branch, and what it does may be led by the pull request.
+    let led = text(&github["event_name"]) == "pull_request_target";
     let access = storage::access(git_ref, &base_ref, &default_branch);
-    let access = storage::limited(access, mode.reads(), mode.writes());
+    let access = storage::limited(access, mode.reads(), mode.writes() && !led);
     serde_json::to_string(&access).unwrap_or_default()
 }
 

@@ -2,31 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use sekisho_github::hub_api::{Pushed, WorkflowError};
+use sekisho_github::hub_api::Pushed;
 use sekisho_workflow::Diagnostic;
-use sekisho_workflow::diagnostic::Position;
-use sekisho_workflow::expr::Value;
-use sekisho_workflow::model::{self, Workflow, WorkflowReference};
-use sekisho_workflow::plan::{self, Concurrency, ResolveError, Resolved, WorkflowSource};
-use uuid::Uuid;
+use sekisho_workflow::plan;
 
 use crate::event::{self, PushFacts};
 use crate::git::{GitError, Repository};
 use crate::http::shown::workflow_id;
-use crate::names::{RepoName, is_plain_path};
+use crate::pull;
 use crate::shared::Shared;
-use crate::state::{Kept, NewRun, RepositoryIds, RunFacts, contexts};
+use crate::start::{Started, create, told, workflows};
+use crate::state::RepositoryIds;
 
-/// Where workflows are.
-const WORKFLOWS: &str = ".github/workflows";
-/// The largest workflow file, in bytes, as on GitHub.
-const MAX_WORKFLOW: usize = 1024 * 1024;
-/// Workflow files of one commit that are looked at.
-const MAX_WORKFLOWS: usize = 200;
 /// Refs of one push that start runs.
 const MAX_REFS: usize = 20;
 /// Changed paths that a filter is shown; with more of them, paths are not filtered.
-const MAX_PATHS: usize = 3_000;
+pub(crate) const MAX_PATHS: usize = 3_000;
 /// What a commit message says that wants no run.
 const SKIP: [&str; 5] = ["[skip ci]", "[ci skip]", "[no ci]", "[skip actions]", "[actions skip]"];
 
@@ -75,9 +66,7 @@ pub(crate) fn pushed(
         }
         match start(shared, repository, update, actor) {
             Ok((sha, outcome)) => {
-                messages.extend(outcome.errors.iter().map(|error| format!("error: {error}")));
-                let runs = outcome.runs.iter().map(|run| format!("run {run} is queued"));
-                messages.extend(runs);
+                messages.extend(tell(&outcome));
                 let all = outcomes.entry(sha).or_default();
                 all.runs.extend(outcome.runs);
                 let new = outcome.errors.into_iter().filter(|error| !all.errors.contains(error));
@@ -93,8 +82,15 @@ pub(crate) fn pushed(
     for (sha, outcome) in outcomes {
         shared.note_push(&repository.name, &sha, outcome);
     }
+    messages.extend(pull::pushed(shared, repository, updates, actor));
     messages.dedup();
     messages
+}
+
+/// What an event led to, for whoever raised it.
+pub(crate) fn tell(outcome: &Pushed) -> Vec<String> {
+    let errors = outcome.errors.iter().map(|error| format!("error: {error}"));
+    errors.chain(outcome.runs.iter().map(|run| format!("run {run} is queued"))).collect()
 }
 
 /// Starts the runs of a commit that is there already. Blocking. `None` if it is not there.
@@ -113,6 +109,12 @@ pub(crate) fn dispatched(
     let (sha, outcome) = start(shared, repository, &update, &shared.config.actor)?;
     shared.note_push(&repository.name, &sha, outcome.clone());
     Ok(Some(outcome))
+}
+
+/// Whether a commit message says that the commit is to start nothing.
+pub(crate) fn wants_no_run(message: &str) -> bool {
+    let message = message.to_lowercase();
+    SKIP.iter().any(|marker| message.contains(marker))
 }
 
 fn start(
@@ -136,8 +138,7 @@ fn start(
         shared.hooks.tell("push", &payload);
     }
     let mut outcome = Pushed::default();
-    let message = facts.head().map_or("", |commit| commit.message.as_str()).to_lowercase();
-    if SKIP.iter().any(|marker| message.contains(marker)) {
+    if facts.head().is_some_and(|commit| wants_no_run(&commit.message)) {
         return Ok((sha, outcome));
     }
     let mut paths = None;
@@ -151,27 +152,13 @@ fn start(
             continue;
         }
         let payload = payload.clone();
-        let started = Started { event: "push", payload, inputs: Value::object(NO_INPUTS) };
-        match create(shared, ids, &facts, workflow, started) {
+        match create(shared, ids, &facts.run_at(), workflow, Started::by("push", payload)) {
             Ok(run) => outcome.runs.push(run),
             Err(errors) => outcome.errors.extend(errors.into_iter().map(told)),
         }
     }
     Ok((sha, outcome))
 }
-
-/// Why a run was started.
-struct Started {
-    /// The event's name.
-    event: &'static str,
-    /// `github.event`.
-    payload: serde_json::Value,
-    /// The `inputs` context.
-    inputs: Value,
-}
-
-/// The `inputs` context of an event without any.
-const NO_INPUTS: Vec<(String, Value)> = Vec::new();
 
 /// Why a workflow was not started by hand.
 #[derive(Debug)]
@@ -226,12 +213,12 @@ pub(crate) fn workflow_dispatched(
         payload.insert("inputs".to_owned(), inputs.clone().into());
         payload.insert("workflow".to_owned(), workflow.path.clone().into());
     }
-    let started = Started { event: "workflow_dispatch", payload, inputs: typed };
+    let started = Started { inputs: typed, ..Started::by("workflow_dispatch", payload) };
     let told = |errors: Vec<Diagnostic>| {
         let text: Vec<String> = errors.iter().map(Diagnostic::to_string).collect();
         refused(format!("Invalid workflow file: {}", text.join("; ")))
     };
-    create(shared, ids, &facts, workflow, started).map_err(told)
+    create(shared, ids, &facts.run_at(), workflow, started).map_err(told)
 }
 
 /// `None`: not known, or too many.
@@ -242,151 +229,6 @@ fn changed_paths(
     match &facts.before {
         Some(before) => repository.changed_paths(Some(before), &facts.sha, MAX_PATHS),
         None => Ok(None),
-    }
-}
-
-/// The workflows of a commit, in the order of their paths; what is wrong with the others.
-fn workflows(
-    repository: &Repository,
-    sha: &str,
-    errors: &mut Vec<WorkflowError>,
-) -> Result<Vec<Workflow>, GitError> {
-    let is_workflow = |path: &str| path.ends_with(".yml") || path.ends_with(".yaml");
-    let files = repository.list(sha, WORKFLOWS)?;
-    let mut found = Vec::new();
-    for file in files.into_iter().filter(|file| is_workflow(&file.path)).take(MAX_WORKFLOWS) {
-        let text = match repository.content(&file, MAX_WORKFLOW) {
-            Ok(text) => text,
-            Err(error @ GitError::TooLarge { .. }) => {
-                let at = Position::START;
-                errors.push(told(Diagnostic::new(file.path, at, error.to_string())));
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        match parse(&file.path, text) {
-            Ok(workflow) => found.push(workflow),
-            Err(diagnostics) => errors.extend(diagnostics.into_iter().map(told)),
-        }
-    }
-    Ok(found)
-}
-
-fn parse(path: &str, text: Vec<u8>) -> Result<Workflow, Vec<Diagnostic>> {
-    let text = String::from_utf8(text).map_err(|error| {
-        let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
-        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let at = Position { line: u32::try_from(line).unwrap_or(u32::MAX), column: 1 };
-        vec![Diagnostic::new(path, at, "this line is not UTF-8")]
-    })?;
-    model::parse(path, &text)
-}
-
-fn create(
-    shared: &Shared,
-    ids: &RepositoryIds,
-    facts: &PushFacts,
-    workflow: Workflow,
-    started: Started,
-) -> Result<u64, Vec<Diagnostic>> {
-    let path = workflow.path.clone();
-    let name = workflow.display_name().to_owned();
-    let (id, number) = shared.change(|state, _| state.reserve_run(&ids.name, &path));
-    shared.save_repositories();
-    let source = WorkflowSource {
-        repository: ids.name.to_string(),
-        path: path.clone(),
-        git_ref: facts.git_ref.clone(),
-        sha: facts.sha.clone(),
-    };
-    let run = event::RunIds { id, number, workflow: &name, source: &source };
-    let Started { event, payload, inputs } = started;
-    let github = event::github_context(&shared.config, ids, facts, &run, (event, payload));
-    let facts_of_run = RunFacts {
-        repository: ids.clone(),
-        actor: facts.actor.clone(),
-        actor_id: ids.owner_id,
-        github,
-        vars: shared.config.vars.clone(),
-    };
-    let contexts = contexts(&facts_of_run, inputs);
-    let root = Resolved { workflow, source };
-    let resolve =
-        |reference: &WorkflowReference, caller: &WorkflowSource| resolve(shared, reference, caller);
-    let plan = plan::expand(&root, &resolve, &contexts)?;
-    let concurrency = match &root.workflow.concurrency {
-        Some(token) => Some(Concurrency::read(token, &contexts).map_err(|message| {
-            vec![Diagnostic::new(path.clone(), token.at.unwrap_or(Position::START), message)]
-        })?),
-        None => None,
-    };
-    let new = NewRun {
-        id,
-        number,
-        git_ref: facts.git_ref.clone(),
-        sha: facts.sha.clone(),
-        event: event.to_owned(),
-        workflow_name: name,
-        workflow_path: path,
-        plan_id: Uuid::new_v4(),
-        guids: plan.jobs.iter().map(|_| Uuid::new_v4()).collect(),
-        plan,
-        contexts,
-        concurrency,
-        facts: facts_of_run,
-    };
-    if let Err(error) = shared.store.save_plan(id, &Kept::of(&new)) {
-        // It can still be run again by this process.
-        tracing::error!("the plan of run {id} cannot be written down: {error}");
-    }
-    Ok(shared.change(|state, now| state.create_run(new, now)))
-}
-
-/// Finds a called workflow in the hub's own repositories.
-fn resolve(
-    shared: &Shared,
-    reference: &WorkflowReference,
-    caller: &WorkflowSource,
-) -> Result<Resolved, ResolveError> {
-    let not_found = |why: String| ResolveError::NotFound(why);
-    let (repository, path, wanted) = match reference {
-        WorkflowReference::Local { path } => (&caller.repository, path, None),
-        WorkflowReference::Remote { repository, path, reference } => {
-            (repository, path, Some(reference))
-        }
-    };
-    let name: RepoName = repository.parse().map_err(|error| not_found(format!("{error}")))?;
-    let known = shared.look(|state| state.repositories.get(&name));
-    let found = known.and_then(|known| {
-        shared.git.repository(&known.name).map(|repository| (known.name, repository))
-    });
-    let Some((name, repository)) = found else {
-        return Err(not_found(format!("the hub has no repository `{name}`: push it first")));
-    };
-    let failed = |error: GitError| not_found(error.to_string());
-    let (git_ref, sha) = match wanted {
-        None => (caller.git_ref.clone(), caller.sha.clone()),
-        Some(wanted) => repository.resolve_named(wanted).map_err(failed)?.ok_or_else(|| {
-            not_found(format!("`{name}` has no branch, tag or commit `{wanted}`"))
-        })?,
-    };
-    let missing = || not_found(format!("`{name}` has no file `{path}` at `{git_ref}`"));
-    if !is_plain_path(path) {
-        return Err(missing());
-    }
-    let file = repository.find(&sha, path).map_err(failed)?.ok_or_else(missing)?;
-    let text = repository.content(&file, MAX_WORKFLOW).map_err(failed)?;
-    let workflow = parse(path, text).map_err(ResolveError::Invalid)?;
-    let source = WorkflowSource { repository: name.to_string(), path: path.clone(), git_ref, sha };
-    Ok(Resolved { workflow, source })
-}
-
-fn told(diagnostic: Diagnostic) -> WorkflowError {
-    WorkflowError {
-        path: diagnostic.path,
-        line: diagnostic.line,
-        column: diagnostic.column,
-        message: diagnostic.message,
     }
 }
 

@@ -157,6 +157,7 @@ impl Shared {
                 }
                 Effect::Save { run } => to_save.push(run),
                 Effect::SaveAttempt(run) => self.saver.save_attempt(*run),
+                Effect::SaveRunners => self.saver.save_runners(inner.state.kept_runners()),
             }
         }
         to_save.sort_unstable();
@@ -231,6 +232,14 @@ impl Shared {
         let repositories = self.look(|state| state.repositories.clone());
         if let Err(error) = self.store.save_repositories(&repositories) {
             tracing::error!("the list of repositories cannot be written down: {error}");
+        }
+    }
+
+    /// Writes the pull requests down. Blocking; what fails is logged: the runs go on.
+    pub(crate) fn save_pulls(&self) {
+        let pulls = self.look(|state| state.pulls.clone());
+        if let Err(error) = self.store.save_pulls(&pulls) {
+            tracing::error!("the pull requests cannot be written down: {error}");
         }
     }
 

@@ -14,6 +14,7 @@ mod concurrency;
 mod expire;
 mod groups;
 mod jobs;
+mod pulls;
 mod repositories;
 mod rerun;
 mod runners;
@@ -33,10 +34,11 @@ pub(crate) use concurrency::{ConcurrencyGroups, Holder, Member};
 pub(crate) use expire::end_interrupted;
 pub(crate) use groups::{DEFAULT_GROUP, DEFAULT_GROUP_NAME, Group, GroupError, Groups};
 pub(crate) use jobs::{Completion, JobError};
+pub(crate) use pulls::{PullError, PullRequest, PullState, Pulls, Side};
 pub(crate) use repositories::{Repositories, RepositoryIds};
 pub(crate) use rerun::{Kept, RerunError, RerunOf, contexts};
 pub(crate) use runners::{
-    LabelError, Message, NewRunner, RegisterError, Repeat, Runner, SessionError,
+    LabelError, Life, Message, NewRunner, RegisterError, Repeat, Runner, SessionError,
 };
 pub(crate) use runs::{CancelError, NewRun, RunFacts};
 pub(crate) use scale_sets::{Definition, Entry, Order, Owner, Replay, ScaleSets, SetError};
@@ -56,6 +58,7 @@ pub(crate) struct State {
     pub(crate) scale_sets: ScaleSets,
     pub(crate) groups: Groups,
     pub(crate) concurrency: ConcurrencyGroups,
+    pub(crate) pulls: Pulls,
     next_run: u64,
     next_runner: u64,
     seq: u64,
@@ -79,6 +82,8 @@ pub(crate) enum Effect {
     },
     /// Write down an attempt that is over, for another begins.
     SaveAttempt(Box<hub_api::Run>),
+    /// Write the runners down that outlive the process.
+    SaveRunners,
 }
 
 /// A job, by the run it is of and its own id.

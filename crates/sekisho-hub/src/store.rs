@@ -4,6 +4,8 @@
 //! <dir>/repositories.json          ids and counters
 //! <dir>/scale-sets.ndjson          scale sets and their messages, a journal
 //! <dir>/runner-groups.json         runner groups
+//! <dir>/pulls.json                 pull requests
+//! <dir>/runners.json               runners that were registered with a token
 //! <dir>/runs/<id>/run.json         the run, replaced as a whole
 //! <dir>/runs/<id>/plan.json        what it is made of, for another attempt
 //! <dir>/runs/<id>/attempts/…       earlier attempts, one `<n>.json` each
@@ -19,6 +21,7 @@ mod journal;
 mod logs;
 mod saver;
 
+use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -28,7 +31,7 @@ pub(crate) use events::{EventLog, EventTail};
 pub(crate) use logs::{LogName, UploadError};
 pub(crate) use saver::Saver;
 
-use crate::state::{Groups, Kept, Repositories};
+use crate::state::{Groups, Kept, NewRunner, Pulls, Repositories};
 
 /// The largest `run.json` or `repositories.json` that is read, in bytes.
 const MAX_JSON: u64 = 64 * 1024 * 1024;
@@ -130,6 +133,26 @@ impl Store {
     pub(crate) fn save_groups(&self, groups: &Groups) -> io::Result<()> {
         let json = serde_json::to_vec_pretty(groups).map_err(io::Error::other)?;
         write_atomically(&self.dir.join("runner-groups.json"), &json)
+    }
+
+    /// The pull requests; none at the first start.
+    pub(crate) fn load_pulls(&self) -> io::Result<Pulls> {
+        Ok(read_json(&self.dir.join("pulls.json"))?.unwrap_or_default())
+    }
+
+    /// Writes the pull requests down.
+    pub(crate) fn save_pulls(&self, pulls: &Pulls) -> io::Result<()> {
+        let json = serde_json::to_vec(pulls).map_err(io::Error::other)?;
+        write_atomically(&self.dir.join("pulls.json"), &json)
+    }
+
+    fn runners_file(&self) -> PathBuf {
+        self.dir.join("runners.json")
+    }
+
+    /// The runners that were registered with a token, by their number.
+    pub(crate) fn load_runners(&self) -> io::Result<BTreeMap<u64, NewRunner>> {
+        Ok(read_json(&self.runners_file())?.unwrap_or_default())
     }
 
     /// The repositories; none at the first start.

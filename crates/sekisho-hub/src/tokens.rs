@@ -115,6 +115,8 @@ pub(crate) struct RegistrationClaims {
 pub(crate) struct TenantClaims {
     /// Whose runners.
     pub(crate) owner: String,
+    /// What it was made for: `register` or `remove`.
+    pub(crate) event: String,
 }
 
 /// The queue token of a scale set's session.
@@ -358,7 +360,8 @@ mod tests {
         let old = tokens.runner(7, now - SignedDuration::from_hours(2)).unwrap();
         assert_eq!(tokens.read::<RunnerClaims>(&old), None);
         // Time that was advanced makes tokens old; a clock that is wrong is wrong at both ends.
-        let token = tokens.tenant(TenantClaims { owner: "orgs/o".to_owned() }, now).unwrap();
+        let claims = TenantClaims { owner: "orgs/o".to_owned(), event: "register".to_owned() };
+        let token = tokens.tenant(claims, now).unwrap();
         tokens.clock.skew(SignedDuration::from_hours(5));
         let queue = QueueClaims { set: 1, session: blob };
         let skewed = tokens.queue(queue.clone(), tokens.clock.now()).unwrap();

@@ -120,5 +120,39 @@ impl PushFilter {
     }
 }
 
+/// Activities of a pull request that start a workflow which names none.
+pub const DEFAULT_PULL_REQUEST_TYPES: [&str; 3] = ["opened", "synchronize", "reopened"];
+
+/// The filters of `on.pull_request` and `on.pull_request_target`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullRequestFilter {
+    /// Activities; [`DEFAULT_PULL_REQUEST_TYPES`] if absent.
+    pub types: Option<Vec<String>>,
+    /// Names of the branch that it is to go to, without `refs/heads/`.
+    pub branches: Option<Filter>,
+    /// Changed files.
+    pub paths: Option<Filter>,
+}
+
+impl PullRequestFilter {
+    /// Whether an activity (`opened`, `synchronize`, …) of a pull request to the branch `base` starts
+    /// the workflow.
+    ///
+    /// `paths`: the files that it changes since it left its base; `None` when that is not known, which
+    /// lets it pass.
+    pub fn matches<S: AsRef<str>>(&self, activity: &str, base: &str, paths: Option<&[S]>) -> bool {
+        let type_passes = match &self.types {
+            Some(types) => types.iter().any(|known| known == activity),
+            None => DEFAULT_PULL_REQUEST_TYPES.contains(&activity),
+        };
+        let branch_passes = self.branches.as_ref().is_none_or(|filter| filter.allows(base));
+        let paths_pass = match (&self.paths, paths) {
+            (Some(filter), Some(paths)) => filter.allows_any(paths),
+            _ => true,
+        };
+        type_passes && branch_passes && paths_pass
+    }
+}
+
 #[cfg(test)]
 mod tests;

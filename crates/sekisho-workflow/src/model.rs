@@ -18,7 +18,7 @@ mod workflow;
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Position;
-use crate::filter::PushFilter;
+use crate::filter::{PullRequestFilter, PushFilter};
 use crate::token::Token;
 
 pub use cache_mode::CacheMode;
@@ -90,6 +90,15 @@ impl Triggers {
         })
     }
 
+    /// The filters of an event about pull requests, if the workflow listens for it: `pull_request`, or
+    /// `pull_request_target`.
+    pub fn pull_request(&self, event: &str) -> Option<&PullRequestFilter> {
+        match &self.event(event)?.kind {
+            EventKind::PullRequest(filter) => Some(filter),
+            _ => None,
+        }
+    }
+
     /// `workflow_call`, if the workflow can be called.
     pub fn workflow_call(&self) -> Option<&CallTrigger> {
         self.events.iter().find_map(|event| match &event.kind {
@@ -123,6 +132,8 @@ pub struct Event {
 pub enum EventKind {
     /// `push`, with its filters.
     Push(PushFilter),
+    /// `pull_request` or `pull_request_target`, with its filters.
+    PullRequest(PullRequestFilter),
     /// `workflow_call`.
     WorkflowCall(CallTrigger),
     /// `workflow_dispatch`, with its inputs.

@@ -64,7 +64,12 @@ impl Repository {
         &self.dir
     }
 
-    fn read(&self, verb: &'static str, args: &[&str], max: usize) -> Result<Vec<u8>, GitError> {
+    pub(super) fn read(
+        &self,
+        verb: &'static str,
+        args: &[&str],
+        max: usize,
+    ) -> Result<Vec<u8>, GitError> {
         let mut command = self.command();
         command.arg(verb).args(args);
         run(command, verb, max)
@@ -94,7 +99,8 @@ impl Repository {
             return Ok(None);
         }
         let mut candidates = Vec::new();
-        if is_sha(name) || name.starts_with("refs/heads/") || name.starts_with("refs/tags/") {
+        let full = ["refs/heads/", "refs/tags/", "refs/pull/"];
+        if is_sha(name) || full.iter().any(|kind| name.starts_with(kind)) {
             candidates.push(name.to_owned());
         }
         candidates.extend([format!("refs/tags/{name}"), format!("refs/heads/{name}")]);

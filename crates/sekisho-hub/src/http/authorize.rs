@@ -7,6 +7,7 @@
 //! | an installation token, `ghs_…` | what the installation was given |
 //! | a job's `github.token` | its repository, as its `permissions` say |
 //! | `RemoteAuth` with a registration token | looking at runners and groups, and removing one |
+//! | the admin token of a tenant that was had for one | the same: one runner's `configure` uses it |
 //!
 //! Source: protocol reference 1.2 to 1.4, 1.10. Statuses and words are GitHub's: 401 for a bad
 //! credential, 403 for one that may not, 404 for what it cannot see.
@@ -24,7 +25,7 @@ use sekisho_workflow::model::Access;
 use super::guard::{bearer, is_admin};
 use super::reply::GithubError;
 use crate::shared::Shared;
-use crate::tokens::{GithubClaims, InstallationClaims, RegistrationClaims};
+use crate::tokens::{GithubClaims, InstallationClaims, RegistrationClaims, TenantClaims};
 
 /// What every installation may read.
 const METADATA: &str = "metadata";
@@ -101,6 +102,11 @@ impl Owner {
         text.to_ascii_lowercase()
     }
 
+    /// As the state names it.
+    pub(super) fn owner(&self) -> crate::state::Owner {
+        crate::state::Owner::from(self.scope().as_str())
+    }
+
     /// Its first part.
     pub(super) fn account(&self) -> &str {
         match self {
@@ -134,6 +140,7 @@ pub(super) fn target(method: &Method, path: &str) -> Target {
         }
         (_, ["actions", "runners" | "runner-groups", ..]) => Need::Permission(runners, access),
         (_, ["actions", ..]) => Need::Permission("actions", access),
+        (_, ["pulls", ..]) => Need::Permission("pull_requests", access),
         (_, ["contents", ..]) => Need::Permission("contents", access),
         (Owner::Organization(_), ["repos"]) => Need::Permission(METADATA, access),
         (Owner::Repository(_), ["hooks", ..]) => Need::Permission("repository_hooks", access),
@@ -245,11 +252,8 @@ fn caller(shared: &Shared, headers: &HeaderMap) -> Result<Caller, GithubError> {
     if is_admin(shared, headers) {
         return Ok(Caller::Admin);
     }
-    if let Some(token) = remote_auth(headers) {
-        let claims = shared.tokens.read::<RegistrationClaims>(token);
-        let claims = claims.ok_or_else(|| denied("Bad credentials"))?;
-        let remove = claims.event == RunnerEvent::Remove.as_str();
-        return Ok(Caller::Registrar { scope: claims.owner, remove });
+    if let Some((scope, event)) = registrar(shared, headers) {
+        return Ok(Caller::Registrar { scope, remove: event == RunnerEvent::Remove.as_str() });
     }
     let token = bearer(headers).ok_or_else(|| denied("Bad credentials"))?;
     if let Some(token) = token.strip_prefix(INSTALLATION_TOKEN) {
@@ -269,6 +273,16 @@ fn caller(shared: &Shared, headers: &HeaderMap) -> Result<Caller, GithubError> {
         }
         _ => Err(denied("Bad credentials")),
     }
+}
+
+/// For which place, and for which event, somebody may register or remove runners.
+pub(super) fn registrar(shared: &Shared, headers: &HeaderMap) -> Option<(String, String)> {
+    if let Some(token) = remote_auth(headers) {
+        let claims = shared.tokens.read::<RegistrationClaims>(token)?;
+        return Some((claims.owner, claims.event));
+    }
+    let claims = shared.tokens.read::<TenantClaims>(bearer(headers)?)?;
+    Some((claims.owner, claims.event))
 }
 
 /// What installation tokens begin with.
@@ -314,6 +328,13 @@ mod tests {
         check(&all, Method::GET, "/repos/other/app/actions/runs", 404);
         check(&all, Method::GET, "/orgs/acme/actions/runners", 403);
         check(&all, Method::GET, "/orgs/acme/repos", 200);
+        check(&all, Method::POST, "/repos/acme/app/pulls", 403);
+        check(
+            &installation(&[("pull_requests", "write")], None),
+            Method::POST,
+            "/repos/acme/app/pulls",
+            200,
+        );
         check(&all, Method::GET, "/orgs/other/repos", 404);
         check(&all, Method::GET, "/repos/acme/app/hooks", 403);
         check(&all, Method::GET, "/app", 401);
@@ -326,6 +347,7 @@ mod tests {
         check(&job, Method::GET, "/repos/acme/app/actions/runs", 200);
         check(&job, Method::GET, "/repos/acme/other/actions/runs", 404);
         check(&job, Method::POST, "/repos/acme/app/actions/runs/1/cancel", 403);
+        check(&job, Method::POST, "/repos/acme/app/pulls", 403);
         check(&job, Method::GET, runners, 403);
         check(&job, Method::POST, jit, 403);
         let registrar = |remove| Caller::Registrar { scope: "repos/acme/app".to_owned(), remove };

@@ -123,6 +123,7 @@ fn go_wrong(shared: &Shared, runner: u64) {
             Fault::RunnerVanishes
                 | Fault::SessionExpired
                 | Fault::DuplicateMessage
+                | Fault::ReorderedMessage
                 | Fault::ReplayedMessage
         )
     };
@@ -133,6 +134,7 @@ fn go_wrong(shared: &Shared, runner: u64) {
         }
         Fault::SessionExpired => state.close_session(runner, now),
         Fault::DuplicateMessage => state.repeat_message(runner, Repeat::Newest),
+        Fault::ReorderedMessage => state.overtake_message(runner),
         Fault::ReplayedMessage => state.repeat_message(runner, Repeat::First),
         // `strike` gives none of these.
         _ => {}

@@ -11,10 +11,10 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use jiff::SignedDuration;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::reply::Problem;
-use crate::faults::{Call, Fault, MAX_RULES, Plan, Strike};
+use crate::faults::{Call, Fault, MAX_RULES, Plan, SetClock, Strike};
 use crate::shared::Shared;
 
 /// The longest that an answer is kept back.
@@ -120,17 +120,6 @@ pub(super) async fn clear(State(shared): State<Arc<Shared>>) -> StatusCode {
     shared.arm(Plan::default());
     shared.clock.skew(SignedDuration::ZERO);
     StatusCode::NO_CONTENT
-}
-
-/// Body of `POST clock`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SetClock {
-    /// So much time passes at once.
-    #[serde(default)]
-    advance_s: u32,
-    /// The time that others are told is so wrong from now on.
-    skew_s: Option<i32>,
 }
 
 /// `POST clock`

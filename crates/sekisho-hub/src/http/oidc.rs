@@ -108,6 +108,7 @@ fn facts(
         return Err(forbidden("the job has no `id-token: write` permission"));
     }
     let view = &run.view;
+    let text = |name: &str| live.facts.github[name].as_str().unwrap_or_default().to_owned();
     let ids = &live.facts.repository;
     let empty = WorkflowSource {
         repository: String::new(),
@@ -120,7 +121,7 @@ fn facts(
     Ok(IdTokenClaims {
         iss: issuer(config),
         aud: audience.unwrap_or_else(|| format!("{}/{}", config.base_url, ids.name.owner())),
-        sub: subject(config.subject, ids, &view.git_ref),
+        sub: subject(config.subject, ids, &view.event, &view.git_ref),
         jti: Uuid::new_v4().to_string(),
         iat: now.as_second(),
         nbf: now.as_second(),
@@ -129,8 +130,8 @@ fn facts(
         ref_type: ref_type(&view.git_ref).to_owned(),
         ref_protected: "false".to_owned(),
         sha: view.sha.clone(),
-        base_ref: String::new(),
-        head_ref: String::new(),
+        base_ref: text("base_ref"),
+        head_ref: text("head_ref"),
         repository: ids.name.to_string(),
         repository_id: ids.id.to_string(),
         repository_owner: ids.name.owner().to_owned(),
@@ -153,13 +154,22 @@ fn facts(
     })
 }
 
-/// `repo:O/R:ref:refs/heads/B`, a colon within a value written `%3A`.
-fn subject(form: SubjectForm, ids: &crate::state::RepositoryIds, git_ref: &str) -> String {
+/// `repo:O/R:ref:refs/heads/B`, a colon within a value written `%3A`; `repo:O/R:pull_request` for what a
+/// pull request brings.
+fn subject(
+    form: SubjectForm,
+    ids: &crate::state::RepositoryIds,
+    event: &str,
+    git_ref: &str,
+) -> String {
     let repository = match form {
         SubjectForm::Names => ids.name.to_string(),
         SubjectForm::Immutable => {
             format!("{}@{}/{}@{}", ids.name.owner(), ids.owner_id, ids.name.name(), ids.id)
         }
     };
+    if event == "pull_request" {
+        return format!("repo:{repository}:pull_request");
+    }
     format!("repo:{repository}:ref:{}", git_ref.replace(':', "%3A"))
 }

@@ -62,15 +62,15 @@ pub(super) async fn register(
     if !fits {
         return Err(refused());
     }
-    let claims = TenantClaims { owner: owner.as_str().to_owned() };
+    let claims = TenantClaims { owner: claims.owner, event: claims.event };
     let token = shared.tokens.tenant(claims, shared.clock.now());
     let token = token.ok_or_else(|| GithubError::internal(&"no tenant token"))?;
     Ok(Json(Registration {
         url: tenant_url(&shared),
         token: token.into(),
         token_schema: TOKEN_SCHEMA.to_owned(),
-        // Runners that are not JIT are not registered here.
-        use_v2_flow: false,
+        // Runners register over REST: see `super::register`.
+        use_v2_flow: true,
     }))
 }
 

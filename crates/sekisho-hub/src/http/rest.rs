@@ -1,11 +1,12 @@
-//! Runners over REST: registration for one job, and looking after it.
+//! Runners over REST: registration for one job, and looking after them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use http::StatusCode;
 use rsa::traits::PublicKeyParts as _;
 use secrecy::ExposeSecret as _;
@@ -19,15 +20,18 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::authorize::Owner as Place;
 use super::limits::listed;
 use super::reply::GithubError;
 use crate::faults::{Call, Fault};
 use crate::names::RepoName;
 use crate::shared::Shared;
-use crate::state::{DEFAULT_GROUP_NAME, NewRunner, RegisterError, RepositoryIds, Runner};
+use crate::state::{
+    DEFAULT_GROUP_NAME, Life, NewRunner, Owner, RegisterError, RepositoryIds, Runner,
+};
 
 /// The most labels of a runner, as on GitHub.
-const MAX_LABELS: usize = 100;
+pub(super) const MAX_LABELS: usize = 100;
 /// Longest name or label, in characters.
 const MAX_NAME: usize = 256;
 /// Entries of a page if the request does not say, and at most, as on GitHub.
@@ -55,6 +59,9 @@ pub(super) struct At {
     pub(super) artifact: u64,
     #[serde(default)]
     pub(super) cache: u64,
+    /// The number of a pull request.
+    #[serde(default)]
+    pub(super) pull: u64,
     /// A concurrency group.
     #[serde(default)]
     pub(super) group: String,
@@ -92,7 +99,11 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, GithubError> {
 }
 
 /// `POST …/actions/runners/generate-jitconfig`
-pub(super) async fn generate_jitconfig(State(shared): State<Arc<Shared>>, body: Bytes) -> Reply {
+pub(super) async fn generate_jitconfig(
+    State(shared): State<Arc<Shared>>,
+    Extension(place): Extension<Place>,
+    body: Bytes,
+) -> Reply {
     let mut request: GenerateJitConfig = read(&body)?;
     check(&request)?;
     if shared.look(|state| state.groups.get(request.runner_group_id).is_none()) {
@@ -106,7 +117,8 @@ pub(super) async fn generate_jitconfig(State(shared): State<Arc<Shared>>, body: 
     }
     let name = request.name.clone();
     let GenerateJitConfig { name: _, labels, work_folder, runner_group_id: group } = request;
-    let new = NewRegistration { name: name.clone(), labels, group, work_folder, set: None };
+    let scope = place.owner();
+    let new = NewRegistration { name: name.clone(), labels, group, work_folder, set: None, scope };
     let made = register(&shared, new).await;
     let (id, encoded_jit_config) = made.map_err(|error| match error {
         Some(error) => refused(error, &name),
@@ -126,6 +138,8 @@ pub(super) struct NewRegistration {
     pub(super) work_folder: Option<String>,
     /// The scale set whose jobs it takes.
     pub(super) set: Option<u64>,
+    /// Whose jobs it takes.
+    pub(super) scope: Owner,
 }
 
 /// Registers a runner: its id, and its JIT configuration. `None`: there is no key for it.
@@ -133,15 +147,18 @@ pub(super) async fn register(
     shared: &Shared,
     new: NewRegistration,
 ) -> Result<(u64, String), Option<RegisterError>> {
-    shared.look(|state| state.check_name(&new.name)).map_err(Some)?;
+    shared.look(|state| state.check_name(&new.scope, &new.name)).map_err(Some)?;
     let key = shared.keys.take().await.ok_or(None)?;
     let parameters = RsaParameters::from_key(&key).map_err(|_| None)?;
     let client_id = Uuid::new_v4();
     let runner = NewRunner {
         name: new.name.clone(),
         labels: new.labels,
+        custom_labels: BTreeSet::new(),
         group: new.group,
         set: new.set,
+        scope: new.scope,
+        life: Life::Jit,
         client_id,
         public_key: (key.n().to_bytes_be(), key.e().to_bytes_be()),
     };
@@ -213,7 +230,7 @@ fn jit_config(
     }
 }
 
-fn refused(error: RegisterError, name: &str) -> GithubError {
+pub(super) fn refused(error: RegisterError, name: &str) -> GithubError {
     match error {
         RegisterError::NameTaken => GithubError(
             StatusCode::CONFLICT,
@@ -250,7 +267,7 @@ pub(super) fn shown(runner: &Runner) -> wire::Runner {
         busy: runner.is_busy(),
         labels: labels(runner),
         runner_group_id: Some(runner.group),
-        ephemeral: Some(true),
+        ephemeral: Some(runner.life != Life::Lasting),
     }
 }
 
@@ -284,10 +301,13 @@ impl Page {
 /// `GET …/actions/runners`
 pub(super) async fn list_runners(
     State(shared): State<Arc<Shared>>,
+    Extension(place): Extension<Place>,
     Query(page): Query<Page>,
 ) -> Response {
+    let owner = place.owner();
     let all: Vec<wire::Runner> = shared.look(|state| {
-        let wanted = |runner: &&Runner| page.name.as_ref().is_none_or(|name| *name == runner.name);
+        let named = |runner: &Runner| page.name.as_ref().is_none_or(|name| *name == runner.name);
+        let wanted = |runner: &&Runner| runner.scope == owner && named(runner);
         state.runners.values().filter(wanted).map(shown).collect()
     });
     let total = all.len();
@@ -297,18 +317,23 @@ pub(super) async fn list_runners(
 /// `GET …/actions/runners/{id}`
 pub(super) async fn get_runner(
     State(shared): State<Arc<Shared>>,
+    Extension(place): Extension<Place>,
     Path(path): Path<RunnerPath>,
 ) -> Result<Json<wire::Runner>, GithubError> {
-    let runner = shared.look(|state| state.runners.get(&path.id).map(shown));
+    let runner = shared.look(|state| state.runner_of(&place.owner(), path.id).map(shown));
     runner.map(Json).ok_or_else(GithubError::not_found)
 }
 
 /// `DELETE …/actions/runners/{id}`
 pub(super) async fn delete_runner(
     State(shared): State<Arc<Shared>>,
+    Extension(place): Extension<Place>,
     Path(path): Path<RunnerPath>,
 ) -> Result<StatusCode, GithubError> {
-    let removed = shared.change(|state, now| state.remove_runner(path.id, now));
+    let removed = shared.change(|state, now| {
+        state.runner_of(&place.owner(), path.id).ok_or(RegisterError::NotFound)?;
+        state.remove_runner(path.id, now)
+    });
     removed.map(|()| StatusCode::NO_CONTENT).map_err(|error| refused(error, ""))
 }
 

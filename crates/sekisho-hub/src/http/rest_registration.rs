@@ -46,30 +46,33 @@ fn labels(runner: &Runner) -> Labels {
 /// `GET …/actions/runners/{id}/labels`
 pub(super) async fn get_labels(
     State(shared): Hub,
+    Extension(owner): Extension<Owner>,
     Path(path): Path<LabelPath>,
 ) -> Result<Json<Labels>, GithubError> {
-    let found = shared.look(|state| state.runners.get(&path.id).map(labels));
+    let found = shared.look(|state| state.runner_of(&owner.owner(), path.id).map(labels));
     found.map(Json).ok_or_else(GithubError::not_found)
 }
 
 /// `POST …/actions/runners/{id}/labels`
 pub(super) async fn add_labels(
     State(shared): Hub,
+    Extension(owner): Extension<Owner>,
     Path(path): Path<LabelPath>,
     body: Bytes,
 ) -> Result<Json<Labels>, GithubError> {
     let new = checked(&body)?;
-    changed(&shared, path.id, |runner| runner.add_labels(&new))
+    changed(&shared, (&owner, path.id), |runner| runner.add_labels(&new))
 }
 
 /// `PUT …/actions/runners/{id}/labels`
 pub(super) async fn set_labels(
     State(shared): Hub,
+    Extension(owner): Extension<Owner>,
     Path(path): Path<LabelPath>,
     body: Bytes,
 ) -> Result<Json<Labels>, GithubError> {
     let new = checked(&body)?;
-    changed(&shared, path.id, |runner| {
+    changed(&shared, (&owner, path.id), |runner| {
         runner.clear_labels();
         runner.add_labels(&new)
     })
@@ -78,9 +81,10 @@ pub(super) async fn set_labels(
 /// `DELETE …/actions/runners/{id}/labels`
 pub(super) async fn clear_labels(
     State(shared): Hub,
+    Extension(owner): Extension<Owner>,
     Path(path): Path<LabelPath>,
 ) -> Result<Json<Labels>, GithubError> {
-    changed(&shared, path.id, |runner| {
+    changed(&shared, (&owner, path.id), |runner| {
         runner.clear_labels();
         Ok(())
     })
@@ -89,9 +93,10 @@ pub(super) async fn clear_labels(
 /// `DELETE …/actions/runners/{id}/labels/{label}`
 pub(super) async fn remove_label(
     State(shared): Hub,
+    Extension(owner): Extension<Owner>,
     Path(path): Path<LabelPath>,
 ) -> Result<Json<Labels>, GithubError> {
-    changed(&shared, path.id, |runner| runner.remove_label(&path.label))
+    changed(&shared, (&owner, path.id), |runner| runner.remove_label(&path.label))
 }
 
 fn checked(body: &[u8]) -> Result<Vec<String>, GithubError> {
@@ -102,10 +107,11 @@ fn checked(body: &[u8]) -> Result<Vec<String>, GithubError> {
 
 fn changed(
     shared: &Shared,
-    id: u64,
+    (place, id): (&Owner, u64),
     change: impl FnOnce(&mut Runner) -> Result<(), LabelError>,
 ) -> Result<Json<Labels>, GithubError> {
-    let result = shared.change(|state, now| state.relabel(id, change, now).map(labels));
+    let result =
+        shared.change(|state, now| state.relabel((&place.owner(), id), change, now).map(labels));
     result.map(Json).map_err(|error| match error {
         LabelError::NotFound => GithubError::not_found(),
         LabelError::ReadOnly => {

@@ -38,6 +38,14 @@ pub(crate) fn repository(
     }
 }
 
+/// Branch and commit that a run is shown with: those that a pull request brings, if it is of one.
+fn head(run: &Run) -> (&str, &str) {
+    match &run.head {
+        Some(head) => (&head.branch, &head.sha),
+        None => (short_ref(&run.git_ref), &run.sha),
+    }
+}
+
 /// A run.
 pub(crate) fn run(base: &str, run: &Run, ids: &RepositoryIds, actor: &str) -> WorkflowRun {
     let api = format!("{base}/api/v3/repos/{}/actions", ids.name);
@@ -49,8 +57,8 @@ pub(crate) fn run(base: &str, run: &Run, ids: &RepositoryIds, actor: &str) -> Wo
         id: run.id,
         name: Some(run.workflow_name.clone()),
         node_id: node_id("WorkflowRun", run.id),
-        head_branch: Some(short_ref(&run.git_ref).to_owned()),
-        head_sha: run.sha.clone(),
+        head_branch: Some(head(run).0.to_owned()),
+        head_sha: head(run).1.to_owned(),
         path: run.workflow_path.clone(),
         display_title: run.workflow_name.clone(),
         run_number: run.run_number,
@@ -88,8 +96,8 @@ pub(crate) fn job(base: &str, run: &Run, job: &Job) -> WorkflowJob {
         run_url: format!("{api}/actions/runs/{}", run.id),
         run_attempt: job.run_attempt,
         node_id: node_id("CheckRun", job.id),
-        head_sha: run.sha.clone(),
-        head_branch: Some(short_ref(&run.git_ref).to_owned()),
+        head_sha: head(run).1.to_owned(),
+        head_branch: Some(head(run).0.to_owned()),
         url: format!("{api}/actions/jobs/{}", job.id),
         html_url: Some(format!("{base}/{}/actions/runs/{}/job/{}", run.repository, run.id, job.id)),
         status: status(job.status),

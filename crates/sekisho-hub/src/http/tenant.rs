@@ -313,7 +313,9 @@ pub(super) async fn generate_jitconfig(
         return Err(refused(RegisterError::NameTaken, &request.name));
     }
     let name = request.name.clone();
-    let new = NewRegistration { name: request.name, labels, group, work_folder, set: Some(id) };
+    let JitRequest { name: new_name, .. } = request;
+    let new =
+        NewRegistration { name: new_name, labels, group, work_folder, set: Some(id), scope: owner };
     let made = rest::register(&shared, new).await;
     let (runner, blob) = made.map_err(|error| match error {
         Some(error) => refused(error, &name),
@@ -361,11 +363,12 @@ pub(super) async fn runners(
     headers: HeaderMap,
     Query(query): Query<RunnerQuery>,
 ) -> Reply<Json<Counted<RunnerReference>>> {
-    owner(&shared, &headers)?;
+    let owner = owner(&shared, &headers)?;
     let found: Vec<RunnerReference> = shared.look(|state| {
-        let wanted = |runner: &&Runner| {
+        let named = |runner: &Runner| {
             query.agent_name.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(&runner.name))
         };
+        let wanted = |runner: &&Runner| runner.scope == owner && named(runner);
         state.runners.values().filter(wanted).map(reference).collect()
     });
     Ok(Json(found.into()))
@@ -377,8 +380,8 @@ pub(super) async fn runner(
     headers: HeaderMap,
     Path(id): Path<u64>,
 ) -> Reply<Json<RunnerReference>> {
-    owner(&shared, &headers)?;
-    let found = shared.look(|state| state.runners.get(&id).map(reference));
+    let owner = owner(&shared, &headers)?;
+    let found = shared.look(|state| state.runner_of(&owner, id).map(reference));
     found.map(Json).ok_or_else(|| refused(RegisterError::NotFound, &id.to_string()))
 }
 
@@ -388,8 +391,11 @@ pub(super) async fn remove_runner(
     headers: HeaderMap,
     Path(id): Path<u64>,
 ) -> Reply<StatusCode> {
-    owner(&shared, &headers)?;
-    let removed = shared.change(|state, now| state.remove_runner(id, now));
+    let owner = owner(&shared, &headers)?;
+    let removed = shared.change(|state, now| {
+        state.runner_of(&owner, id).ok_or(RegisterError::NotFound)?;
+        state.remove_runner(id, now)
+    });
     removed.map(|()| StatusCode::NO_CONTENT).map_err(|error| refused(error, &id.to_string()))
 }
 

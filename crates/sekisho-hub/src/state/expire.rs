@@ -29,7 +29,10 @@ impl State {
     pub(crate) fn expire(&mut self, now: Timestamp) {
         for (at, over) in self.overdue(now) {
             match over {
-                Over::Offer { runner } => self.withdraw_offer(at, runner, now),
+                Over::Offer { runner } => {
+                    self.end_lasting_session(runner);
+                    self.withdraw_offer(at, runner, now);
+                }
                 Over::LastOffer { runner } => {
                     if let Some(runner) = self.runners.get_mut(&runner) {
                         runner.job = None;

@@ -260,11 +260,12 @@ impl State {
     }
 
     /// Puts a runner into a group. False if one of them is not there.
-    pub(crate) fn move_runner(&mut self, runner: u64, group: u64, now: Timestamp) -> bool {
+    pub(crate) fn move_runner(&mut self, id: u64, group: u64, now: Timestamp) -> bool {
         let known = self.groups.get(group).is_some();
-        let Some(runner) = self.runners.get_mut(&runner).filter(|_| known) else { return false };
+        let Some(runner) = self.runners.get_mut(&id).filter(|_| known) else { return false };
         runner.group = group;
         self.touch_queue();
+        self.keep_runners(id);
         self.offer_jobs(now);
         true
     }

@@ -43,7 +43,7 @@ pub(crate) struct Completion {
 
 impl State {
     /// Offers waiting jobs, oldest first, to runners that listen, are free and may have them: those
-    /// of the job's scale set, or if it has none, those that have the labels.
+    /// of the job's scale set, or if it has none, those of its repository's that have the labels.
     pub(super) fn offer_jobs(&mut self, now: Timestamp) {
         let free = |runner: &&Runner| runner.job.is_none() && runner.session.is_some();
         let mut left = self.runners.values().filter(free).count();
@@ -51,13 +51,14 @@ impl State {
             return;
         }
         for at in self.queued() {
-            let Some((_, _, _, view)) = self.job(at) else { continue };
+            let Some((run, _, _, view)) = self.job(at) else { continue };
             let (labels, from) = (&view.labels, self.origin(at));
             let suits = |runner: &&Runner| {
                 let has =
                     |label: &String| runner.labels.iter().any(|l| l.eq_ignore_ascii_case(label));
                 self.may_have(runner.set, at.job)
                     && (runner.set.is_some() || labels.iter().all(has))
+                    && runner.scope.has(&run.view.repository)
                     && from.as_ref().is_some_and(|from| self.groups.allows(runner.group, from))
             };
             let Some(runner) = self.runners.values().filter(free).find(suits) else { continue };
@@ -185,6 +186,7 @@ impl State {
         self.close_steps(at, now);
         let conclusion = if stopped { Conclusion::Cancelled } else { Conclusion::Failure };
         self.finish_job(at, conclusion, BTreeMap::new(), now);
+        self.end_lasting_session(runner);
         self.release_runner(runner, now);
         self.advance(at.run, now);
     }

@@ -1,19 +1,21 @@
 //! Registered runners: from their registration to their one job's end.
 
-use std::collections::{BTreeSet, VecDeque};
+mod messages;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::jobs::stop_within;
-use super::{JobRef, Phase, State};
+use self::messages::Telling;
+pub(crate) use self::messages::{Message, Repeat};
+use super::{Effect, JobRef, Owner, Phase, State};
 
 /// Registrations there may be at a time.
 const MAX_RUNNERS: usize = 1_000;
 /// A session that was not heard of for so long may be replaced: four polls were missed.
 const SESSION_SILENCE: SignedDuration = SignedDuration::from_mins(4);
-/// A message whose effect is not seen is sent again after this time: its answer was lost.
-const REDELIVER_AFTER: SignedDuration = SignedDuration::from_secs(15);
 /// Assertions that are remembered of a runner, so that none is used twice.
 const MAX_ASSERTIONS: usize = 64;
 
@@ -32,6 +34,9 @@ pub(crate) struct Runner {
     pub(crate) group: u64,
     /// The scale set whose jobs it takes, and no others.
     pub(crate) set: Option<u64>,
+    /// Whose jobs it takes, and who may see it.
+    pub(crate) scope: Owner,
+    pub(crate) life: Life,
     haunting: Haunting,
     /// `unknown` until it has a session.
     pub(crate) os: String,
@@ -43,22 +48,7 @@ pub(crate) struct Runner {
     /// What it was offered, or works on.
     pub(crate) job: Option<JobRef>,
     assertions: VecDeque<String>,
-    last_message: i64,
-    /// When the newest message about `job` went out.
-    sent: Option<(Sent, Timestamp)>,
-    /// The first message and the newest, for fault switches.
-    told: Option<(Message, Message)>,
-    /// A message that is to come again, whatever has become of it.
-    again: Option<Message>,
-}
-
-/// Which message a fault switch has come again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Repeat {
-    /// The runner's first: the offer of its job.
-    First,
-    /// The one that was sent last.
-    Newest,
+    telling: Telling,
 }
 
 /// What a fault switch has in store for a runner whose job ends.
@@ -72,12 +62,6 @@ enum Haunting {
     Ghost(u32),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sent {
-    Offer,
-    Cancellation,
-}
-
 /// A runner that listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Session {
@@ -85,13 +69,30 @@ pub(crate) struct Session {
     last_seen: Timestamp,
 }
 
-/// What a registration says.
-#[derive(Clone, Debug)]
+/// How long a registration is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Life {
+    /// For one job, as long as the process: it was made just in time.
+    Jit,
+    /// For one job, whenever that comes: somebody registered it with a token.
+    Ephemeral,
+    /// Until it is removed: somebody registered it with a token.
+    Lasting,
+}
+
+/// What a registration says. This is also the form on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NewRunner {
     pub(crate) name: String,
+    /// All of them.
     pub(crate) labels: Vec<String>,
+    /// Those that may be taken away again.
+    pub(crate) custom_labels: BTreeSet<String>,
     pub(crate) group: u64,
     pub(crate) set: Option<u64>,
+    pub(crate) scope: Owner,
+    pub(crate) life: Life,
     pub(crate) client_id: Uuid,
     pub(crate) public_key: (Vec<u8>, Vec<u8>),
 }
@@ -131,31 +132,25 @@ pub(crate) enum SessionError {
     Invalid,
 }
 
-/// What a runner is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Message {
-    /// There is a job.
-    Offer {
-        /// Counts the runner's messages.
-        id: i64,
-        /// What to acquire.
-        request: Uuid,
-    },
-    /// Stop the job.
-    Cancellation {
-        /// Counts the runner's messages.
-        id: i64,
-        /// The job.
-        job: Uuid,
-        /// How long the job may take to end.
-        within: SignedDuration,
-    },
-}
-
 impl Runner {
     /// Whether it is shown as busy.
     pub(crate) fn is_busy(&self) -> bool {
         self.job.is_some() || matches!(self.haunting, Haunting::Ghost(1..))
+    }
+
+    /// What it was registered with, and what has become of it.
+    fn registration(&self) -> NewRunner {
+        NewRunner {
+            name: self.name.clone(),
+            labels: self.labels.clone(),
+            custom_labels: self.custom_labels.clone(),
+            group: self.group,
+            set: self.set,
+            scope: self.scope.clone(),
+            life: self.life,
+            client_id: self.client_id,
+            public_key: self.public_key.clone(),
+        }
     }
 
     /// Gives it labels; those that it has are no error.
@@ -194,23 +189,32 @@ impl Runner {
 }
 
 impl State {
+    /// A runner, if it is of this place.
+    pub(crate) fn runner_of(&self, place: &Owner, id: u64) -> Option<&Runner> {
+        self.runners.get(&id).filter(|runner| runner.scope == *place)
+    }
+
     /// Changes a runner's labels; jobs that wait may then be for it.
     pub(crate) fn relabel(
         &mut self,
-        id: u64,
+        (place, id): (&Owner, u64),
         change: impl FnOnce(&mut Runner) -> Result<(), LabelError>,
         now: Timestamp,
     ) -> Result<&Runner, LabelError> {
-        let runner = self.runners.get_mut(&id).ok_or(LabelError::NotFound)?;
+        let known = self.runners.get_mut(&id).filter(|runner| runner.scope == *place);
+        let runner = known.ok_or(LabelError::NotFound)?;
         change(runner)?;
         self.touch_queue();
+        self.keep_runners(id);
         self.offer_jobs(now);
         self.runners.get(&id).ok_or(LabelError::NotFound)
     }
 
-    /// Whether a name is free.
-    pub(crate) fn check_name(&self, name: &str) -> Result<(), RegisterError> {
-        if self.runners.values().any(|runner| runner.name.eq_ignore_ascii_case(name)) {
+    /// Whether a name is free in a place.
+    pub(crate) fn check_name(&self, place: &Owner, name: &str) -> Result<(), RegisterError> {
+        let same =
+            |runner: &Runner| runner.scope == *place && runner.name.eq_ignore_ascii_case(name);
+        if self.runners.values().any(same) {
             return Err(RegisterError::NameTaken);
         }
         if self.runners.len() >= MAX_RUNNERS {
@@ -219,18 +223,65 @@ impl State {
         Ok(())
     }
 
-    /// Registers a runner for one job.
+    /// Registers a runner.
     pub(crate) fn register(&mut self, new: NewRunner) -> Result<u64, RegisterError> {
-        self.check_name(&new.name)?;
+        self.check_name(&new.scope, &new.name)?;
         let id = self.next_runner;
         self.next_runner += 1;
+        self.add_runner(id, new);
+        self.keep_runners(id);
+        Ok(id)
+    }
+
+    /// Registers a runner in place of one of the same name and place, which keeps its number only.
+    pub(crate) fn replace_runner(
+        &mut self,
+        id: u64,
+        new: NewRunner,
+        now: Timestamp,
+    ) -> Result<(), RegisterError> {
+        let is_it = |runner: &&Runner| {
+            runner.scope == new.scope && runner.name.eq_ignore_ascii_case(&new.name)
+        };
+        self.runners.get(&id).filter(is_it).ok_or(RegisterError::NotFound)?;
+        self.remove_runner(id, now)?;
+        self.add_runner(id, new);
+        self.keep_runners(id);
+        Ok(())
+    }
+
+    /// Those that an earlier process wrote down.
+    pub(crate) fn restore_runners(&mut self, known: BTreeMap<u64, NewRunner>) {
+        for (id, runner) in known {
+            self.next_runner = self.next_runner.max(id + 1);
+            self.add_runner(id, runner);
+        }
+    }
+
+    /// Those that are to outlive the process.
+    pub(crate) fn kept_runners(&self) -> BTreeMap<u64, NewRunner> {
+        let kept = self.runners.values().filter(|runner| runner.life != Life::Jit);
+        kept.map(|runner| (runner.id, runner.registration())).collect()
+    }
+
+    /// Has the runners written down, if this is one that is to outlive the process.
+    pub(super) fn keep_runners(&mut self, id: u64) {
+        if self.runners.get(&id).is_some_and(|runner| runner.life != Life::Jit) {
+            self.effects.push(Effect::SaveRunners);
+        }
+    }
+
+    fn add_runner(&mut self, id: u64, new: NewRunner) {
+        let lower = |label: &String| label.to_lowercase();
         let runner = Runner {
             id,
             name: new.name,
-            labels: new.labels.iter().map(|label| label.to_lowercase()).collect(),
-            custom_labels: BTreeSet::new(),
+            labels: new.labels.iter().map(lower).collect(),
+            custom_labels: new.custom_labels.iter().map(lower).collect(),
             group: new.group,
             set: new.set,
+            scope: new.scope,
+            life: new.life,
             haunting: Haunting::None,
             os: "unknown".to_owned(),
             client_id: new.client_id,
@@ -238,14 +289,10 @@ impl State {
             session: None,
             job: None,
             assertions: VecDeque::new(),
-            last_message: 0,
-            sent: None,
-            told: None,
-            again: None,
+            telling: Telling::default(),
         };
         self.runners.insert(id, runner);
         self.touch_queue();
-        Ok(id)
     }
 
     /// Removes a registration that has no job running.
@@ -274,7 +321,7 @@ impl State {
         true
     }
 
-    /// A runner's job is over, and with it its registration; unless it is to be a ghost.
+    /// A runner's job is over, and with it its registration; unless that is to last, or to be a ghost.
     pub(super) fn release_runner(&mut self, id: u64, now: Timestamp) {
         match self.runners.get_mut(&id) {
             Some(runner) if matches!(runner.haunting, Haunting::Planned(_)) => {
@@ -282,6 +329,11 @@ impl State {
                 runner.haunting = Haunting::Ghost(refusals);
                 (runner.job, runner.session) = (None, None);
                 self.touch_queue();
+            }
+            Some(runner) if runner.life == Life::Lasting => {
+                runner.job = None;
+                self.touch_queue();
+                self.offer_jobs(now);
             }
             _ => self.forget_runner(id, now),
         }
@@ -297,6 +349,7 @@ impl State {
 
     /// Takes the registration away. A job that it was merely offered waits again.
     pub(super) fn forget_runner(&mut self, id: u64, now: Timestamp) {
+        self.keep_runners(id);
         let Some(runner) = self.runners.remove(&id) else { return };
         self.touch_queue();
         if let Some(at) = runner.job {
@@ -337,6 +390,15 @@ impl State {
         Ok(())
     }
 
+    /// A registration that lasts has not done what it should: it is not listened to, until it opens a
+    /// session again. One for a single job goes by other ways.
+    pub(super) fn end_lasting_session(&mut self, id: u64) {
+        if let Some(runner) = self.runners.get_mut(&id).filter(|runner| runner.life != Life::Jit) {
+            runner.session = None;
+            self.touch_queue();
+        }
+    }
+
     /// The runner stops listening. Its job, if it has one, goes on.
     pub(crate) fn close_session(&mut self, id: u64, now: Timestamp) {
         let Some(runner) = self.runners.get_mut(&id) else { return };
@@ -346,65 +408,5 @@ impl State {
         if let Some(at) = job {
             self.withdraw_offer(at, id, now);
         }
-    }
-
-    /// What the runner is to be told now.
-    pub(crate) fn next_message(
-        &mut self,
-        id: u64,
-        session: Uuid,
-        now: Timestamp,
-    ) -> Result<Option<Message>, SessionError> {
-        let runner = self.runners.get_mut(&id).ok_or(SessionError::RunnerNotFound)?;
-        match &mut runner.session {
-            Some(known) if known.id == session => known.last_seen = now,
-            _ => return Err(SessionError::Invalid),
-        }
-        if let Some(message) = runner.again.take() {
-            return Ok(Some(message));
-        }
-        let Some((_, _, job, _)) = runner.job.and_then(|at| self.job(at)) else { return Ok(None) };
-        let (guid, within) = (job.guid, stop_within(job.ready.as_deref()));
-        let (sent, request) = match &job.phase {
-            Phase::Offered { runner, request, .. } if *runner == id => (Sent::Offer, *request),
-            Phase::Running(running) if running.runner == id && running.stop_until.is_some() => {
-                (Sent::Cancellation, Uuid::nil())
-            }
-            _ => return Ok(None),
-        };
-        let runner = self.runners.get_mut(&id).ok_or(SessionError::RunnerNotFound)?;
-        if let Some((before, at)) = runner.sent
-            && before == sent
-            && now.duration_since(at) < REDELIVER_AFTER
-        {
-            return Ok(None);
-        }
-        runner.sent = Some((sent, now));
-        runner.last_message += 1;
-        let id = runner.last_message;
-        let message = match sent {
-            Sent::Offer => Message::Offer { id, request },
-            Sent::Cancellation => Message::Cancellation { id, job: guid, within },
-        };
-        let first = runner.told.take().map_or_else(|| message.clone(), |(first, _)| first);
-        runner.told = Some((first, message.clone()));
-        Ok(Some(message))
-    }
-
-    /// Has a runner told again what it was told before; nothing, if it was told nothing yet.
-    pub(crate) fn repeat_message(&mut self, id: u64, which: Repeat) {
-        let Some(runner) = self.runners.get_mut(&id) else { return };
-        let told = runner.told.clone();
-        runner.again = told.map(|(first, newest)| match which {
-            Repeat::First => first,
-            Repeat::Newest => newest,
-        });
-    }
-
-    /// Whether the offer still stands.
-    pub(crate) fn acknowledge(&self, runner: u64, request: Uuid) -> bool {
-        let job = self.runners.get(&runner).and_then(|runner| runner.job);
-        let phase = job.and_then(|at| self.phase(at));
-        matches!(phase, Some(Phase::Offered { request: offered, .. }) if *offered == request)
     }
 }

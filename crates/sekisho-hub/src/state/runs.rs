@@ -41,6 +41,8 @@ pub(crate) struct NewRun {
     pub(crate) git_ref: String,
     pub(crate) sha: String,
     pub(crate) event: String,
+    /// Of a pull request.
+    pub(crate) head: Option<hub_api::RunHead>,
     pub(crate) workflow_name: String,
     pub(crate) workflow_path: String,
     pub(crate) plan_id: Uuid,
@@ -82,6 +84,7 @@ impl State {
             git_ref: new.git_ref,
             sha: new.sha,
             event: new.event,
+            head: new.head,
             workflow_name: new.workflow_name,
             workflow_path: new.workflow_path,
             run_number: new.number,

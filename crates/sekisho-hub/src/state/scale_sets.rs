@@ -113,7 +113,7 @@ impl Owner {
     }
 
     /// Whether jobs of a repository (`owner/name`) are its: an enterprise has all of the hub.
-    fn has(&self, repository: &str) -> bool {
+    pub(super) fn has(&self, repository: &str) -> bool {
         let repository = repository.to_ascii_lowercase();
         if let Some(own) = self.0.strip_prefix("repos/") {
             return own == repository;

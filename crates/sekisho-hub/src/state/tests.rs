@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use sekisho_github::hub_api::{Conclusion, Status};
 use sekisho_workflow::expr::{Contexts, Value};
 use sekisho_workflow::model;
@@ -64,6 +66,7 @@ impl World {
             git_ref: "refs/heads/main".to_owned(),
             sha: "0".repeat(40),
             event: "push".to_owned(),
+            head: None,
             workflow_name: "a".to_owned(),
             workflow_path: path.to_owned(),
             plan_id: Uuid::from_u128(1),
@@ -95,8 +98,11 @@ impl World {
         let new = NewRunner {
             name: name.to_owned(),
             labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+            custom_labels: BTreeSet::new(),
             group: 1,
             set,
+            scope: Owner::from("repos/acme/app"),
+            life: Life::Jit,
             client_id: Uuid::nil(),
             public_key: (Vec::new(), Vec::new()),
         };

@@ -1,6 +1,7 @@
-//! Writes runs and scale sets on a thread of its own: nobody waits for the disk but who must.
+//! Writes runs, scale sets and runners on a thread of its own: nobody waits for the disk but who must.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -9,7 +10,7 @@ use tokio::sync::watch;
 
 use super::journal::Journal;
 use super::{Store, write_atomically};
-use crate::state::{Entry, Replay};
+use crate::state::{Entry, NewRunner, Replay};
 
 /// In which file a run is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +42,8 @@ struct Todo {
     runs: BTreeMap<(u64, Kept), Run>,
     /// Of scale sets, in order.
     journal: Vec<Entry>,
+    /// All that are to be there.
+    runners: Option<BTreeMap<u64, NewRunner>>,
     /// Number of the newest request.
     asked: u64,
     closed: bool,
@@ -88,6 +91,14 @@ impl Saver {
         self.shared.changed.notify_one();
     }
 
+    /// Has the runners written soon that outlive the process: these, and no others.
+    pub(crate) fn save_runners(&self, runners: BTreeMap<u64, NewRunner>) {
+        let mut todo = self.shared.todo.lock().unwrap_or_else(PoisonError::into_inner);
+        todo.runners = Some(runners);
+        todo.asked += 1;
+        self.shared.changed.notify_one();
+    }
+
     /// Waits until everything that was asked for so far is on disk.
     pub(crate) async fn flushed(&self) {
         let asked = self.shared.todo.lock().unwrap_or_else(PoisonError::into_inner).asked;
@@ -106,6 +117,11 @@ impl Saver {
     }
 }
 
+fn write_json<T: serde::Serialize>(path: &Path, content: &T) -> std::io::Result<()> {
+    let json = serde_json::to_vec_pretty(content).map_err(std::io::Error::other)?;
+    write_atomically(path, &json)
+}
+
 impl Drop for Saver {
     fn drop(&mut self) {
         self.close();
@@ -115,18 +131,25 @@ impl Drop for Saver {
 impl Shared {
     fn run(&self, store: &Store, journal: &mut Journal, done: &watch::Sender<u64>) {
         loop {
-            let (runs, entries, asked) = {
+            let Todo { runs, journal: entries, runners, asked, .. } = {
                 let todo = self.todo.lock().unwrap_or_else(PoisonError::into_inner);
-                let nothing = |todo: &Todo| todo.runs.is_empty() && todo.journal.is_empty();
+                let nothing = |todo: &Todo| {
+                    todo.runs.is_empty() && todo.journal.is_empty() && todo.runners.is_none()
+                };
                 let idle = |todo: &mut Todo| nothing(todo) && !todo.closed;
                 let woken = self.changed.wait_while(todo, idle);
                 let mut todo = woken.unwrap_or_else(PoisonError::into_inner);
                 if nothing(&todo) {
                     return;
                 }
-                let entries = std::mem::take(&mut todo.journal);
-                (std::mem::take(&mut todo.runs), entries, todo.asked)
+                let next = Todo { asked: todo.asked, closed: todo.closed, ..Todo::default() };
+                std::mem::replace(&mut *todo, next)
             };
+            if let Some(runners) = runners
+                && let Err(error) = write_json(&store.runners_file(), &runners)
+            {
+                tracing::error!("the runners cannot be written down: {error}");
+            }
             if !entries.is_empty()
                 && let Err(error) = journal.append(entries)
             {

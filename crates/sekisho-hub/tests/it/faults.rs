@@ -163,7 +163,7 @@ async fn a_name_that_is_taken_is_freed_if_it_is_ours() {
 
     // A runner of nobody's set has the name: it is left alone.
     pool.world.hub.arm(Plan::default());
-    pool.world.register("r4", &["x"]).await;
+    pool.world.register_at("orgs/acme", "r4", &["x"]).await;
     let taken = pool.tenant.jit_config(pool.set, "r4", "_work").await.unwrap_err();
     assert!(matches!(
         taken,

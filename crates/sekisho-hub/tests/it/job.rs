@@ -43,8 +43,7 @@ impl Runner {
 
     /// With the configuration that it was registered with: it has a token and a session.
     pub(crate) async fn of(world: &World, id: u64, config: JitConfig) -> Self {
-        let (token, session) = (String::new(), String::new());
-        let mut runner = Self { id, config, token, session, job: Value::Null };
+        let mut runner = Self::unconnected(id, config);
         let answer = runner.exchange(world, &runner.claims(), None).await;
         assert_eq!(answer.status(), 200);
         let answer: Value = answer.json().await.unwrap();
@@ -57,10 +56,19 @@ impl Runner {
     }
 
     pub(crate) async fn registered(world: &World, name: &str) -> Self {
-        let answer = world.register(name, &["Default", "Linux", "extra"]).await;
+        Self::registered_at(world, "repos/acme/app", name).await
+    }
+
+    /// For the jobs of a place such as `orgs/acme`.
+    pub(crate) async fn registered_at(world: &World, place: &str, name: &str) -> Self {
+        let answer = world.register_at(place, name, &["Default", "Linux", "extra"]).await;
         let blob = answer["encoded_jit_config"].as_str().unwrap().to_owned();
         let config = JitConfig::decode(&blob.into()).unwrap();
-        let id = answer["runner"]["id"].as_u64().unwrap();
+        Self::unconnected(answer["runner"]["id"].as_u64().unwrap(), config)
+    }
+
+    /// With no more than its configuration.
+    pub(crate) fn unconnected(id: u64, config: JitConfig) -> Self {
         Self { id, config, token: String::new(), session: String::new(), job: Value::Null }
     }
 

@@ -51,6 +51,8 @@ async fn assertions_that_are_not_the_runners() {
 #[tokio::test(flavor = "multi_thread")]
 async fn registrations_that_cannot_be() {
     let world = World::new().await;
+    world.register_at("orgs/acme", "r1", &["a"]).await;
+    // Another place has names of its own.
     world.register("r1", &["a"]).await;
     let path = "/api/v3/orgs/acme/actions/runners/generate-jitconfig";
     let check = |body: Value, want: u16| {
@@ -72,6 +74,8 @@ async fn registrations_that_cannot_be() {
         json!({"name": "r2", "runner_group_id": 1, "labels": ["a"], "work_folder": "../x"});
     check(folder, 422).await;
     let listed = world.get("/api/v3/repos/o/r/actions/runners?name=r1").await;
+    assert_eq!(listed["total_count"], 0);
+    let listed = world.get("/api/v3/orgs/acme/actions/runners?name=r1").await;
     assert_eq!(listed["total_count"], 1);
     assert_eq!(listed["runners"][0]["status"], "offline");
 }

@@ -42,13 +42,13 @@ impl Job {
         self.runner.call(world, &path, self.runner.backend_ids(), extra).await
     }
 
-    async fn cache(&self, world: &World, method: &str, body: Value) -> Response {
+    pub(crate) async fn cache(&self, world: &World, method: &str, body: Value) -> Response {
         let path = format!("{CACHES}/{method}");
         self.runner.call(world, &path, body, json!({})).await
     }
 
     /// Makes a cache entry of this content.
-    async fn save(&self, world: &World, key: &str, content: &str) {
+    pub(crate) async fn save(&self, world: &World, key: &str, content: &str) {
         let place = json!({"metadata": null, "key": key, "version": "v"});
         let answer = json_of(self.cache(world, "CreateCacheEntry", place.clone()).await).await;
         assert_eq!(answer["ok"], true, "{answer}");
@@ -61,7 +61,12 @@ impl Job {
     }
 
     /// The key that a lookup finds, and its content.
-    async fn restore(&self, world: &World, key: &str, more: &[&str]) -> Option<(String, String)> {
+    pub(crate) async fn restore(
+        &self,
+        world: &World,
+        key: &str,
+        more: &[&str],
+    ) -> Option<(String, String)> {
         let body = json!({"key": key, "restore_keys": more, "version": "v"});
         let answer = json_of(self.cache(world, "GetCacheEntryDownloadURL", body).await).await;
         if answer == json!({"ok": false}) {

@@ -120,7 +120,25 @@ async function cacheMode() {
   held(found === 'seed-1' ? 'restores' : 'does not restore')
 }
 
-if (what === 'all') {
+// What this job finds of what others saved; then it saves, under its own name and under theirs.
+async function scope(own, others) {
+  const kept = path.join(folder, 'kept')
+  for (const name of others) {
+    file('kept/a.txt', 'nothing')
+    const found = await cache.restoreCache([kept], `${name}-1`)
+    held(found ? `finds ${name}: ${text('kept/a.txt')}` : `does not find ${name}`)
+  }
+  file('kept/a.txt', `by ${own}`)
+  for (const name of [own, ...others]) {
+    const saved = await cache.saveCache([kept], `${name}-1`)
+    held(`${saved > 0 ? 'saves' : 'does not save'} ${name}`)
+  }
+}
+
+if (what.startsWith('scope:')) {
+  const [, own, others] = what.split(':')
+  await scope(own, others.split(',').filter(Boolean))
+} else if (what === 'all') {
   await artifacts()
   await caches()
   await idToken()

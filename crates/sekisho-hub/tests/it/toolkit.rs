@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::storage;
 use crate::world::World;
+use crate::{pulls, storage};
 
 /// How long all of it may take.
 const WITHIN: Duration = Duration::from_secs(120);
@@ -87,6 +87,32 @@ async fn githubs_own_cache_package_keeps_to_the_mode_and_is_kept_to_it() {
     }
 }
 
+/// A fork's pull request reads what the base saved, and whatever it saves is seen by nobody else; the
+/// base's own answer to it saves nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn githubs_own_cache_package_at_a_pull_request() {
+    let Some(modules) = std::env::var_os("SEKISHO_NODE_MODULES") else {
+        return skipped("SEKISHO_NODE_MODULES: see CONTRIBUTING.md");
+    };
+    if node_version().is_none_or(|version| version < NODE) {
+        return skipped("Node.js 20 or newer");
+    }
+    let (world, folder, [pull, target]) = pulls::forked().await;
+    let base = pulls::of_base(&world, &folder).await;
+    assert_eq!(run(&world, &base, &modules, "scope:base:").await, ["saves base"]);
+    let held = run(&world, &pull, &modules, "scope:pull:base").await;
+    assert_eq!(held, ["finds base: by base", "saves pull", "saves base"]);
+    // Its own comes first for itself, under the base's name too.
+    let held = run(&world, &pull, &modules, "scope:again:base,pull").await;
+    assert_eq!(held[..2], ["finds base: by pull", "finds pull: by pull"]);
+    let held = run(&world, &target, &modules, "scope:target:base,pull").await;
+    let want = ["finds base: by base", "does not find pull"];
+    assert_eq!(held[..2], want);
+    assert!(held[2..].iter().all(|line| line.starts_with("does not save")), "{held:?}");
+    let held = run(&world, &base, &modules, "scope:later:base,pull").await;
+    assert_eq!(held[..2], want);
+}
+
 /// Runs the script at a job, and gives what held.
 async fn run(world: &World, job: &storage::Job, modules: &OsStr, what: &str) -> Vec<String> {
     let message = job.runner.message_of_job();
@@ -98,6 +124,7 @@ async fn run(world: &World, job: &storage::Job, modules: &OsStr, what: &str) -> 
     let server = message.context_data["github"].0.get("server_url").to_text();
     let mode = message.variable("actions_cache_mode").map(|mode| mode.value.expose().to_owned());
     let mode = mode.filter(|_| what == "mode");
+    let identity = endpoint.data("GenerateIdTokenUrl");
     let run = tokio::process::Command::new("node")
         .arg(SCRIPT)
         .args([Path::new(modules), &scratch, Path::new(what)])
@@ -114,7 +141,7 @@ async fn run(world: &World, job: &storage::Job, modules: &OsStr, what: &str) -> 
         .env("ACTIONS_CACHE_URL", endpoint.data("CacheServerUrl").unwrap())
         .env("ACTIONS_CACHE_SERVICE_V2", variable.value.expose())
         .envs(mode.map(|mode| ("ACTIONS_CACHE_MODE", mode)))
-        .env("ACTIONS_ID_TOKEN_REQUEST_URL", endpoint.data("GenerateIdTokenUrl").unwrap())
+        .envs(identity.map(|url| ("ACTIONS_ID_TOKEN_REQUEST_URL", url)))
         .env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", job.runner.job_token())
         .stdin(Stdio::null())
         .kill_on_drop(true)

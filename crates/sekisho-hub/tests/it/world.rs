@@ -102,9 +102,14 @@ impl World {
     }
 
     pub(crate) async fn register(&self, name: &str, labels: &[&str]) -> Value {
+        self.register_at("repos/acme/app", name, labels).await
+    }
+
+    /// At a place such as `orgs/acme`.
+    pub(crate) async fn register_at(&self, place: &str, name: &str, labels: &[&str]) -> Value {
         let body = json!({"name": name, "runner_group_id": 1, "labels": labels});
-        let path = "/api/v3/repos/acme/app/actions/runners/generate-jitconfig";
-        let answer = self.post(path, &body).await;
+        let path = format!("/api/v3/{place}/actions/runners/generate-jitconfig");
+        let answer = self.post(&path, &body).await;
         assert_eq!(answer.status(), 201);
         answer.json().await.unwrap()
     }

@@ -1,17 +1,16 @@
 //! The runner against the hub, through the hub's fault switches.
 
-mod faults;
+mod registered;
+mod switches;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use reqwest::Method;
 use secrecy::ExposeSecret as _;
 use sekisho_github::jit::JitConfig;
 use sekisho_github::wire::run_service::Conclusion;
-use sekisho_hub::faults::{Call, Fault, Plan, Rule};
+use sekisho_hub::faults::{Call, Fault, Plan, Rule, SetClock, Strike};
 use sekisho_hub::{Config, Hub};
 use sekisho_runner::RunnerOutcome;
 use serde_json::{Value, json};
@@ -20,6 +19,8 @@ use crate::fixture::Fixture;
 use crate::git::git;
 
 const RUNNERS: &str = "/api/v3/repos/acme/app/actions/runners";
+
+const SUCCEEDED: RunnerOutcome = RunnerOutcome::Completed(Conclusion::Succeeded);
 
 pub(crate) const ADMIN: &str = "admin-token-of-the-test";
 
@@ -34,7 +35,6 @@ jobs:
 
 /// A hub with one job in its queue, and a runner that is registered with it.
 pub(crate) struct World {
-    hub: Arc<Hub>,
     /// Where it listens.
     pub(crate) address: SocketAddr,
     /// The same as a URL; what the hub tells others may be another.
@@ -80,18 +80,22 @@ impl World {
         let folder = fixture.root.path().join("hub");
         let mut config = Config::new(folder, base.unwrap_or(&url), ADMIN.to_owned().into());
         config.fault_switches = true;
-        let hub = Arc::new(Hub::open(config).unwrap());
+        let hub = Hub::open(config).unwrap();
         let router = hub.router().into_make_service_with_connect_info::<SocketAddr>();
-        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        tokio::spawn(async move {
+            // It lives as long as it is served.
+            let _hub = hub;
+            axum::serve(listener, router).await.unwrap();
+        });
         let client = reqwest::Client::builder()
             .tls_certs_only([])
             .user_agent("sekisho-tests")
             .build()
             .unwrap();
-        let mut world = Self { hub, address, url, jit: String::new(), run: 0, client, fixture };
+        let mut world = Self { address, url, jit: String::new(), run: 0, client, fixture };
         world.run = world.push(workflow).await;
         world.register().await;
-        world.hub.arm(Plan { seed: 1, rules });
+        world.arm(rules).await;
         Some(world)
     }
 
@@ -166,8 +170,42 @@ impl World {
         tokio::time::timeout(Duration::from_secs(240), running).await.expect("it ends")
     }
 
-    fn struck(&self) -> usize {
-        self.hub.struck().len()
+    /// Has these things go wrong from now on.
+    async fn arm(&self, rules: Vec<Rule>) {
+        self.switch(Method::PUT, "faults", &json!(Plan { seed: 1, rules })).await;
+    }
+
+    async fn clock(&self, set: SetClock) {
+        self.switch(Method::POST, "clock", &json!(set)).await;
+    }
+
+    async fn switch(&self, method: Method, what: &str, body: &Value) {
+        let request = self.client.request(method, format!("{}/_hub/v1/{what}", self.url));
+        let answer = request.bearer_auth(ADMIN).json(body).send().await.unwrap();
+        assert_eq!(answer.status(), 204, "{what}: {body}");
+    }
+
+    /// What went wrong so far.
+    async fn struck(&self) -> Vec<Fault> {
+        let told = self.call(Method::GET, "/_hub/v1/faults", &Value::Null).await;
+        let struck: Vec<Strike> = serde_json::from_value(told["struck"].clone()).unwrap();
+        struck.into_iter().map(|strike| strike.fault).collect()
+    }
+
+    async fn until_struck(&self, count: usize) {
+        while self.struck().await.len() < count {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn cancel(&self) {
+        let path = format!("/api/v3/repos/acme/app/actions/runs/{}/cancel", self.run);
+        self.call(Method::POST, &path, &json!({})).await;
+    }
+
+    /// Has a job go on that waits for it.
+    fn let_go(&self) {
+        std::fs::write(self.fixture.root.path().join("go"), "").unwrap();
     }
 }
 
@@ -177,11 +215,10 @@ async fn survives(rules: Vec<Rule>) {
     let text = format!("{rules:?}");
     let Some(world) = World::new("echo first; seq 1 500; echo last", rules).await else { return };
     let outcome = world.runner().await;
-    let done = RunnerOutcome::Completed(Conclusion::Succeeded);
-    assert_eq!(outcome.expect(&text), done, "{text}");
+    assert_eq!(outcome.expect(&text), SUCCEEDED, "{text}");
     let job = world.job().await;
     assert_eq!(job["conclusion"], json!("success"), "{text}: {job}");
-    assert_eq!(world.struck(), all, "{text}");
+    assert_eq!(world.struck().await.len(), all, "{text}");
     let log = world.log(&job).await;
     let lines: Vec<&str> =
         log.lines().filter_map(|line| line.split_once("Z ")).map(|l| l.1).collect();
@@ -204,37 +241,8 @@ async fn a_runner_of_the_old_flow_is_sent_to_the_broker() {
     config.runner.server_url_v2 = String::new();
     world.jit = config.encode().expose_secret().to_owned();
     let outcome = world.runner().await.unwrap();
-    assert_eq!(outcome, RunnerOutcome::Completed(Conclusion::Succeeded));
+    assert_eq!(outcome, SUCCEEDED);
     assert_eq!(world.job().await["conclusion"], json!("success"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn refusals_in_the_middle_of_a_poll() {
-    survives(vec![
-        rule(Call::RunnerPoll, Fault::Unauthorized { after_ms: 50 }),
-        rule(Call::Acknowledge, status(500)),
-    ])
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn errors_and_cuts_before_there_is_a_job() {
-    survives(vec![
-        rule(Call::RunnerToken, status(503)),
-        rule(Call::RunnerSession, status(502)),
-        rule(Call::RunnerPoll, Fault::Cut { done: false }),
-        rule(Call::AcquireJob, status(503)),
-    ])
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn slow_answers() {
-    let slow = || Fault::Slow { after_ms: 1500 };
-    let calls = [Call::RunnerToken, Call::RunnerSession, Call::RunnerPoll, Call::AcquireJob];
-    let mut rules: Vec<Rule> = calls.into_iter().map(|call| rule(call, slow())).collect();
-    rules.push(Rule { times: 3, ..rule(Call::Results, slow()) });
-    survives(rules).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -247,59 +255,6 @@ async fn errors_and_cuts_while_results_are_told() {
         rule(Call::RenewJob, status(503)),
     ])
     .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_report_whose_answer_is_lost_is_a_report() {
-    survives(vec![rule(Call::CompleteJob, Fault::Cut { done: true })]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_is_given_in_an_answer_that_is_lost_is_not_waited_for_again() {
-    let rules = vec![rule(Call::AcquireJob, Fault::Cut { done: true })];
-    let Some(world) = World::new("echo no", rules).await else { return };
-    let error = format!("{:#}", world.runner().await.unwrap_err());
-    assert!(error.contains("409 after an answer that was lost"), "{error}");
-    assert!(!world.fixture.output.text().contains("Z no\n"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_registration_that_vanishes_is_an_end() {
-    let rules = vec![rule(Call::RunnerPoll, Fault::RunnerVanishes)];
-    let Some(world) = World::new("echo no", rules).await else { return };
-    assert_eq!(world.runner().await.unwrap(), RunnerOutcome::Refused);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lease_that_runs_out_stops_the_job() {
-    // The first renewal fails, so that the next one comes a second later.
-    let rules = vec![rule(Call::RenewJob, status(503))];
-    let script = "trap 'echo got INT; exit 1' INT; echo started; while true; do sleep 0.1; done";
-    let Some(world) = World::new(script, rules).await else { return };
-    let running = world.runner();
-    let later = async {
-        world.fixture.output.until("Z started\n").await;
-        world.hub.advance(SignedDuration::from_mins(11));
-    };
-    let (outcome, ()) = tokio::join!(running, later);
-    assert_eq!(outcome.unwrap(), RunnerOutcome::LockLost);
-    let job = world.job().await;
-    assert_eq!(job["conclusion"], json!("failure"), "{job}");
-    assert!(job["annotations"].to_string().contains("lost communication"), "{job}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_goes_wrong_costs_no_lock() {
-    let Some(world) = World::new("echo started; sleep 2", Vec::new()).await else { return };
-    let running = world.runner();
-    let later = async {
-        world.fixture.output.until("Z started\n").await;
-        // More than a lock is long: to the runner the next ones end in the past or far ahead.
-        world.hub.skew(SignedDuration::from_mins(20));
-    };
-    let (outcome, ()) = tokio::join!(running, later);
-    assert_eq!(outcome.unwrap(), RunnerOutcome::Completed(Conclusion::Succeeded));
-    assert_eq!(world.job().await["conclusion"], json!("success"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -316,7 +271,7 @@ async fn an_action_of_another_repository_of_the_hub_runs() {
         WORKFLOW.replace("run: SCRIPT", "uses: acme/act/greet@main\n        with: {who: you}");
     let missing = WORKFLOW.replace("run: SCRIPT", "uses: acme/none@main");
     // The first run of this world is not of interest: its job is taken by this runner first.
-    assert_eq!(world.runner().await.unwrap(), RunnerOutcome::Completed(Conclusion::Succeeded));
+    assert_eq!(world.runner().await.unwrap(), SUCCEEDED);
     for (workflow, want) in [(workflow, Conclusion::Succeeded), (missing, Conclusion::Failed)] {
         world.run = world.push(&workflow).await;
         world.register().await;

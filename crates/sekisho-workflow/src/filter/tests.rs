@@ -121,6 +121,38 @@ fn pushes() {
     assert!(!ignore.matches("refs/heads/x", docs));
 }
 
+#[test]
+fn pull_request_filters() {
+    let named = |types: &[&str]| PullRequestFilter {
+        types: Some(types.iter().map(|name| (*name).to_owned()).collect()),
+        ..PullRequestFilter::default()
+    };
+    let to = |branches: &[&str]| PullRequestFilter {
+        branches: Some(Filter::Only(patterns(branches))),
+        ..PullRequestFilter::default()
+    };
+    let of = |paths: &[&str]| PullRequestFilter {
+        paths: Some(Filter::Only(patterns(paths))),
+        ..PullRequestFilter::default()
+    };
+    let (src, docs): (Option<&[&str]>, Option<&[&str]>) = (Some(&["src/a"]), Some(&["docs/a"]));
+    for (filter, activity, base, paths, want) in [
+        (PullRequestFilter::default(), "opened", "main", src, true),
+        (PullRequestFilter::default(), "synchronize", "main", src, true),
+        (PullRequestFilter::default(), "reopened", "main", src, true),
+        (PullRequestFilter::default(), "closed", "main", src, false),
+        (named(&["closed"]), "closed", "main", src, true),
+        (named(&["closed"]), "opened", "main", src, false),
+        (to(&["rel/**"]), "opened", "rel/1", src, true),
+        (to(&["rel/**"]), "opened", "main", src, false),
+        (of(&["src/**"]), "opened", "main", src, true),
+        (of(&["src/**"]), "opened", "main", docs, false),
+        (of(&["src/**"]), "opened", "main", None, true),
+    ] {
+        assert_eq!(filter.matches(activity, base, paths), want, "{filter:?} {activity} {base}");
+    }
+}
+
 proptest! {
     #[test]
     fn patterns_never_panic_and_survive_serde(

@@ -4,7 +4,7 @@ use super::read::{Fields, Reader, is_identifier};
 use super::scopes;
 use super::{CallTrigger, Event, EventKind, Input, InputKind, Output, SecretDefinition, Triggers};
 use crate::diagnostic::did_you_mean;
-use crate::filter::{Filter, Pattern, PushFilter};
+use crate::filter::{Filter, Pattern, PullRequestFilter, PushFilter};
 use crate::token::{Token, TokenKind};
 use crate::yaml::{Key, Node, NodeValue};
 
@@ -62,6 +62,32 @@ const OTHER_KEYS: [&str; 9] = [
     "versions",
 ];
 
+/// Activities of a pull request, as GitHub names them.
+const PULL_REQUEST_TYPES: [&str; 22] = [
+    "assigned",
+    "auto_merge_disabled",
+    "auto_merge_enabled",
+    "closed",
+    "converted_to_draft",
+    "demilestoned",
+    "dequeued",
+    "edited",
+    "enqueued",
+    "labeled",
+    "locked",
+    "milestoned",
+    "opened",
+    "ready_for_review",
+    "reopened",
+    "review_request_removed",
+    "review_requested",
+    "stacked",
+    "synchronize",
+    "unassigned",
+    "unlabeled",
+    "unlocked",
+];
+
 /// Most inputs of one workflow, as GitHub has it.
 const MAX_INPUTS: usize = 100;
 
@@ -108,6 +134,9 @@ impl Reader {
         }
         match key.text.as_str() {
             "push" => self.push(node).map(EventKind::Push),
+            name @ ("pull_request" | "pull_request_target") => {
+                self.pull_request(node, name).map(EventKind::PullRequest)
+            }
             "workflow_call" => self.workflow_call(node).map(EventKind::WorkflowCall),
             "workflow_dispatch" => {
                 let fields = self.fields(node, "workflow_dispatch", &["inputs"])?;
@@ -145,6 +174,27 @@ impl Reader {
         Some(PushFilter {
             branches: self.filter(&fields, "branches", "branches-ignore"),
             tags: self.filter(&fields, "tags", "tags-ignore"),
+            paths: self.filter(&fields, "paths", "paths-ignore"),
+        })
+    }
+
+    fn pull_request(&mut self, node: &Node, name: &str) -> Option<PullRequestFilter> {
+        let known = ["types", "branches", "branches-ignore", "paths", "paths-ignore"];
+        let fields = self.fields(node, name, &known)?;
+        let types = fields.get("types").map(|node| {
+            let mut types = Vec::new();
+            for (activity, at) in self.names(node, "types") {
+                if !PULL_REQUEST_TYPES.contains(&activity.as_str()) {
+                    let hint = did_you_mean(&activity, PULL_REQUEST_TYPES);
+                    self.fail(at, format!("unknown activity `{activity}` of `{name}`{hint}"));
+                }
+                types.push(activity);
+            }
+            types
+        });
+        Some(PullRequestFilter {
+            types,
+            branches: self.filter(&fields, "branches", "branches-ignore"),
             paths: self.filter(&fields, "paths", "paths-ignore"),
         })
     }
@@ -328,6 +378,9 @@ impl Reader {
 fn bare(name: &str) -> EventKind {
     match name {
         "push" => EventKind::Push(PushFilter::default()),
+        "pull_request" | "pull_request_target" => {
+            EventKind::PullRequest(PullRequestFilter::default())
+        }
         "workflow_call" => EventKind::WorkflowCall(CallTrigger::default()),
         "workflow_dispatch" => EventKind::WorkflowDispatch(Vec::new()),
         _ => EventKind::Other(Token::default()),

@@ -106,6 +106,15 @@ impl Permissions {
         self
     }
 
+    /// What is left where nothing may be written: a key that knows no `read` is gone.
+    #[must_use]
+    pub fn read_only(&self) -> Self {
+        self.iter().fold(Self::none(), |left, (key, access)| {
+            let most = access.min(Access::Read);
+            if allowed(key).contains(&most) { left.with(key, most) } else { left }
+        })
+    }
+
     /// How much of `key` is granted.
     pub fn get(&self, key: &str) -> Access {
         self.granted.get(key).copied().unwrap_or_default()

@@ -144,6 +144,9 @@ fn everything_a_file_may_say() {
     let push = workflow.on.push().expect("push");
     assert!(matches!(&push.branches, Some(Filter::Only(list)) if list.len() == 3));
     assert!(matches!(&push.tags, Some(Filter::Ignore(list)) if list.len() == 1));
+    let opened = workflow.on.pull_request("pull_request").expect("pull_request");
+    assert_eq!(opened.types, Some(vec!["opened".to_owned()]));
+    assert_eq!(workflow.on.pull_request("pull_request_target"), None);
     let inputs = workflow.on.workflow_dispatch().expect("dispatch");
     assert_eq!(inputs[0].kind, InputKind::Choice(vec!["low".into(), "high".into()]));
     assert_eq!((inputs[1].name.as_str(), &inputs[1].kind), ("note", &InputKind::String));
@@ -256,6 +259,11 @@ fn permissions_of_a_file() {
     assert_eq!(read.get("id-token"), Access::None, "an id token cannot be read");
     let write = Permissions::write_all();
     assert_eq!((write.get("id-token"), write.get("models")), (Access::Write, Access::Read));
+    assert_eq!(write.read_only(), read);
+    assert_eq!(
+        Permissions::none().with("id-token", Access::Write).read_only(),
+        Permissions::none()
+    );
     let beyond: Vec<_> = write.beyond(&read).map(|(key, _)| key).collect();
     assert!(beyond.contains(&"id-token") && !beyond.contains(&"models"));
     assert_eq!(read.beyond(&write).count(), 0);

@@ -149,7 +149,9 @@ pub(crate) async fn in_mode(world: &World, mode: &str, folder: Option<Folder>) -
         }
     };
     let run = world.push(&folder, &remote).await;
-    let mut runner = Runner::new(world, &format!("{mode}-{run}")).await;
+    let Runner { id, config, .. } =
+        Runner::registered_at(world, "orgs/acme", &format!("{mode}-{run}")).await;
+    let mut runner = Runner::of(world, id, config).await;
     runner.acquire(world).await;
     (folder, Job { runner, run })
 }
