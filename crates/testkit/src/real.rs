@@ -71,6 +71,16 @@ impl RealServer {
     /// # Errors
     /// When it does not come up.
     pub async fn start() -> anyhow::Result<Option<Self>> {
+        let Some(server) = Self::start_empty().await? else { return Ok(None) };
+        install_crds(&server.client()?).await?;
+        Ok(Some(server))
+    }
+
+    /// The same, without our kinds: as a new cluster is.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start_empty() -> anyhow::Result<Option<Self>> {
         let Some(assets) = assets() else {
             #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
             {
@@ -128,7 +138,6 @@ impl RealServer {
         config.default_namespace = "default".to_owned();
         let mut server = Self { config, _api: api, _etcd: etcd, dir };
         server.ready().await?;
-        install_crds(&server.client()?).await?;
         Ok(server)
     }
 

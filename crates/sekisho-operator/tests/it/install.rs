@@ -170,7 +170,7 @@ impl World {
         all.iter().filter(|it| it.labels().contains_key(sekisho_api::LABEL_DEPLOYMENT)).count()
     }
 
-    /// As `sekisho operator render | kubectl delete -f -`; of the definitions, other scenarios need.
+    /// As `sekisho operator render | kubectl delete --ignore-not-found -f -`; of the definitions, other scenarios need.
     async fn uninstall(&self) {
         let manifests = match &self.server {
             Server::Double(_) => Vec::new(),

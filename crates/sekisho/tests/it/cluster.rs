@@ -1,5 +1,4 @@
-//! A cluster as its user has it: what `runners top` and `why` say, and the page that leads from an empty
-//! cluster to the first job and away again, its commands run as they stand there.
+//! A cluster as its user has it: what `runners top` and `why` say.
 
 #[path = "../../../sekisho-operator/tests/it/git.rs"]
 mod git;
@@ -25,7 +24,7 @@ use crate::support::{Said, Started, World};
 const ADMIN: &str = "admin-token-of-the-test";
 
 /// GitHub's runner in the pods: a job ends when there is a permit.
-struct Runners(Arc<Semaphore>);
+pub(crate) struct Runners(pub(crate) Arc<Semaphore>);
 
 impl Containers for Runners {
     fn run(&self, run: PodRun) -> Pin<Box<dyn Future<Output = Ending> + Send>> {
@@ -42,14 +41,14 @@ impl Containers for Runners {
 }
 
 /// The hub, in this process.
-struct GitHub {
-    url: String,
+pub(crate) struct GitHub {
+    pub(crate) url: String,
     http: reqwest::Client,
     _hub: Arc<Hub>,
 }
 
 impl GitHub {
-    async fn start(world: &World, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn start(world: &World, change: impl FnOnce(&mut Config)) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let mut config = Config::new(world.folder.path().join("hub"), &url, ADMIN.into());
@@ -57,11 +56,13 @@ impl GitHub {
         let hub = Arc::new(Hub::open(config).unwrap());
         let router = hub.router().into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, http: reqwest::Client::new(), _hub: hub }
+        // GitHub refuses who does not say what he is.
+        let http = reqwest::Client::builder().user_agent("a-test").build().unwrap();
+        Self { url, http, _hub: hub }
     }
 
     /// Pushes this workflow; the page of its run.
-    async fn push(&self, world: &World, workflow: &str) -> String {
+    pub(crate) async fn push(&self, world: &World, workflow: &str) -> String {
         let folder = world.project("app", &[(".github/workflows/ci.yml", workflow)]);
         let remote = format!("{}/acme/app", self.url);
         let home = world.folder.path().to_owned();
@@ -71,7 +72,7 @@ impl GitHub {
         format!("{}/acme/app/actions/runs/{}", self.url, pushed["runs"][0])
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         let request = self.http.get(format!("{}{path}", self.url)).bearer_auth(ADMIN);
         request.send().await.unwrap().json().await.unwrap()
     }
@@ -93,7 +94,7 @@ pub(crate) fn kubeconfig(world: &World, name: &str, server: &str, user: &Value) 
 }
 
 /// Asks until the answer is what is waited for.
-async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let patience = std::time::Duration::from_secs(120);
     let looked = async {
         loop {

@@ -14,6 +14,7 @@ mod hub;
 mod interrupted;
 mod limits;
 mod operator;
+mod page;
 mod plane;
 mod policy;
 mod support;
