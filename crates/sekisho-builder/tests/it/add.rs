@@ -61,7 +61,7 @@ async fn add_unpacks_local_archives() {
 }
 
 /// Answers one request after the other with what is given, and says what was asked.
-fn server(answers: Vec<String>) -> (String, std::thread::JoinHandle<Vec<String>>) {
+pub(crate) fn server(answers: Vec<String>) -> (String, std::thread::JoinHandle<Vec<String>>) {
     use std::io::{BufRead as _, Write as _};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let host = format!("http://{}", listener.local_addr().unwrap());
@@ -80,7 +80,7 @@ fn server(answers: Vec<String>) -> (String, std::thread::JoinHandle<Vec<String>>
     (host, thread)
 }
 
-fn answer(body: &str) -> String {
+pub(crate) fn answer(body: &str) -> String {
     format!(
         "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\
          Last-Modified: Thu, 01 Jan 1970 00:01:40 GMT\r\n\r\n{body}",

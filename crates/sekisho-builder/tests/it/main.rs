@@ -19,6 +19,8 @@ mod golden;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod images;
+#[cfg(test)]
 mod inputs;
 #[cfg(test)]
 mod language;
