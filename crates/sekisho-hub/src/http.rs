@@ -1,5 +1,6 @@
 //! The hub's endpoints.
 
+mod agents;
 mod app;
 mod artifacts;
 mod authorize;
@@ -241,8 +242,8 @@ fn tenant() -> Table {
         .route(&format!("{set}/acquirablejobs"), get(tenant::acquirable))
         .route("/_apis/runtime/runnergroups/", get(tenant::groups))
         .route("/_apis/runtime/runnergroups", get(tenant::groups))
-        .route(agents, get(tenant::runners))
-        .route(&format!("{agents}/{{id}}"), get(tenant::runner).delete(tenant::remove_runner))
+        .route(agents, get(agents::runners))
+        .route(&format!("{agents}/{{id}}"), get(agents::runner).delete(agents::remove_runner))
         .merge(old_queue())
         .route("/scalesets/message", get(queue::poll))
         .route("/scalesets/message/{message}", delete(queue::delete_message))

@@ -117,7 +117,11 @@ pub fn rsa_key_value(xml: &str) -> Result<(Vec<u8>, Vec<u8>), KeyError> {
     if xml.len() > MAX_KEY {
         return Err(KeyError::Form);
     }
-    let inner = element(xml, "RSAKeyValue").ok_or(KeyError::Form)?;
+    let (before, rest) = xml.trim().split_once("<RSAKeyValue>").ok_or(KeyError::Form)?;
+    let inner = rest.strip_suffix("</RSAKeyValue>").ok_or(KeyError::Form)?;
+    if !before.is_empty() || inner.contains("RSAKeyValue") {
+        return Err(KeyError::Form);
+    }
     let number = |name| -> Result<Vec<u8>, KeyError> {
         let text: String = element(inner, name).ok_or(KeyError::Form)?.split_whitespace().collect();
         let bytes = STANDARD.decode(text).map_err(|_| KeyError::Form)?;

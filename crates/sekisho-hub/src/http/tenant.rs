@@ -1,4 +1,5 @@
-//! The tenant's side of scale sets, groups and runners; sessions and the queue are in [`super::queue`].
+//! The tenant's side of scale sets and groups; runners are in [`super::agents`], sessions and the queue in
+//! [`super::queue`].
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use super::rest::{self, NewRegistration};
 use crate::faults::{Call, Fault};
 use crate::names::is_plain_path;
 use crate::shared::Shared;
-use crate::state::{DEFAULT_GROUP, Definition, Group, Owner, RegisterError, Runner, SetError};
+use crate::state::{DEFAULT_GROUP, Definition, Group, Owner, RegisterError, SetError};
 use crate::tokens::TenantClaims;
 
 /// The most labels of a set, as on GitHub.
@@ -28,7 +29,7 @@ const MAX_LABELS: usize = 100;
 const MAX_NAME: usize = 256;
 
 type Hub = State<Arc<Shared>>;
-type Reply<T> = Result<T, TenantFault>;
+pub(super) type Reply<T> = Result<T, TenantFault>;
 
 /// The tenant's errors.
 #[derive(Debug)]
@@ -331,7 +332,7 @@ pub(super) async fn generate_jitconfig(
     Ok(Json(JitConfig { runner, encoded: blob.into() }))
 }
 
-fn refused(error: RegisterError, name: &str) -> TenantFault {
+pub(super) fn refused(error: RegisterError, name: &str) -> TenantFault {
     match error {
         RegisterError::NameTaken => {
             let why = format!("a runner with the name {name} exists already");
@@ -347,63 +348,5 @@ fn refused(error: RegisterError, name: &str) -> TenantFault {
             let key = format!("TaskAgent{}", exception::JOB_STILL_RUNNING);
             TenantFault::new(StatusCode::BAD_REQUEST, &key, why)
         }
-    }
-}
-
-/// Query of [`runners`].
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct RunnerQuery {
-    agent_name: Option<String>,
-}
-
-/// `GET agents`
-pub(super) async fn runners(
-    State(shared): Hub,
-    headers: HeaderMap,
-    Query(query): Query<RunnerQuery>,
-) -> Reply<Json<Counted<RunnerReference>>> {
-    let owner = owner(&shared, &headers)?;
-    let found: Vec<RunnerReference> = shared.look(|state| {
-        let named = |runner: &Runner| {
-            query.agent_name.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(&runner.name))
-        };
-        let wanted = |runner: &&Runner| runner.scope == owner && named(runner);
-        state.runners.values().filter(wanted).map(reference).collect()
-    });
-    Ok(Json(found.into()))
-}
-
-/// `GET agents/{id}`
-pub(super) async fn runner(
-    State(shared): Hub,
-    headers: HeaderMap,
-    Path(id): Path<u64>,
-) -> Reply<Json<RunnerReference>> {
-    let owner = owner(&shared, &headers)?;
-    let found = shared.look(|state| state.runner_of(&owner, id).map(reference));
-    found.map(Json).ok_or_else(|| refused(RegisterError::NotFound, &id.to_string()))
-}
-
-/// `DELETE agents/{id}`
-pub(super) async fn remove_runner(
-    State(shared): Hub,
-    headers: HeaderMap,
-    Path(id): Path<u64>,
-) -> Reply<StatusCode> {
-    let owner = owner(&shared, &headers)?;
-    let removed = shared.change(|state, now| {
-        state.runner_of(&owner, id).ok_or(RegisterError::NotFound)?;
-        state.remove_runner(id, now)
-    });
-    removed.map(|()| StatusCode::NO_CONTENT).map_err(|error| refused(error, &id.to_string()))
-}
-
-fn reference(runner: &Runner) -> RunnerReference {
-    let number = |id: u64| i64::try_from(id).unwrap_or(i64::MAX);
-    RunnerReference {
-        id: number(runner.id),
-        name: runner.name.clone(),
-        runner_scale_set_id: runner.set.map_or(0, number),
     }
 }

@@ -1,21 +1,22 @@
 //! Registered runners: from their registration to their one job's end.
 
 mod messages;
+mod sessions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::messages::Telling;
 pub(crate) use self::messages::{Message, Repeat};
+use self::sessions::Session;
+pub(crate) use self::sessions::SessionError;
 use super::{Effect, JobRef, Owner, Phase, State};
 
 /// Registrations there may be at a time.
 const MAX_RUNNERS: usize = 1_000;
-/// A session that was not heard of for so long may be replaced: four polls were missed.
-const SESSION_SILENCE: SignedDuration = SignedDuration::from_mins(4);
 /// Assertions that are remembered of a runner, so that none is used twice.
 const MAX_ASSERTIONS: usize = 64;
 
@@ -60,13 +61,6 @@ enum Haunting {
     Planned(u32),
     /// It is such a registration.
     Ghost(u32),
-}
-
-/// A runner that listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Session {
-    id: Uuid,
-    last_seen: Timestamp,
 }
 
 /// How long a registration is good.
@@ -119,17 +113,6 @@ pub(crate) enum LabelError {
     ReadOnly,
     /// [`MAX_LABELS`].
     TooMany,
-}
-
-/// Why a session cannot be had or used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SessionError {
-    /// The registration is gone.
-    RunnerNotFound,
-    /// Another process listens as this runner.
-    Conflict,
-    /// The session is not the runner's.
-    Invalid,
 }
 
 impl Runner {
@@ -368,45 +351,5 @@ impl State {
         }
         runner.assertions.push_back(jti.to_owned());
         true
-    }
-
-    /// The runner begins to listen: it may be offered a job at once.
-    pub(crate) fn open_session(
-        &mut self,
-        runner: u64,
-        session: Uuid,
-        os: &str,
-        now: Timestamp,
-    ) -> Result<(), SessionError> {
-        let runner = self.runners.get_mut(&runner).ok_or(SessionError::RunnerNotFound)?;
-        let alive = |session: &Session| now.duration_since(session.last_seen) < SESSION_SILENCE;
-        if runner.session.as_ref().is_some_and(alive) {
-            return Err(SessionError::Conflict);
-        }
-        runner.session = Some(Session { id: session, last_seen: now });
-        os.clone_into(&mut runner.os);
-        self.touch_queue();
-        self.offer_jobs(now);
-        Ok(())
-    }
-
-    /// A registration that lasts has not done what it should: it is not listened to, until it opens a
-    /// session again. One for a single job goes by other ways.
-    pub(super) fn end_lasting_session(&mut self, id: u64) {
-        if let Some(runner) = self.runners.get_mut(&id).filter(|runner| runner.life != Life::Jit) {
-            runner.session = None;
-            self.touch_queue();
-        }
-    }
-
-    /// The runner stops listening. Its job, if it has one, goes on.
-    pub(crate) fn close_session(&mut self, id: u64, now: Timestamp) {
-        let Some(runner) = self.runners.get_mut(&id) else { return };
-        runner.session = None;
-        let job = runner.job;
-        self.touch_queue();
-        if let Some(at) = job {
-            self.withdraw_offer(at, id, now);
-        }
     }
 }

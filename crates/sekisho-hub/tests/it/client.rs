@@ -8,7 +8,7 @@ use sekisho_github::runner::{Client, Identity, LogKind};
 use sekisho_github::wire::message::{RunnerJobRequest, RunnerStatus};
 use sekisho_github::wire::run_service::{CompleteJob, Conclusion, OutputValue};
 
-use crate::job::{Runner, timestamp};
+use crate::runner::{Runner, timestamp};
 use crate::world::{WORKFLOW, World};
 
 #[tokio::test(flavor = "multi_thread")]

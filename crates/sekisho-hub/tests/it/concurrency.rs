@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::job::Runner;
+use crate::runner::Runner;
 use crate::world::{WORKFLOW, World};
 
 const FILE: &str = ".github/workflows/build.yml";

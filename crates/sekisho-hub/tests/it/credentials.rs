@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::job::Runner;
+use crate::runner::Runner;
 use crate::world::{ADMIN, World};
 
 /// A registration token of a place such as `orgs/acme`.

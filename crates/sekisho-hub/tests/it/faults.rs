@@ -281,7 +281,7 @@ async fn a_clock_that_is_wrong_is_no_matter_to_the_listener_and_told_to_the_runn
         let mut listener = Listener::new(fresh, pool.set, options);
         assert!(matches!(listener.next(0).await, Ok(Event::Opened { .. })));
         listener.close().await.unwrap();
-        let runner = crate::job::Runner::registered(&pool.world, &format!("r{hours}")).await;
+        let runner = crate::runner::Runner::registered(&pool.world, &format!("r{hours}")).await;
         let refused = runner.exchange(&pool.world, &runner.claims(), None).await;
         assert_eq!(refused.status(), 400);
         let refused: Value = refused.json().await.unwrap();

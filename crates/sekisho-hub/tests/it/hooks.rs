@@ -11,7 +11,7 @@ use sekisho_hub::Webhook;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::job::Runner;
+use crate::runner::Runner;
 use crate::world::{ADMIN, WORKFLOW, World};
 
 const FILE: &str = ".github/workflows/build.yml";

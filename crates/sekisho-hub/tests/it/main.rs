@@ -17,6 +17,7 @@ mod register;
 mod rest;
 mod restart;
 mod routes;
+mod runner;
 mod scale_set;
 mod storage;
 mod toolkit;

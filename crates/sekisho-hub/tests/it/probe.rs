@@ -5,7 +5,7 @@ use sekisho_github::probe::{ASSUMPTIONS, Outcome, Probe, Row};
 use sekisho_github::rest::{Address, Clock, Credential, GithubClient};
 use sekisho_hub::Config;
 
-use crate::job::Runner;
+use crate::runner::Runner;
 use crate::world::{ADMIN, WORKFLOW, World};
 
 async fn probe(world: &World, of: &str, changes: bool) -> Vec<Row> {

@@ -3,7 +3,7 @@
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use crate::job::Runner;
+use crate::runner::Runner;
 use crate::storage::Job;
 use crate::world::{ADMIN, Folder, World};
 

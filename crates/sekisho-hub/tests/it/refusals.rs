@@ -7,7 +7,7 @@ use reqwest::{Method, StatusCode};
 use rsa::RsaPrivateKey;
 use serde_json::{Value, json};
 
-use crate::job::{Runner, now};
+use crate::runner::{Runner, now};
 use crate::world::{ADMIN, WORKFLOW, World};
 
 const FILE: &str = ".github/workflows/build.yml";

@@ -9,7 +9,7 @@ use sekisho_github::jit::JitConfig;
 use serde_json::{Value, json};
 
 use crate::credentials;
-use crate::job::Runner;
+use crate::runner::Runner;
 use crate::world::{Folder, WORKFLOW, World};
 
 const REGISTER: &str = "/api/v3/actions/runners/register";

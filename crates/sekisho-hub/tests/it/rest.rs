@@ -20,7 +20,7 @@ use sekisho_github::rest::{
 use sekisho_hub::{App, Config};
 use serde_json::{Value, json};
 
-use crate::job::{Runner, timestamp};
+use crate::runner::{Runner, timestamp};
 use crate::world::{ADMIN, Folder, WORKFLOW, World};
 
 const FILE: &str = ".github/workflows/build.yml";

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::job::Runner;
+use crate::runner::Runner;
 use crate::world::{WORKFLOW, World};
 
 #[tokio::test(flavor = "multi_thread")]

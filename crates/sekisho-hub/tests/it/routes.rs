@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use reqwest::{Method, RequestBuilder, StatusCode};
 
 use crate::credentials::Tokens;
-use crate::job::Runner;
+use crate::runner::Runner;
 use crate::world::{ADMIN, WORKFLOW, World};
 use Who::{
     App, Assertion, Broker, Git, Issuer, JobOfLaunch, JobOfResults, JobOfRun, Own, Public, Queue,

@@ -18,7 +18,7 @@ use sekisho_github::wire::scale_set::{
 use sekisho_hub::{Assignment, Config};
 use serde_json::{Value, json};
 
-use crate::job::Runner;
+use crate::runner::Runner;
 use crate::world::{ADMIN, World};
 
 pub(crate) const FILE: &str = ".github/workflows/gpu.yml";

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 pub(crate) use caches::in_mode;
 
-use crate::job::Runner;
+use crate::runner::Runner;
 use crate::world::{ADMIN, Folder, WORKFLOW, World};
 
 const FILE: &str = ".github/workflows/build.yml";

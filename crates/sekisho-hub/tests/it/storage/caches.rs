@@ -5,7 +5,7 @@ use sekisho_github::wire::proto::{Field, Writer, read};
 use serde_json::{Value, json};
 
 use super::{CACHES, FILE, Job, get, job, json_of, put, refused, refused_xml, world};
-use crate::job::Runner;
+use crate::runner::Runner;
 use crate::world::{ADMIN, Folder, WORKFLOW, World};
 
 #[tokio::test(flavor = "multi_thread")]
