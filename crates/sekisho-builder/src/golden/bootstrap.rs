@@ -18,7 +18,7 @@ use sekisho_sandbox::{Bind, Isolation, Mount, Network, Outcome, Spec, Stream, Us
 use sekisho_types::Digest;
 
 use super::Workshop;
-use super::installing::Installing;
+use super::installing::{Installing, STEP};
 use crate::decide::DEFAULT_PATH;
 use crate::files::{FileMap, ImagePath};
 use crate::image::{self, Layer, Parts};
@@ -97,6 +97,7 @@ pub(super) fn make(
         let name = format!("{}_{}.deb", package.id.name, package.id.architecture);
         fs::hard_link(package_path(package, pool), folder.join("packages").join(name))?;
     }
+    shop.progress.event(Event::Note { text: "installing them in the sandbox".to_owned() });
     let outcome = install(shop, selection, &folder)?;
     shop.progress.event(Event::Note { text: "making a layer of them".to_owned() });
     let layer = pack(shop, &folder, outcome)?;
@@ -137,9 +138,13 @@ fn unpack(
         (folder.kind, folder.mode) = (EntryKind::Directory, 0o755);
         unpacker.entry(&folder, &mut io::empty()).context("cannot make a folder")?;
     }
-    for package in &selection.packages {
+    for (number, package) in selection.packages.iter().enumerate() {
         if shop.cancel.is_cancelled() {
             bail!("cancelled");
+        }
+        if number > 0 && number.is_multiple_of(STEP) {
+            let text = format!("opened {number} of {} packages", selection.packages.len());
+            shop.progress.event(Event::Note { text });
         }
         let file = io::BufReader::new(fs::File::open(package_path(package, pool))?);
         archive::data(file, &package.filename, &mut |entry, data| match merged(entry) {

@@ -1,7 +1,7 @@
 //! How far dpkg is, out of what it says.
 
 /// Every so many packages it is told.
-const STEP: usize = 15;
+pub(super) const STEP: usize = 15;
 
 /// Longest line of dpkg's that is looked at, in bytes.
 const MAX_LINE_BYTES: usize = 512;

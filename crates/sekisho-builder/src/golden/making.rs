@@ -53,7 +53,6 @@ impl Workshop<'_> {
         }
         let pool = self.store.packages_dir()?;
         self.fetch(&selection, &pool)?;
-        note("installing them in the sandbox".to_owned());
         let made = bootstrap::make(self, &selection, &pool)?;
         let base = Base {
             reference,
