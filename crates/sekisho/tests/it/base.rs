@@ -11,11 +11,12 @@ const UID: u32 = 12345;
 
 /// What makes a base, unless no mirror is named.
 fn making(cache: &str) -> Option<Vec<String>> {
-    let Some(mirror) = std::env::var("SEKISHO_TEST_DEBIAN_MIRROR").ok() else {
+    let Some(mirror) = std::env::var_os("SEKISHO_TEST_DEBIAN_MIRROR") else {
         skipped("SEKISHO_TEST_DEBIAN_MIRROR");
         return None;
     };
-    let words = ["--cache-dir", cache, "--output", "json", "--mirror", &mirror, "--allow-expired"];
+    let mirror = mirror.to_str().unwrap();
+    let words = ["--cache-dir", cache, "--output", "json", "--mirror", mirror, "--allow-expired"];
     Some(words.map(str::to_owned).into())
 }
 
