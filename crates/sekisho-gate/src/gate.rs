@@ -157,7 +157,7 @@ impl Inner {
             match on_find(&push, begins, now) {
                 OnFind::Leave => {}
                 OnFind::Forget => self.journal.forget(&push)?,
-                OnFind::Expire => self.journal.happened(&push, &Event::Tick, now).map(drop)?,
+                OnFind::Expire => self.journal.happened(&push, &[Event::Tick], now).map(drop)?,
                 OnFind::Promote => {
                     if let Err(error) = resume(self, &push) {
                         let (repository, digest) = (push.repository, push.digest);

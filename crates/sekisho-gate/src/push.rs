@@ -138,7 +138,7 @@ fn run(gate: &Inner, put: &Put, basis: &Basis) -> ApiResult<Done> {
             }
         }
     }
-    work.happened(&Event::Staged)?;
+    work.happened(&[Event::Staged])?;
     work.judge(None)
 }
 
@@ -207,8 +207,8 @@ impl<'a> Work<'a> {
     }
 
     /// Writes down what happened; whether it still could.
-    fn happened(&self, event: &Event) -> ApiResult<bool> {
-        let state = self.gate.journal.happened(&self.push, event, self.now);
+    fn happened(&self, events: &[Event]) -> ApiResult<bool> {
+        let state = self.gate.journal.happened(&self.push, events, self.now);
         Ok(state.or_fail("writing the journal")?.is_some())
     }
 
@@ -247,22 +247,23 @@ impl<'a> Work<'a> {
     /// Observes, decides, writes down, and does what was decided.
     fn judge(self, approval: Option<Approval>) -> ApiResult<Done> {
         let judged = judge(&self.view(), &self.gate.analyses, self.put, self.manifest)?;
-        if approval.is_none() {
-            self.happened(&Event::Analysed)?;
-        }
+        let analysed = approval.is_none().then_some(Event::Analysed);
+        // One write for both.
+        let and = |event: Event| analysed.clone().into_iter().chain([event]).collect::<Vec<_>>();
         let decision = self.decide(judged, approval)?;
         log(&decision);
         match decision.verdict.decision {
             Answer::Deny => {
-                self.happened(&Event::Denied(decision.id.clone()))?;
+                self.happened(&and(Event::Denied(decision.id.clone())))?;
                 Err(refusal(&decision.verdict, Some(&decision)))
             }
             Answer::Quarantine => {
-                self.hold(&decision)?;
+                self.hold()?;
+                self.happened(&and(Event::Held(decision.id.clone())))?;
                 Err(held(&decision))
             }
             Answer::Allow | Answer::Warn => {
-                if !self.happened(&Event::Allowed(decision.id.clone()))? {
+                if !self.happened(&and(Event::Allowed(decision.id.clone())))? {
                     let message = "somebody else decided about this push; try again";
                     return Err(ApiError::new(Code::Unavailable, message));
                 }
@@ -311,7 +312,7 @@ impl<'a> Work<'a> {
     }
 
     /// Keeps a held image, so that it can be promoted without being built again.
-    fn hold(&self, decision: &Decision) -> ApiResult<()> {
+    fn hold(&self) -> ApiResult<()> {
         self.keep_bits()?;
         let until = self.now.checked_add(HELD_FOR).unwrap_or(Timestamp::MAX);
         let scope = Scope::of(&self.put.identity);
@@ -322,7 +323,7 @@ impl<'a> Work<'a> {
                 .file_manifest(&self.put.repository, &item.record, &item.bytes)
                 .or_fail("keeping a held image")?;
         }
-        self.happened(&Event::Held(decision.id.clone())).map(drop)
+        Ok(())
     }
 
     /// Promotes, and tells the client.
@@ -334,12 +335,12 @@ impl<'a> Work<'a> {
         })?;
         if let Err(error) = promote(&*self.gate.upstream, wanted, self.staging.blobs()) {
             // The answer matters more than that this is written down too.
-            if let Err(error) = self.happened(&Event::PromoteFailed) {
+            if let Err(error) = self.happened(&[Event::PromoteFailed]) {
                 tracing::warn!("journal not written: {error:?}");
             }
             return Err(ApiError::promotion(&decision.id, &error));
         }
-        self.happened(&Event::Promoted)?;
+        self.happened(&[Event::Promoted])?;
         self.gate.journal.supersede(&self.push, self.now).or_fail("writing the journal")?;
         Ok(Done { subject: self.subject(), warnings: warnings(&decision.verdict) })
     }

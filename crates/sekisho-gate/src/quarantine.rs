@@ -178,7 +178,7 @@ pub(crate) async fn reject(
         let inner = &gate.inner;
         let (push, _) = held(inner)?.remove(&id).ok_or_else(unknown)?;
         let event = Event::Rejected { by: word.by, reason: word.reason };
-        let state = inner.journal.happened(&push, &event, inner.now());
+        let state = inner.journal.happened(&push, &[event], inner.now());
         match state.or_fail("writing the journal")? {
             Some(_) => Ok(StatusCode::NO_CONTENT),
             None => Err(unknown()),

@@ -24,7 +24,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fs_err as fs;
 
@@ -43,11 +43,12 @@ const SETTLED_AT: u64 = 16 * 1024 * 1024;
 /// Whoever finds a log of this size, in bytes, waits until it is settled.
 const MAX_LOG_BYTES: u64 = 8 * SETTLED_AT;
 
-/// How long an opener waits for the owner before it, which may be on its last write.
-const OWNER_LEAVES_WITHIN: Duration = Duration::from_secs(10);
+/// How often an opener looks whether the owner before it is gone, which may be at its last write: for ten
+/// seconds.
+const OWNER_LOOKED_FOR: usize = 1000;
 
-/// How often it looks.
-const OWNER_LOOKED_FOR: Duration = Duration::from_millis(10);
+/// A pause before it looks again.
+const OWNER_PAUSE: Duration = Duration::from_millis(10);
 
 /// What became of entries that were synced together.
 type Outcome = OnceLock<Result<Arc<LogFile>, (io::ErrorKind, String)>>;
@@ -338,20 +339,15 @@ impl Wal {
 fn own(folder: &Path) -> io::Result<fs::File> {
     let path = folder.join("owner.lock");
     let file = fs::File::create(&path)?;
-    let begun = Instant::now();
-    loop {
+    for _ in 0..OWNER_LOOKED_FOR {
         match file.file().try_lock() {
             Ok(()) => return Ok(file),
-            Err(std::fs::TryLockError::WouldBlock) if begun.elapsed() < OWNER_LEAVES_WITHIN => {
-                std::thread::sleep(OWNER_LOOKED_FOR);
-            }
-            Err(std::fs::TryLockError::WouldBlock) => {
-                let message = format!("another process has `{}`; end it first", path.display());
-                return Err(io::Error::new(io::ErrorKind::ResourceBusy, message));
-            }
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(OWNER_PAUSE),
             Err(std::fs::TryLockError::Error(error)) => return Err(error),
         }
     }
+    let message = format!("another process has `{}`; end it first", path.display());
+    Err(io::Error::new(io::ErrorKind::ResourceBusy, message))
 }
 
 /// Syncs the file systems of some folders.

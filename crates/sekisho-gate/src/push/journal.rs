@@ -54,13 +54,13 @@ impl Journal {
         Ok(serde_json::from_slice(&bytes).ok())
     }
 
-    /// Writes down that something happened to a push, and gives its state after it.
+    /// Writes down what happened to a push, one after the other, and gives its state after it.
     ///
     /// `None`: it could not happen any more, for another replica or a person was faster.
     pub(crate) fn happened(
         &self,
         push: &Push,
-        event: &Event,
+        events: &[Event],
         now: Timestamp,
     ) -> io::Result<Option<State>> {
         let name = name(push);
@@ -68,12 +68,11 @@ impl Journal {
             let there = self.records.read_versioned(&name)?;
             let known: Option<Push> =
                 there.as_ref().and_then(|(bytes, _)| serde_json::from_slice(bytes).ok());
-            let state = match &known {
-                Some(known) => step(&known.state, event.clone(), now),
-                None if *event == Event::Staged => Ok(State::Staged),
-                // Lost to a power cut: what happened counts, on the state that the caller saw.
-                None => step(&push.state, event.clone(), now),
-            };
+            // Where there is none it was lost to a power cut, or begins: what happened counts, on the state
+            // that the caller saw.
+            let before = known.as_ref().unwrap_or(push).state.clone();
+            let state =
+                events.iter().try_fold(before, |state, event| step(&state, event.clone(), now));
             let Ok(state) = state else { return Ok(None) };
             let is_known = |known: &Push| known.state == state && known.basis == push.basis;
             if known.as_ref().is_some_and(is_known) {
@@ -106,7 +105,7 @@ impl Journal {
         let Some(tag) = &by.tag else { return Ok(()) };
         for other in self.of_folder(&folder(&by.repository, Some(tag)))? {
             if other.digest != by.digest {
-                self.happened(&other, &Event::Superseded(by.digest.clone()), now)?;
+                self.happened(&other, &[Event::Superseded(by.digest.clone())], now)?;
             }
         }
         Ok(())
