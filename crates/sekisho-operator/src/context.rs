@@ -96,6 +96,8 @@ pub(crate) struct Memory {
 #[derive(Clone, Default)]
 pub(crate) struct DeploymentMemory {
     pub(crate) held_until: Option<At>,
+    /// Something was not worked on because the lease was not held then.
+    pub(crate) missed: bool,
     pub(crate) demand: Option<Demand>,
     /// From when on all is heard that GitHub had to tell with it.
     pub(crate) settled: Option<At>,
@@ -201,7 +203,12 @@ impl Context {
             return true;
         }
         let now = self.now();
-        self.memory().deployments.get(name).is_some_and(|it| it.is_held(now))
+        let mut memory = self.memory();
+        let Some(entry) = memory.deployments.get_mut(name) else { return false };
+        let held = entry.is_held(now);
+        // It is made good when the lease is held again; see `crate::lease::looks_again`.
+        entry.missed |= !held;
+        held
     }
 
     /// Whether the watches show a Runner.

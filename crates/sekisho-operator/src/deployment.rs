@@ -56,7 +56,7 @@ pub(crate) async fn reconcile(context: &Arc<Context>, name: Name) -> Option<Dura
     }
     let (seen, told) = observe(context, &object, blocked.clone());
     let plan = deployment::decide(&seen);
-    remember(context, &name, &plan, (told, blocked));
+    remember(context, &name, &plan, (told, blocked, seen.deleting.is_some()));
     for effect in &plan.effects {
         if let Err(failure) = act(context, &object, effect).await {
             tracing::info!(deployment = name.1, "{failure}");
@@ -75,13 +75,19 @@ pub(crate) async fn reconcile(context: &Arc<Context>, name: Name) -> Option<Dura
 }
 
 /// What the set's decisions and the session need to know of this one.
-fn remember(context: &Context, name: &Name, plan: &Plan, (told, blocked): (u64, Option<Failure>)) {
+fn remember(
+    context: &Context,
+    name: &Name,
+    plan: &Plan,
+    (told, blocked, goes): (u64, Option<Failure>, bool),
+) {
     let mut memory = context.memory();
     let entry = memory.deployments.entry(name.clone()).or_default();
     entry.lower_since = plan.lower_since;
     entry.released_since = plan.released_since;
     let wakes = entry.growth != Some(plan.growth) || entry.blocked != blocked;
-    let changed = wakes || entry.decided != told;
+    // A set sees that its deployment goes when it is looked at, and none of its runners may have news.
+    let changed = wakes || entry.decided != told || goes;
     (entry.growth, entry.decided) = (Some(plan.growth), told);
     entry.blocked = blocked;
     if wakes {

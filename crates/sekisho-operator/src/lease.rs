@@ -108,9 +108,29 @@ pub(crate) fn with_session(mut lease: Lease, session: Option<String>) -> Lease {
     lease
 }
 
+/// Whether everything is to be looked at when it is known how the lease is. It may have run out while it
+/// was being renewed, which nobody notices who looks before and after: but what came then was `missed`.
+pub(crate) const fn looks_again(before: bool, held: bool, missed: bool) -> bool {
+    held && (missed || !before)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_came_while_nobody_held_it_is_looked_at_by_who_holds_it() {
+        for (before, held, missed, want) in [
+            (true, true, false, false),
+            (true, true, true, true),
+            (false, true, false, true),
+            (false, true, true, true),
+            (true, false, true, false),
+            (false, false, true, false),
+        ] {
+            assert_eq!(looks_again(before, held, missed), want, "{before} {held} {missed}");
+        }
+    }
 
     fn lease(holder: &str, version: &str) -> Lease {
         let mut lease = taken(Lease::default(), holder, At::from_secs(1));

@@ -148,16 +148,18 @@ impl Work {
         let entry = memory.deployments.entry(self.name.clone()).or_default();
         let before = entry.held_until.is_some_and(|until| now < until);
         entry.held_until = held;
+        let missed = held.is_some() && std::mem::take(&mut entry.missed);
         if held.is_none() {
             // Whoever holds it knows better.
             (entry.session, entry.demand, entry.growth) = (None, None, None);
             (entry.settled, entry.running) = (None, None);
         }
         drop(memory);
-        match (before, held.is_some()) {
-            (false, true) => watch::everything(&self.context),
-            (true, false) => drop(self.context.metrics.leases_lost.inc()),
-            _ => {}
+        if lease::looks_again(before, held.is_some(), missed) {
+            watch::everything(&self.context);
+        }
+        if before && held.is_none() {
+            self.context.metrics.leases_lost.inc();
         }
     }
 

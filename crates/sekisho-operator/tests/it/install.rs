@@ -107,6 +107,11 @@ async fn an_uninstall_leaves_nothing(server: Server) {
     assert!(world.has_set(set).await);
     api.delete("gpu", &DeleteParams::default()).await.unwrap();
     world.says("Deleting").await;
+    // Who has no job goes at once, and not when somebody else has news.
+    until("the idle runner's end", || async {
+        (world.registered().await.len() == 1).then_some(())
+    })
+    .await;
     world.runners.ends.add_permits(1);
     assert_eq!(world.conclusion(run).await, "success");
     world.ended().await;
