@@ -181,6 +181,31 @@ async fn reader() -> Option<Reader> {
     Some(Reader::new(server).await)
 }
 
+/// Away, in the order of the page.
+async fn goes_away(reader: &Reader, walk: &mut Walk, operator: Started) {
+    let away = walk.next("kubectl delete rdeploy --all --all-namespaces");
+    let (first, then) = away.split_once('\n').unwrap();
+    reader.types(first).await;
+    // The lease is the last.
+    until("nothing that is left", async || {
+        let left = reader.json("kubectl get rn,pods,leases -n sekisho-runners -o json").await;
+        (left["items"] == json!([])).then_some(())
+    })
+    .await;
+    let runners = reader.github.get("/api/v3/orgs/acme/actions/runners").await;
+    assert_eq!(runners["total_count"], 0, "{runners}");
+    drop(operator);
+    reader.types(then).await;
+    let namespaces = reader.types("kubectl get namespaces -o name").await;
+    assert!(!namespaces.contains("sekisho"), "{namespaces}");
+    let definitions = reader.types("kubectl get crd -o name").await;
+    assert_eq!(definitions, "");
+    drop(cluster);
+    assert_eq!(walk.blocks, VecDeque::<String>::new(), "what nobody has walked");
+    let rest: Vec<&String> = walk.inline.iter().filter(|it| !is_about_a_pod(it)).collect();
+    assert_eq!(rest, Vec::<&String>::new(), "what nobody has walked");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn cluster_the_page_leads_from_an_empty_cluster_to_the_first_job_and_away() {
     let Some(reader) = reader().await else { return };
@@ -250,28 +275,7 @@ async fn cluster_the_page_leads_from_an_empty_cluster_to_the_first_job_and_away(
     let kustomized = walk.inline("kubectl apply --server-side -k deploy/base");
     reader.types(&format!("{kustomized} --dry-run=server --force-conflicts")).await;
 
-    // Away, in the order of the page.
-    let away = walk.next("kubectl delete rdeploy --all --all-namespaces");
-    let (first, then) = away.split_once('\n').unwrap();
-    reader.types(first).await;
-    // The lease is the last.
-    until("nothing that is left", async || {
-        let left = reader.json("kubectl get rn,pods,leases -n sekisho-runners -o json").await;
-        (left["items"] == json!([])).then_some(())
-    })
-    .await;
-    let runners = reader.github.get("/api/v3/orgs/acme/actions/runners").await;
-    assert_eq!(runners["total_count"], 0, "{runners}");
-    drop(operator);
-    reader.types(then).await;
-    let namespaces = reader.types("kubectl get namespaces -o name").await;
-    assert!(!namespaces.contains("sekisho"), "{namespaces}");
-    let definitions = reader.types("kubectl get crd -o name").await;
-    assert_eq!(definitions, "");
-    drop(cluster);
-    assert_eq!(walk.blocks, VecDeque::<String>::new(), "what nobody has walked");
-    let rest: Vec<&String> = walk.inline.iter().filter(|it| !is_about_a_pod(it)).collect();
-    assert_eq!(rest, Vec::<&String>::new(), "what nobody has walked");
+    goes_away(&reader, &mut walk, operator).await;
 }
 
 /// `describe`, in the namespace of the walk.
