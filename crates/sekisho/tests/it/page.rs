@@ -200,7 +200,6 @@ async fn goes_away(reader: &Reader, walk: &mut Walk, operator: Started) {
     assert!(!namespaces.contains("sekisho"), "{namespaces}");
     let definitions = reader.types("kubectl get crd -o name").await;
     assert_eq!(definitions, "");
-    drop(cluster);
     assert_eq!(walk.blocks, VecDeque::<String>::new(), "what nobody has walked");
     let rest: Vec<&String> = walk.inline.iter().filter(|it| !is_about_a_pod(it)).collect();
     assert_eq!(rest, Vec::<&String>::new(), "what nobody has walked");
@@ -276,6 +275,7 @@ async fn cluster_the_page_leads_from_an_empty_cluster_to_the_first_job_and_away(
     reader.types(&format!("{kustomized} --dry-run=server --force-conflicts")).await;
 
     goes_away(&reader, &mut walk, operator).await;
+    drop(cluster);
 }
 
 /// `describe`, in the namespace of the walk.
