@@ -223,31 +223,36 @@ impl Operator {
         Some((String::new(), 0, plan.effects.into_iter().map(Op::Session).collect()))
     }
 
+    /// Without messages: the list of jobs, every now and then.
+    fn plan_list(&mut self, world: &World, now: At) -> Option<(String, u64, Vec<Op>)> {
+        let every = session::queue::POLL_EVERY;
+        if world.late && self.polled.is_some_and(|polled| !now.is_past(polled, every)) {
+            return None;
+        }
+        self.polled = Some(now);
+        let demand = Some(world.github.demand());
+        if std::mem::replace(&mut self.demand, demand) != demand || self.settled.is_none() {
+            self.settled = Some(now + deployment::SETTLE_QUEUE);
+        }
+        let reading = message::read(&world.github.list(), &world.mark, 0);
+        let news = reading.record.into_iter().filter(|news| {
+            self.cache.runners.get(&news.runner).is_some_and(|runner| {
+                let target = message::Target {
+                    record: &runner.record,
+                    deleting: runner.deleting.is_some(),
+                    pod: None,
+                };
+                message::record(&news.what, Some(target), now) != message::Write::Nothing
+            })
+        });
+        Some((String::new(), 0, news.map(Op::Record).collect()))
+    }
+
     /// Polls: the next message, or nothing.
     fn plan_message(&mut self, world: &mut World) -> Option<(String, u64, Vec<Op>)> {
         let now = self.now(world);
         if world.github.wire == Wire::Registered {
-            let every = session::queue::POLL_EVERY;
-            if world.late && self.polled.is_some_and(|polled| !now.is_past(polled, every)) {
-                return None;
-            }
-            self.polled = Some(now);
-            let demand = Some(world.github.demand());
-            if std::mem::replace(&mut self.demand, demand) != demand || self.settled.is_none() {
-                self.settled = Some(now + deployment::SETTLE_QUEUE);
-            }
-            let reading = message::read(&world.github.list(), &world.mark, 0);
-            let news = reading.record.into_iter().filter(|news| {
-                self.cache.runners.get(&news.runner).is_some_and(|runner| {
-                    let target = message::Target {
-                        record: &runner.record,
-                        deleting: runner.deleting.is_some(),
-                        pod: None,
-                    };
-                    message::record(&news.what, Some(target), now) != message::Write::Nothing
-                })
-            });
-            return Some((String::new(), 0, news.map(Op::Record).collect()));
+            return self.plan_list(world, now);
         }
         let listening = self.listening.as_mut()?;
         let known = world.github.session.as_ref().is_some_and(|s| s.id == listening.session);
