@@ -103,7 +103,7 @@ fn base(program: &Path, folder: &Path, registry: &Registry) -> anyhow::Result<St
     let context = folder.join("base");
     fs_err::create_dir(&context)?;
     fs_err::write(context.join("Dockerfile"), "FROM sekisho.local/debian:bookworm\n")?;
-    let name = format!("{}/base:1", registry.host);
+    let name = format!("{}/base:1", registry.host());
     let mut engine = Engine::sekisho(program, folder, Some("base-cache"))?;
     engine.build(&context, &name).context("making the base of Debian's packages")?;
     Ok(name)
@@ -127,7 +127,7 @@ fn measure(
                 engine.forget()?;
             }
             // A name of its own: a push of what the registry has would be no push.
-            let name = format!("{}/{}-{}-{round}:1", registry.host, engine.name, workload.name);
+            let name = format!("{}/{}-{}-{round}:1", registry.host(), engine.name, workload.name);
             disk::settle()?;
             let began = Instant::now();
             engine.build(&workload.context, &name)?;
@@ -170,7 +170,7 @@ fn extras(
     let timed = |engine: &mut Engine, name: &str| -> anyhow::Result<Duration> {
         disk::settle()?;
         let began = Instant::now();
-        engine.build(&find("w1")?.context, &format!("{}/{name}:1", registry.host))?;
+        engine.build(&find("w1")?.context, &format!("{}/{name}:1", registry.host()))?;
         Ok(began.elapsed())
     };
     let as_root = timed(&mut root, "as-root")?;
@@ -181,7 +181,7 @@ fn extras(
     let sampler = Sampler::start(std::process::id());
     let mut large = Engine::sekisho(program, folder, Some("large-cache"))?;
     let before = super::memory::own();
-    large.build(&find("w3")?.context, &format!("{}/large:1", registry.host))?;
+    large.build(&find("w3")?.context, &format!("{}/large:1", registry.host()))?;
     let peak_bytes = sampler.peak()?.saturating_sub(before);
     let nothing_ms = root.nothing(base, folder)?;
     Ok(Extras { nothing_ms, root: as_root, user, peak_bytes })

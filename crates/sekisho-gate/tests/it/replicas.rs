@@ -1,7 +1,5 @@
 //! Several gates over one bucket: in memory, and at an S3-compatible server that nobody here wrote.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use sekisho_store::{Bucket, BucketConfig, BucketCredentials};
@@ -13,43 +11,17 @@ use crate::support::{World, check_error, header};
 const FINE: &str = "LAYER\npkg express 4.21.2 fine";
 
 /// moto's server; `None`, said on one line, where it is not installed.
-pub(crate) struct Moto {
-    child: Child,
-    url: String,
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
+pub(crate) struct Moto(peers::Moto);
 
 impl Moto {
     pub(crate) fn start() -> Option<Self> {
-        let started = Command::new("moto_server")
-            .args(["-H", "127.0.0.1", "-p", "0"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn();
-        let Ok(mut child) = started else {
-            eprintln!("moto_server is not installed: no S3-compatible store to test with");
-            return None;
-        };
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let url = lines.find_map(|line| {
-            let line = line.unwrap();
-            line.split_once("Running on ").map(|(_, url)| url.trim().to_owned())
-        });
-        // Its log is long: whoever does not read it stops it.
-        std::thread::spawn(move || lines.for_each(drop));
-        Some(Self { child, url: url.unwrap() })
+        peers::Moto::start().unwrap().map(Self)
     }
 
     pub(crate) async fn bucket(&self) -> Bucket {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let made = client.put(format!("{}/sekisho", self.url)).send().await.unwrap();
+        let url = format!("http://{}", self.0.host());
+        let made = client.put(format!("{url}/sekisho")).send().await.unwrap();
         assert_eq!(made.status(), 200);
         let credentials = BucketCredentials {
             access_key_id: "test".into(),
@@ -58,7 +30,7 @@ impl Moto {
         Bucket::s3(&BucketConfig {
             name: "sekisho".into(),
             prefix: "gate".into(),
-            endpoint: Some(self.url.clone()),
+            endpoint: Some(url),
             region: "us-east-1".into(),
             credentials: Some(credentials),
         })

@@ -1,9 +1,6 @@
 //! Against the `docker-registry` program, where it is installed.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-
+use peers::{DockerRegistry, Log};
 use sekisho_oci::media_type::{OCI_CONFIG, OCI_LAYER_GZIP};
 use sekisho_oci::{Descriptor, ImageConfig, ImageManifest, Platform};
 use sekisho_registry::{BlobPush, Keyring, Reference};
@@ -11,66 +8,13 @@ use sekisho_types::Digest;
 
 use crate::{client, repository, tag};
 
-struct Registry {
-    process: Child,
-    host: String,
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        // It may have ended by itself, which is all the same.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Starts the program on a port that the system chooses, which its log names.
-#[expect(clippy::unwrap_used, reason = "a helper of tests")]
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
-fn start(folder: &Path) -> Option<Registry> {
-    let config = folder.join("config.yml");
-    let text = format!(
-        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: \
-         true\nhttp:\n  addr: 127.0.0.1:0\n",
-        folder.join("data").display()
-    );
-    std::fs::write(&config, text).unwrap();
-    let spawned = Command::new("docker-registry")
-        .arg("serve")
-        .arg(&config)
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut process) = spawned else {
-        eprintln!("skipped: needs docker-registry");
-        return None;
-    };
-    let mut log = BufReader::new(process.stderr.take().unwrap());
-    let mut registry = Registry { process, host: String::new() };
-    let mut line = String::new();
-    while log.read_line(&mut line).unwrap() > 0 {
-        if let Some((_, rest)) = line.split_once("listening on ") {
-            let end = rest.find(|c: char| c != '.' && c != ':' && !c.is_ascii_digit());
-            registry.host = rest[..end.unwrap_or(rest.len())].to_owned();
-            break;
-        }
-        line.clear();
-    }
-    assert!(!registry.host.is_empty(), "docker-registry did not start");
-    // The program stops when nobody reads what it logs.
-    std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-    Some(registry)
-}
-
 #[tokio::test]
 async fn an_image_goes_there_and_back() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(registry) = start(folder.path()) else { return };
+    let Some(registry) = DockerRegistry::start(folder.path(), Log::Told).unwrap() else { return };
     let client = client(Keyring::anonymous());
-    client.ping(&registry.host).await.unwrap();
-    let target = repository(&registry.host, "acme/app");
+    client.ping(registry.host()).await.unwrap();
+    let target = repository(registry.host(), "acme/app");
     let layer: Vec<u8> = (0..300_000u32).flat_map(u32::to_be_bytes).collect();
     let config = ImageConfig::new(&Platform::new("linux", "amd64")).to_bytes();
     let mut descriptors = Vec::new();
@@ -91,7 +35,7 @@ async fn an_image_goes_there_and_back() {
     let pushed = client.push_manifest(&target, &tag("v1"), &bytes, &kind).await.unwrap();
     assert_eq!(pushed.digest, Digest::sha256(&bytes));
 
-    let image = format!("{}/acme/app:v1", registry.host).parse().unwrap();
+    let image = format!("{}/acme/app:v1", registry.host()).parse().unwrap();
     let resolved = client.resolve(&image, &Platform::new("linux", "amd64")).await.unwrap();
     assert_eq!((resolved.manifest, resolved.digest), (manifest, pushed.digest.clone()));
     let read = client.config(&target, &descriptors[0]).await.unwrap();
@@ -100,7 +44,7 @@ async fn an_image_goes_there_and_back() {
     client.pull_blob(&target, &descriptors[1], &file).await.unwrap();
     assert_eq!(std::fs::read(&file).unwrap(), layer);
 
-    let other = repository(&registry.host, "acme/other");
+    let other = repository(registry.host(), "acme/other");
     assert!(client.mount(&other, &descriptors[1].digest, &target.name).await.unwrap());
     assert_eq!(
         client.has_blob(&other, &descriptors[1].digest).await.unwrap(),

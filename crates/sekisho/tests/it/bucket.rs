@@ -1,54 +1,27 @@
 //! A plane whose gate keeps everything in a bucket: moto stands for the S3-compatible service.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{World, example, has, skipped};
+use crate::support::{World, example, has};
 
-/// moto's server; ended when it is dropped.
-struct Moto {
-    child: Child,
-    host: String,
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+/// moto's server.
+struct Moto(peers::Moto);
 
 impl Moto {
-    /// On a port that the system chooses and its log names; with one bucket, `images`.
+    /// With one bucket, `images`.
     fn start() -> Option<Self> {
-        let started = Command::new("moto_server")
-            .args(["-H", "127.0.0.1", "-p", "0"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn();
-        let Ok(mut child) = started else {
-            skipped("moto_server");
-            return None;
-        };
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let host = lines.find_map(|line| {
-            let line = line.unwrap();
-            line.split_once("Running on http://").map(|(_, host)| host.trim().to_owned())
-        });
-        // Its log is long: whoever does not read it stops it.
-        std::thread::spawn(move || lines.for_each(drop));
-        let moto = Self { child, host: host.unwrap() };
+        let moto = Self(peers::Moto::start().unwrap()?);
         assert!(moto.ask("PUT", "/images").starts_with("HTTP/1.1 200"));
         Some(moto)
     }
 
     fn ask(&self, method: &str, path: &str) -> String {
-        let mut stream = TcpStream::connect(&self.host).unwrap();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.host);
+        let mut stream = TcpStream::connect(self.0.host()).unwrap();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.0.host());
         write!(stream, "{head}Content-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
@@ -76,7 +49,7 @@ fn a_plane_with_a_bucket_outlives_its_disk() {
         "[bucket]\nname = \"images\"\nprefix = \"gate\"\nregion = \"us-east-1\"\n\
          endpoint = \"http://{}\"\naccess_key_id = \"test\"\nsecret_access_key_file = \"{}\"\n\
          keys_dir = \"{}\"\n",
-        moto.host,
+        moto.0.host(),
         secret.display(),
         world.folder.path().join("keys").display(),
     );

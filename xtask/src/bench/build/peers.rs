@@ -1,10 +1,10 @@
 //! The engines, and the registry between them.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use ::peers::{DockerRegistry, Log};
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
@@ -16,48 +16,24 @@ use crate::bench::stats::Series;
 const USER: &str = "12345";
 
 /// Debian's docker-registry, until it is dropped.
-pub(super) struct Registry {
-    pub(super) host: String,
-    data: PathBuf,
-    child: Child,
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+pub(super) struct Registry(DockerRegistry);
 
 impl Registry {
     pub(super) fn start(folder: &Path) -> anyhow::Result<Self> {
-        // Taken and given back: it cannot be told to choose one.
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let host = format!("127.0.0.1:{port}");
-        let (config, data) = (folder.join("registry.yml"), folder.join("registry"));
-        let text = format!(
-            "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    \
-             rootdirectory: {}\nhttp:\n  addr: {host}\n",
-            data.display()
-        );
-        fs_err::write(&config, text)?;
-        let mut command = Command::new("docker-registry");
-        let child = quiet(command.arg("serve").arg(&config)).spawn();
-        let child = child.context("starting docker-registry, Debian's package of that name")?;
-        let registry = Self { host, data, child };
-        let began = Instant::now();
-        while std::net::TcpStream::connect(&registry.host).is_err() {
-            ensure!(began.elapsed() < UP_DEADLINE, "docker-registry is not up");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(registry)
+        let registry = DockerRegistry::start(folder, Log::Off)?;
+        Ok(Self(registry.context("the engines need Debian's package docker-registry")?))
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub(super) fn host(&self) -> &str {
+        self.0.host()
     }
 
     /// What was pushed under a name, from the registry's own files.
     pub(super) fn image(&self, name: &str) -> anyhow::Result<Image> {
-        let name = name.strip_prefix(&self.host).unwrap_or(name).trim_start_matches('/');
+        let name = name.strip_prefix(self.host()).unwrap_or(name).trim_start_matches('/');
         let (repository, tag) = name.rsplit_once(':').context("the image has no tag")?;
-        let root = self.data.join("docker/registry/v2");
+        let root = self.0.data().join("docker/registry/v2");
         let link = format!("repositories/{repository}/_manifests/tags/{tag}/current/link");
         let link = fs_err::read_to_string(root.join(link)).context("the image was not pushed")?;
         let blob = |hex: &str| -> anyhow::Result<fs_err::File> {

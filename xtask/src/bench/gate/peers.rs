@@ -1,19 +1,18 @@
 //! The two registries.
 
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
+use ::peers::{DockerRegistry, Log};
 use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::http::Connection;
+use crate::bench::Plane;
 use crate::bench::disk::{self, Disk};
-use crate::bench::{Plane, UP_DEADLINE};
 
 /// A registry that is up, until it is dropped.
 pub(super) struct Peer {
@@ -27,16 +26,7 @@ pub(super) struct Peer {
 
 enum Process {
     Plane(Plane),
-    Registry(Child),
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if let Self::Registry(child) = self {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
+    Registry(DockerRegistry),
 }
 
 impl Peer {
@@ -47,7 +37,7 @@ impl Peer {
     pub(super) fn pid(&self) -> u32 {
         match &self.process {
             Process::Plane(plane) => plane.process.id(),
-            Process::Registry(child) => child.id(),
+            Process::Registry(registry) => registry.pid(),
         }
     }
 }
@@ -55,41 +45,16 @@ impl Peer {
 /// Debian's, with its files in a folder, as it comes.
 pub(super) fn docker_registry() -> anyhow::Result<Peer> {
     let data = Disk::new()?;
-    // Taken and given back: it cannot be told to choose one.
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let host = format!("127.0.0.1:{port}");
-    let config = data.path().join("config.yml");
-    let folder = data.path().join("data");
-    fs_err::write(
-        &config,
-        format!(
-            "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n  \
-             filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {host}\n",
-            folder.display()
-        ),
-    )?;
-    let child = Command::new("docker-registry")
-        .arg("serve")
-        .arg(&config)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("starting docker-registry, Debian's package of that name")?;
-    let peer = Peer {
+    let registry = DockerRegistry::start(data.path(), Log::Off)?;
+    let registry = registry.context("there must be Debian's package docker-registry")?;
+    Ok(Peer {
         name: "docker-registry",
         repository: "bench".to_owned(),
-        host,
+        host: registry.host().to_owned(),
         authorization: None,
-        process: Process::Registry(child),
+        process: Process::Registry(registry),
         data,
-    };
-    let began = Instant::now();
-    while peer.connect().and_then(|mut at| at.get("GET", "/v2/")).is_err() {
-        ensure!(began.elapsed() < UP_DEADLINE, "docker-registry is not up");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(peer)
+    })
 }
 
 /// Ours: a plane, and the session of a user with a password. A job's would be bound to its process.
