@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
+use reqwest::{Response, StatusCode};
 use sha2::{Digest as _, Sha256, Sha512};
 
 use sekisho_oci::{
@@ -146,9 +146,20 @@ impl Client {
         repository: &Repository,
         reference: &Reference,
     ) -> Result<Option<Digest>, RegistryError> {
+        let scope = Scope::pull(repository);
+        Ok(content_digest(&self.head_manifest(repository, &scope, reference).await?))
+    }
+
+    /// What the registry says about a manifest, without the manifest.
+    pub(crate) async fn head_manifest(
+        &self,
+        repository: &Repository,
+        scope: &Scope,
+        reference: &Reference,
+    ) -> Result<Response, RegistryError> {
         let request = Request {
             repository,
-            scope: &Scope::pull(repository),
+            scope,
             url: repository.url(&format!("manifests/{reference}"))?,
             deadline: self.options.answer_deadline,
             what: display(repository, reference),
@@ -156,7 +167,7 @@ impl Client {
                 Ok(http.head(url).header(ACCEPT, media_type::ACCEPT_MANIFESTS.join(", ")))
             },
         };
-        Ok(content_digest(&self.send(request).await?))
+        self.send(request).await
     }
 
     /// The config of an image.

@@ -15,12 +15,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use fs_err as fs;
-use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, WARNING};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, WARNING};
 use reqwest::{Body, Response, StatusCode};
 use tokio_util::io::ReaderStream;
 use url::Url;
 
-use sekisho_oci::media_type;
 use sekisho_types::{Digest, RepositoryName};
 
 use crate::endpoint::{Reference, Repository, may_follow};
@@ -213,17 +212,7 @@ impl Client {
         digest: &Digest,
     ) -> Result<bool, RegistryError> {
         let reference = Reference::Digest(digest.clone());
-        let request = Request {
-            repository,
-            scope: &Scope::push(repository),
-            url: repository.url(&format!("manifests/{digest}"))?,
-            deadline: self.options.answer_deadline,
-            what: display(repository, &reference),
-            build: &|http, url| {
-                Ok(http.head(url).header(ACCEPT, media_type::ACCEPT_MANIFESTS.join(", ")))
-            },
-        };
-        match self.send(request).await {
+        match self.head_manifest(repository, &Scope::push(repository), &reference).await {
             Ok(response) => Ok(response.status() == StatusCode::OK),
             Err(RegistryError::NotFound { .. }) => Ok(false),
             Err(error) => Err(error),
