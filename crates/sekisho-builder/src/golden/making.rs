@@ -42,7 +42,7 @@ impl Workshop<'_> {
         let wanted = [WANTED.to_owned()];
         note(format!("reading which packages {} has", places(&sources)));
         let selecting = mirror.select(&sources, &architecture, &wanted, now());
-        let told = || format!("{} MB of the package indexes are here", megabytes(&mirror));
+        let told = || format!("{} MB of the package indexes are here", megabytes(&mirror, 0));
         let selection = self.wait(selecting, &told)?;
         for missing in &selection.missing {
             note(format!("the mirror has no `{missing}`: the base goes without"));
@@ -52,7 +52,7 @@ impl Workshop<'_> {
             return Ok((base, true));
         }
         let pool = self.store.packages_dir()?;
-        self.fetch(&selection, &pool)?;
+        self.fetch(&mirror, &selection, &pool)?;
         let made = bootstrap::make(self, &selection, &pool)?;
         let base = Base {
             reference,
@@ -77,13 +77,13 @@ impl Workshop<'_> {
     }
 
     /// Brings the packages here.
-    fn fetch(&self, selection: &Selection, pool: &Path) -> anyhow::Result<()> {
-        let mirror = Mirror::new().context("cannot make an HTTP client")?;
+    fn fetch(&self, mirror: &Mirror, selection: &Selection, pool: &Path) -> anyhow::Result<()> {
+        let before = mirror.fetched_bytes();
         let count = selection.packages.len();
         let total = selection.packages.iter().map(|package| package.size).sum::<u64>() / MEGABYTE;
         self.progress.event(Event::Note { text: format!("fetching {count} packages, {total} MB") });
         // What is fetched again after a failure counts twice.
-        let told = || format!("{} of {total} MB are here", megabytes(&mirror).min(total));
+        let told = || format!("{} of {total} MB are here", megabytes(mirror, before).min(total));
         self.wait(mirror.download(&selection.packages, pool), &told)
     }
 
@@ -145,8 +145,9 @@ fn places(sources: &Sources) -> String {
     places.join(" and ")
 }
 
-fn megabytes(mirror: &Mirror) -> u64 {
-    mirror.fetched_bytes() / MEGABYTE
+/// How much has come since there were so many bytes.
+fn megabytes(mirror: &Mirror, before: u64) -> u64 {
+    (mirror.fetched_bytes() - before) / MEGABYTE
 }
 
 #[expect(
