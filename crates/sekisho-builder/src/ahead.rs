@@ -11,6 +11,8 @@ use anyhow::Context as _;
 use sekisho_types::{Digest, Sha256Writer};
 use tokio_util::sync::CancellationToken;
 
+use crate::cancel::Cancellable;
+
 /// Bytes of a piece, and how many may wait: together what a build holds of a layer.
 const PIECE_BYTES: usize = 256 << 10;
 const PIECES: usize = 8;
@@ -30,7 +32,8 @@ pub(crate) fn read<T>(
     std::thread::scope(|scope| {
         let (send, receive) = sync_channel(PIECES);
         let thread = std::thread::Builder::new().name("ahead".to_owned());
-        let thread = thread.spawn_scoped(scope, move || produce(input, cancel, &send));
+        let input = Cancellable { input, cancel };
+        let thread = thread.spawn_scoped(scope, move || produce(input, &send));
         let thread = thread.context("cannot start a thread")?;
         let mut pieces = Pieces { receive, piece: Vec::new(), at: 0 };
         let result = act(&mut pieces)?;
@@ -42,15 +45,12 @@ pub(crate) fn read<T>(
 }
 
 /// Until the end, an error, or until nobody wants more.
-fn produce(mut input: impl Read, cancel: &CancellationToken, to: &SyncSender<Piece>) -> Digest {
+fn produce(mut input: impl Read, to: &SyncSender<Piece>) -> Digest {
     let mut hash = Sha256Writer::new(io::sink());
     loop {
         let mut piece = Vec::with_capacity(PIECE_BYTES);
         let read = (&mut input).take(PIECE_BYTES as u64).read_to_end(&mut piece);
-        let read = read.and_then(|_| match cancel.is_cancelled() {
-            true => Err(io::Error::other("the build was cancelled")),
-            false => hash.write_all(&piece),
-        });
+        let read = read.and_then(|_| hash.write_all(&piece));
         let last = read.is_err() || piece.is_empty();
         // What came before an error is of no use to anybody.
         if to.send(read.map(|()| piece)).is_err() || last {

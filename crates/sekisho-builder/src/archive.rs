@@ -8,6 +8,7 @@ use sekisho_oci::layer::{self, EntryKind};
 use sekisho_sandbox::Isolation;
 use tokio_util::sync::CancellationToken;
 
+use crate::cancel::Cancellable;
 use crate::copy::{CopyError, Data, Placer};
 use crate::files::{self, FileMap, Node, NodeKind};
 use crate::tree::Unpacker;
@@ -105,21 +106,6 @@ fn named(error: layer::ReadError) -> anyhow::Error {
 /// Also of archives whose paths begin at the root.
 fn limits() -> layer::Limits {
     layer::Limits { absolute_paths: layer::AbsolutePaths::MakeRelative, ..layer::Limits::default() }
-}
-
-/// Input that ends when the build does.
-struct Cancellable<'a, R> {
-    input: R,
-    cancel: &'a CancellationToken,
-}
-
-impl<R: Read> Read for Cancellable<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.cancel.is_cancelled() {
-            true => Err(io::Error::other("the build was cancelled")),
-            false => self.input.read(buffer),
-        }
-    }
 }
 
 /// Places what is in an archive below `target`.

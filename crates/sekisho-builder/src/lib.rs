@@ -25,6 +25,7 @@ mod archive;
 mod arguments;
 mod binfmt;
 mod cache_mount;
+mod cancel;
 mod checks;
 mod chmod;
 mod compress;
