@@ -133,7 +133,8 @@ impl Wal {
                 }
             }
         }
-        if !numbers.is_empty() {
+        // Of a log that was settled nothing is left to sync.
+        if replayed != Replayed::default() {
             sync_file_systems(&roots)?;
         }
         let next = numbers.last().map_or(1, |last| last + 1);
