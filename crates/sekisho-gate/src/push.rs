@@ -14,7 +14,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use sekisho_oci::Manifest;
 use sekisho_policy::{Decision as Answer, Identity, Target};
-use sekisho_store::Repositories;
+use sekisho_store::{Batch, Repositories};
 use sekisho_types::{Algorithm, Digest, RepositoryName, Tag};
 
 use self::answer::{held, refusal, rejection, warnings};
@@ -232,16 +232,13 @@ impl<'a> Work<'a> {
     /// Takes over what was upstream already: it might go away there before this is promoted.
     fn keep_bits(&self) -> ApiResult<()> {
         let Some(upstream) = self.gate.upstream.local_blobs() else { return Ok(()) };
-        for item in &self.items {
-            for digest in &item.blobs {
-                let kept = self.staging.blobs().adopt(upstream, digest);
-                if kept.or_fail("keeping a blob")? {
-                    let linked = self.staging.link(&self.put.repository, digest);
-                    linked.or_fail("keeping a blob")?;
-                }
-            }
+        let mut batch = Batch::default();
+        for digest in self.items.iter().flat_map(|item| &item.blobs) {
+            // What neither has cannot be kept, and is not missed here.
+            let kept = self.staging.adopt_in(&mut batch, &self.put.repository, digest, upstream);
+            kept.or_fail("keeping a blob")?;
         }
-        Ok(())
+        batch.commit().or_fail("keeping a blob")
     }
 
     /// Observes, decides, writes down, and does what was decided.

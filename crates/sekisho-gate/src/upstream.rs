@@ -137,7 +137,12 @@ impl Upstream for DiskUpstream {
         let (to, mut batch) = (&self.repositories, Batch::default());
         for write in writes {
             match *write {
-                Write::Blob(digest, from) => to.adopt_in(&mut batch, repository, digest, from)?,
+                Write::Blob(digest, from) => {
+                    if !to.adopt_in(&mut batch, repository, digest, from)? {
+                        let message = format!("blob {digest} is not in the store");
+                        return Err(io::Error::new(io::ErrorKind::NotFound, message));
+                    }
+                }
                 Write::Bytes(bytes) => to.put_in(&mut batch, repository, bytes)?,
                 Write::Manifest(record, bytes) => {
                     to.file_manifest_in(&mut batch, repository, record, bytes)?;

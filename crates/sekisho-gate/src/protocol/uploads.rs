@@ -8,6 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
+use sekisho_store::Batch;
 use sekisho_types::{Algorithm, Digest, RepositoryName};
 use uuid::Uuid;
 
@@ -107,15 +108,12 @@ async fn try_mount(
                 return Ok(false);
             }
         }
-        let here = staged
-            || match inner.upstream.local_blobs() {
-                Some(blobs) => staging.blobs().adopt(blobs, &digest).or_fail("mounting a blob")?,
-                None => false,
-            };
-        if here {
-            staging.link(&repository, &digest).or_fail("mounting a blob")?;
-        }
-        Ok(here)
+        let from = inner.upstream.local_blobs().unwrap_or_else(|| staging.blobs());
+        let mut batch = Batch::default();
+        let is_here = staging.adopt_in(&mut batch, &repository, &digest, from);
+        let is_here = is_here.or_fail("mounting a blob")?;
+        batch.commit().or_fail("mounting a blob")?;
+        Ok(is_here)
     })
     .await
 }

@@ -61,19 +61,19 @@ impl Repositories {
         self.link_in(batch, repository, &digest)
     }
 
-    /// Gives `repository` a blob that `from` has, or this store already.
-    ///
-    /// # Errors
-    /// `NotFound` when neither has it.
+    /// Gives `repository` a blob that `from` has, or this store already; `false` when neither has it.
     pub fn adopt_in(
         &self,
         batch: &mut Batch,
         repository: &RepositoryName,
         digest: &Digest,
         from: &BlobStore,
-    ) -> io::Result<()> {
-        self.blobs.adopt_in(batch, from, digest)?;
-        self.link_in(batch, repository, digest)
+    ) -> io::Result<bool> {
+        let is_here = self.blobs.adopt_in(batch, from, digest)?;
+        if is_here {
+            self.link_in(batch, repository, digest)?;
+        }
+        Ok(is_here)
     }
 
     fn require(&self, batch: &Batch, digest: &Digest) -> io::Result<()> {
