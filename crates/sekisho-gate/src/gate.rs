@@ -9,7 +9,7 @@ use axum::routing::{any, get, post};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use sekisho_policy::{Policies, Verdict};
-use sekisho_store::{BlobStore, Records, Repositories, Wal};
+use sekisho_store::Wal;
 use sekisho_types::Digest;
 
 use crate::analysis::Analyses;
@@ -38,7 +38,7 @@ use crate::push::state::{Event, OnFind, on_find};
 use crate::reserve::Reserve;
 use crate::staging::Staging;
 use crate::upload::Uploads;
-use crate::upstream::{DiskUpstream, Upstream};
+use crate::upstream::Upstream;
 use crate::{admin, protocol, quarantine};
 
 /// How often what expired is removed.
@@ -198,34 +198,14 @@ impl Gate {
         let bucket = config.options.bucket.as_ref();
         let shared =
             Shared::open(&config.dir, &config.upstream_dir, bucket).map_err(io("folder"))?;
-        let upstream = match &shared {
-            Shared::No(wal) => DiskUpstream::logged(&config.upstream_dir, wal),
-            Shared::Bucket(bucket) => {
-                let bucket = bucket.below("upstream");
-                let spool = config.upstream_dir.join("spool");
-                BlobStore::in_bucket(bucket.below("content"), &spool).map(|blobs| {
-                    let records = Records::in_bucket(bucket.below("repositories"));
-                    DiskUpstream::on(Repositories::on(records, blobs))
-                })
-            }
-        };
-        Self::open_on(config, base_url, Arc::new(upstream.map_err(io("upstream"))?), &shared)
-    }
-
-    fn open_on(
-        config: Config,
-        base_url: String,
-        upstream: Arc<dyn Upstream>,
-        shared: &Shared,
-    ) -> Result<Self, OpenError> {
-        let io = |what| move |source| OpenError::Io { what, source };
+        let upstream = shared.upstream(&config.upstream_dir).map_err(io("upstream"))?;
         let dir = &config.dir;
         fs_err::create_dir_all(dir).map_err(io("folder"))?;
         let policies = match &config.policies {
             Some(text) => Policies::load(text).map_err(OpenError::Policy)?,
             None => Policies::default_set(),
         };
-        let places = Places::open(dir, shared).map_err(io("folder"))?;
+        let places = Places::open(dir, &shared).map_err(io("folder"))?;
         let uploads = config.options.bucket.as_ref().map(|bucket| bucket.below("uploads"));
         let keys = config.options.keys_dir.clone().unwrap_or_else(|| dir.join("keys"));
         let key = Arc::new(RecordKey::open(&keys)?);
@@ -251,7 +231,7 @@ impl Gate {
             key,
             options: config.options,
             evidence: Evidence::new(places.evidence),
-            upstream,
+            upstream: Arc::new(upstream),
             flights: Flights::default(),
             leases: Leases::default(),
             marks: places.condemned.map(Marks::new),

@@ -60,4 +60,3 @@ pub use mirror::{MirrorConfig, Mirrored, MirroredRegistry, load_mirrored};
 pub use push::state::{Basis, Push, State};
 pub use quarantine::{Held, Quarantine, Word};
 pub use serve::{Patience, serve};
-pub use upstream::{DiskUpstream, Upstream, Write};

@@ -4,9 +4,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use sekisho_store::{BlobStore, Bucket, Records, Replayed, Wal};
+use sekisho_store::{BlobStore, Bucket, Records, Replayed, Repositories, Wal};
 
 use crate::staging::Place;
+use crate::upstream::DiskUpstream;
 
 /// Whether other gates share the data.
 pub(crate) enum Shared {
@@ -42,6 +43,22 @@ impl Shared {
             tracing::error!("a write that was acknowledged cannot be done: {why}");
         }
         Ok(Self::No(wal))
+    }
+
+    /// The registry that the gate promotes into; in a folder, or in the bucket with a folder to spool in.
+    pub(crate) fn upstream(&self, dir: &Path) -> io::Result<DiskUpstream> {
+        let repositories = match self {
+            Self::Bucket(bucket) => {
+                let bucket = bucket.below("upstream");
+                let blobs = BlobStore::in_bucket(bucket.below("content"), &dir.join("spool"))?;
+                Repositories::on(Records::in_bucket(bucket.below("repositories")), blobs)
+            }
+            Self::No(wal) => {
+                let blobs = BlobStore::logged(&dir.join("content"), wal)?;
+                Repositories::on(Records::logged(&dir.join("repositories"), wal)?, blobs)
+            }
+        };
+        Ok(DiskUpstream::on(repositories))
     }
 
     pub(crate) fn wal(&self) -> Option<&Arc<Wal>> {

@@ -1,18 +1,14 @@
 //! Where allowed images go. On one machine that is a folder.
 
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
 
 use sekisho_oci::parse_manifest;
-use sekisho_store::{
-    Batch, Blob, BlobStore, Expected, ManifestRecord, Records, Repositories, TagPage, Wal,
-};
+use sekisho_store::{Batch, Blob, BlobStore, Expected, ManifestRecord, Repositories, TagPage};
 use sekisho_types::{Digest, RepositoryName, Tag};
 
 /// Something that a repository is given.
 #[derive(Clone, Copy, Debug)]
-pub enum Write<'a> {
+pub(crate) enum Write<'a> {
     /// A blob that this store holds.
     Blob(&'a Digest, &'a BlobStore),
     /// A blob of the gate's own.
@@ -34,7 +30,7 @@ pub enum Write<'a> {
 ///
 /// Everything is idempotent, for a promotion that was cut short is done again from its start. The
 /// caller names blobs before the manifest that names them, and the manifest before its tag.
-pub trait Upstream: Send + Sync {
+pub(crate) trait Upstream: Send + Sync {
     /// The size of a blob that the repository holds; `None` when it does not.
     fn size(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<Option<u64>>;
 
@@ -92,26 +88,13 @@ pub trait Upstream: Send + Sync {
 
 /// A namespace in a folder or bucket.
 #[derive(Clone, Debug)]
-pub struct DiskUpstream {
+pub(crate) struct DiskUpstream {
     repositories: Repositories,
 }
 
 impl DiskUpstream {
-    /// Opens the namespace in `dir`, and makes it where there is none.
-    pub fn open(dir: &Path) -> io::Result<Self> {
-        let blobs = BlobStore::open(&dir.join("content"))?;
-        Ok(Self { repositories: Repositories::open(&dir.join("repositories"), blobs)? })
-    }
-
-    /// As [`DiskUpstream::open`], made durable by a log.
-    pub(crate) fn logged(dir: &Path, wal: &Arc<Wal>) -> io::Result<Self> {
-        let blobs = BlobStore::logged(&dir.join("content"), wal)?;
-        let records = Records::logged(&dir.join("repositories"), wal)?;
-        Ok(Self { repositories: Repositories::on(records, blobs) })
-    }
-
     /// A namespace in any place.
-    pub fn on(repositories: Repositories) -> Self {
+    pub(crate) fn on(repositories: Repositories) -> Self {
         Self { repositories }
     }
 }

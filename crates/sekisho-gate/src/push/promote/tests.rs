@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use proptest::prelude::*;
+use sekisho_store::Repositories;
 use serde_json::{Value, json};
 
 use super::*;
@@ -37,7 +38,9 @@ fn version(world: &World, number: u8) -> Item {
 
 fn world() -> World {
     let dir = tempfile::tempdir().unwrap();
-    let upstream = DiskUpstream::open(&dir.path().join("upstream")).unwrap();
+    let blobs = BlobStore::open(&dir.path().join("upstream/content")).unwrap();
+    let repositories = dir.path().join("upstream/repositories");
+    let upstream = DiskUpstream::on(Repositories::open(&repositories, blobs).unwrap());
     let staging = BlobStore::open(&dir.path().join("staging")).unwrap();
     World { _dir: dir, upstream, staging, repository: "acme/app".parse().unwrap() }
 }
