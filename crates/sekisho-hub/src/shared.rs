@@ -235,12 +235,9 @@ impl Shared {
         }
     }
 
-    /// Writes the pull requests down. Blocking; what fails is logged: the runs go on.
+    /// Has the pull requests written down, in the order of their changes.
     pub(crate) fn save_pulls(&self) {
-        let pulls = self.look(|state| state.pulls.clone());
-        if let Err(error) = self.store.save_pulls(&pulls) {
-            tracing::error!("the pull requests cannot be written down: {error}");
-        }
+        self.look(|state| self.saver.save_pulls(state.pulls.clone()));
     }
 
     /// Wakes at the next change after this call.

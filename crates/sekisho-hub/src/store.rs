@@ -131,19 +131,16 @@ impl Store {
 
     /// Writes the runner groups down.
     pub(crate) fn save_groups(&self, groups: &Groups) -> io::Result<()> {
-        let json = serde_json::to_vec_pretty(groups).map_err(io::Error::other)?;
-        write_atomically(&self.dir.join("runner-groups.json"), &json)
+        write_json(&self.dir.join("runner-groups.json"), groups)
+    }
+
+    fn pulls_file(&self) -> PathBuf {
+        self.dir.join("pulls.json")
     }
 
     /// The pull requests; none at the first start.
     pub(crate) fn load_pulls(&self) -> io::Result<Pulls> {
-        Ok(read_json(&self.dir.join("pulls.json"))?.unwrap_or_default())
-    }
-
-    /// Writes the pull requests down.
-    pub(crate) fn save_pulls(&self, pulls: &Pulls) -> io::Result<()> {
-        let json = serde_json::to_vec(pulls).map_err(io::Error::other)?;
-        write_atomically(&self.dir.join("pulls.json"), &json)
+        Ok(read_json(&self.pulls_file())?.unwrap_or_default())
     }
 
     fn runners_file(&self) -> PathBuf {
@@ -162,12 +159,11 @@ impl Store {
 
     /// Writes the repositories down.
     pub(crate) fn save_repositories(&self, repositories: &Repositories) -> io::Result<()> {
-        let json = serde_json::to_vec_pretty(repositories).map_err(io::Error::other)?;
-        write_atomically(&self.repositories_file(), &json)
+        write_json(&self.repositories_file(), repositories)
     }
 }
 
-/// Reads a file that [`write_atomically`] wrote. `None` if there is none.
+/// Reads a file that [`write_atomically`] or [`write_json`] wrote. `None` if there is none.
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     let file = match fs_err::File::open(path) {
         Ok(file) => file,
@@ -178,6 +174,11 @@ pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Resu
     file.take(MAX_JSON).read_to_end(&mut text)?;
     let invalid = |error| io::Error::other(format!("`{}` is damaged: {error}", path.display()));
     serde_json::from_slice(&text).map(Some).map_err(invalid)
+}
+
+/// Writes what [`read_json`] reads.
+pub(crate) fn write_json<T: serde::Serialize>(path: &Path, content: &T) -> io::Result<()> {
+    write_atomically(path, &serde_json::to_vec_pretty(content).map_err(io::Error::other)?)
 }
 
 /// Replaces a file: whoever reads it, also after a crash, sees the old or the new content.

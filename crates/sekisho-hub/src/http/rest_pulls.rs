@@ -177,8 +177,11 @@ async fn turn<T: Send + 'static>(
 ) -> Result<T, GithubError> {
     let lock = shared.push_lock(&ids.name).acquire_owned().await;
     let _lock = lock.map_err(|error| GithubError::internal(&error))?;
-    let (shared, ids) = (Arc::clone(shared), ids.clone());
-    rest::blocking(move || work(&shared, &ids)).await?.map_err(|refused| match refused {
+    let (of_work, ids) = (Arc::clone(shared), ids.clone());
+    let done = rest::blocking(move || work(&of_work, &ids)).await?;
+    // Who is told that it is done finds it so, whatever becomes of this process.
+    shared.saver.flushed().await;
+    done.map_err(|refused| match refused {
         Refused::NotFound => GithubError::not_found(),
         Refused::Invalid(why) => GithubError::unprocessable(why),
         Refused::NotMergeable(why) => GithubError(StatusCode::METHOD_NOT_ALLOWED, why.to_owned()),

@@ -1,7 +1,7 @@
-//! Writes runs, scale sets and runners on a thread of its own: nobody waits for the disk but who must.
+//! Writes runs, scale sets, runners and pull requests on a thread of its own: nobody waits for the disk
+//! but who must.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -9,8 +9,8 @@ use sekisho_github::hub_api::Run;
 use tokio::sync::watch;
 
 use super::journal::Journal;
-use super::{Store, write_atomically};
-use crate::state::{Entry, NewRunner, Replay};
+use super::{Store, write_atomically, write_json};
+use crate::state::{Entry, NewRunner, Pulls, Replay};
 
 /// In which file a run is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,9 +44,20 @@ struct Todo {
     journal: Vec<Entry>,
     /// All that are to be there.
     runners: Option<BTreeMap<u64, NewRunner>>,
+    /// As they are now.
+    pulls: Option<Pulls>,
     /// Number of the newest request.
     asked: u64,
     closed: bool,
+}
+
+impl Todo {
+    fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+            && self.journal.is_empty()
+            && self.runners.is_none()
+            && self.pulls.is_none()
+    }
 }
 
 impl Saver {
@@ -74,10 +85,9 @@ impl Saver {
     }
 
     fn ask(&self, kept: Kept, run: Run) {
-        let mut todo = self.shared.todo.lock().unwrap_or_else(PoisonError::into_inner);
-        todo.runs.insert((run.id, kept), run);
-        todo.asked += 1;
-        self.shared.changed.notify_one();
+        self.add(|todo| {
+            todo.runs.insert((run.id, kept), run);
+        });
     }
 
     /// Has a change of the scale sets written soon.
@@ -85,16 +95,22 @@ impl Saver {
         if entries.is_empty() {
             return;
         }
-        let mut todo = self.shared.todo.lock().unwrap_or_else(PoisonError::into_inner);
-        todo.journal.extend(entries);
-        todo.asked += 1;
-        self.shared.changed.notify_one();
+        self.add(|todo| todo.journal.extend(entries));
     }
 
     /// Has the runners written soon that outlive the process: these, and no others.
     pub(crate) fn save_runners(&self, runners: BTreeMap<u64, NewRunner>) {
+        self.add(|todo| todo.runners = Some(runners));
+    }
+
+    /// Has the pull requests written soon.
+    pub(crate) fn save_pulls(&self, pulls: Pulls) {
+        self.add(|todo| todo.pulls = Some(pulls));
+    }
+
+    fn add(&self, add: impl FnOnce(&mut Todo)) {
         let mut todo = self.shared.todo.lock().unwrap_or_else(PoisonError::into_inner);
-        todo.runners = Some(runners);
+        add(&mut todo);
         todo.asked += 1;
         self.shared.changed.notify_one();
     }
@@ -117,11 +133,6 @@ impl Saver {
     }
 }
 
-fn write_json<T: serde::Serialize>(path: &Path, content: &T) -> std::io::Result<()> {
-    let json = serde_json::to_vec_pretty(content).map_err(std::io::Error::other)?;
-    write_atomically(path, &json)
-}
-
 impl Drop for Saver {
     fn drop(&mut self) {
         self.close();
@@ -131,15 +142,12 @@ impl Drop for Saver {
 impl Shared {
     fn run(&self, store: &Store, journal: &mut Journal, done: &watch::Sender<u64>) {
         loop {
-            let Todo { runs, journal: entries, runners, asked, .. } = {
+            let Todo { runs, journal: entries, runners, pulls, asked, .. } = {
                 let todo = self.todo.lock().unwrap_or_else(PoisonError::into_inner);
-                let nothing = |todo: &Todo| {
-                    todo.runs.is_empty() && todo.journal.is_empty() && todo.runners.is_none()
-                };
-                let idle = |todo: &mut Todo| nothing(todo) && !todo.closed;
+                let idle = |todo: &mut Todo| todo.is_empty() && !todo.closed;
                 let woken = self.changed.wait_while(todo, idle);
                 let mut todo = woken.unwrap_or_else(PoisonError::into_inner);
-                if nothing(&todo) {
+                if todo.is_empty() {
                     return;
                 }
                 let next = Todo { asked: todo.asked, closed: todo.closed, ..Todo::default() };
@@ -149,6 +157,12 @@ impl Shared {
                 && let Err(error) = write_json(&store.runners_file(), &runners)
             {
                 tracing::error!("the runners cannot be written down: {error}");
+            }
+            if let Some(pulls) = pulls
+                && let Err(error) = write_json(&store.pulls_file(), &pulls)
+            {
+                // The next change tries again; the runs go on.
+                tracing::error!("the pull requests cannot be written down: {error}");
             }
             if !entries.is_empty()
                 && let Err(error) = journal.append(entries)
