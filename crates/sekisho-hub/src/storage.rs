@@ -32,7 +32,7 @@ use artifacts::{Artifacts, CreateError, Pending};
 use caches::{Caches, Place, Reservation, ReserveError};
 
 use crate::state::JobRef;
-use crate::store::{read_json, write_atomically};
+use crate::store::{read_json, write_json};
 
 /// The largest artifact, in bytes.
 const MAX_ARTIFACT: u64 = 10 * 1024 * 1024 * 1024;
@@ -119,8 +119,7 @@ impl Storage {
     }
 
     fn save(&self, kind: &str, id: u64, record: &impl Serialize) -> io::Result<()> {
-        let json = serde_json::to_vec_pretty(record).map_err(io::Error::other)?;
-        write_atomically(&self.file(kind, id), &json)
+        write_json(&self.file(kind, id), record)
     }
 
     fn delete(&self, kind: &str, id: u64, blob: Uuid) {

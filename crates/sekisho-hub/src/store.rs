@@ -93,12 +93,12 @@ impl Store {
         self.run_dir(id).join("attempts").join(format!("{attempt}.json"))
     }
 
-    fn write_attempt(&self, id: u64, attempt: u64, json: &[u8]) -> io::Result<()> {
+    fn write_attempt(&self, id: u64, attempt: u64, run: &Run) -> io::Result<()> {
         let path = self.attempt_file(id, attempt);
         if let Some(folder) = path.parent() {
             fs_err::create_dir_all(folder)?;
         }
-        write_atomically(&path, json)
+        write_json(&path, run)
     }
 
     /// An earlier attempt of a run, if it was written.

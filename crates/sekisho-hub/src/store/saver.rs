@@ -9,7 +9,7 @@ use sekisho_github::hub_api::Run;
 use tokio::sync::watch;
 
 use super::journal::Journal;
-use super::{Store, write_atomically, write_json};
+use super::{Store, write_json};
 use crate::state::{Entry, NewRunner, Pulls, Replay};
 
 /// In which file a run is kept.
@@ -170,12 +170,10 @@ impl Shared {
                 tracing::error!("the scale sets cannot be written down: {error}");
             }
             for ((id, kept), run) in runs {
-                let written = serde_json::to_vec_pretty(&run)
-                    .map_err(std::io::Error::other)
-                    .and_then(|json| match kept {
-                        Kept::Newest => write_atomically(&store.run_file(id), &json),
-                        Kept::Attempt(attempt) => store.write_attempt(id, attempt, &json),
-                    });
+                let written = match kept {
+                    Kept::Newest => write_json(&store.run_file(id), &run),
+                    Kept::Attempt(attempt) => store.write_attempt(id, attempt, &run),
+                };
                 if let Err(error) = written {
                     // The next change tries again; the run itself goes on.
                     tracing::error!("run {id} cannot be written down: {error}");
