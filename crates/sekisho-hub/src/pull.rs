@@ -10,7 +10,6 @@
 
 use jiff::Timestamp;
 use sekisho_github::hub_api::{Pushed, RunHead};
-use sekisho_workflow::model::Workflow;
 
 use crate::event::{self, RunAt};
 use crate::git::{GitError, Repository};
@@ -355,10 +354,16 @@ fn happened(
     let target = format!("refs/heads/{}", pull.base.branch);
     events.push(("pull_request_target", at(target, &pull.base.sha)));
     let mut all = Pushed::default();
+    let mut paths = None;
     for (event, at) in events {
         let mut outcome = Pushed::default();
         for workflow in workflows(repository, &at.sha, &mut outcome.errors)? {
-            if !wants(repository, pull, &workflow, event, activity)? {
+            let Some(filter) = workflow.on.pull_request(event) else { continue };
+            if filter.paths.is_some() && paths.is_none() {
+                paths = Some(changed_paths(repository, pull)?);
+            }
+            let changed = paths.as_ref().and_then(Option::as_deref);
+            if !filter.matches(activity, &pull.base.branch, changed) {
                 continue;
             }
             // Who opens one from elsewhere need not be allowed to write here. The workflow of the base
@@ -379,23 +384,13 @@ fn happened(
     Ok(all)
 }
 
-/// Whether a workflow waits for this.
-fn wants(
+/// What it changes since it left its base, whatever that has changed since. `None`: not known, or too many.
+fn changed_paths(
     repository: &Repository,
     pull: &PullRequest,
-    workflow: &Workflow,
-    event: &str,
-    activity: &str,
-) -> Result<bool, GitError> {
-    let Some(filter) = workflow.on.pull_request(event) else { return Ok(false) };
-    let mut paths = None;
-    if filter.paths.is_some() {
-        // What it changes since it left its base, whatever that has changed since.
-        let left = repository.merge_base(&pull.base.sha, &pull.head.sha)?;
-        paths = match left {
-            Some(left) => repository.changed_paths(Some(&left), &pull.head.sha, MAX_PATHS)?,
-            None => None,
-        };
+) -> Result<Option<Vec<String>>, GitError> {
+    match repository.merge_base(&pull.base.sha, &pull.head.sha)? {
+        Some(left) => repository.changed_paths(Some(&left), &pull.head.sha, MAX_PATHS),
+        None => Ok(None),
     }
-    Ok(filter.matches(activity, &pull.base.branch, paths.as_deref()))
 }
