@@ -102,23 +102,27 @@ pub(crate) fn open(
         updated_at: now,
     };
     pull.merge_sha = test_merge(&repository, &pull, now)?;
-    let label = pull.head.label();
+    let exists = exists(&pull);
     let opened = shared.change(|state, _| state.pulls.open(pull));
     let pull = match opened {
         Ok(pull) => pull,
-        Err(PullError::Exists) => {
+        Err(error) => {
             repository.remove_ref(&PullRequest::merge_ref(number))?;
-            return refuse(format!("A pull request already exists for {label}."));
-        }
-        Err(PullError::TooMany) => {
-            repository.remove_ref(&PullRequest::merge_ref(number))?;
-            return refuse("The hub holds too many pull requests".to_owned());
+            return refuse(match error {
+                PullError::Exists => exists,
+                PullError::TooMany => "The hub holds too many pull requests".to_owned(),
+            });
         }
     };
     shared.save_pulls();
     let actor = pull.actor.clone();
     happened(shared, &repository, &pull, ("opened", &actor), None)?;
     Ok(pull)
+}
+
+/// Why there cannot be two of the same branches.
+fn exists(pull: &PullRequest) -> String {
+    format!("A pull request already exists for {}.", pull.head.label())
 }
 
 /// Repository and branch of `branch` or `owner:branch`.
@@ -175,6 +179,9 @@ pub(crate) fn update(
             Some("closed")
         }
         (PullState::Closed { .. }, Some(true)) => {
+            if shared.look(|state| state.pulls.is_taken(&pull)) {
+                return Err(Refused::Invalid(exists(&pull)));
+            }
             pull.state = PullState::Open;
             refresh(shared, &repository, &mut pull, now)?;
             Some("reopened")

@@ -130,19 +130,23 @@ impl Pulls {
         if self.of.values().map(|of| of.pulls.len()).sum::<usize>() >= MAX_PULLS {
             return Err(PullError::TooMany);
         }
-        let of = self.of.entry(new.base.repository.id).or_default();
-        let same = |known: &PullRequest| {
-            known.is_open()
-                && known.base.branch == new.base.branch
-                && known.head.is_branch(new.head.repository.id, &new.head.branch)
-        };
-        if of.pulls.values().any(same) {
+        if self.is_taken(&new) {
             return Err(PullError::Exists);
         }
         self.last_id += 1;
         new.id = self.last_id;
-        of.pulls.insert(new.number, new.clone());
+        self.put(new.clone());
         Ok(new)
+    }
+
+    /// Whether one of these two branches is open.
+    pub(crate) fn is_taken(&self, pull: &PullRequest) -> bool {
+        let same = |known: &PullRequest| {
+            known.is_open()
+                && known.base.branch == pull.base.branch
+                && known.head.is_branch(pull.head.repository.id, &pull.head.branch)
+        };
+        self.of(pull.base.repository.id).any(same)
     }
 
     /// One of a repository.

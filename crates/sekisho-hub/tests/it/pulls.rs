@@ -307,6 +307,15 @@ async fn what_is_no_pull_request_is_refused_and_all_are_kept() {
         [count("").await, count("?state=closed").await, count("?state=all").await],
         [0, 1, 1]
     );
+    // It is not opened again beside another of the same branches.
+    let other = open(&world, "topic").await["number"].clone();
+    let path = format!("{PULLS}/{number}");
+    let refused = ask(&world, Method::PATCH, &path, json!({"state": "open"})).await;
+    assert_eq!(refused.status(), 422);
+    let why: Value = refused.json().await.unwrap();
+    assert_eq!(why["message"], json!("A pull request already exists for acme:topic."));
+    change(&world, &other, json!({"state": "closed"})).await;
+    assert_eq!(change(&world, number, json!({"state": "open"})).await["state"], json!("open"));
     let missing = world.request(Method::GET, &format!("{PULLS}/99")).bearer_auth(ADMIN);
     assert_eq!(missing.send().await.unwrap().status(), 404);
 }
