@@ -114,14 +114,13 @@ impl Owner {
 
     /// Whether jobs of a repository (`owner/name`) are its: an enterprise has all of the hub.
     pub(super) fn has(&self, repository: &str) -> bool {
-        let repository = repository.to_ascii_lowercase();
         if let Some(own) = self.0.strip_prefix("repos/") {
-            return own == repository;
+            return own.eq_ignore_ascii_case(repository);
         }
-        match self.0.strip_prefix("orgs/") {
-            Some(own) => repository.split_once('/').is_some_and(|(owner, _)| owner == own),
-            None => true,
-        }
+        let of = |own: &str| {
+            repository.split_once('/').is_some_and(|(owner, _)| owner.eq_ignore_ascii_case(own))
+        };
+        self.0.strip_prefix("orgs/").is_none_or(of)
     }
 }
 
