@@ -56,10 +56,7 @@ pub(super) async fn remove_runner(
     Path(id): Path<u64>,
 ) -> Reply<StatusCode> {
     let owner = owner(&shared, &headers)?;
-    let removed = shared.change(|state, now| {
-        state.runner_of(&owner, id).ok_or(RegisterError::NotFound)?;
-        state.remove_runner(id, now)
-    });
+    let removed = shared.change(|state, now| state.remove_runner_of(&owner, id, now));
     removed.map(|()| StatusCode::NO_CONTENT).map_err(|error| refused(error, &id.to_string()))
 }
 

@@ -330,10 +330,8 @@ pub(super) async fn delete_runner(
     Extension(place): Extension<Place>,
     Path(path): Path<RunnerPath>,
 ) -> Result<StatusCode, GithubError> {
-    let removed = shared.change(|state, now| {
-        state.runner_of(&place.owner(), path.id).ok_or(RegisterError::NotFound)?;
-        state.remove_runner(path.id, now)
-    });
+    let owner = place.owner();
+    let removed = shared.change(|state, now| state.remove_runner_of(&owner, path.id, now));
     removed.map(|()| StatusCode::NO_CONTENT).map_err(|error| refused(error, ""))
 }
 

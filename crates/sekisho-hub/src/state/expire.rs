@@ -30,7 +30,7 @@ impl State {
         for (at, over) in self.overdue(now) {
             match over {
                 Over::Offer { runner } => {
-                    self.end_lasting_session(runner);
+                    self.end_kept_session(runner);
                     self.withdraw_offer(at, runner, now);
                 }
                 Over::LastOffer { runner } => {

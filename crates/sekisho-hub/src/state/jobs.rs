@@ -186,7 +186,7 @@ impl State {
         self.close_steps(at, now);
         let conclusion = if stopped { Conclusion::Cancelled } else { Conclusion::Failure };
         self.finish_job(at, conclusion, BTreeMap::new(), now);
-        self.end_lasting_session(runner);
+        self.end_kept_session(runner);
         self.release_runner(runner, now);
         self.advance(at.run, now);
     }

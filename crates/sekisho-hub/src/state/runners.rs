@@ -75,6 +75,13 @@ pub(crate) enum Life {
     Lasting,
 }
 
+impl Life {
+    /// Whether it outlives the process: somebody registered it with a token.
+    pub(super) fn is_kept(self) -> bool {
+        self != Self::Jit
+    }
+}
+
 /// What a registration says. This is also the form on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NewRunner {
@@ -243,13 +250,13 @@ impl State {
 
     /// Those that are to outlive the process.
     pub(crate) fn kept_runners(&self) -> BTreeMap<u64, NewRunner> {
-        let kept = self.runners.values().filter(|runner| runner.life != Life::Jit);
+        let kept = self.runners.values().filter(|runner| runner.life.is_kept());
         kept.map(|runner| (runner.id, runner.registration())).collect()
     }
 
     /// Has the runners written down, if this is one that is to outlive the process.
     pub(super) fn keep_runners(&mut self, id: u64) {
-        if self.runners.get(&id).is_some_and(|runner| runner.life != Life::Jit) {
+        if self.runners.get(&id).is_some_and(|runner| runner.life.is_kept()) {
             self.effects.push(Effect::SaveRunners);
         }
     }
@@ -276,6 +283,17 @@ impl State {
         };
         self.runners.insert(id, runner);
         self.touch_queue();
+    }
+
+    /// Removes a registration, if it is of this place and has no job running.
+    pub(crate) fn remove_runner_of(
+        &mut self,
+        place: &Owner,
+        id: u64,
+        now: Timestamp,
+    ) -> Result<(), RegisterError> {
+        self.runner_of(place, id).ok_or(RegisterError::NotFound)?;
+        self.remove_runner(id, now)
     }
 
     /// Removes a registration that has no job running.

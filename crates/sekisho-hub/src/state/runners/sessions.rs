@@ -4,7 +4,6 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::super::State;
-use super::Life;
 
 /// A session that was not heard of for so long may be replaced: four polls were missed.
 const SESSION_SILENCE: SignedDuration = SignedDuration::from_mins(4);
@@ -48,10 +47,10 @@ impl State {
         Ok(())
     }
 
-    /// A registration that lasts has not done what it should: it is not listened to, until it opens a
-    /// session again. One for a single job goes by other ways.
-    pub(crate) fn end_lasting_session(&mut self, id: u64) {
-        if let Some(runner) = self.runners.get_mut(&id).filter(|runner| runner.life != Life::Jit) {
+    /// A runner that was registered with a token has not done what it should: it is not listened to, until
+    /// it opens a session again. One that was made just in time goes by other ways.
+    pub(crate) fn end_kept_session(&mut self, id: u64) {
+        if let Some(runner) = self.runners.get_mut(&id).filter(|runner| runner.life.is_kept()) {
             runner.session = None;
             self.touch_queue();
         }
