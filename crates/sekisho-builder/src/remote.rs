@@ -246,8 +246,11 @@ impl Remote {
         let repository = Repository::of(destination);
         for manifest in manifests {
             let digest = Digest::sha256(manifest);
-            if !self.wait(self.client.has_manifest(&repository, &digest))? {
-                return Ok(false);
+            match self.wait(self.client.has_manifest(&repository, &digest)) {
+                Ok(true) => {}
+                // What is wrong with the registry, the push tells.
+                Ok(false) | Err(CallError::Registry(_)) => return Ok(false),
+                Err(error) => return Err(error),
             }
         }
         Ok(true)

@@ -212,6 +212,12 @@ async fn push_sends_what_is_missing_only() {
     world.try_build(options.clone()).await.unwrap();
     assert_eq!(world.registry.uploads(), before + 1);
     assert_eq!(world.registry.content.lock().unwrap().blobs.get(lost), blob.as_ref());
+    // One that does not say whether it has it is asked for each blob.
+    world.registry.content.lock().unwrap().no_head = true;
+    let before = world.registry.uploads();
+    world.try_build(options.clone()).await.unwrap();
+    assert_eq!(world.registry.uploads(), before);
+    world.registry.content.lock().unwrap().no_head = false;
     let key = "app:v1".to_owned();
     let (kind, bytes) = world.registry.content.lock().unwrap().manifests[&key].clone();
     assert_eq!(kind, "application/vnd.oci.image.manifest.v1+json");

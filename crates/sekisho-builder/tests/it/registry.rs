@@ -17,6 +17,8 @@ pub(crate) struct Content {
     pub(crate) manifests: BTreeMap<String, (String, Bytes)>,
     /// Answered to a manifest PUT.
     pub(crate) deny: Option<String>,
+    /// It knows no HEAD of a manifest.
+    pub(crate) no_head: bool,
     /// Method and path of every request.
     pub(crate) requests: Vec<String>,
     uploads: BTreeMap<String, Vec<u8>>,
@@ -76,6 +78,9 @@ async fn serve(
     let Some((repository, reference)) = rest.split_once("/manifests/") else {
         return StatusCode::NOT_FOUND.into_response();
     };
+    if method == Method::HEAD && content.no_head {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
     let key = format!("{repository}:{reference}");
     if method == Method::PUT {
         if let Some(denial) = content.deny.clone() {
