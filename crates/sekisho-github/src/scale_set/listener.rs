@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
+use tokio::task::JoinHandle;
 use url::Url;
 use uuid::Uuid;
 
@@ -34,7 +35,8 @@ pub struct ListenerOptions {
     pub previous: Option<Uuid>,
 }
 
-/// Listens to one set. Cancel-safe: what was not recorded and deleted comes again.
+/// Listens to one set, on a runtime of Tokio. Cancel-safe: what was not recorded and deleted comes again,
+/// and a session that was asked for is waited for by the next call.
 #[derive(Debug)]
 pub struct Listener {
     tenant: Arc<Tenant>,
@@ -43,6 +45,9 @@ pub struct Listener {
     life: Life,
     next: Step,
     session: Option<Open>,
+    /// A session that was asked for. The service tells its id once: an answer that nobody takes would
+    /// leave a session that turns us away until it is forgotten.
+    making: Option<JoinHandle<Result<Answer, ScaleSetError>>>,
     /// The message of [`Step::Deliver`].
     message: Option<QueueMessage>,
     last_trouble: Option<ScaleSetError>,
@@ -100,7 +105,8 @@ impl Listener {
     pub fn new(tenant: Arc<Tenant>, set: i64, options: ListenerOptions) -> Self {
         let life = Life::new(options.previous.is_some());
         let next = life.resume();
-        Self { tenant, set, options, life, next, session: None, message: None, last_trouble: None }
+        let (session, making, message, last_trouble) = (None, None, None, None);
+        Self { tenant, set, options, life, next, session, making, message, last_trouble }
     }
 
     /// Waits until there is something to tell. `capacity`: how many jobs the caller can have at a
@@ -236,6 +242,9 @@ impl Listener {
     /// # Errors
     /// [`ScaleSetError`]: the service forgets the session by itself after a while.
     pub async fn close(mut self) -> Result<(), ScaleSetError> {
+        if self.making.is_some() {
+            self.create().await;
+        }
         match self.session.take() {
             Some(open) => self.delete_session(open.id).await,
             None => Ok(()),
@@ -243,13 +252,22 @@ impl Listener {
     }
 
     async fn create(&mut self) -> (Seen, Option<Event>) {
+        const OPERATION: &str = "creating a message session";
         self.session = None;
-        let path = format!("{SCALE_SETS}/{}/sessions", self.set);
-        let body = NewSession { session_id: Uuid::nil(), owner_name: self.options.owner.clone() };
-        let operation = "creating a message session";
-        let body = Some(json!(body));
-        let call = Call { operation, method: Method::POST, path: &path, query: &[], body };
-        let made = self.tenant.once(&call).await.and_then(|answer| self.open(operation, &answer));
+        let making = self.making.get_or_insert_with(|| {
+            let (tenant, path) =
+                (Arc::clone(&self.tenant), format!("{SCALE_SETS}/{}/sessions", self.set));
+            let owner_name = self.options.owner.clone();
+            let body = Some(json!(NewSession { session_id: Uuid::nil(), owner_name }));
+            tokio::spawn(async move {
+                let (operation, method) = (OPERATION, Method::POST);
+                tenant.once(&Call { operation, method, path: &path, query: &[], body }).await
+            })
+        });
+        // It ends otherwise only with the runtime.
+        let made = making.await.unwrap_or(Err(ScaleSetError::NoSession));
+        self.making = None;
+        let made = made.and_then(|answer| self.open(OPERATION, &answer));
         match made {
             Ok(open) => {
                 let event = Event::Opened { session: open.id, statistics: open.statistics };
@@ -275,16 +293,15 @@ impl Listener {
     }
 
     async fn remove_previous(&mut self) -> Seen {
-        let Some(previous) = self.options.previous.take() else { return Seen::PreviousRemoved };
-        match self.delete_session(previous).await {
-            Ok(()) => Seen::PreviousRemoved,
-            Err(error) if error.is_transient() => {
-                self.options.previous = Some(previous);
-                self.failed(error)
-            }
-            // Somebody else's by now, or long gone: creating tells.
-            Err(_) => Seen::PreviousRemoved,
+        let Some(previous) = self.options.previous else { return Seen::PreviousRemoved };
+        if let Err(error) = self.delete_session(previous).await
+            && error.is_transient()
+        {
+            return self.failed(error);
         }
+        // Deleted, or somebody else's by now, or long gone: creating tells.
+        self.options.previous = None;
+        Seen::PreviousRemoved
     }
 
     async fn delete_session(&self, id: Uuid) -> Result<(), ScaleSetError> {

@@ -61,6 +61,37 @@ async fn a_session_that_is_somebody_elses_is_waited_for() {
     assert_eq!(struck(&pool), 1);
 }
 
+/// Gives up waiting for a session that is under way.
+async fn cut_while_creating(pool: &Pool, listener: &mut Listener) {
+    let struck_before = struck(pool);
+    let under_way = async {
+        while struck(pool) == struck_before {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        event = listener.next(0) => panic!("{event:?}"),
+        () = under_way => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_was_asked_for_is_not_lost_with_who_waited_for_it() {
+    let slow = Rule { times: 9, ..rule(Call::CreateSession, Fault::Slow { after_ms: 300 }) };
+    let pool = pool(vec![slow]).await;
+    let mut listener = pool.listener("me");
+    cut_while_creating(&pool, &mut listener).await;
+    assert!(matches!(listener.next(0).await, Ok(Event::Opened { .. })));
+    assert_eq!(struck(&pool), 1, "it was asked for once");
+    listener.close().await.unwrap();
+    // Who closes meanwhile leaves none behind that turns others away.
+    let mut listener = pool.listener("me");
+    cut_while_creating(&pool, &mut listener).await;
+    listener.close().await.unwrap();
+    assert!(matches!(pool.listener("other").next(0).await, Ok(Event::Opened { .. })));
+    assert_eq!(struck(&pool), 3);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poll_that_is_refused_in_its_middle_goes_on_with_a_new_token() {
     let late = Fault::Unauthorized { after_ms: 30 };
