@@ -1,67 +1,47 @@
 //! Scale sets of ARC, and the values of their chart.
 
 use super::Verdict::{Approximated, Blocked, Changed, Mapped, NeedsDecision};
-use super::{CREDENTIALS, LISTENER, OURS, Rule, SAME, SET, VALUES, VALUES_CREDENTIALS, rule};
+use super::{
+    CREDENTIALS, LISTENER, OURS, Rule, SAME, SET, VALUES, VALUES_CREDENTIALS, Verdict, rule,
+};
+
+// An object and the values of the chart call a field by other names; what becomes of it is the same.
+
+const NAME: &[(Verdict, &str)] = &[
+    (Mapped, "the scale set keeps its name, so `runs-on` stays as it is"),
+    (Blocked, "a label has letters, digits, `.`, `_` and `-`, and at most 64 of them"),
+];
+const LABELS: &[(Verdict, &str)] = &[
+    (Mapped, ""),
+    (
+        Blocked,
+        "a label has letters, digits, `.`, `_` and `-`, and at most 64 of them; there are at most 16, and none is `self-hosted`",
+    ),
+];
+const IDLE: &[(Verdict, &str)] =
+    &[(Mapped, "ARC keeps so many beyond the jobs that are there, and so does this")];
+const MAX: &[(Verdict, &str)] =
+    &[(Mapped, ""), (Approximated, "absent: ARC has no bound, Sekisho's greatest is 10000")];
+const PROXY: &[(Verdict, &str)] =
+    &[(Blocked, "a proxy cannot be set yet, neither for the operator nor for runners")];
+const AUTHORITY: &[(Verdict, &str)] = &[(Blocked, "an authority of one's own cannot be set yet")];
+const VAULT: &[(Verdict, &str)] = &[(
+    NeedsDecision,
+    "credentials are read from a secret: let External Secrets write it, for example",
+)];
 
 pub(super) const RULES: &[Rule] = &[
     rule(SET, "spec.githubConfigUrl", "GitHubConnection.spec.url", SAME),
     rule(SET, "spec.githubConfigSecret", "GitHubConnection.spec.auth", CREDENTIALS),
     rule(SET, "spec.runnerGroup", "spec.group", SAME),
-    rule(
-        SET,
-        "spec.runnerScaleSetName",
-        "spec.labels[0]",
-        &[
-            (Mapped, "the scale set keeps its name, so `runs-on` stays as it is"),
-            (Blocked, "a label has letters, digits, `.`, `_` and `-`, and at most 64 of them"),
-        ],
-    ),
-    rule(
-        SET,
-        "spec.runnerScaleSetLabels",
-        "spec.labels",
-        &[
-            (Mapped, ""),
-            (
-                Blocked,
-                "a label has letters, digits, `.`, `_` and `-`, and at most 64 of them; there are at most 16, and none is `self-hosted`",
-            ),
-        ],
-    ),
-    rule(
-        SET,
-        "spec.minRunners",
-        "spec.scaling.idle",
-        &[(Mapped, "ARC keeps so many beyond the jobs that are there, and so does this")],
-    ),
-    rule(
-        SET,
-        "spec.maxRunners",
-        "spec.scaling.max",
-        &[(Mapped, ""), (Approximated, "absent: ARC has no bound, Sekisho's greatest is 10000")],
-    ),
+    rule(SET, "spec.runnerScaleSetName", "spec.labels[0]", NAME),
+    rule(SET, "spec.runnerScaleSetLabels", "spec.labels", LABELS),
+    rule(SET, "spec.minRunners", "spec.scaling.idle", IDLE),
+    rule(SET, "spec.maxRunners", "spec.scaling.max", MAX),
     rule(SET, "spec.template", "spec.template", SAME),
-    rule(
-        SET,
-        "spec.proxy",
-        "",
-        &[(Blocked, "a proxy cannot be set yet, neither for the operator nor for runners")],
-    ),
-    rule(
-        SET,
-        "spec.githubServerTLS",
-        "",
-        &[(Blocked, "an authority of one's own cannot be set yet")],
-    ),
-    rule(
-        SET,
-        "spec.vaultConfig",
-        "GitHubConnection.spec.auth",
-        &[(
-            NeedsDecision,
-            "credentials are read from a secret: let External Secrets write it, for example",
-        )],
-    ),
+    rule(SET, "spec.proxy", "", PROXY),
+    rule(SET, "spec.githubServerTLS", "", AUTHORITY),
+    rule(SET, "spec.vaultConfig", "GitHubConnection.spec.auth", VAULT),
     rule(SET, "spec.listenerTemplate", "", LISTENER),
     rule(SET, "spec.listenerMetrics", "", LISTENER),
     rule(SET, "spec.autoscalingListener", "", LISTENER),
@@ -75,39 +55,10 @@ pub(super) const RULES: &[Rule] = &[
     rule(VALUES, "githubConfigUrl", "GitHubConnection.spec.url", SAME),
     rule(VALUES, "githubConfigSecret", "GitHubConnection.spec.auth", VALUES_CREDENTIALS),
     rule(VALUES, "runnerGroup", "spec.group", SAME),
-    rule(
-        VALUES,
-        "runnerScaleSetName",
-        "spec.labels[0]",
-        &[
-            (Mapped, "the scale set keeps its name, so `runs-on` stays as it is"),
-            (Blocked, "a label has letters, digits, `.`, `_` and `-`, and at most 64 of them"),
-        ],
-    ),
-    rule(
-        VALUES,
-        "scaleSetLabels",
-        "spec.labels",
-        &[
-            (Mapped, ""),
-            (
-                Blocked,
-                "a label has letters, digits, `.`, `_` and `-`, and at most 64 of them; there are at most 16, and none is `self-hosted`",
-            ),
-        ],
-    ),
-    rule(
-        VALUES,
-        "minRunners",
-        "spec.scaling.idle",
-        &[(Mapped, "ARC keeps so many beyond the jobs that are there, and so does this")],
-    ),
-    rule(
-        VALUES,
-        "maxRunners",
-        "spec.scaling.max",
-        &[(Mapped, ""), (Approximated, "absent: ARC has no bound, Sekisho's greatest is 10000")],
-    ),
+    rule(VALUES, "runnerScaleSetName", "spec.labels[0]", NAME),
+    rule(VALUES, "scaleSetLabels", "spec.labels", LABELS),
+    rule(VALUES, "minRunners", "spec.scaling.idle", IDLE),
+    rule(VALUES, "maxRunners", "spec.scaling.max", MAX),
     rule(VALUES, "template", "spec.template", SAME),
     rule(
         VALUES,
@@ -125,27 +76,9 @@ pub(super) const RULES: &[Rule] = &[
             (Mapped, ""),
         ],
     ),
-    rule(
-        VALUES,
-        "proxy",
-        "",
-        &[(Blocked, "a proxy cannot be set yet, neither for the operator nor for runners")],
-    ),
-    rule(
-        VALUES,
-        "githubServerTLS",
-        "",
-        &[(Blocked, "an authority of one's own cannot be set yet")],
-    ),
-    rule(
-        VALUES,
-        "keyVault",
-        "GitHubConnection.spec.auth",
-        &[(
-            NeedsDecision,
-            "credentials are read from a secret: let External Secrets write it, for example",
-        )],
-    ),
+    rule(VALUES, "proxy", "", PROXY),
+    rule(VALUES, "githubServerTLS", "", AUTHORITY),
+    rule(VALUES, "keyVault", "GitHubConnection.spec.auth", VAULT),
     rule(VALUES, "listenerTemplate", "", LISTENER),
     rule(VALUES, "listenerMetrics", "", LISTENER),
     rule(VALUES, "controllerServiceAccount", "", OURS),
