@@ -108,13 +108,15 @@ async fn by_name(rest: &GithubClient, waiting: Vec<(String, oneshot::Sender<Answ
 }
 
 fn read(runner: Option<&Runner>) -> Registration {
-    match runner {
-        None => Registration::Absent { sweeps: 1 },
-        Some(runner) => Registration::Present {
-            id: runner.id.try_into().unwrap_or_default(),
-            online: runner.status == "online",
-            busy: runner.busy,
-        },
+    runner.map_or(Registration::Absent { sweeps: 1 }, present)
+}
+
+/// What the list says of a registration.
+pub(crate) fn present(runner: &Runner) -> Registration {
+    Registration::Present {
+        id: runner.id.try_into().unwrap_or_default(),
+        online: runner.status == "online",
+        busy: runner.busy,
     }
 }
 

@@ -13,6 +13,7 @@ use sekisho_reconcile::Failure;
 use sekisho_reconcile::runner::{AtGitHub, Record, Registration};
 use sekisho_reconcile::sweep::{self, Effect, Object, Observed, Registered, SWEEP_EVERY};
 
+use crate::asks;
 use crate::context::Context;
 use crate::failure;
 use crate::github::Account;
@@ -82,11 +83,7 @@ fn tell_runners(
         .absent
         .iter()
         .map(|(name, sweeps)| (name.clone(), Registration::Absent { sweeps: *sweeps }));
-    let present = found.iter().map(|(_, it)| {
-        let id = it.id.try_into().unwrap_or_default();
-        let online = it.status == "online";
-        (it.name.clone(), Registration::Present { id, online, busy: it.busy })
-    });
+    let present = found.iter().map(|(_, it)| (it.name.clone(), asks::present(it)));
     let seen: BTreeMap<String, Registration> = absent.chain(present).collect();
     for runner in context.stores.runners.state() {
         let name = runner.name_any();
