@@ -95,11 +95,13 @@ pub struct Observed {
     pub lifecycle: Lifecycle,
     /// Its status.
     pub record: Record,
-    /// The pod of its name. Read live, not from a cache, when there is none or it has no secret yet.
+    /// The pod of its name. Read live where the cache has none and it would be taken for lost by that, or
+    /// left alone for good.
     pub pod: Option<Pod>,
     /// The pod's node.
     pub node: Node,
-    /// The secret of its name. Read live when there is none.
+    /// The secret of its name. Read live where the cache has none and something would be made, or left
+    /// behind, by that.
     pub secret: Option<Secret>,
     /// What GitHub said of the registration, when it was last asked.
     pub github: Option<AtGitHub>,
@@ -238,7 +240,7 @@ pub struct Fate {
 pub enum Effect {
     /// Before anything else.
     AddFinalizer,
-    /// Named like the runner and owned by it.
+    /// Named like the runner and owned by it. One of somebody else that has the name is a failure.
     CreatePod,
     /// Run [`registration::decide`]: make a registration and the secret with its JIT configuration.
     Register {

@@ -14,7 +14,7 @@ use crate::owned::controller;
 use crate::queue::Key;
 
 impl Work<'_> {
-    /// Makes the pod; that it is there already is as good.
+    /// Makes the pod; that ours is there already is as good.
     pub(super) async fn create_pod(&self) -> Result<(), Failure> {
         let (context, runner) = (self.context, &self.runner);
         let (namespace, name) = (self.name.0.as_str(), self.name.1.as_str());
@@ -47,9 +47,22 @@ impl Work<'_> {
                 self.room(None);
                 Ok(())
             }
-            Err(error) if failure::is_conflict(&error) => Ok(()),
+            Err(error) if failure::is_conflict(&error) => self.is_ours(&uid).await,
             Err(error) => Err(failure::kube(error)),
         }
+    }
+
+    /// Whether the pod that has the name is ours, which the watch will show: one of somebody else it may
+    /// never show.
+    async fn is_ours(&self, uid: &str) -> Result<(), Failure> {
+        let api = self.context.api::<Pod>(&self.name.0);
+        let there = api.get_metadata_opt(&self.name.1).await.map_err(failure::kube)?;
+        let there = there.ok_or(Failure::Conflict)?;
+        if controller(&there.metadata).is_some_and(|it| it.uid == uid) {
+            return Ok(());
+        }
+        let detail = "a pod of this name is there, and belongs to somebody else".to_owned();
+        Err(Failure::PodForbidden { detail })
     }
 
     /// Tells the set that a pod was made, or that the quota had no room for one.

@@ -1,8 +1,9 @@
 //! What one side knows and the other does not: registrations, Runners, and operators that are gone.
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use sekisho_api::{Runner, RunnerReplicaSet, condition};
+use sekisho_api::{Runner, RunnerDeployment, RunnerReplicaSet, condition};
 use serde_json::json;
 
 use crate::world::{Server, World, until};
@@ -26,7 +27,7 @@ async fn a_registration_without_a_runner_is_removed(server: Server) {
     runners.patch(&ghost[0], &PatchParams::default(), &free).await.unwrap();
     runners.delete(&ghost[0], &DeleteParams::default()).await.unwrap();
     until("the pod that goes with it", || async {
-        world.list::<k8s_openapi::api::core::v1::Pod>().await.is_empty().then_some(())
+        world.list::<Pod>().await.is_empty().then_some(())
     })
     .await;
     assert_eq!(world.registered().await, ghost, "GitHub was not told");
@@ -73,5 +74,34 @@ async fn a_runner_whose_registration_is_gone_is_replaced(server: Server) {
     let ended = condition::find(&conditions, condition::SUCCEEDED).unwrap();
     assert_eq!((ended.status.as_str(), ended.reason.as_str()), ("False", "RegistrationLost"));
     assert!(world.list::<Runner>().await.iter().any(|it| it.name_any() != first[0]));
+    operator.shutdown().await;
+}
+
+/// On the double alone: a real one takes no pod that is not hardened.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_has_a_runners_name_is_said_and_left_alone() {
+    let world = World::new(&Server::double(), |_| ()).await;
+    world.set(json!({ "replicas": 1 })).await;
+    let operator = world.operator("one").await;
+    world.says("AllRunnersReady").await;
+    let first = world.registered().await;
+    let (stem, number) = first[0].rsplit_once('-').unwrap();
+    let next = format!("{stem}-{:06}", number.parse::<u64>().unwrap() + 1);
+    // Without our labels: no watch of the operator shows it.
+    let spec = json!({ "containers": [{ "name": "main", "image": "x" }], "nodeSelector": { "no": "node" } });
+    let foreign: Pod = world.create(json!({ "metadata": { "name": next }, "spec": spec })).await;
+    let two = Patch::Merge(json!({ "spec": { "replicas": 2 } }));
+    let api = world.api::<RunnerDeployment>();
+    api.patch("gpu", &PatchParams::default(), &two).await.unwrap();
+    let message = until("what is in the way", || async {
+        let status = world.api::<Runner>().get_opt(&next).await.unwrap()?.status?;
+        let ended = condition::find(&status.conditions, condition::SUCCEEDED)?;
+        (ended.reason == "PodRejected").then(|| ended.message.clone())
+    })
+    .await;
+    assert!(message.contains("belongs to somebody else"), "{message}");
+    until("another runner", || async { (world.registered().await.len() == 2).then_some(()) }).await;
+    let there = world.api::<Pod>().get(&next).await.unwrap().metadata;
+    assert_eq!((there.uid, there.deletion_timestamp), (foreign.metadata.uid, None));
     operator.shutdown().await;
 }
