@@ -90,6 +90,8 @@ impl Work {
         }
         self.release().await;
         self.context.memory().deployments.remove(&self.name);
+        // One that was made anew meanwhile found this task; now it gets its own.
+        self.context.enqueue(Key::Deployment(self.name.0.clone(), self.name.1.clone()));
     }
 
     fn remembered(&self) -> DeploymentMemory {

@@ -1,9 +1,11 @@
 //! What goes wrong, what is said about it, and that it recovers without a restart.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::DeleteParams;
-use sekisho_api::{Runner, condition};
+use sekisho_api::{Runner, RunnerDeployment, condition};
 use sekisho_hub::faults::{Call, Fault};
 use serde_json::json;
 use testkit::FaultKind;
@@ -110,5 +112,25 @@ async fn an_api_server_that_stumbles_loses_nothing() {
     assert_eq!(world.conclusion(run).await, "success");
     api.lose_watch_events();
     world.clean().await;
+    operator.shutdown().await;
+}
+
+/// On the double alone: nobody makes a real one late.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_that_comes_again_at_once_is_worked_on() {
+    let api = testkit::ApiServer::new();
+    let world = World::new(&Server::Double(api.clone()), |_| ()).await;
+    world.set(json!({ "replicas": 1 })).await;
+    let operator = world.operator("one").await;
+    world.says("AllRunnersReady").await;
+    // Who worked on the first is not done with its lease when the second comes.
+    let late = FaultKind::Late(Duration::from_secs(2));
+    api.arm(testkit::Fault::once(late, &[testkit::Verb::Delete], "leases"));
+    world.api::<RunnerDeployment>().delete("gpu", &DeleteParams::default()).await.unwrap();
+    world.ended().await;
+    world.deployment(json!({ "replicas": 1 })).await;
+    // And not when all is looked at again after minutes.
+    let ready = tokio::time::timeout(Duration::from_secs(60), world.says("AllRunnersReady")).await;
+    assert!(ready.is_ok(), "{}", world.told().await);
     operator.shutdown().await;
 }
