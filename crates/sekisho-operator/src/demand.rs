@@ -25,18 +25,21 @@ pub(crate) struct Told {
     pub(crate) settled: Option<At>,
     /// Where a queue was read: the runners of the jobs that ran, and when it was.
     pub(crate) running: Option<(BTreeSet<String>, At)>,
+    /// Where a set's numbers were asked for beside its messages: [`DeploymentMemory::told`] before that.
+    /// What was told meanwhile may be newer.
+    pub(crate) asked: Option<u64>,
 }
 
 impl Told {
-    /// The numbers of a scale set.
-    pub(crate) fn by_session(statistics: Statistics, settled: Option<At>) -> Self {
+    /// The numbers of a scale set, as a message or a session that was opened has them.
+    pub(crate) fn by_session(statistics: Statistics) -> Self {
         let number = |number: i64| u32::try_from(number.max(0)).unwrap_or(u32::MAX);
         let demand = Demand {
             assigned: number(statistics.total_assigned_jobs + statistics.total_acquired_jobs),
             running: number(statistics.total_running_jobs),
             available: number(statistics.total_available_jobs),
         };
-        Self { demand, settled, running: None }
+        Self { demand, settled: None, running: None, asked: None }
     }
 }
 
@@ -55,10 +58,15 @@ pub(crate) fn tell(context: &Context, name: &Name, told: Told, news: &[Recording
         }
     }
     let entry = memory.deployments.entry(name.clone()).or_default();
+    if told.asked.is_some_and(|asked| asked != entry.told) {
+        return;
+    }
     let changed = entry.demand.replace(told.demand) != Some(told.demand);
     // A list that says the same again begins no new wait.
     let again = !changed && told.running.is_some() && entry.settled.is_some();
-    if !again {
+    // Numbers beside the messages do not say that all of these are heard.
+    let unheard = told.asked.is_some() && entry.settled.is_none();
+    if !again && !unheard {
         entry.settled = told.settled;
     }
     entry.running = told.running;
@@ -129,3 +137,6 @@ impl Memory {
         runners
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,12 +64,14 @@ impl Listening {
         (set, set_name): (i64, String),
         (previous, capacity): (Option<String>, u32),
     ) -> Self {
+        let now = context.now();
         let state = Arc::new(Mutex::new(State {
             capacity,
-            alive: context.now(),
+            alive: now,
             trouble: None,
             statistics: None,
-            replayed: None,
+            // A session begins with the first message.
+            replayed: Some(now),
             session: None,
             ended: None,
         }));
@@ -210,7 +212,7 @@ impl Work {
 
     /// Takes GitHub's numbers, and in the same moment what a message tells of jobs that are over.
     fn counts(&self, statistics: Statistics, news: &[Recording]) {
-        demand::tell(&self.context, &self.name, Told::by_session(statistics, None), news);
+        demand::tell(&self.context, &self.name, Told::by_session(statistics), news);
     }
 
     async fn deliver(&mut self, delivery: Delivery) -> Result<(), Failure> {

@@ -96,7 +96,7 @@ impl Queue {
         let demand = queue::demand(&jobs, &object.spec.labels, |runner| mark.is_on(runner), now);
         let running = jobs.into_iter().filter_map(|job| job.runner).collect();
         let (settled, running) = (Some(now + SETTLE_QUEUE), Some((running, now)));
-        demand::tell(context, name, Told { demand, settled, running }, &news);
+        demand::tell(context, name, Told { demand, settled, running, asked: None }, &news);
         record(context, &name.0, news, now).await?;
         Ok(Duration::ZERO)
     }

@@ -351,6 +351,7 @@ impl Work {
                 Ok(())
             }
             Effect::ReadStatistics { set } => {
+                let asked = Some(self.remembered().told);
                 let read = account?.tenant.set(*set).await;
                 let read = read.map_err(|error| failure::scale_set(&error))?;
                 if let Some(listening) = &self.listening {
@@ -358,9 +359,8 @@ impl Work {
                 }
                 if let Some(statistics) = read.and_then(|set| set.statistics) {
                     // Newer than any message: what explains them may still be told.
-                    let hears = self.remembered().settled.is_some();
-                    let settled = hears.then(|| self.context.now() + SETTLE);
-                    let told = Numbers::by_session(statistics, settled);
+                    let settled = Some(self.context.now() + SETTLE);
+                    let told = Numbers { settled, asked, ..Numbers::by_session(statistics) };
                     demand::tell(&self.context, &self.name, told, &[]);
                 }
                 Ok(())
