@@ -76,7 +76,7 @@ impl PushFacts {
             before,
             sha,
             forced,
-            default_branch: repository.default_branch()?.unwrap_or_else(|| "main".to_owned()),
+            default_branch: repository.default_branch_name()?,
             actor: actor.to_owned(),
         })
     }

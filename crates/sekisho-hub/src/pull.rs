@@ -159,6 +159,17 @@ fn test_merge(
     Ok(merged)
 }
 
+/// One, and the repository that it is to go to.
+fn find(
+    shared: &Shared,
+    ids: &RepositoryIds,
+    number: u64,
+) -> Result<(Repository, PullRequest), Refused> {
+    let repository = shared.git.repository(&ids.name).ok_or(Refused::NotFound)?;
+    let pull = shared.look(|state| state.pulls.get(ids.id, number).cloned());
+    Ok((repository, pull.ok_or(Refused::NotFound)?))
+}
+
 /// Closes or opens one again, or changes its words. Blocking.
 pub(crate) fn update(
     shared: &Shared,
@@ -166,9 +177,7 @@ pub(crate) fn update(
     number: u64,
     change: Change,
 ) -> Result<PullRequest, Refused> {
-    let repository = shared.git.repository(&ids.name).ok_or(Refused::NotFound)?;
-    let known = shared.look(|state| state.pulls.get(ids.id, number).cloned());
-    let mut pull = known.ok_or(Refused::NotFound)?;
+    let (repository, mut pull) = find(shared, ids, number)?;
     let now = shared.clock.now();
     let words = change.title.is_some() || change.body.is_some();
     pull.title = change.title.unwrap_or(pull.title);
@@ -215,9 +224,7 @@ pub(crate) fn merge(
     number: u64,
     expected: Option<&str>,
 ) -> Result<String, Refused> {
-    let repository = shared.git.repository(&ids.name).ok_or(Refused::NotFound)?;
-    let known = shared.look(|state| state.pulls.get(ids.id, number).cloned());
-    let mut pull = known.ok_or(Refused::NotFound)?;
+    let (repository, mut pull) = find(shared, ids, number)?;
     if !pull.is_open() {
         return Err(Refused::NotMergeable("Pull Request is not open"));
     }
@@ -337,7 +344,7 @@ fn happened(
     (activity, actor): (&str, &str),
     before: Option<&str>,
 ) -> Result<Pushed, GitError> {
-    let default_branch = repository.default_branch()?.unwrap_or_else(|| "main".to_owned());
+    let default_branch = repository.default_branch_name()?;
     let base = &shared.config.base_url;
     let about = (activity, actor);
     let payload = event::pull_request_event(base, pull, about, &default_branch, before);

@@ -229,6 +229,11 @@ impl Repository {
         Ok(head.trim().strip_prefix("ref: refs/heads/").map(str::to_owned))
     }
 
+    /// The default branch as others are told of it: `main` before there is one.
+    pub(crate) fn default_branch_name(&self) -> Result<String, GitError> {
+        Ok(self.default_branch()?.unwrap_or_else(|| "main".to_owned()))
+    }
+
     /// Makes `branch` (short) the default branch.
     pub(crate) fn set_default_branch(&self, branch: &str) -> Result<(), GitError> {
         let target = format!("refs/heads/{branch}");

@@ -164,8 +164,7 @@ fn check(title: Option<&str>, body: Option<&str>) -> Result<(), GithubError> {
 
 fn shown(shared: &Shared, ids: &RepositoryIds, pull: &PullRequest) -> Result<Value, GithubError> {
     let repository = shared.git.repository(&ids.name).ok_or_else(GithubError::not_found)?;
-    let branch = repository.default_branch().map_err(|error| GithubError::internal(&error))?;
-    let branch = branch.unwrap_or_else(|| "main".to_owned());
+    let branch = repository.default_branch_name().map_err(|error| GithubError::internal(&error))?;
     Ok(pull_request_json(&shared.config.base_url, pull, &branch))
 }
 

@@ -64,7 +64,7 @@ fn read(
     git_ref: Option<&str>,
 ) -> Result<Option<Contents>, GitError> {
     let path = path.trim_matches('/');
-    let default = repository.default_branch()?.unwrap_or_else(|| "main".to_owned());
+    let default = repository.default_branch_name()?;
     let Some(sha) = repository.resolve(git_ref.unwrap_or(&default))? else { return Ok(None) };
     if !is_plain_path(path) {
         return Ok(None);
