@@ -71,7 +71,12 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
                 if matches!(trouble.failure, Failure::Quota { .. }) {
                     work.room(Some(&trouble));
                 }
-                let next = context.now().until(trouble.next).max(Duration::from_millis(100));
+                // Whether a pod that was refused is its runner's end is decided at once.
+                let next = match effect {
+                    Effect::CreatePod => Duration::ZERO,
+                    _ => context.now().until(trouble.next),
+                };
+                let next = next.max(Duration::from_millis(100));
                 return Some(after.map_or(next, |known| known.min(next)));
             }
         }
