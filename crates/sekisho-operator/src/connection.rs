@@ -162,11 +162,20 @@ fn deployments_of(context: &Context, name: &Name) {
             context.enqueue(Key::Deployment(name.0.clone(), it.name_any()));
         }
     }
-    let runners = context.stores.runners.state();
-    let waiting = runners
-        .iter()
-        .filter(|it| it.namespace().as_ref() == Some(&name.0) && it.spec.connection_ref == name.1);
-    waiting.for_each(|it| context.enqueue(Key::Runner(name.0.clone(), it.name_any())));
+    for it in context.stores.runners.state() {
+        if it.namespace().as_ref() != Some(&name.0) || it.spec.connection_ref != name.1 {
+            continue;
+        }
+        let key = Key::Runner(name.0.clone(), it.name_any());
+        // What waited for the connection is tried now, and not when it would have been tried again.
+        let mut memory = context.memory();
+        let trouble = memory.trouble.get(&key).map(|it| &it.failure);
+        if matches!(trouble, Some(Failure::ConnectionNotReady { .. })) {
+            memory.trouble.remove(&key);
+        }
+        drop(memory);
+        context.enqueue(key);
+    }
 }
 
 async fn write(

@@ -63,9 +63,9 @@ impl Work {
         loop {
             let Some(object) = self.context.stores.deployments.get(&reference) else { break };
             self.renew().await;
-            if std::mem::replace(&mut self.generation, object.metadata.generation)
-                != object.metadata.generation
-            {
+            let generation = object.metadata.generation;
+            let changed = std::mem::replace(&mut self.generation, generation) != generation;
+            if changed || self.waited_for_connection(&object) {
                 // What somebody put right is tried at once.
                 self.trouble = None;
             }
@@ -92,6 +92,13 @@ impl Work {
         self.context.memory().deployments.remove(&self.name);
         // One that was made anew meanwhile found this task; now it gets its own.
         self.context.enqueue(Key::Deployment(self.name.0.clone(), self.name.1.clone()));
+    }
+
+    /// Whether its trouble was that the connection is not ready, and it is now.
+    fn waited_for_connection(&self, object: &RunnerDeployment) -> bool {
+        let trouble = self.trouble.as_ref().map(|it| &it.failure);
+        matches!(trouble, Some(Failure::ConnectionNotReady { .. }))
+            && self.context.account(&self.name.0, &object.spec.connection_ref).is_some()
     }
 
     fn remembered(&self) -> DeploymentMemory {

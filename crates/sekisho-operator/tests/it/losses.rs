@@ -4,8 +4,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use sekisho_api::{Runner, RunnerDeployment, RunnerReplicaSet, condition};
+use sekisho_hub::faults::{Call, Fault};
 use serde_json::json;
 
+use crate::refusals::rule;
 use crate::world::{Server, World, until};
 
 scenarios![
@@ -104,4 +106,33 @@ async fn a_pod_that_has_a_runners_name_is_said_and_left_alone() {
     let there = world.api::<Pod>().get(&next).await.unwrap().metadata;
     assert_eq!((there.uid, there.deletion_timestamp), (foreign.metadata.uid, None));
     operator.shutdown().await;
+}
+
+/// On the double alone, as no other operator may have the lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waited_for_the_connection_goes_on_when_it_is_ready() {
+    let world = World::new(&Server::double(), |_| ()).await;
+    world.set(json!({ "scaling": { "min": 1, "max": 2, "scaleDownDelaySeconds": 0 } })).await;
+    let one = world.operator("one").await;
+    world.says("AllRunnersReady").await;
+    let first = world.registered().await;
+    one.shutdown().await;
+    let runners = world.api::<Runner>();
+    runners.delete(&first[0], &DeleteParams::default()).await.unwrap();
+    // All else was looked at by the time that the connection is checked.
+    world.hub.arm(rule(Fault::Slow { after_ms: 3000 }, Call::Runner, 1));
+    let two = world.operator("two").await;
+    // And not when it is tried again after a minute or two.
+    let goes_on = async {
+        until("the end of a runner", || async {
+            runners.get_opt(&first[0]).await.unwrap().is_none().then_some(())
+        })
+        .await;
+        let run = world.push(1).await;
+        world.runners.ends.add_permits(1);
+        world.conclusion(run).await
+    };
+    let conclusion = tokio::time::timeout(std::time::Duration::from_secs(50), goes_on).await;
+    assert_eq!(conclusion.as_deref(), Ok("success"));
+    two.shutdown().await;
 }
