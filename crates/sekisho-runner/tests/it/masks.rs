@@ -48,6 +48,7 @@ async fn no_form_of_a_secret_gets_out() {
             echo \"out=$S\" >> $GITHUB_OUTPUT
             echo \"fine=1\" >> $GITHUB_OUTPUT
             echo \"$M\"; echo \"$M\" | head -1
+            printf '%s' \"$M\" | base64 -w0; echo; echo \"ab$M\" | tail -1 | base64 -w0; echo
             echo \"$ACTIONS_ID_TOKEN_REQUEST_TOKEN\"
             echo \"::notice::$TOKEN\"
             echo \"bad file line $S\" >> $GITHUB_STATE",
@@ -74,11 +75,15 @@ async fn no_form_of_a_secret_gets_out() {
     done.assert_conclusion("failed");
     done.assert_logged("leak", "plain ***");
     let encoded = STANDARD.encode(secret);
+    let lines = STANDARD.encode("first-secret-line\nsecond-secret-line");
+    let last = STANDARD.encode("second-secret-line");
     assert_absent(
         &done,
         &[
             secret,
             &encoded[..20],
+            &lines[..40],
+            &last[..20],
             "s3cr3t&\\\"value'/42",
             "s3cr3t%26%22value%27%2F42",
             "first-secret-line",
