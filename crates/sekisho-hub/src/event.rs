@@ -11,10 +11,33 @@ use crate::git::{Commit, GitError, Repository};
 use crate::push::RefUpdate;
 use crate::state::RepositoryIds;
 
-pub(crate) use pull_request::{pull_request_event, pull_request_json};
+pub(crate) use pull_request::{Activity, Changes, pull_request_event, pull_request_json};
 
 /// What an object id is when there is no object.
 const NO_OBJECT: &str = "0000000000000000000000000000000000000000";
+
+/// What GitHub calls whoever acts with a job's token.
+const JOBS: &str = "github-actions[bot]";
+
+/// Whose doing something is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Actor {
+    pub(crate) name: String,
+    /// What a job does starts nothing, lest it starts itself; but for what it asks for by name.
+    pub(crate) starts_runs: bool,
+}
+
+impl Actor {
+    /// Somebody.
+    pub(crate) fn user(name: &str) -> Self {
+        Self { name: name.to_owned(), starts_runs: true }
+    }
+
+    /// A job.
+    pub(crate) fn job() -> Self {
+        Self { name: JOBS.to_owned(), starts_runs: false }
+    }
+}
 
 /// What there is to know of a push to one ref.
 #[derive(Clone, Debug)]
@@ -172,6 +195,32 @@ pub(crate) fn push_event(base: &str, ids: &RepositoryIds, facts: &PushFacts) -> 
         "repository": repository_json(&web, ids, &facts.default_branch),
         "pusher": { "name": facts.actor },
         "sender": { "login": facts.actor, "id": ids.owner_id },
+    })
+}
+
+/// Payload of the `push` event for a ref that is gone.
+pub(crate) fn deletion_event(
+    base: &str,
+    ids: &RepositoryIds,
+    update: &RefUpdate,
+    default_branch: &str,
+    actor: &Actor,
+) -> Value {
+    let web = format!("{base}/{}", ids.name);
+    json!({
+        "ref": update.name,
+        "before": update.before,
+        "after": NO_OBJECT,
+        "base_ref": null,
+        "created": false,
+        "deleted": true,
+        "forced": false,
+        "compare": format!("{web}/compare/{NO_OBJECT}"),
+        "commits": [],
+        "head_commit": null,
+        "repository": repository_json(&web, ids, default_branch),
+        "pusher": { "name": actor.name },
+        "sender": { "login": actor.name, "id": ids.owner_id },
     })
 }
 

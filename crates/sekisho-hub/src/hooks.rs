@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::OpenError;
 use crate::clock::now;
 use crate::config::Webhook;
+use crate::state::Owner;
 
 /// How long a receiver may take, as on GitHub.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -56,6 +57,8 @@ struct Outgoing {
     id: u64,
     guid: Uuid,
     redelivery: bool,
+    /// Where it happened; `None`: nowhere, it is of the hook itself.
+    repository: Option<String>,
     event: String,
     action: Option<String>,
     body: Arc<str>,
@@ -129,12 +132,13 @@ impl Hooks {
     /// Tells everybody who wants to hear of it.
     pub(crate) fn tell(&self, event: &str, payload: &Value) {
         let action = payload["action"].as_str().map(str::to_owned);
+        let repository = payload["repository"]["full_name"].as_str().map(str::to_owned);
         let body: Arc<str> = payload.to_string().into();
-        let guid = Uuid::new_v4();
-        for hook in self.hooks.iter().filter(|hook| hook.wants(event)) {
-            let (event, action, body) = (event.to_owned(), action.clone(), Arc::clone(&body));
-            let redelivery = false;
-            self.send(hook, Outgoing { id: self.id(), guid, redelivery, event, action, body });
+        let (id, guid, redelivery) = (0, Uuid::new_v4(), false);
+        let event = event.to_owned();
+        let outgoing = Outgoing { id, guid, redelivery, repository, event, action, body };
+        for hook in self.hooks.iter().filter(|hook| hook.wants(&outgoing.event)) {
+            self.send(hook, Outgoing { id: self.id(), ..outgoing.clone() });
         }
     }
 
@@ -153,13 +157,13 @@ impl Hooks {
         let zen = "Tag last.";
         let payload = json!({ "zen": zen, "hook_id": hook.id, "hook": hook.shown("") });
         let (guid, event, body) = (Uuid::new_v4(), "ping".to_owned(), payload.to_string().into());
-        let (redelivery, action) = (false, None);
-        self.send(hook, Outgoing { id: self.id(), guid, redelivery, event, action, body });
+        let (id, redelivery, repository, action) = (self.id(), false, None, None);
+        self.send(hook, Outgoing { id, guid, redelivery, repository, event, action, body });
     }
 
-    /// Delivers something once more. False if it is not remembered.
-    pub(crate) fn redeliver(&self, hook: &Hook, delivery: u64) -> bool {
-        let Some(done) = hook.delivery(delivery) else { return false };
+    /// Delivers something of a place once more. False if it is not remembered.
+    pub(crate) fn redeliver(&self, hook: &Hook, place: &Owner, delivery: u64) -> bool {
+        let Some(done) = hook.delivery(place, delivery) else { return false };
         self.send(hook, Outgoing { id: self.id(), redelivery: true, ..done.outgoing });
         true
     }
@@ -192,14 +196,15 @@ impl Hook {
         self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was told, newest first.
-    pub(crate) fn deliveries(&self) -> Vec<Done> {
-        self.lock().iter().rev().cloned().collect()
+    /// What was told of a place, newest first.
+    pub(crate) fn deliveries(&self, place: &Owner) -> Vec<Done> {
+        self.lock().iter().rev().filter(|done| done.is_of(place)).cloned().collect()
     }
 
     /// One of them.
-    pub(crate) fn delivery(&self, id: u64) -> Option<Done> {
-        self.lock().iter().find(|done| done.outgoing.id == id).cloned()
+    pub(crate) fn delivery(&self, place: &Owner, id: u64) -> Option<Done> {
+        let is_it = |done: &&Done| done.outgoing.id == id && done.is_of(place);
+        self.lock().iter().find(is_it).cloned()
     }
 
     /// As REST shows it; the secret is not shown.
@@ -222,6 +227,11 @@ impl Hook {
 }
 
 impl Done {
+    /// A hook is told of all repositories; each place sees what was told of its own.
+    fn is_of(&self, place: &Owner) -> bool {
+        self.outgoing.repository.as_ref().is_none_or(|repository| place.has(repository))
+    }
+
     /// As lists show it.
     pub(crate) fn shown(&self) -> Value {
         let (status, code) = match &self.answer {

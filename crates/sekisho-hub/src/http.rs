@@ -25,6 +25,7 @@ mod rest;
 mod rest_artifacts;
 mod rest_caches;
 mod rest_concurrency;
+mod rest_groups;
 mod rest_hooks;
 mod rest_logs;
 mod rest_pulls;
@@ -144,15 +145,14 @@ fn scope() -> Table {
         .post(rest_registration::add_labels)
         .put(rest_registration::set_labels)
         .delete(rest_registration::clear_labels);
-    let group = get(rest_registration::get_group)
-        .patch(rest_registration::update_group)
-        .delete(rest_registration::delete_group);
-    let member =
-        put(rest_registration::add_group_runner).delete(rest_registration::remove_group_runner);
+    let group = get(rest_groups::get_group)
+        .patch(rest_groups::update_group)
+        .delete(rest_groups::delete_group);
+    let member = put(rest_groups::add_group_runner).delete(rest_groups::remove_group_runner);
     let repositories =
-        get(rest_registration::group_repositories).put(rest_registration::set_group_repositories);
-    let selected = put(rest_registration::add_group_repository)
-        .delete(rest_registration::remove_group_repository);
+        get(rest_groups::group_repositories).put(rest_groups::set_group_repositories);
+    let selected =
+        put(rest_groups::add_group_repository).delete(rest_groups::remove_group_repository);
     Table::new()
         .route("/installation", get(app::installation))
         .route("/actions/runners/generate-jitconfig", post(rest::generate_jitconfig))
@@ -163,12 +163,9 @@ fn scope() -> Table {
         .route("/actions/runners/{id}", get(rest::get_runner).delete(rest::delete_runner))
         .route("/actions/runners/{id}/labels", labels)
         .route("/actions/runners/{id}/labels/{label}", delete(rest_registration::remove_label))
-        .route(
-            "/actions/runner-groups",
-            get(rest_registration::groups).post(rest_registration::create_group),
-        )
+        .route("/actions/runner-groups", get(rest_groups::groups).post(rest_groups::create_group))
         .route("/actions/runner-groups/{group}", group)
-        .route("/actions/runner-groups/{group}/runners", get(rest_registration::group_runners))
+        .route("/actions/runner-groups/{group}/runners", get(rest_groups::group_runners))
         .route("/actions/runner-groups/{group}/runners/{runner}", member)
         .route("/actions/runner-groups/{group}/repositories", repositories)
         .route("/actions/runner-groups/{group}/repositories/{repository}", selected)

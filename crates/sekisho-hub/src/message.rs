@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::state::{DEFAULT_GROUP_NAME, Live, LiveJob, Run};
 use crate::storage;
-use crate::tokens::{GithubClaims, JobClaims, Tokens};
+use crate::tokens::{GithubClaims, Granted, JobClaims, Tokens};
 
 /// What the plan's version must be for runners of every age.
 const PLAN_VERSION: i32 = 12;
@@ -96,7 +96,7 @@ impl Minted {
         };
         let github = GithubClaims {
             repository: live.facts.repository.name.to_string(),
-            write: planned.permissions.get("contents") >= Access::Write,
+            permissions: granted(&planned.permissions),
             run: run_id,
             job: job_id,
         };
@@ -106,6 +106,11 @@ impl Minted {
             orchestration,
         })
     }
+}
+
+/// As REST names them.
+fn granted(permissions: &Permissions) -> Granted {
+    permissions.iter().map(|(key, access)| (key.replace('-', "_"), access.to_string())).collect()
 }
 
 /// What the job may do with caches, as its clients read it.

@@ -8,15 +8,18 @@
 //! One that does not go together with its base starts no `pull_request`. Source: protocol reference
 //! 6.3, 6.4.
 
-use jiff::Timestamp;
-use sekisho_github::hub_api::{Pushed, RunHead};
+mod pushes;
+mod runs;
 
-use crate::event::{self, RunAt};
+use jiff::Timestamp;
+
+pub(crate) use self::pushes::pushed;
+use self::runs::happened;
+use crate::event::{Activity, Actor, Changes};
 use crate::git::{GitError, Repository};
 use crate::names::{RepoName, is_plain_ref};
-use crate::push::{MAX_PATHS, RefUpdate, tell, wants_no_run};
+use crate::push::RefUpdate;
 use crate::shared::Shared;
-use crate::start::{Started, create, told, workflows};
 use crate::state::{PullError, PullRequest, PullState, RepositoryIds, Side};
 
 /// What is asked for when one is opened.
@@ -57,29 +60,23 @@ pub(crate) fn open(
     shared: &Shared,
     ids: &RepositoryIds,
     new: NewPull,
+    actor: &Actor,
 ) -> Result<PullRequest, Refused> {
-    let invalid = |why: String| Refused::Invalid(why);
+    let _turn = shared.pulls_turn();
     let (head_ids, branch) = head_of(shared, ids, &new)?;
     let found = |ids: &RepositoryIds| shared.git.repository(&ids.name).ok_or(Refused::NotFound);
     let (repository, from) = (found(ids)?, found(&head_ids)?);
-    let base_sha = repository.resolve(&format!("refs/heads/{}", new.base))?;
-    let base_sha = base_sha.filter(|_| is_plain_ref(&new.base));
-    let base_sha =
-        base_sha.ok_or_else(|| invalid("Validation Failed: base is invalid".to_owned()))?;
+    let base_sha = base_of(&repository, &new.base)?;
     let number = shared.change(|state, _| state.pulls.reserve(ids.id));
     let head_ref = PullRequest::head_ref(number);
     let head_sha = repository.take(&from, &branch, &head_ref)?;
-    let head_sha =
-        head_sha.ok_or_else(|| invalid("Validation Failed: head is invalid".to_owned()))?;
+    let head_sha = head_sha.ok_or_else(|| invalid("head is invalid"))?;
     let refuse = |why: String| {
         repository.remove_ref(&head_ref)?;
         Err(Refused::Invalid(why))
     };
-    if repository.merge_base(&base_sha, &head_sha)?.is_none() {
-        return refuse(format!("The {branch} branch has no history in common with {}", new.base));
-    }
-    if repository.is_ancestor(&head_sha, &base_sha)? {
-        return refuse(format!("No commits between {} and {branch}", new.base));
+    if let Some(why) = why_not(&repository, (&new.base, &base_sha), (&branch, &head_sha))? {
+        return refuse(why);
     }
     let now = shared.clock.now();
     let side = |repository: &RepositoryIds, branch: String, sha| Side {
@@ -94,7 +91,7 @@ pub(crate) fn open(
         body: new.body,
         draft: new.draft,
         state: PullState::Open,
-        actor: shared.config.actor.clone(),
+        actor: actor.name.clone(),
         head: side(&head_ids, branch, head_sha),
         base: side(ids, new.base, base_sha),
         merge_sha: None,
@@ -115,9 +112,34 @@ pub(crate) fn open(
         }
     };
     shared.save_pulls();
-    let actor = pull.actor.clone();
-    happened(shared, &repository, &pull, ("opened", &actor), None)?;
+    happened(shared, &repository, &pull, &Activity::Opened, actor)?;
     Ok(pull)
+}
+
+fn invalid(why: &str) -> Refused {
+    Refused::Invalid(format!("Validation Failed: {why}"))
+}
+
+/// The commit of the branch that one is to go to.
+fn base_of(repository: &Repository, branch: &str) -> Result<String, Refused> {
+    let missing = || invalid("base is invalid");
+    if !is_plain_ref(branch) {
+        return Err(missing());
+    }
+    repository.resolve(&format!("refs/heads/{branch}"))?.ok_or_else(missing)
+}
+
+/// Why one branch cannot be asked to go to another.
+fn why_not(
+    repository: &Repository,
+    (base, base_sha): (&str, &str),
+    (head, head_sha): (&str, &str),
+) -> Result<Option<String>, GitError> {
+    if repository.merge_base(base_sha, head_sha)?.is_none() {
+        return Ok(Some(format!("The {head} branch has no history in common with {base}")));
+    }
+    let is_in = repository.is_ancestor(head_sha, base_sha)?;
+    Ok(is_in.then(|| format!("No commits between {base} and {head}")))
 }
 
 /// Why there cannot be two of the same branches.
@@ -138,8 +160,7 @@ fn head_of(
     let name = new.head_repository.as_deref().unwrap_or(base.name.name());
     let name = RepoName::new(owner, name.rsplit('/').next().unwrap_or(name));
     let known = name.ok().and_then(|name| shared.look(|state| state.repositories.get(&name)));
-    let invalid = || Refused::Invalid("Validation Failed: head is invalid".to_owned());
-    Ok((known.ok_or_else(invalid)?, branch.to_owned()))
+    Ok((known.ok_or_else(|| invalid("head is invalid"))?, branch.to_owned()))
 }
 
 /// Makes the commit that would come of it, and has its ref name that; `None`, and no ref, if the two
@@ -170,22 +191,26 @@ fn find(
     Ok((repository, pull.ok_or(Refused::NotFound)?))
 }
 
-/// Closes or opens one again, or changes its words. Blocking.
+/// Closes or opens one again, or changes its words or where it is to go. Blocking.
 pub(crate) fn update(
     shared: &Shared,
     ids: &RepositoryIds,
     number: u64,
     change: Change,
+    actor: &Actor,
 ) -> Result<PullRequest, Refused> {
+    let _turn = shared.pulls_turn();
     let (repository, mut pull) = find(shared, ids, number)?;
-    let now = shared.clock.now();
-    let words = change.title.is_some() || change.body.is_some();
+    let (now, was) = (shared.clock.now(), pull.clone());
     pull.title = change.title.unwrap_or(pull.title);
     pull.body = change.body.or(pull.body);
+    if let Some(base) = change.base.filter(|base| *base != pull.base.branch) {
+        retarget(shared, &repository, &mut pull, base, now)?;
+    }
     let activity = match (pull.state, change.open) {
         (PullState::Open, Some(false)) => {
             pull.state = PullState::Closed { at: now };
-            Some("closed")
+            Some(Activity::Closed)
         }
         (PullState::Closed { .. }, Some(true)) => {
             if shared.look(|state| state.pulls.is_taken(&pull)) {
@@ -193,18 +218,16 @@ pub(crate) fn update(
             }
             pull.state = PullState::Open;
             refresh(shared, &repository, &mut pull, now)?;
-            Some("reopened")
+            Some(Activity::Reopened)
         }
-        (PullState::Merged { .. }, Some(true)) => {
-            return Err(Refused::Invalid("Validation Failed: it is merged".to_owned()));
-        }
-        _ => words.then_some("edited"),
+        (PullState::Merged { .. }, Some(true)) => return Err(invalid("it is merged")),
+        _ => None,
     };
     pull.updated_at = now;
-    let actor = shared.config.actor.clone();
     keep(shared, &pull);
-    if let Some(activity) = activity {
-        happened(shared, &repository, &pull, (activity, &actor), None)?;
+    let edited = Changes::between(&was, &pull).map(Activity::Edited);
+    for activity in edited.into_iter().chain(activity) {
+        happened(shared, &repository, &pull, &activity, actor)?;
     }
     Ok(pull)
 }
@@ -214,7 +237,32 @@ pub(crate) fn update(
 pub(crate) struct Change {
     pub(crate) title: Option<String>,
     pub(crate) body: Option<String>,
+    /// A branch.
+    pub(crate) base: Option<String>,
     pub(crate) open: Option<bool>,
+}
+
+/// Has an open one go to another branch.
+fn retarget(
+    shared: &Shared,
+    repository: &Repository,
+    pull: &mut PullRequest,
+    base: String,
+    now: Timestamp,
+) -> Result<(), Refused> {
+    if !pull.is_open() {
+        return Err(invalid("cannot change the base branch of a closed pull request"));
+    }
+    let sha = base_of(repository, &base)?;
+    if let Some(why) = why_not(repository, (&base, &sha), (&pull.head.branch, &pull.head.sha))? {
+        return Err(Refused::Invalid(why));
+    }
+    (pull.base.branch, pull.base.sha) = (base, sha);
+    if shared.look(|state| state.pulls.is_taken(pull)) {
+        return Err(Refused::Invalid(exists(pull)));
+    }
+    pull.merge_sha = test_merge(repository, pull, now)?;
+    Ok(())
 }
 
 /// Merges one into its base, which is a push to that. Blocking. Gives the commit.
@@ -223,7 +271,23 @@ pub(crate) fn merge(
     ids: &RepositoryIds,
     number: u64,
     expected: Option<&str>,
+    actor: &Actor,
 ) -> Result<String, Refused> {
+    let (repository, pull, update) = merged(shared, ids, number, expected)?;
+    let sha = update.after.clone().unwrap_or_default();
+    crate::push::pushed(shared, ids, &[update], actor);
+    happened(shared, &repository, &pull, &Activity::Closed, actor)?;
+    Ok(sha)
+}
+
+/// Moves the base to the merge. Gives what moved.
+fn merged(
+    shared: &Shared,
+    ids: &RepositoryIds,
+    number: u64,
+    expected: Option<&str>,
+) -> Result<(Repository, PullRequest, RefUpdate), Refused> {
+    let _turn = shared.pulls_turn();
     let (repository, mut pull) = find(shared, ids, number)?;
     if !pull.is_open() {
         return Err(Refused::NotMergeable("Pull Request is not open"));
@@ -246,10 +310,11 @@ pub(crate) fn merge(
             "Base branch was modified. Review and try the merge again.",
         ));
     }
-    let update = RefUpdate { name, before: Some(before), after: Some(merged.clone()) };
-    // This is also how the hub sees that it is in.
-    crate::push::pushed(shared, ids, &[update], &shared.config.actor);
-    Ok(merged)
+    // It is in, whatever its branch is pushed to from now on.
+    pull.state = PullState::Merged { at: now };
+    keep(shared, &pull);
+    let update = RefUpdate { name, before: Some(before), after: Some(merged) };
+    Ok((repository, pull, update))
 }
 
 /// Looks at both branches again.
@@ -262,7 +327,7 @@ fn refresh(
     let from = shared.git.repository(&pull.head.repository.name).ok_or(Refused::NotFound)?;
     let head = repository.take(&from, &pull.head.branch, &PullRequest::head_ref(pull.number))?;
     let base = repository.resolve(&format!("refs/heads/{}", pull.base.branch))?;
-    let gone = || Refused::Invalid("Validation Failed: a branch is gone".to_owned());
+    let gone = || invalid("a branch is gone");
     pull.head.sha = head.ok_or_else(gone)?;
     pull.base.sha = base.ok_or_else(gone)?;
     pull.merge_sha = test_merge(repository, pull, now)?;
@@ -273,138 +338,4 @@ fn refresh(
 fn keep(shared: &Shared, pull: &PullRequest) {
     shared.change(|state, _| state.pulls.put(pull.clone()));
     shared.save_pulls();
-}
-
-/// Brings the pull requests up to date that a push is about, and starts their runs. Blocking. Gives
-/// what to tell the pusher.
-pub(crate) fn pushed(
-    shared: &Shared,
-    ids: &RepositoryIds,
-    updates: &[RefUpdate],
-    actor: &str,
-) -> Vec<String> {
-    let mut messages = Vec::new();
-    for update in updates {
-        let Some(branch) = update.name.strip_prefix("refs/heads/") else { continue };
-        for pull in shared.look(|state| state.pulls.about(ids.id, branch)) {
-            let number = pull.number;
-            match moved(shared, (ids, branch), update, pull, actor) {
-                Ok(outcome) => messages.extend(tell(&outcome)),
-                Err(error) => {
-                    tracing::error!("pull request {number} is not brought up to date: {error:?}");
-                    messages
-                        .push(format!("error: pull request {number} is not brought up to date"));
-                }
-            }
-        }
-    }
-    messages
-}
-
-/// One of the branches of a pull request was pushed to, or is gone.
-fn moved(
-    shared: &Shared,
-    (ids, branch): (&RepositoryIds, &str),
-    update: &RefUpdate,
-    mut pull: PullRequest,
-    actor: &str,
-) -> Result<Pushed, Refused> {
-    let repository = shared.git.repository(&pull.base.repository.name).ok_or(Refused::NotFound)?;
-    let now = shared.clock.now();
-    let before = pull.head.sha.clone();
-    let is_head = pull.head.repository.id == ids.id && pull.head.branch == branch;
-    let activity = match &update.after {
-        None => {
-            pull.state = PullState::Closed { at: now };
-            "closed"
-        }
-        Some(after) if !is_head => {
-            if !repository.is_ancestor(&pull.head.sha, after)? {
-                return Ok(Pushed::default());
-            }
-            pull.state = PullState::Merged { at: now };
-            "closed"
-        }
-        Some(_) => {
-            refresh(shared, &repository, &mut pull, now)?;
-            "synchronize"
-        }
-    };
-    pull.updated_at = now;
-    keep(shared, &pull);
-    let before = Some(before.as_str()).filter(|_| activity == "synchronize");
-    Ok(happened(shared, &repository, &pull, (activity, actor), before)?)
-}
-
-/// Tells of an activity, and starts the runs of the workflows that wait for it.
-fn happened(
-    shared: &Shared,
-    repository: &Repository,
-    pull: &PullRequest,
-    (activity, actor): (&str, &str),
-    before: Option<&str>,
-) -> Result<Pushed, GitError> {
-    let default_branch = repository.default_branch_name()?;
-    let base = &shared.config.base_url;
-    let about = (activity, actor);
-    let payload = event::pull_request_event(base, pull, about, &default_branch, before);
-    if shared.hooks.is_wanted("pull_request") {
-        shared.hooks.tell("pull_request", &payload);
-    }
-    let at = |git_ref: String, sha: &str| RunAt {
-        git_ref,
-        sha: sha.to_owned(),
-        actor: actor.to_owned(),
-        base_ref: pull.base.branch.clone(),
-        head_ref: pull.head.branch.clone(),
-        head: Some(RunHead { branch: pull.head.branch.clone(), sha: pull.head.sha.clone() }),
-    };
-    let commits = repository.commits(None, &pull.head.sha)?;
-    let skipped = commits.first().is_some_and(|commit| wants_no_run(&commit.message));
-    let mut events = Vec::new();
-    if let Some(merged) = pull.merge_sha.as_deref().filter(|_| !skipped) {
-        events.push(("pull_request", at(PullRequest::merge_ref(pull.number), merged)));
-    }
-    let target = format!("refs/heads/{}", pull.base.branch);
-    events.push(("pull_request_target", at(target, &pull.base.sha)));
-    let mut all = Pushed::default();
-    let mut paths = None;
-    for (event, at) in events {
-        let mut outcome = Pushed::default();
-        for workflow in workflows(repository, &at.sha, &mut outcome.errors)? {
-            let Some(filter) = workflow.on.pull_request(event) else { continue };
-            if filter.paths.is_some() && paths.is_none() {
-                paths = Some(changed_paths(repository, pull)?);
-            }
-            let changed = paths.as_ref().and_then(Option::as_deref);
-            if !filter.matches(activity, &pull.base.branch, changed) {
-                continue;
-            }
-            // Who opens one from elsewhere need not be allowed to write here. The workflow of the base
-            // is that of people who are.
-            let untrusted = event == "pull_request" && pull.is_of_fork();
-            let started = Started { untrusted, ..Started::by(event, payload.clone()) };
-            match create(shared, &pull.base.repository, &at, workflow, started) {
-                Ok(run) => outcome.runs.push(run),
-                Err(errors) => outcome.errors.extend(errors.into_iter().map(told)),
-            }
-        }
-        if event == "pull_request" {
-            shared.note_push(&pull.base.repository.name, &at.sha, outcome.clone());
-        }
-        all.runs.extend(outcome.runs);
-        all.errors.extend(outcome.errors);
-    }
-    Ok(all)
-}
-
-/// What it changes since it left its base, whatever that has changed since. `None`: not known, or too many.
-fn changed_paths(
-    repository: &Repository,
-    pull: &PullRequest,
-) -> Result<Option<Vec<String>>, GitError> {
-    match repository.merge_base(&pull.base.sha, &pull.head.sha)? {
-        Some(left) => repository.changed_paths(Some(&left), &pull.head.sha, MAX_PATHS),
-        None => Ok(None),
-    }
 }

@@ -6,7 +6,7 @@ use sekisho_github::hub_api::Pushed;
 use sekisho_workflow::Diagnostic;
 use sekisho_workflow::plan;
 
-use crate::event::{self, PushFacts};
+use crate::event::{self, Actor, PushFacts};
 use crate::git::{GitError, Repository};
 use crate::http::shown::workflow_id;
 use crate::pull;
@@ -49,12 +49,12 @@ pub(crate) fn changed_refs(
     moved.map(update).collect()
 }
 
-/// Starts the runs of everything that a push moved. Blocking. Gives what to tell the pusher.
+/// Starts the runs of everything that a push moved, if it may start any. Blocking. Gives what to tell the pusher.
 pub(crate) fn pushed(
     shared: &Shared,
     repository: &RepositoryIds,
     updates: &[RefUpdate],
-    actor: &str,
+    actor: &Actor,
 ) -> Vec<String> {
     let mut messages = Vec::new();
     let mut outcomes: BTreeMap<String, Pushed> = BTreeMap::new();
@@ -77,6 +77,15 @@ pub(crate) fn pushed(
                 tracing::error!("a push of {} starts no run: {error}", repository.name);
                 messages.push(format!("error: {} starts no run: {error}", update.name));
             }
+        }
+    }
+    for update in updates.iter().filter(|update| update.after.is_none()).take(MAX_REFS) {
+        if let Err(error) = deleted(shared, repository, update, actor) {
+            tracing::error!(
+                "nobody is told that {} of {} is gone: {error}",
+                update.name,
+                repository.name
+            );
         }
     }
     for (sha, outcome) in outcomes {
@@ -106,7 +115,7 @@ pub(crate) fn dispatched(
     }
     let after = Some(sha.to_owned());
     let update = RefUpdate { name: git_ref.to_owned(), before: None, after };
-    let (sha, outcome) = start(shared, repository, &update, &shared.config.actor)?;
+    let (sha, outcome) = start(shared, repository, &update, &Actor::user(&shared.config.actor))?;
     shared.note_push(&repository.name, &sha, outcome.clone());
     Ok(Some(outcome))
 }
@@ -121,7 +130,7 @@ fn start(
     shared: &Shared,
     ids: &RepositoryIds,
     update: &RefUpdate,
-    actor: &str,
+    actor: &Actor,
 ) -> Result<(String, Pushed), GitError> {
     let missing = || GitError::Output { verb: "rev-parse" };
     let repository = shared.git.repository(&ids.name).ok_or_else(missing)?;
@@ -132,13 +141,14 @@ fn start(
         Some(before) => repository.resolve(before)?,
         None => None,
     };
-    let facts = PushFacts::read(&repository, update, before, sha.clone(), actor)?;
+    let facts = PushFacts::read(&repository, update, before, sha.clone(), &actor.name)?;
     let payload = event::push_event(&shared.config.base_url, ids, &facts);
     if shared.hooks.is_wanted("push") {
         shared.hooks.tell("push", &payload);
     }
     let mut outcome = Pushed::default();
-    if facts.head().is_some_and(|commit| wants_no_run(&commit.message)) {
+    let unwanted = facts.head().is_some_and(|commit| wants_no_run(&commit.message));
+    if unwanted || !actor.starts_runs {
         return Ok((sha, outcome));
     }
     let mut paths = None;
@@ -158,6 +168,23 @@ fn start(
         }
     }
     Ok((sha, outcome))
+}
+
+/// Tells of a ref that is gone; nothing runs for it.
+fn deleted(
+    shared: &Shared,
+    ids: &RepositoryIds,
+    update: &RefUpdate,
+    actor: &Actor,
+) -> Result<(), GitError> {
+    if !shared.hooks.is_wanted("push") {
+        return Ok(());
+    }
+    let Some(repository) = shared.git.repository(&ids.name) else { return Ok(()) };
+    let default_branch = repository.default_branch_name()?;
+    let base = &shared.config.base_url;
+    shared.hooks.tell("push", &event::deletion_event(base, ids, update, &default_branch, actor));
+    Ok(())
 }
 
 /// Why a workflow was not started by hand.

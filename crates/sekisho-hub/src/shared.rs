@@ -1,12 +1,13 @@
 //! What all handlers share, and how they change it.
 
+mod telling;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
-use sekisho_github::hub_api::{EventKind, Pushed, Run, Status};
-use serde_json::json;
+use sekisho_github::hub_api::{Pushed, Run, Status};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,7 +17,7 @@ use crate::config::Config;
 use crate::faults::{Armed, Call, Fault, Plan, Strike};
 use crate::git::Git;
 use crate::hooks::Hooks;
-use crate::http::{Rates, shown};
+use crate::http::Rates;
 use crate::keys::Keys;
 use crate::names::RepoName;
 use crate::state::{Effect, JobRef, Kept, LiveJob, Phase, State, end_interrupted};
@@ -50,6 +51,10 @@ pub(crate) struct Shared {
     faults: Mutex<Armed>,
     /// Pushes to one repository go one after the other. Bounded by the number of repositories.
     push_locks: Mutex<BTreeMap<String, Arc<Semaphore>>>,
+    /// Whoever does something about pull requests has it from his look at the branches until all is
+    /// written down. One for all: each has two ends, in repositories that are pushed to side by side.
+    /// It is asked for after a push lock, never before.
+    pulls: Mutex<()>,
     /// Who has a permit may read a repository for a dispatch.
     pub(crate) readers: Semaphore,
     pub(crate) stopping: CancellationToken,
@@ -100,6 +105,7 @@ impl Shared {
             news: Mutex::default(),
             faults: Mutex::default(),
             push_locks: Mutex::default(),
+            pulls: Mutex::default(),
             readers: Semaphore::new(MAX_READERS),
             stopping,
             tasks,
@@ -176,63 +182,14 @@ impl Shared {
         }
     }
 
-    /// Tells the hooks of a job or a run that changed.
-    fn tell(&self, state: &State, run: u64, kind: &EventKind) {
-        let Some(run) = state.runs.get(&run) else { return };
-        let Some(live) = run.live.as_deref() else { return };
-        let (base, facts) = (&self.config.base_url, &live.facts);
-        let (event, mut payload) = match kind {
-            EventKind::Run { status, conclusion } if self.hooks.is_wanted("workflow_run") => {
-                let action = match status {
-                    // One with a concurrency group was pending before: told then.
-                    Status::Queued if live.has_group() => return,
-                    Status::Pending | Status::Queued => "requested",
-                    Status::InProgress => "in_progress",
-                    Status::Completed => "completed",
-                };
-                let mut shown = shown::run(base, &run.view, &facts.repository, &facts.actor);
-                // As it was at this event: the state may have gone on since.
-                shown.status = shown::status(*status);
-                shown.conclusion = conclusion.map(shown::conclusion);
-                ("workflow_run", json!({ "action": action, "workflow_run": shown }))
-            }
-            EventKind::Job { job_id, name, status, conclusion, runner_name }
-                if self.hooks.is_wanted("workflow_job") =>
-            {
-                let Some(job) = run.view.jobs.iter().find(|job| job.id == *job_id) else { return };
-                let action = match status {
-                    // GitHub does not tell of a job that waits for others.
-                    Status::Pending => return,
-                    Status::Queued => "queued",
-                    Status::InProgress => "in_progress",
-                    Status::Completed => "completed",
-                };
-                // As it was at this event: the state may have gone on since.
-                let mut job = job.clone();
-                (job.name, job.status) = (name.clone(), *status);
-                (job.conclusion, job.runner_name) = (*conclusion, runner_name.clone());
-                job.completed_at = job.completed_at.filter(|_| *status == Status::Completed);
-                if *status == Status::Queued {
-                    (job.runner_id, job.runner_name) = (None, None);
-                    job.steps.clear();
-                }
-                let shown = shown::job(base, &run.view, &job);
-                ("workflow_job", json!({ "action": action, "workflow_job": shown }))
-            }
-            _ => return,
-        };
-        let branch = facts.github["event"]["repository"]["default_branch"].as_str();
-        payload["repository"] = json!(shown::repository(base, &facts.repository, branch));
-        payload["sender"] = json!({ "login": facts.actor, "id": facts.actor_id, "type": "User" });
-        self.hooks.tell(event, &payload);
+    /// Has the repositories written down, in the order of their changes.
+    pub(crate) fn save_repositories(&self) {
+        self.look(|state| self.saver.save_repositories(state.repositories.clone()));
     }
 
-    /// Writes the repositories down. Blocking; what fails is logged, for it costs a counter only.
-    pub(crate) fn save_repositories(&self) {
-        let repositories = self.look(|state| state.repositories.clone());
-        if let Err(error) = self.store.save_repositories(&repositories) {
-            tracing::error!("the list of repositories cannot be written down: {error}");
-        }
+    /// Has the runner groups written down, in the order of their changes.
+    pub(crate) fn save_groups(&self) {
+        self.look(|state| self.saver.save_groups(state.groups.clone()));
     }
 
     /// Has the pull requests written down, in the order of their changes.
@@ -324,12 +281,6 @@ impl Shared {
         Some((self.run(id)?, kept?))
     }
 
-    /// Writes the runner groups down. Blocking.
-    pub(crate) fn save_groups(&self) -> std::io::Result<()> {
-        let groups = self.look(|state| state.groups.clone());
-        self.store.save_groups(&groups)
-    }
-
     /// How far a run's events go.
     pub(crate) fn event_tail(&self, run: u64) -> Option<EventTail> {
         let path = self.store.events_file(run);
@@ -374,6 +325,11 @@ impl Shared {
     pub(crate) fn push_lock(&self, repository: &RepoName) -> Arc<Semaphore> {
         let mut locks = self.push_locks.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(locks.entry(repository.key()).or_insert_with(|| Arc::new(Semaphore::new(1))))
+    }
+
+    /// A turn at the pull requests. Blocking.
+    pub(crate) fn pulls_turn(&self) -> MutexGuard<'_, ()> {
+        self.pulls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a runner is at a job.

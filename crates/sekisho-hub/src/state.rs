@@ -14,6 +14,7 @@ mod concurrency;
 mod expire;
 mod groups;
 mod jobs;
+mod owner;
 mod pulls;
 mod repositories;
 mod rerun;
@@ -34,6 +35,7 @@ pub(crate) use concurrency::{ConcurrencyGroups, Holder, Member};
 pub(crate) use expire::end_interrupted;
 pub(crate) use groups::{DEFAULT_GROUP, DEFAULT_GROUP_NAME, Group, GroupError, Groups};
 pub(crate) use jobs::{Completion, JobError};
+pub(crate) use owner::Owner;
 pub(crate) use pulls::{PullError, PullRequest, PullState, Pulls, Side};
 pub(crate) use repositories::{Repositories, RepositoryIds};
 pub(crate) use rerun::{Kept, RerunError, RerunOf, contexts};
@@ -41,7 +43,7 @@ pub(crate) use runners::{
     LabelError, Life, Message, NewRunner, RegisterError, Repeat, Runner, SessionError,
 };
 pub(crate) use runs::{CancelError, NewRun, RunFacts};
-pub(crate) use scale_sets::{Definition, Entry, Order, Owner, Replay, ScaleSets, SetError};
+pub(crate) use scale_sets::{Definition, Entry, Order, Replay, ScaleSets, SetError};
 pub(crate) use steps::StepState;
 
 /// Ids of jobs of one run: its id times this, and up; as many as a hundred attempts may have.

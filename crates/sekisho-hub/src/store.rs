@@ -124,14 +124,13 @@ impl Store {
         })
     }
 
-    /// The runner groups; the default one alone at the first start.
-    pub(crate) fn load_groups(&self) -> io::Result<Groups> {
-        Ok(read_json(&self.dir.join("runner-groups.json"))?.unwrap_or_default())
+    fn groups_file(&self) -> PathBuf {
+        self.dir.join("runner-groups.json")
     }
 
-    /// Writes the runner groups down.
-    pub(crate) fn save_groups(&self, groups: &Groups) -> io::Result<()> {
-        write_json(&self.dir.join("runner-groups.json"), groups)
+    /// The runner groups; the default one alone at the first start.
+    pub(crate) fn load_groups(&self) -> io::Result<Groups> {
+        Ok(read_json(&self.groups_file())?.unwrap_or_default())
     }
 
     fn pulls_file(&self) -> PathBuf {
@@ -157,7 +156,7 @@ impl Store {
         Ok(read_json(&self.repositories_file())?.unwrap_or_default())
     }
 
-    /// Writes the repositories down.
+    /// Writes the repositories down, before there is a [`Saver`].
     pub(crate) fn save_repositories(&self, repositories: &Repositories) -> io::Result<()> {
         write_json(&self.repositories_file(), repositories)
     }

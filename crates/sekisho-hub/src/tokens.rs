@@ -8,6 +8,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use rsa::rand_core::{OsRng, RngCore as _};
+use sekisho_workflow::model::Access;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -95,10 +96,37 @@ impl JobClaims {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GithubClaims {
     pub(crate) repository: String,
-    /// It may push.
-    pub(crate) write: bool,
+    /// What it may do there.
+    pub(crate) permissions: Granted,
     pub(crate) run: u64,
     pub(crate) job: u64,
+}
+
+impl GithubClaims {
+    pub(crate) fn at(&self) -> JobRef {
+        JobRef { run: self.run, job: self.job }
+    }
+
+    /// Whether it may do something, by REST's name of the permission.
+    pub(crate) fn allows(&self, permission: &str, access: Access) -> bool {
+        allows(&self.permissions, permission, access)
+    }
+}
+
+/// `read` or `write`, by the names that REST has for permissions: with `_`.
+pub(crate) type Granted = BTreeMap<String, String>;
+
+/// What every token of an installation or a job may read.
+const METADATA: &str = "metadata";
+
+/// Whether something is granted.
+pub(crate) fn allows(granted: &Granted, permission: &str, access: Access) -> bool {
+    match granted.get(permission).map(String::as_str) {
+        _ if permission == METADATA && access == Access::Read => true,
+        Some("write" | "admin") => true,
+        Some("read") => access == Access::Read,
+        _ => false,
+    }
 }
 
 /// A registration token: no API token, good for `RemoteAuth` alone.
@@ -134,8 +162,7 @@ pub(crate) struct InstallationClaims {
     pub(crate) account: String,
     /// Full names; `None` for all of the account.
     pub(crate) repositories: Option<Vec<String>>,
-    /// `read` or `write`, by name.
-    pub(crate) permissions: BTreeMap<String, String>,
+    pub(crate) permissions: Granted,
 }
 
 /// A signed URL of a job's log.

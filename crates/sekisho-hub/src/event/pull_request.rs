@@ -5,25 +5,93 @@ use serde_json::{Value, json};
 use super::repository_json;
 use crate::state::{PullRequest, PullState, Side};
 
+/// What happened to a pull request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Activity {
+    Opened,
+    Reopened,
+    /// Or merged.
+    Closed,
+    /// Its head was pushed to.
+    Synchronize {
+        /// The commit that the head was before.
+        before: String,
+    },
+    Edited(Changes),
+}
+
+/// What was edited: as it was before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    title: Option<String>,
+    body: Option<Option<String>>,
+    /// Branch and commit.
+    base: Option<(String, String)>,
+}
+
+impl Activity {
+    /// GitHub's name.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Reopened => "reopened",
+            Self::Closed => "closed",
+            Self::Synchronize { .. } => "synchronize",
+            Self::Edited(_) => "edited",
+        }
+    }
+}
+
+impl Changes {
+    /// What was edited between two looks, if anything was.
+    pub(crate) fn between(was: &PullRequest, is: &PullRequest) -> Option<Self> {
+        let base = &was.base;
+        let changes = Self {
+            title: (was.title != is.title).then(|| was.title.clone()),
+            body: (was.body != is.body).then(|| was.body.clone()),
+            base: (base.branch != is.base.branch).then(|| (base.branch.clone(), base.sha.clone())),
+        };
+        (changes != Self::default()).then_some(changes)
+    }
+
+    fn json(&self) -> Value {
+        let mut all = serde_json::Map::new();
+        if let Some(title) = &self.title {
+            all.insert("title".to_owned(), json!({ "from": title }));
+        }
+        if let Some(body) = &self.body {
+            all.insert("body".to_owned(), json!({ "from": body }));
+        }
+        if let Some((branch, sha)) = &self.base {
+            let base = json!({ "ref": { "from": branch }, "sha": { "from": sha } });
+            all.insert("base".to_owned(), base);
+        }
+        all.into()
+    }
+}
+
 /// Payload of `pull_request` and `pull_request_target`.
 pub(crate) fn pull_request_event(
     base: &str,
     pull: &PullRequest,
-    (activity, actor): (&str, &str),
+    (activity, actor): (&Activity, &str),
     default_branch: &str,
-    before: Option<&str>,
 ) -> Value {
     let ids = &pull.base.repository;
     let mut payload = json!({
-        "action": activity,
+        "action": activity.name(),
         "number": pull.number,
         "pull_request": pull_request_json(base, pull, default_branch),
         "repository": repository_json(&format!("{base}/{}", ids.name), ids, default_branch),
         "sender": { "login": actor, "id": ids.owner_id, "type": "User" },
     });
-    if let Some(before) = before {
-        payload["before"] = before.into();
-        payload["after"] = pull.head.sha.clone().into();
+    match activity {
+        Activity::Synchronize { before } => {
+            payload["before"] = before.clone().into();
+            payload["after"] = pull.head.sha.clone().into();
+        }
+        Activity::Edited(changes) => payload["changes"] = changes.json(),
+        Activity::Opened | Activity::Reopened | Activity::Closed => {}
     }
     payload
 }

@@ -13,12 +13,14 @@ use futures_util::StreamExt as _;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use secrecy::ExposeSecret as _;
+use sekisho_workflow::model::Access;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::frames::service_header;
 use super::serve::{self, Input, Messages, Rpc, Service, exchange};
 use super::{MAX_PUSH_BYTES, Repository, peer};
+use crate::event::Actor;
 use crate::http::basic;
 use crate::names::RepoName;
 use crate::push::{changed_refs, pushed};
@@ -106,7 +108,7 @@ async fn advertise(
             find(shared, at)?.1
         }
         Service::ReceivePack => {
-            may_push(shared, headers, peer).await?;
+            may_push(shared, at, headers, peer).await?;
             find_or_create(shared, at).await?.1
         }
     };
@@ -147,7 +149,7 @@ async fn push(
 ) -> Result<Response, Refused> {
     let service = Service::ReceivePack;
     let gzip = check(service, request.headers())?;
-    let pusher = may_push(&shared, request.headers(), peer).await?;
+    let actor = may_push(&shared, at, request.headers(), peer).await?;
     let (ids, repository) = find_or_create(&shared, at).await?;
     if shared.config.builtin_repositories.iter().any(|b| ids.name.key() == key(&b.owner, &b.name)) {
         return Err((StatusCode::FORBIDDEN, format!("{} is built in: it takes no push", ids.name)));
@@ -168,11 +170,7 @@ async fn push(
             let after = repository.refs()?;
             let updates = changed_refs(&before, &after);
             set_default_branch(&repository, &after)?;
-            if !pusher.starts_runs {
-                return Ok(Vec::new());
-            }
-            let actor = pusher.name.as_deref().unwrap_or(&held.config.actor);
-            Ok::<_, super::GitError>(pushed(&held, &ids, &updates, actor))
+            Ok::<_, super::GitError>(pushed(&held, &ids, &updates, &actor))
         });
         let messages = match work.await {
             Ok(Ok(messages)) => messages,
@@ -249,24 +247,26 @@ fn protocol(headers: &HeaderMap) -> Option<&str> {
     headers.get("git-protocol")?.to_str().ok()
 }
 
-/// Who pushes.
-struct Pusher {
-    name: Option<String>,
-    /// What a job pushes starts nothing, lest it starts itself.
-    starts_runs: bool,
-}
-
 /// Programs of the plane's own user may push, unless they run in a sandbox, and whoever has the
-/// admin token; a job only if its `contents` permission says so. A server that does not tell the
-/// other end's address (see [`crate::Hub::router`]) lets every program of this machine push.
-async fn may_push(shared: &Shared, headers: &HeaderMap, peer: Peer) -> Result<Pusher, Refused> {
+/// admin token; a job while it runs, to its own repository, if its `contents` permission says so. A
+/// server that does not tell the other end's address (see [`crate::Hub::router`]) lets every program of
+/// this machine push.
+async fn may_push(
+    shared: &Shared,
+    at: &At,
+    headers: &HeaderMap,
+    peer: Peer,
+) -> Result<Actor, Refused> {
     let (user, password) = basic(headers).unwrap_or_default();
     if let Some(claims) = shared.tokens.read::<GithubClaims>(&password) {
-        if !claims.write {
-            let why = "the job's token may not push: it needs `permissions: contents: write`";
-            return Err((StatusCode::FORBIDDEN, why.to_owned()));
-        }
-        return Ok(Pusher { name: None, starts_runs: false });
+        let own = name_of(at)?.key() == claims.repository.to_ascii_lowercase();
+        let why = match (own, shared.is_running(claims.at())) {
+            (true, true) if claims.allows("contents", Access::Write) => return Ok(Actor::job()),
+            (true, true) => "the job's token may not push: it needs `permissions: contents: write`",
+            (true, false) => "the job whose token this is is over",
+            (false, _) => "a job's token may push to the repository of the job alone",
+        };
+        return Err((StatusCode::FORBIDDEN, why.to_owned()));
     }
     let is_admin = is_admin(shared, &password);
     if !is_admin {
@@ -275,7 +275,7 @@ async fn may_push(shared: &Shared, headers: &HeaderMap, peer: Peer) -> Result<Pu
     let known = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let plain = !user.is_empty() && user.len() <= MAX_ACTOR && user.chars().all(known);
     let name = (plain && !is_admin && user != "x-access-token").then_some(user);
-    Ok(Pusher { name, starts_runs: true })
+    Ok(Actor::user(name.as_deref().unwrap_or(&shared.config.actor)))
 }
 
 /// Who may push may fetch, and every job.
@@ -327,20 +327,23 @@ async fn find_or_create(
         return Ok(found);
     }
     let name = name_of(at)?;
-    let shared = Arc::clone(shared);
-    blocking(move || {
-        if shared.look(|state| state.repositories.len()) >= MAX_REPOSITORIES {
+    let held = Arc::clone(shared);
+    let made = blocking(move || {
+        if held.look(|state| state.repositories.len()) >= MAX_REPOSITORIES {
             let why = "the hub holds too many repositories".to_owned();
             return Err((StatusCode::INSUFFICIENT_STORAGE, why));
         }
-        let (ids, new) = shared.change(|state, _| state.repositories.register(&name));
+        let (ids, new) = held.change(|state, _| state.repositories.register(&name));
         if new {
-            shared.save_repositories();
+            held.save_repositories();
         }
-        let repository = shared.git.create(&ids.name).map_err(|error| internal(&error))?;
+        let repository = held.git.create(&ids.name).map_err(|error| internal(&error))?;
         Ok((ids, repository))
-    })
-    .await?
+    });
+    let made = made.await??;
+    // Its id is given once.
+    shared.saver.flushed().await;
+    Ok(made)
 }
 
 async fn blocking<T: Send + 'static>(

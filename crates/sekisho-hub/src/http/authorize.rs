@@ -5,7 +5,7 @@
 //! | the plane's admin token | everything, and the App too |
 //! | a JWT of the configured App | the App itself: its installations and their tokens |
 //! | an installation token, `ghs_…` | what the installation was given |
-//! | a job's `github.token` | its repository, as its `permissions` say |
+//! | a job's `github.token` | its repository, as its `permissions` say, while it runs |
 //! | `RemoteAuth` with a registration token | looking at runners and groups, and removing one |
 //! | the admin token of a tenant that was had for one | the same: one runner's `configure` uses it |
 //!
@@ -24,11 +24,10 @@ use sekisho_workflow::model::Access;
 
 use super::guard::{bearer, is_admin};
 use super::reply::GithubError;
+use crate::event::Actor;
 use crate::shared::Shared;
-use crate::tokens::{GithubClaims, InstallationClaims, RegistrationClaims, TenantClaims};
+use crate::tokens::{GithubClaims, InstallationClaims, RegistrationClaims, TenantClaims, allows};
 
-/// What every installation may read.
-const METADATA: &str = "metadata";
 /// Where the REST is.
 const PREFIX: &str = "/api/v3";
 
@@ -41,13 +40,8 @@ pub(super) enum Caller {
     App,
     /// The App where it is installed.
     Installation(InstallationClaims),
-    /// A job. Its actions permission is not known apart from contents: it reads.
-    Job {
-        /// Its repository.
-        repository: String,
-        /// `contents: write`.
-        write: bool,
-    },
+    /// A job that runs.
+    Job(GithubClaims),
     /// Somebody who registers or removes a runner.
     Registrar {
         /// As the scale sets name an owner.
@@ -140,9 +134,9 @@ pub(super) fn target(method: &Method, path: &str) -> Target {
         }
         (_, ["actions", "runners" | "runner-groups", ..]) => Need::Permission(runners, access),
         (_, ["actions", ..]) => Need::Permission("actions", access),
+        (_, ["pulls", _, "merge"] | ["contents", ..]) => Need::Permission("contents", access),
         (_, ["pulls", ..]) => Need::Permission("pull_requests", access),
-        (_, ["contents", ..]) => Need::Permission("contents", access),
-        (Owner::Organization(_), ["repos"]) => Need::Permission(METADATA, access),
+        (Owner::Organization(_), ["repos"]) => Need::Permission("metadata", access),
         (Owner::Repository(_), ["hooks", ..]) => Need::Permission("repository_hooks", access),
         (_, ["hooks", ..]) => Need::Permission("organization_hooks", access),
         _ => Need::Anything,
@@ -190,31 +184,13 @@ pub(super) fn decide(caller: &Caller, target: &Target) -> Result<(), GithubError
             }
             if allows(&claims.permissions, name, access) { Ok(()) } else { integration() }
         }
-        (Caller::Job { repository, write }, Need::Permission(name, access)) => {
-            if Owner::Repository(repository.clone()).scope() != target.owner.scope() {
+        (Caller::Job(claims), Need::Permission(name, access)) => {
+            if Owner::Repository(claims.repository.clone()).scope() != target.owner.scope() {
                 return hidden();
             }
-            let granted = match name {
-                "actions" => access == Access::Read,
-                "contents" => access == Access::Read || *write,
-                _ => false,
-            };
-            if granted { Ok(()) } else { integration() }
+            if claims.allows(name, access) { Ok(()) } else { integration() }
         }
-        (Caller::Job { .. }, Need::Runners(..)) => integration(),
-    }
-}
-
-fn allows(
-    permissions: &std::collections::BTreeMap<String, String>,
-    name: &str,
-    access: Access,
-) -> bool {
-    match permissions.get(name).map(String::as_str) {
-        _ if name == METADATA && access == Access::Read => true,
-        Some("write" | "admin") => true,
-        Some("read") => access == Access::Read,
-        _ => false,
+        (Caller::Job(_), Need::Runners(..)) => integration(),
     }
 }
 
@@ -239,6 +215,11 @@ pub(super) async fn layer(
     if let Err(error) = decide(&caller, &target) {
         return error.into_response();
     }
+    let actor = match caller {
+        Caller::Job(_) => Actor::job(),
+        _ => Actor::user(&shared.config.actor),
+    };
+    request.extensions_mut().insert(actor);
     request.extensions_mut().insert(target.owner);
     next.run(request).await
 }
@@ -261,11 +242,8 @@ fn caller(shared: &Shared, headers: &HeaderMap) -> Result<Caller, GithubError> {
         return claims.map(Caller::Installation).ok_or_else(|| denied("Bad credentials"));
     }
     if let Some(claims) = shared.tokens.read::<GithubClaims>(token) {
-        let at = crate::state::JobRef { run: claims.run, job: claims.job };
-        if shared.is_running(at) {
-            return Ok(Caller::Job { repository: claims.repository, write: claims.write });
-        }
-        return Err(denied("Bad credentials"));
+        let running = shared.is_running(claims.at());
+        return if running { Ok(Caller::Job(claims)) } else { Err(denied("Bad credentials")) };
     }
     match &shared.config.app {
         Some(app) if token.matches('.').count() == 2 => {
@@ -314,6 +292,36 @@ mod tests {
         assert_eq!(got, want, "{caller:?} {method} {path}");
     }
 
+    fn job(permissions: &[(&str, &str)]) -> Caller {
+        let text = |(name, access): &(&str, &str)| ((*name).to_owned(), (*access).to_owned());
+        let permissions = permissions.iter().map(text).collect();
+        Caller::Job(GithubClaims { repository: "acme/app".to_owned(), permissions, run: 1, job: 1 })
+    }
+
+    #[test]
+    fn a_job_may_what_its_permissions_say() {
+        let (pulls, pull) = ("/repos/acme/app/pulls", "/repos/acme/app/pulls/1");
+        let merge = "/repos/acme/app/pulls/1/merge";
+        let reads = job(&[("pull_requests", "read")]);
+        check(&reads, Method::GET, pulls, 200);
+        check(&reads, Method::GET, "/repos/acme/other/pulls", 404);
+        check(&reads, Method::POST, pulls, 403);
+        check(&reads, Method::GET, "/repos/acme/app/actions/runs", 403);
+        let writes = job(&[("pull_requests", "write")]);
+        check(&writes, Method::POST, pulls, 200);
+        check(&writes, Method::PATCH, pull, 200);
+        // What it puts into the base is content.
+        check(&writes, Method::PUT, merge, 403);
+        check(&job(&[("contents", "write")]), Method::PUT, merge, 200);
+        check(&job(&[("contents", "write")]), Method::PATCH, pull, 403);
+        check(
+            &job(&[("actions", "write")]),
+            Method::POST,
+            "/repos/acme/app/actions/runs/1/rerun",
+            200,
+        );
+    }
+
     #[test]
     fn who_may_what() {
         let runners = "/repos/acme/app/actions/runners";
@@ -343,11 +351,12 @@ mod tests {
         check(&one, Method::GET, runners, 200);
         check(&one, Method::POST, jit, 403);
         check(&one, Method::GET, "/repos/acme/other/actions/runners", 404);
-        let job = Caller::Job { repository: "acme/app".to_owned(), write: false };
+        let job = job(&[("actions", "read"), ("contents", "read")]);
         check(&job, Method::GET, "/repos/acme/app/actions/runs", 200);
         check(&job, Method::GET, "/repos/acme/other/actions/runs", 404);
         check(&job, Method::POST, "/repos/acme/app/actions/runs/1/cancel", 403);
-        check(&job, Method::POST, "/repos/acme/app/pulls", 403);
+        check(&job, Method::GET, "/repos/acme/app/contents/a", 200);
+        check(&job, Method::GET, "/repos/acme/app/pulls", 403);
         check(&job, Method::GET, runners, 403);
         check(&job, Method::POST, jit, 403);
         let registrar = |remove| Caller::Registrar { scope: "repos/acme/app".to_owned(), remove };

@@ -20,7 +20,7 @@ use super::guard::{basic, bearer};
 use super::reply::ServiceFault;
 use crate::names::{RepoName, is_sha};
 use crate::shared::Shared;
-use crate::tokens::{GithubClaims, JobClaims};
+use crate::tokens::{GithubClaims, Granted, JobClaims};
 
 /// Most actions of one question.
 const MAX_ACTIONS: usize = 500;
@@ -49,7 +49,8 @@ pub(super) async fn resolve(
     if question.actions.len() > MAX_ACTIONS {
         return Err(refused(StatusCode::BAD_REQUEST, "there are too many actions"));
     }
-    let claims = GithubClaims { repository: repository.to_string(), write: false, run, job: id };
+    let permissions = Granted::from([("contents".to_owned(), "read".to_owned())]);
+    let claims = GithubClaims { repository, permissions, run, job: id };
     let now = shared.clock.now();
     let token = shared.tokens.github(claims, now).unwrap_or_default();
     let answer = tokio::task::spawn_blocking(move || look_up(&shared, question.actions, &token));

@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::CACHE_CONTROL;
+use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use sekisho_github::wire::oauth::{
     ASSERTION_TYPE, AssertionClaims, GRANT_TYPE, INVALID_CLIENT, TokenError, TokenResponse,
@@ -71,7 +72,38 @@ pub(super) async fn token(
 
 /// Whose assertion it is, if it is anybody's.
 fn check(shared: &Shared, assertion: &str) -> Result<u64, Refused> {
-    let invalid = |why: &str| Refused("invalid_request", why.to_owned());
+    let known = |issuer: &str| {
+        shared.look(|state| {
+            let mut runners = state.runners.values();
+            let runner = runners.find(|runner| runner.client_id.to_string() == issuer)?;
+            Some((runner.id, runner.public_key.clone()))
+        })
+    };
+    let endpoint = format!("{}/_oauth/token", shared.config.base_url);
+    // By the hub's clock, not by the system's.
+    let now = shared.clock.told(shared.clock.now());
+    let (runner, claims) = verify(assertion, &endpoint, known, now)?;
+    if !shared.change(|state, _| state.use_assertion(runner, &claims.jti)) {
+        return Err(invalid("it was used before"));
+    }
+    Ok(runner)
+}
+
+fn invalid(why: &str) -> Refused {
+    Refused("invalid_request", why.to_owned())
+}
+
+/// Modulus and exponent of a key, big-endian.
+type Key = (Vec<u8>, Vec<u8>);
+
+/// Who signed an assertion, and what it says, if it is for this endpoint and valid now. `known`: a runner
+/// and its key, by the issuer's name.
+fn verify(
+    assertion: &str,
+    endpoint: &str,
+    known: impl Fn(&str) -> Option<(u64, Key)>,
+    now: Timestamp,
+) -> Result<(u64, AssertionClaims), Refused> {
     let unknown = || Refused(INVALID_CLIENT, "the registration is gone".to_owned());
     let header = jsonwebtoken::decode_header(assertion).map_err(|_| invalid("it is no JWT"))?;
     if !matches!(header.alg, Algorithm::PS256 | Algorithm::RS256) {
@@ -81,15 +113,8 @@ fn check(shared: &Shared, assertion: &str) -> Result<u64, Refused> {
     let claimed = jsonwebtoken::dangerous::insecure_decode::<AssertionClaims>(assertion)
         .map_err(|_| invalid("its claims are incomplete"))?
         .claims;
-    let found = shared.look(|state| {
-        let mut runners = state.runners.values();
-        let runner = runners.find(|runner| runner.client_id.to_string() == claimed.iss)?;
-        Some((runner.id, runner.public_key.clone()))
-    });
-    let (runner, (n, e)) = found.ok_or_else(unknown)?;
-    let endpoint = format!("{}/_oauth/token", shared.config.base_url);
+    let (runner, (n, e)) = known(&claimed.iss).ok_or_else(unknown)?;
     let mut validation = Validation::new(header.alg);
-    // By the hub's clock, not by the system's.
     validation.validate_exp = false;
     validation.set_audience(&[endpoint]);
     validation.set_issuer(&[&claimed.iss]);
@@ -98,9 +123,9 @@ fn check(shared: &Shared, assertion: &str) -> Result<u64, Refused> {
     let key = DecodingKey::from_rsa_raw_components(&n, &e);
     let claims = jsonwebtoken::decode::<AssertionClaims>(assertion, &key, &validation);
     let claims = claims.map_err(|error| refused(&error))?.claims;
-    let now = shared.clock.told(shared.clock.now());
     let second = now.as_second();
-    if claims.nbf > second + LEEWAY || claims.exp + LEEWAY <= second {
+    // Of any number that a runner may have signed.
+    if claims.nbf > second + LEEWAY || claims.exp.saturating_add(LEEWAY) <= second {
         // The words are those that runners look for to report a wrong clock.
         let why = format!("The assertion is not valid now. Current server time is {now}.");
         return Err(invalid(&why));
@@ -111,10 +136,7 @@ fn check(shared: &Shared, assertion: &str) -> Result<u64, Refused> {
     if claims.jti.is_empty() || claims.jti.len() > 64 {
         return Err(invalid("its `jti` is not an id"));
     }
-    if !shared.change(|state, _| state.use_assertion(runner, &claims.jti)) {
-        return Err(invalid("it was used before"));
-    }
-    Ok(runner)
+    Ok((runner, claims))
 }
 
 fn refused(error: &jsonwebtoken::errors::Error) -> Refused {
@@ -124,4 +146,91 @@ fn refused(error: &jsonwebtoken::errors::Error) -> Refused {
         other => format!("the assertion is not valid: {other:?}"),
     };
     Refused("invalid_request", text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use jsonwebtoken::{EncodingKey, Header};
+    use proptest::prelude::*;
+    use rsa::RsaPrivateKey;
+    use rsa::pkcs1::EncodeRsaPrivateKey as _;
+    use rsa::traits::PublicKeyParts as _;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const ENDPOINT: &str = "http://127.0.0.1:1/_oauth/token";
+    const NOW: i64 = 1_900_000_000;
+
+    static KEY: LazyLock<RsaPrivateKey> =
+        LazyLock::new(|| RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).unwrap());
+
+    fn sign(change: &Value) -> String {
+        let mut claims = json!({
+            "iss": "me", "sub": "me", "aud": ENDPOINT, "jti": "1", "nbf": NOW, "exp": NOW + 300,
+        });
+        for (name, value) in change.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        let key = EncodingKey::from_rsa_der(KEY.to_pkcs1_der().unwrap().as_bytes());
+        jsonwebtoken::encode(&Header::new(Algorithm::PS256), &claims, &key).unwrap()
+    }
+
+    /// The error's name, or the runner.
+    fn ask(assertion: &str) -> Result<u64, &'static str> {
+        let key = (KEY.n().to_bytes_be(), KEY.e().to_bytes_be());
+        let known = |issuer: &str| (issuer == "me").then(|| (7, key.clone()));
+        let now = Timestamp::from_second(NOW).unwrap();
+        verify(assertion, ENDPOINT, known, now).map(|(id, _)| id).map_err(|refused| refused.0)
+    }
+
+    #[test]
+    fn claims_of_any_size_are_taken_or_refused() {
+        let bad = Err("invalid_request");
+        for (change, want) in [
+            (json!({}), Ok(7)),
+            (json!({"nbf": NOW + 60, "exp": NOW + 360}), Ok(7)),
+            (json!({"nbf": NOW + 61}), bad),
+            (json!({"exp": NOW - 60}), bad),
+            (json!({"exp": NOW + 361}), bad),
+            (json!({"exp": i64::MAX}), bad),
+            (json!({"exp": i64::MIN}), bad),
+            (json!({"nbf": i64::MAX}), bad),
+            (json!({"exp": 1e300}), bad),
+            (json!({"exp": "soon"}), bad),
+            (json!({"jti": ""}), bad),
+            (json!({"jti": "x".repeat(65)}), bad),
+            (json!({"aud": "elsewhere"}), bad),
+            (json!({"sub": "you"}), bad),
+            (json!({"iss": "you", "sub": "you"}), Err(INVALID_CLIENT)),
+        ] {
+            assert_eq!(ask(&sign(&change)), want, "{change}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_refused(text in "\\PC{0,80}|[A-Za-z0-9_-]{0,40}([.][A-Za-z0-9_-]{0,40}){1,3}") {
+            prop_assert!(ask(&text).is_err());
+        }
+
+        #[test]
+        fn a_changed_letter_is_noticed(at in any::<prop::sample::Index>(), to in "[A-Za-z0-9_.=-]") {
+            static GOOD: LazyLock<String> = LazyLock::new(|| sign(&json!({})));
+            let at = at.index(GOOD.len());
+            let changed = format!("{}{to}{}", &GOOD[..at], &GOOD[at + 1..]);
+            // The last letters of base64 may say the same in two ways.
+            let same = changed == *GOOD || ends(&changed) == ends(&GOOD);
+            prop_assert_eq!(ask(&changed).is_ok(), same);
+        }
+    }
+
+    /// The bytes that an assertion's parts stand for, if they are base64.
+    fn ends(assertion: &str) -> Option<Vec<Vec<u8>>> {
+        use base64::Engine as _;
+        let decode = |part| base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(part).ok();
+        assertion.split('.').map(decode).collect()
+    }
 }

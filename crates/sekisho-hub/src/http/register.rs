@@ -70,7 +70,7 @@ fn read(shared: &Shared, scope: Owner, request: RegisterRunner) -> Result<NewRun
     if request.labels.len() > MAX_LABELS || !request.labels.iter().all(plain) {
         return Err(GithubError::unprocessable("Invalid labels: at most 100 are wanted"));
     }
-    if shared.look(|state| state.groups.get(request.group_id).is_none()) {
+    if shared.look(|state| state.groups.get(&scope, request.group_id).is_none()) {
         return Err(GithubError::not_found());
     }
     let public_key = rsa_key_value(&request.public_key)

@@ -106,7 +106,8 @@ pub(super) async fn generate_jitconfig(
 ) -> Reply {
     let mut request: GenerateJitConfig = read(&body)?;
     check(&request)?;
-    if shared.look(|state| state.groups.get(request.runner_group_id).is_none()) {
+    let scope = place.owner();
+    if shared.look(|state| state.groups.get(&scope, request.runner_group_id).is_none()) {
         return Err(GithubError::not_found());
     }
     if shared.strike(Call::Jit, |fault| matches!(fault, Fault::JitConflict)).is_some() {
@@ -117,7 +118,6 @@ pub(super) async fn generate_jitconfig(
     }
     let name = request.name.clone();
     let GenerateJitConfig { name: _, labels, work_folder, runner_group_id: group } = request;
-    let scope = place.owner();
     let new = NewRegistration { name: name.clone(), labels, group, work_folder, set: None, scope };
     let made = register(&shared, new).await;
     let (id, encoded_jit_config) = made.map_err(|error| match error {

@@ -13,7 +13,7 @@ use super::authorize::Owner;
 use super::limits::listed;
 use super::reply::GithubError;
 use super::rest::Page;
-use crate::hooks::Hook;
+use crate::hooks::{Done, Hook};
 use crate::shared::Shared;
 
 type Hub = State<Arc<Shared>>;
@@ -56,28 +56,32 @@ pub(super) async fn ping(
 /// `GET …/hooks/{hook}/deliveries`: newest first.
 pub(super) async fn deliveries(
     State(shared): Hub,
+    Extension(place): Extension<Owner>,
     Path(at): Path<At>,
     Query(page): Query<Page>,
 ) -> Result<Response, GithubError> {
-    let all: Vec<Value> = at.hook(&shared)?.deliveries().iter().map(|done| done.shown()).collect();
+    let all = at.hook(&shared)?.deliveries(&place.owner());
+    let all: Vec<Value> = all.iter().map(Done::shown).collect();
     Ok(listed(all.len(), json!(page.of(all))).into_response())
 }
 
 /// `GET …/hooks/{hook}/deliveries/{delivery}`
 pub(super) async fn delivery(
     State(shared): Hub,
+    Extension(place): Extension<Owner>,
     Path(at): Path<At>,
 ) -> Result<Json<Value>, GithubError> {
-    let done = at.hook(&shared)?.delivery(at.delivery);
+    let done = at.hook(&shared)?.delivery(&place.owner(), at.delivery);
     done.map(|done| Json(done.shown_whole())).ok_or_else(GithubError::not_found)
 }
 
 /// `POST …/hooks/{hook}/deliveries/{delivery}/attempts`
 pub(super) async fn redeliver(
     State(shared): Hub,
+    Extension(place): Extension<Owner>,
     Path(at): Path<At>,
 ) -> Result<Response, GithubError> {
-    match shared.hooks.redeliver(at.hook(&shared)?, at.delivery) {
+    match shared.hooks.redeliver(at.hook(&shared)?, &place.owner(), at.delivery) {
         true => Ok((StatusCode::ACCEPTED, Json(json!({}))).into_response()),
         false => Err(GithubError::not_found()),
     }

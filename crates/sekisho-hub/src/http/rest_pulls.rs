@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::limits::listed;
 use super::reply::GithubError;
 use super::rest::{self, At, Page};
-use crate::event::pull_request_json;
+use crate::event::{Actor, pull_request_json};
 use crate::pull::{self, Change, NewPull, Refused};
 use crate::shared::Shared;
 use crate::state::{PullRequest, RepositoryIds};
@@ -40,12 +40,17 @@ struct Open {
 }
 
 /// `POST …/pulls`
-pub(super) async fn open(State(shared): Hub, Path(at): Path<At>, body: Bytes) -> Reply {
+pub(super) async fn open(
+    State(shared): Hub,
+    Extension(actor): Extension<Actor>,
+    Path(at): Path<At>,
+    body: Bytes,
+) -> Reply {
     let ids = at.repository(&shared)?;
     let Open { title, body, draft, head, head_repo, base } = rest::read(&body)?;
     check(Some(&title), body.as_deref())?;
     let new = NewPull { title, body, draft, head, head_repository: head_repo, base };
-    let pull = turn(&shared, &ids, move |shared, ids| pull::open(shared, ids, new)).await?;
+    let pull = turn(&shared, &ids, move |shared, ids| pull::open(shared, ids, new, &actor)).await?;
     Ok((StatusCode::CREATED, Json(shown(&shared, &ids, &pull)?)).into_response())
 }
 
@@ -55,6 +60,8 @@ struct Update {
     title: Option<String>,
     #[serde(default)]
     body: Option<String>,
+    #[serde(default)]
+    base: Option<String>,
     #[serde(default)]
     state: Option<OpenOrClosed>,
 }
@@ -67,14 +74,21 @@ enum OpenOrClosed {
 }
 
 /// `PATCH …/pulls/{pull}`
-pub(super) async fn update(State(shared): Hub, Path(at): Path<At>, body: Bytes) -> Reply {
+pub(super) async fn update(
+    State(shared): Hub,
+    Extension(actor): Extension<Actor>,
+    Path(at): Path<At>,
+    body: Bytes,
+) -> Reply {
     let ids = at.repository(&shared)?;
-    let Update { title, body, state } = rest::read(&body)?;
+    let Update { title, body, base, state } = rest::read(&body)?;
     check(title.as_deref(), body.as_deref())?;
-    let change = Change { title, body, open: state.map(|state| state == OpenOrClosed::Open) };
+    let open = state.map(|state| state == OpenOrClosed::Open);
+    let change = Change { title, body, base, open };
     let number = at.pull;
-    let update =
-        move |shared: &Shared, ids: &RepositoryIds| pull::update(shared, ids, number, change);
+    let update = move |shared: &Shared, ids: &RepositoryIds| {
+        pull::update(shared, ids, number, change, &actor)
+    };
     let pull = turn(&shared, &ids, update).await?;
     Ok(Json(shown(&shared, &ids, &pull)?).into_response())
 }
@@ -88,7 +102,12 @@ struct Merge {
 }
 
 /// `PUT …/pulls/{pull}/merge`
-pub(super) async fn merge(State(shared): Hub, Path(at): Path<At>, body: Bytes) -> Reply {
+pub(super) async fn merge(
+    State(shared): Hub,
+    Extension(actor): Extension<Actor>,
+    Path(at): Path<At>,
+    body: Bytes,
+) -> Reply {
     let ids = at.repository(&shared)?;
     let wanted: Merge = if body.is_empty() { Merge::default() } else { rest::read(&body)? };
     if wanted.merge_method.is_some_and(|method| method != "merge") {
@@ -96,7 +115,7 @@ pub(super) async fn merge(State(shared): Hub, Path(at): Path<At>, body: Bytes) -
     }
     let number = at.pull;
     let merge = move |shared: &Shared, ids: &RepositoryIds| {
-        pull::merge(shared, ids, number, wanted.sha.as_deref())
+        pull::merge(shared, ids, number, wanted.sha.as_deref(), &actor)
     };
     let sha = turn(&shared, &ids, merge).await?;
     let message = "Pull Request successfully merged";

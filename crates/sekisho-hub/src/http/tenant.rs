@@ -20,7 +20,7 @@ use super::rest::{self, NewRegistration};
 use crate::faults::{Call, Fault};
 use crate::names::is_plain_path;
 use crate::shared::Shared;
-use crate::state::{DEFAULT_GROUP, Definition, Group, Owner, RegisterError, SetError};
+use crate::state::{DEFAULT_GROUP, Definition, Group, Owner, RegisterError, Runner, SetError};
 use crate::tokens::TenantClaims;
 
 /// The most labels of a set, as on GitHub.
@@ -155,8 +155,8 @@ pub(super) async fn create(
     let definition = Definition {
         labels: labels.unwrap_or_else(|| vec![Label::new(&name)]),
         name,
+        group: group(&shared, &owner, request.runner_group_id.unwrap_or(1))?,
         scope: owner,
-        group: group(&shared, request.runner_group_id.unwrap_or(1))?,
         disable_update: request.runner_setting.unwrap_or_default().disable_update,
         created_on: shared.clock.now(),
     };
@@ -189,7 +189,7 @@ pub(super) async fn update(
     check(&change)?;
     drop_labels(&shared, &mut change);
     if let Some(id) = change.runner_group_id.filter(|id| *id != 0) {
-        group(&shared, id)?;
+        group(&shared, &owner, id)?;
     } else {
         change.runner_group_id = None;
     }
@@ -230,10 +230,10 @@ fn check(request: &ScaleSetRequest) -> Reply<()> {
     Ok(())
 }
 
-/// A group that there is.
-fn group(shared: &Shared, id: i64) -> Reply<u64> {
+/// A group that there is for an owner.
+fn group(shared: &Shared, owner: &Owner, id: i64) -> Reply<u64> {
     let known = u64::try_from(id).ok();
-    let known = known.filter(|id| shared.look(|state| state.groups.get(*id).is_some()));
+    let known = known.filter(|id| shared.look(|state| state.groups.get(owner, *id).is_some()));
     known.ok_or_else(|| TenantFault::bad(format!("there is no runner group {id}")))
 }
 
@@ -272,16 +272,19 @@ pub(super) async fn groups(
     headers: HeaderMap,
     Query(query): Query<GroupQuery>,
 ) -> Reply<Json<Counted<RunnerGroup>>> {
-    owner(&shared, &headers)?;
+    let owner = owner(&shared, &headers)?;
     let all: Vec<RunnerGroup> = shared.look(|state| {
-        let size = |id| state.runners.values().filter(|runner| runner.group == id).count();
+        let size = |id| {
+            let is_in = |runner: &&Runner| runner.group == id && runner.scope == owner;
+            state.runners.values().filter(is_in).count()
+        };
         let shown = |group: &Group| RunnerGroup {
             id: i64::try_from(group.id).unwrap_or(i64::MAX),
             name: group.name.clone(),
             size: i64::try_from(size(group.id)).unwrap_or(i64::MAX),
             is_default_group: group.id == DEFAULT_GROUP,
         };
-        state.groups.all().map(shown).collect()
+        state.groups.seen_from(&owner).map(shown).collect()
     });
     let wanted = |group: &RunnerGroup| {
         query.group_name.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(&group.name))

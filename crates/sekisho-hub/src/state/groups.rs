@@ -1,4 +1,8 @@
-//! Runner groups: which exist, and whose jobs their runners may have.
+//! Runner groups: which exist, whose they are, and whose jobs their runners may have.
+//!
+//! A group is an organization's, and seen from its repositories; or an enterprise's, and seen from all
+//! organizations. The default group has the same number everywhere, and each of them its own.
+//! A repository has no groups.
 //!
 //! All repositories of the hub are private: `private` means all of them, and whether public ones are
 //! allowed is kept and told, and holds nothing back.
@@ -10,7 +14,7 @@ use sekisho_github::rest::RunnerGroupChange;
 use sekisho_workflow::plan::WorkflowSource;
 use serde::{Deserialize, Serialize};
 
-use super::{JobRef, State};
+use super::{JobRef, Owner, State};
 
 /// The group that is always there.
 pub(crate) const DEFAULT_GROUP: u64 = 1;
@@ -29,6 +33,9 @@ const MAX_REPOSITORIES: usize = 10_000;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Group {
     pub(crate) id: u64,
+    /// Where it was made; `None`: everywhere, as the default group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) place: Option<Owner>,
     pub(crate) name: String,
     pub(crate) visibility: String,
     pub(crate) allows_public_repositories: bool,
@@ -50,6 +57,16 @@ pub(crate) struct Origin<'a> {
 }
 
 impl Group {
+    /// Whether it is there for a place.
+    fn is_seen_from(&self, place: &Owner) -> bool {
+        self.place.as_ref().is_none_or(|own| own.is_enterprise() || place.is_of(own))
+    }
+
+    /// Whether it is there for a place, and another's.
+    pub(crate) fn is_inherited(&self, place: &Owner) -> bool {
+        self.place.as_ref().is_some_and(|own| !place.is_of(own))
+    }
+
     /// Whether its runners may have a job.
     fn allows(&self, job: &Origin<'_>) -> bool {
         let repository =
@@ -74,7 +91,11 @@ fn names(selected: &str, file: &WorkflowSource) -> bool {
 /// All groups, by id. This is also the form on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Groups {
+    /// The default group too, as it is before anybody changes it.
     all: BTreeMap<u64, Group>,
+    /// The default groups that were changed, by whose they are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    defaults: BTreeMap<Owner, Group>,
     last_id: u64,
 }
 
@@ -95,6 +116,7 @@ impl Default for Groups {
     fn default() -> Self {
         let default = Group {
             id: DEFAULT_GROUP,
+            place: None,
             name: DEFAULT_GROUP_NAME.to_owned(),
             visibility: "all".to_owned(),
             allows_public_repositories: true,
@@ -103,47 +125,73 @@ impl Default for Groups {
             repositories: BTreeSet::new(),
         };
         // 2 is the hosted runners' on GitHub: nobody may have it.
-        Self { all: BTreeMap::from([(DEFAULT_GROUP, default)]), last_id: 2 }
+        let all = BTreeMap::from([(DEFAULT_GROUP, default)]);
+        Self { all, defaults: BTreeMap::new(), last_id: 2 }
     }
 }
 
 impl Groups {
-    pub(crate) fn get(&self, id: u64) -> Option<&Group> {
-        self.all.get(&id)
+    /// A group, as it is for a place.
+    pub(crate) fn get(&self, place: &Owner, id: u64) -> Option<&Group> {
+        let changed = id == DEFAULT_GROUP && !self.defaults.is_empty();
+        let own = if changed { self.defaults.get(&place.account()) } else { None };
+        own.or_else(|| self.all.get(&id)).filter(|group| group.is_seen_from(place))
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Group> {
-        self.all.values()
+    /// All that are there for a place.
+    pub(crate) fn seen_from(&self, place: &Owner) -> impl Iterator<Item = &Group> {
+        self.all.keys().filter_map(move |id| self.get(place, *id))
     }
 
-    /// A group's name.
-    pub(crate) fn name(&self, id: u64) -> Option<String> {
-        self.get(id).map(|group| group.name.clone())
+    /// Whether a place's runners of a group may have a job. Those of one that is not there have none.
+    pub(crate) fn allows(&self, place: &Owner, group: u64, job: &Origin<'_>) -> bool {
+        self.get(place, group).is_some_and(|group| group.allows(job))
     }
 
-    /// Whether runners of a group may have a job. Those of one that is not there have none.
-    pub(crate) fn allows(&self, group: u64, job: &Origin<'_>) -> bool {
-        self.get(group).is_some_and(|group| group.allows(job))
+    /// A group that a place may change: one of its own, or its default.
+    fn own(&self, place: &Owner, id: u64) -> Result<Group, GroupError> {
+        let seen = self.get(place, id).filter(|group| !group.is_inherited(place));
+        seen.filter(|_| place.repository().is_none()).cloned().ok_or(GroupError::NotFound)
     }
 
-    fn is_taken(&self, name: &str, by_other_than: u64) -> bool {
+    fn put(&mut self, place: &Owner, group: Group) -> Result<(), GroupError> {
+        let is_new = match group.id {
+            DEFAULT_GROUP => !self.defaults.contains_key(place),
+            id => !self.all.contains_key(&id),
+        };
+        if is_new && self.all.len() + self.defaults.len() >= MAX_GROUPS {
+            return Err(GroupError::Invalid("there are too many runner groups"));
+        }
+        match group.id {
+            DEFAULT_GROUP => self.defaults.insert(place.clone(), group),
+            id => self.all.insert(id, group),
+        };
+        Ok(())
+    }
+
+    fn is_taken(&self, place: &Owner, name: &str, by_other_than: u64) -> bool {
         let same = |group: &Group| group.name.eq_ignore_ascii_case(name);
-        self.all.values().any(|group| same(group) && group.id != by_other_than)
+        self.seen_from(place).any(|group| same(group) && group.id != by_other_than)
     }
 }
 
 impl State {
-    /// Makes a group.
-    pub(crate) fn create_group(&mut self, new: RunnerGroupChange) -> Result<Group, GroupError> {
+    /// Makes a group of a place.
+    pub(crate) fn create_group(
+        &mut self,
+        place: &Owner,
+        new: RunnerGroupChange,
+    ) -> Result<Group, GroupError> {
+        if place.repository().is_some() {
+            return Err(GroupError::NotFound);
+        }
         if new.name.is_none() {
             return Err(GroupError::Invalid("name is missing"));
-        }
-        if self.groups.all.len() >= MAX_GROUPS {
-            return Err(GroupError::Invalid("there are too many runner groups"));
         }
         let id = self.groups.last_id + 1;
         let group = Group {
             id,
+            place: Some(place.clone()),
             name: String::new(),
             visibility: "all".to_owned(),
             allows_public_repositories: false,
@@ -151,10 +199,15 @@ impl State {
             selected_workflows: Vec::new(),
             repositories: BTreeSet::new(),
         };
-        let group = self.changed(group, new)?;
+        let group = self.changed(place, group, new)?;
+        self.groups.put(place, group.clone())?;
         self.groups.last_id = id;
-        self.groups.all.insert(id, group.clone());
         Ok(group)
+    }
+
+    /// The name of a group, or nothing.
+    pub(super) fn group_name(&self, place: &Owner, id: u64) -> String {
+        self.groups.get(place, id).map(|group| group.name.clone()).unwrap_or_default()
     }
 
     /// Where a job comes from.
@@ -171,13 +224,13 @@ impl State {
     /// Changes a group; jobs that wait may then be for its runners, or not any more.
     pub(crate) fn update_group(
         &mut self,
-        id: u64,
+        (place, id): (&Owner, u64),
         change: RunnerGroupChange,
         now: Timestamp,
     ) -> Result<Group, GroupError> {
-        let group = self.groups.get(id).cloned().ok_or(GroupError::NotFound)?;
-        let group = self.changed(group, change)?;
-        self.groups.all.insert(id, group.clone());
+        let group = self.groups.own(place, id)?;
+        let group = self.changed(place, group, change)?;
+        self.groups.put(place, group.clone())?;
         self.rebind_group(id, now);
         Ok(group)
     }
@@ -185,13 +238,15 @@ impl State {
     /// Lets a repository use a group, or not.
     pub(crate) fn change_group_repository(
         &mut self,
-        id: u64,
+        (place, id): (&Owner, u64),
         repository: u64,
         allowed: bool,
         now: Timestamp,
     ) -> Result<(), GroupError> {
-        self.repositories.by_id(repository).ok_or(GroupError::NotFound)?;
-        let group = self.groups.all.get_mut(&id).ok_or(GroupError::NotFound)?;
+        let mut group = self.groups.own(place, id)?;
+        if !self.has_repository(place, repository) {
+            return Err(GroupError::NotFound);
+        }
         if group.visibility != "selected" {
             return Err(GroupError::Invalid("the group's visibility is not selected"));
         }
@@ -200,17 +255,28 @@ impl State {
         } else {
             group.repositories.remove(&repository);
         }
+        self.groups.put(place, group)?;
         self.rebind_group(id, now);
         Ok(())
     }
 
-    fn changed(&self, mut group: Group, change: RunnerGroupChange) -> Result<Group, GroupError> {
+    fn has_repository(&self, place: &Owner, id: u64) -> bool {
+        let known = self.repositories.by_id(id);
+        known.is_some_and(|repository| place.has(&repository.name.to_string()))
+    }
+
+    fn changed(
+        &self,
+        place: &Owner,
+        mut group: Group,
+        change: RunnerGroupChange,
+    ) -> Result<Group, GroupError> {
         if let Some(name) = change.name {
             let good = (1..=MAX_NAME).contains(&name.chars().count());
             if !good || name.chars().any(char::is_control) {
                 return Err(GroupError::Invalid("name is empty or too long"));
             }
-            if self.groups.is_taken(&name, group.id) {
+            if self.groups.is_taken(place, &name, group.id) {
                 return Err(GroupError::NameTaken);
             }
             group.name = name;
@@ -231,7 +297,7 @@ impl State {
             if ids.len() > MAX_REPOSITORIES {
                 return Err(GroupError::Invalid("there are too many selected repositories"));
             }
-            if ids.iter().any(|id| self.repositories.by_id(*id).is_none()) {
+            if !ids.iter().all(|id| self.has_repository(place, *id)) {
                 return Err(GroupError::Invalid("a selected repository is not there"));
             }
             group.repositories = ids.into_iter().collect();
@@ -246,11 +312,11 @@ impl State {
     }
 
     /// Removes a group that nothing is in.
-    pub(crate) fn delete_group(&mut self, id: u64) -> Result<(), GroupError> {
+    pub(crate) fn delete_group(&mut self, place: &Owner, id: u64) -> Result<(), GroupError> {
         if id == DEFAULT_GROUP {
             return Err(GroupError::Invalid("the default group cannot be removed"));
         }
-        self.groups.get(id).ok_or(GroupError::NotFound)?;
+        self.groups.own(place, id)?;
         if self.runners.values().any(|runner| runner.group == id) || self.scale_sets.uses_group(id)
         {
             return Err(GroupError::InUse);
@@ -259,10 +325,17 @@ impl State {
         Ok(())
     }
 
-    /// Puts a runner into a group. False if one of them is not there.
-    pub(crate) fn move_runner(&mut self, id: u64, group: u64, now: Timestamp) -> bool {
-        let known = self.groups.get(group).is_some();
-        let Some(runner) = self.runners.get_mut(&id).filter(|_| known) else { return false };
+    /// Puts a place's runner into a group. False if one of them is not there.
+    pub(crate) fn move_runner(
+        &mut self,
+        place: &Owner,
+        id: u64,
+        group: u64,
+        now: Timestamp,
+    ) -> bool {
+        let known = self.groups.get(place, group).is_some();
+        let runner = self.runners.get_mut(&id).filter(|runner| known && runner.scope == *place);
+        let Some(runner) = runner else { return false };
         runner.group = group;
         self.touch_queue();
         self.keep_runners(id);

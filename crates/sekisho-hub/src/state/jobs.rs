@@ -59,7 +59,9 @@ impl State {
                 self.may_have(runner.set, at.job)
                     && (runner.set.is_some() || labels.iter().all(has))
                     && runner.scope.has(&run.view.repository)
-                    && from.as_ref().is_some_and(|from| self.groups.allows(runner.group, from))
+                    && from
+                        .as_ref()
+                        .is_some_and(|from| self.groups.allows(&runner.scope, runner.group, from))
             };
             let Some(runner) = self.runners.values().filter(free).find(suits) else { continue };
             let runner = runner.id;
@@ -102,7 +104,7 @@ impl State {
     ) -> Result<JobRef, JobError> {
         let known = self.runners.get(&runner).ok_or(JobError::NotFound)?;
         let (name, group) = (known.name.clone(), known.group);
-        let group_name = self.groups.name(group);
+        let group_name = self.groups.get(&known.scope, group).map(|group| group.name.clone());
         let at = known.job.ok_or_else(|| self.why_not(request))?;
         match self.phase(at) {
             Some(Phase::Offered { request: offered, .. }) if *offered == request => {}

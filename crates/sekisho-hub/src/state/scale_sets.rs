@@ -16,11 +16,10 @@ mod sessions;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use sekisho_github::rest::Scope;
 use sekisho_github::wire::scale_set::{self as wire, Label, ScaleSetRequest, Statistics};
 use serde::{Deserialize, Serialize};
 
-use super::{JobRef, State};
+use super::{JobRef, Owner, State};
 use crate::config::Assignment;
 
 pub(crate) use jobs::SetJob;
@@ -58,11 +57,6 @@ pub(crate) struct Definition {
     pub(crate) created_on: Timestamp,
 }
 
-/// Whose jobs: a [`Scope`] as text, in lower case, as REST paths have it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Owner(String);
-
 /// A set, with its log, its session and its jobs.
 #[derive(Debug)]
 pub(crate) struct ScaleSet {
@@ -93,35 +87,6 @@ pub(crate) enum SetError {
     SessionExpired,
     /// Jobs are assigned by the service: there is nothing to acquire.
     NothingToAcquire,
-}
-
-impl From<&Scope> for Owner {
-    fn from(scope: &Scope) -> Self {
-        Self(scope.segments().join("/").to_ascii_lowercase())
-    }
-}
-
-impl From<&str> for Owner {
-    fn from(text: &str) -> Self {
-        Self(text.to_ascii_lowercase())
-    }
-}
-
-impl Owner {
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether jobs of a repository (`owner/name`) are its: an enterprise has all of the hub.
-    pub(super) fn has(&self, repository: &str) -> bool {
-        if let Some(own) = self.0.strip_prefix("repos/") {
-            return own.eq_ignore_ascii_case(repository);
-        }
-        let of = |own: &str| {
-            repository.split_once('/').is_some_and(|(owner, _)| owner.eq_ignore_ascii_case(own))
-        };
-        self.0.strip_prefix("orgs/").is_none_or(of)
-    }
 }
 
 impl Definition {
@@ -324,7 +289,7 @@ impl State {
             id: number,
             name: definition.name.clone(),
             runner_group_id: i64::try_from(definition.group).unwrap_or(i64::MAX),
-            runner_group_name: self.groups.name(definition.group).unwrap_or_default(),
+            runner_group_name: self.group_name(&definition.scope, definition.group),
             labels: definition.labels.clone(),
             runner_setting: wire::RunnerSetting { disable_update: definition.disable_update },
             created_on: Some(definition.created_on),
@@ -352,17 +317,17 @@ impl ScaleSets {
         if taken { Err(SetError::NameTaken) } else { Ok(()) }
     }
 
-    /// The set that takes a job: the oldest, if several do. `allows`: whether the job may go to a
-    /// group.
+    /// The set that takes a job: the oldest, if several do. `allows`: whether the job may go to the
+    /// group of a set.
     fn taker(
         &self,
         repository: &str,
         labels: &[String],
-        allows: impl Fn(u64) -> bool,
+        allows: impl Fn(&Definition) -> bool,
     ) -> Option<u64> {
         let takes = |id: &&u64| {
             self.sets.get(id).is_some_and(|set| {
-                set.definition.takes(repository, labels) && allows(set.definition.group)
+                set.definition.takes(repository, labels) && allows(&set.definition)
             })
         };
         match labels.first() {

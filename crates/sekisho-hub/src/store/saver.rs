@@ -1,16 +1,18 @@
-//! Writes runs, scale sets, runners and pull requests on a thread of its own: nobody waits for the disk
-//! but who must.
+//! Writes runs, scale sets, runners and all else that changes on a thread of its own: nobody waits for the
+//! disk but who must, and what is newer is never overwritten by what is older.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use sekisho_github::hub_api::Run;
+use serde::Serialize;
 use tokio::sync::watch;
 
 use super::journal::Journal;
 use super::{Store, write_json};
-use crate::state::{Entry, NewRunner, Pulls, Replay};
+use crate::state::{Entry, Groups, NewRunner, Pulls, Replay, Repositories};
 
 /// In which file a run is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +47,8 @@ struct Todo {
     /// All that are to be there.
     runners: Option<BTreeMap<u64, NewRunner>>,
     /// As they are now.
+    repositories: Option<Repositories>,
+    groups: Option<Groups>,
     pulls: Option<Pulls>,
     /// Number of the newest request.
     asked: u64,
@@ -56,6 +60,8 @@ impl Todo {
         self.runs.is_empty()
             && self.journal.is_empty()
             && self.runners.is_none()
+            && self.repositories.is_none()
+            && self.groups.is_none()
             && self.pulls.is_none()
     }
 }
@@ -103,6 +109,16 @@ impl Saver {
         self.add(|todo| todo.runners = Some(runners));
     }
 
+    /// Has the repositories written soon.
+    pub(crate) fn save_repositories(&self, repositories: Repositories) {
+        self.add(|todo| todo.repositories = Some(repositories));
+    }
+
+    /// Has the runner groups written soon.
+    pub(crate) fn save_groups(&self, groups: Groups) {
+        self.add(|todo| todo.groups = Some(groups));
+    }
+
     /// Has the pull requests written soon.
     pub(crate) fn save_pulls(&self, pulls: Pulls) {
         self.add(|todo| todo.pulls = Some(pulls));
@@ -142,7 +158,7 @@ impl Drop for Saver {
 impl Shared {
     fn run(&self, store: &Store, journal: &mut Journal, done: &watch::Sender<u64>) {
         loop {
-            let Todo { runs, journal: entries, runners, pulls, asked, .. } = {
+            let todo = {
                 let todo = self.todo.lock().unwrap_or_else(PoisonError::into_inner);
                 let idle = |todo: &mut Todo| todo.is_empty() && !todo.closed;
                 let woken = self.changed.wait_while(todo, idle);
@@ -153,33 +169,42 @@ impl Shared {
                 let next = Todo { asked: todo.asked, closed: todo.closed, ..Todo::default() };
                 std::mem::replace(&mut *todo, next)
             };
-            if let Some(runners) = runners
-                && let Err(error) = write_json(&store.runners_file(), &runners)
-            {
-                tracing::error!("the runners cannot be written down: {error}");
-            }
-            if let Some(pulls) = pulls
-                && let Err(error) = write_json(&store.pulls_file(), &pulls)
-            {
-                // The next change tries again; the runs go on.
-                tracing::error!("the pull requests cannot be written down: {error}");
-            }
-            if !entries.is_empty()
-                && let Err(error) = journal.append(entries)
-            {
-                tracing::error!("the scale sets cannot be written down: {error}");
-            }
-            for ((id, kept), run) in runs {
-                let written = match kept {
-                    Kept::Newest => write_json(&store.run_file(id), &run),
-                    Kept::Attempt(attempt) => store.write_attempt(id, attempt, &run),
-                };
-                if let Err(error) = written {
-                    // The next change tries again; the run itself goes on.
-                    tracing::error!("run {id} cannot be written down: {error}");
-                }
-            }
+            let asked = todo.asked;
+            todo.write(store, journal);
             done.send_replace(asked);
         }
+    }
+}
+
+impl Todo {
+    /// What fails is tried again with the next change; all else goes on.
+    fn write(self, store: &Store, journal: &mut Journal) {
+        // A run is of a repository: that comes first.
+        write("the repositories", &store.repositories_file(), self.repositories.as_ref());
+        write("the runner groups", &store.groups_file(), self.groups.as_ref());
+        write("the runners", &store.runners_file(), self.runners.as_ref());
+        write("the pull requests", &store.pulls_file(), self.pulls.as_ref());
+        if !self.journal.is_empty()
+            && let Err(error) = journal.append(self.journal)
+        {
+            tracing::error!("the scale sets cannot be written down: {error}");
+        }
+        for ((id, kept), run) in self.runs {
+            let written = match kept {
+                Kept::Newest => write_json(&store.run_file(id), &run),
+                Kept::Attempt(attempt) => store.write_attempt(id, attempt, &run),
+            };
+            if let Err(error) = written {
+                tracing::error!("run {id} cannot be written down: {error}");
+            }
+        }
+    }
+}
+
+fn write(what: &str, path: &Path, value: Option<&impl Serialize>) {
+    if let Some(value) = value
+        && let Err(error) = write_json(path, value)
+    {
+        tracing::error!("{what} cannot be written down: {error}");
     }
 }

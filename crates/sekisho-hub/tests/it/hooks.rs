@@ -17,17 +17,24 @@ use crate::world::{ADMIN, WORKFLOW, World};
 const FILE: &str = ".github/workflows/build.yml";
 
 /// Takes deliveries as Sekisho does, and refuses the first `workflow_job`.
-struct Receiver {
+pub(crate) struct Receiver {
     url: String,
     got: watch::Receiver<usize>,
     deliveries: Arc<Mutex<Vec<Delivery>>>,
+    payloads: Arc<Mutex<Vec<Value>>>,
 }
 
-type Shared = (Arc<Mutex<Vec<Delivery>>>, Arc<watch::Sender<usize>>);
+#[derive(Clone)]
+struct Shared {
+    deliveries: Arc<Mutex<Vec<Delivery>>>,
+    payloads: Arc<Mutex<Vec<Value>>>,
+    count: Arc<watch::Sender<usize>>,
+}
 
-async fn take(State((all, count)): State<Shared>, headers: HeaderMap, body: Bytes) -> StatusCode {
+async fn take(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let delivery = Delivery::receive(&["s3cret".to_owned().into()], &headers, &body).unwrap();
-    let mut all = all.lock().unwrap();
+    shared.payloads.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
+    let (mut all, count) = (shared.deliveries.lock().unwrap(), shared.count);
     let is_job = |delivery: &Delivery| matches!(delivery.event, WebhookEvent::WorkflowJob(_));
     let refuse = is_job(&delivery) && !all.iter().any(is_job);
     all.push(delivery);
@@ -36,20 +43,35 @@ async fn take(State((all, count)): State<Shared>, headers: HeaderMap, body: Byte
 }
 
 impl Receiver {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
-        let deliveries = Arc::new(Mutex::new(Vec::new()));
+        let (deliveries, payloads) = (Arc::default(), Arc::default());
         let (count, got) = watch::channel(0);
-        let router = axum::Router::new()
-            .route("/hook", axum::routing::post(take))
-            .with_state((Arc::clone(&deliveries), Arc::new(count)));
+        let shared = Shared {
+            deliveries: Arc::clone(&deliveries),
+            payloads: Arc::clone(&payloads),
+            count: Arc::new(count),
+        };
+        let router = axum::Router::new().route("/hook", axum::routing::post(take));
+        let router = router.with_state(shared);
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, got, deliveries }
+        Self { url, got, deliveries, payloads }
+    }
+
+    /// A hook that tells it of these events.
+    pub(crate) fn hook(&self, events: &[&str]) -> Webhook {
+        let events = events.iter().map(|event| (*event).to_owned()).collect();
+        Webhook { url: self.url.clone(), secret: "s3cret".to_owned().into(), events }
+    }
+
+    /// All payloads.
+    pub(crate) fn payloads(&self) -> Vec<Value> {
+        self.payloads.lock().unwrap().clone()
     }
 
     /// Waits until there were so many deliveries.
-    async fn wait(&mut self, wanted: usize) {
+    pub(crate) async fn wait(&mut self, wanted: usize) {
         self.got.wait_for(|got| *got >= wanted).await.unwrap();
     }
 
@@ -69,8 +91,7 @@ impl Receiver {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_wants_to_hear_is_told_and_told_again() {
     let mut receiver = Receiver::start().await;
-    let hook =
-        Webhook { url: receiver.url.clone(), secret: "s3cret".to_owned().into(), events: vec![] };
+    let hook = receiver.hook(&[]);
     let closed =
         Webhook { url: "http://127.0.0.1:1/".into(), events: vec!["push".into()], ..hook.clone() };
     let dir = tempfile::tempdir().unwrap();
@@ -108,6 +129,13 @@ async fn who_wants_to_hear_is_told_and_told_again() {
     let none = again.replace(&failed["id"].to_string(), "999");
     assert_eq!(world.post(&none, &json!({})).await.status(), 404);
 
+    // Who is elsewhere sees nothing of it, nor has it told again.
+    let elsewhere = world.get("/api/v3/orgs/other/hooks/1/deliveries").await;
+    let elsewhere = elsewhere.as_array().unwrap().iter().map(|done| &done["event"]);
+    assert_eq!(elsewhere.collect::<Vec<_>>(), [&json!("ping")]);
+    let theirs = again.replace("acme/app", "acme/web");
+    assert_eq!(world.post(&theirs, &json!({})).await.status(), 404);
+
     // The other hook heard of the push alone, and nobody was there.
     let deliveries = async || get("/2/deliveries".to_owned()).await;
     while deliveries().await.as_array().unwrap().len() < 2 {}
@@ -144,4 +172,33 @@ fn check_jobs(receiver: &Receiver, run: u64, sha: &str) {
         assert_eq!(job.completed_at.is_some(), event.action == JobActionKind::Completed);
         assert!(!queued || job.started_at == job.created_at);
     }
+}
+
+/// Nothing runs for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_that_is_deleted_is_told_of() {
+    let mut receiver = Receiver::start().await;
+    let hook = receiver.hook(&["push"]);
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::with(dir, |config| config.webhooks.push(hook)).await;
+    let folder = world.folder("work", &[("a.txt", "a\n")]);
+    let remote = world.remote("acme/app");
+    for refs in ["main", "main:topic", ":topic"] {
+        let (folder, remote) = (folder.clone(), remote.clone());
+        let push = move || folder.git(&["push", "--quiet", &remote, refs]);
+        tokio::task::spawn_blocking(push).await.unwrap();
+    }
+    receiver.wait(4).await;
+    assert_eq!(
+        receiver.words(),
+        ["ping", "push refs/heads/main", "push refs/heads/topic", "push refs/heads/topic"]
+    );
+    let told = receiver.payloads();
+    let zeros = json!("0".repeat(40));
+    let (made, gone) = (&told[2], &told[3]);
+    assert_eq!((&made["created"], &made["deleted"]), (&json!(true), &json!(false)));
+    assert_eq!((&made["before"], &made["after"]), (&zeros, &json!(folder.sha())));
+    assert_eq!((&gone["created"], &gone["deleted"]), (&json!(false), &json!(true)));
+    assert_eq!((&gone["before"], &gone["after"]), (&json!(folder.sha()), &zeros));
+    assert_eq!(gone["head_commit"], Value::Null);
 }

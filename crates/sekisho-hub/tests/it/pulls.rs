@@ -1,6 +1,11 @@
 //! Pull requests: of a branch, and of another repository.
 
+mod changes;
+mod forks;
+mod jobs;
+
 use reqwest::{Method, Response};
+use sekisho_hub::Config;
 use serde_json::{Value, json};
 
 use crate::runner::Runner;
@@ -23,16 +28,20 @@ const PULLS: &str = "/api/v3/repos/acme/app/pulls";
 
 /// A hub, a repository `acme/app` whose `main` is pushed, and no job that waits.
 async fn world() -> (World, Folder) {
-    let world = World::new().await;
-    let folder = world.folder(
-        "work",
-        &[
-            (".github/workflows/push.yml", PUSH),
-            (".github/workflows/pull.yml", PULL),
-            (".github/workflows/target.yml", TARGET),
-            ("a.txt", "one\n"),
-        ],
-    );
+    world_with(|_| (), &[]).await
+}
+
+/// The same, with a configuration and more files.
+async fn world_with(change: impl FnOnce(&mut Config), more: &[(&str, &str)]) -> (World, Folder) {
+    let world = World::with(tempfile::tempdir().unwrap(), change).await;
+    let mut files = vec![
+        (".github/workflows/push.yml", PUSH),
+        (".github/workflows/pull.yml", PULL),
+        (".github/workflows/target.yml", TARGET),
+        ("a.txt", "one\n"),
+    ];
+    files.extend(more);
+    let folder = world.folder("work", &files);
     world.push(&folder, "acme/app").await;
     done(&world, "push").await;
     (world, folder)
@@ -341,59 +350,4 @@ pub(crate) async fn of_base(world: &World, folder: &Folder) -> Job {
     let job = take(world).await;
     check(&job, &[("event_name", "push"), ("ref", "refs/heads/main")]);
     job
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_fork_reads_and_has_no_identity() {
-    let (world, _, [job, target]) = forked().await;
-    let permissions = |job: &Job| -> Value {
-        let message = job.runner.message_of_job();
-        let text = message.variable("system.github.token.permissions").unwrap();
-        serde_json::from_str(text.value.expose()).unwrap()
-    };
-    let reads = json!({"Contents": "read", "Metadata": "read", "PullRequests": "read"});
-    assert_eq!(permissions(&job), reads);
-    let writes = json!({"Contents": "write", "IdToken": "write", "Metadata": "read"});
-    assert_eq!(permissions(&target), writes);
-    assert_eq!(
-        job.runner.message_of_job().system_connection().unwrap().data("GenerateIdTokenUrl"),
-        None
-    );
-    let path = "/_services/token/id?api-version=2.0";
-    let asked = world.request(Method::GET, path).bearer_auth(job.runner.job_token());
-    assert_eq!(asked.send().await.unwrap().status(), 403);
-    // Its token fetches, and does not push; the secrets it is given are the token alone.
-    for (job, pushes) in [(&job, false), (&target, true)] {
-        let message = job.runner.message_of_job();
-        let token = message.variable("system.github.token").unwrap().value.expose().to_owned();
-        for (service, allowed) in [("git-upload-pack", true), ("git-receive-pack", pushes)] {
-            let path = format!("/acme/app/info/refs?service={service}");
-            let asked = world.request(Method::GET, &path).basic_auth("x", Some(&token));
-            let want = if allowed { 200 } else { 403 };
-            assert_eq!(asked.send().await.unwrap().status(), want, "{service}");
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn caches_of_a_pull_request_are_its_own() {
-    let (world, folder, [job, target]) = forked().await;
-    let base = of_base(&world, &folder).await;
-    base.save(&world, "go-1", "of the base").await;
-    let found = |content: &str| Some(("go-1".to_owned(), content.to_owned()));
-    assert_eq!(job.restore(&world, "go-1", &[]).await, found("of the base"));
-    assert_eq!(target.restore(&world, "go-1", &[]).await, found("of the base"));
-    // The same key, and another: neither is seen from the base.
-    job.save(&world, "go-1", "of the pull request").await;
-    job.save(&world, "go-2", "poison").await;
-    assert_eq!(job.restore(&world, "go-1", &[]).await, found("of the pull request"));
-    assert_eq!(base.restore(&world, "go-1", &[]).await, found("of the base"));
-    assert_eq!(base.restore(&world, "go-2", &[]).await, None);
-    assert_eq!(base.restore(&world, "x", &["go-"]).await, found("of the base"));
-    // What answers it runs in the base's place, and would write what the base reads: it only reads.
-    let place = json!({"key": "go-3", "version": "v"});
-    let refused = target.cache(&world, "CreateCacheEntry", place).await;
-    assert_eq!(refused.status(), 403);
-    let why: Value = refused.json().await.unwrap();
-    assert!(why["msg"].as_str().unwrap().starts_with("cache write denied:"), "{why}");
 }

@@ -1,6 +1,7 @@
 //! GitHub's REST, by the client that Sekisho asks GitHub with, and by raw requests.
 
 mod credentials;
+mod groups;
 mod runs;
 
 use std::collections::BTreeMap;
@@ -130,9 +131,10 @@ async fn an_app_looks_after_runners() {
         labels(&client, made.runner.id).await;
         assert!(client.delete_runner(made.runner.id).await.unwrap());
         assert!(!client.delete_runner(made.runner.id).await.unwrap());
-        let token = client.registration_token().await.unwrap();
-        let left = token.expires_at.duration_since(timestamp());
-        assert!((3590..=3600).contains(&left.as_secs()), "{left:?}");
+        for token in [client.registration_token().await, client.remove_token().await] {
+            let left = token.unwrap().expires_at.duration_since(timestamp());
+            assert!((3590..=3600).contains(&left.as_secs()), "{left:?}");
+        }
     }
 }
 
@@ -157,82 +159,6 @@ async fn labels(client: &GithubClient, id: u64) {
     let refused = client.remove_runner_label(id, "gpu").await.map_err(status);
     assert_eq!(refused.unwrap_err(), Some(404));
     assert_eq!(names(client.remove_runner_label(id, "a b/c").await.unwrap()), all(&[]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn groups_of_an_organization() {
-    let world = world().await;
-    let client = client(&world, "acme", app(CLIENT_ID, Some(5)));
-    let named =
-        |name: &str| RunnerGroupChange { name: Some(name.to_owned()), ..Default::default() };
-    let made = client.create_runner_group(&named("big")).await.unwrap();
-    assert_eq!((made.name.as_str(), made.is_default), ("big", false));
-    assert_eq!(client.create_runner_group(&named("BIG")).await.unwrap_err().status(), Some(409));
-    let names: Vec<String> =
-        client.runner_groups().await.unwrap().into_iter().map(|group| group.name).collect();
-    assert_eq!(names, ["Default", "big"]);
-    let change = RunnerGroupChange { visibility: Some("private".into()), ..named("huge") };
-    let changed = client.update_runner_group(made.id, &change).await.unwrap();
-    assert_eq!((changed.name.as_str(), changed.visibility.as_str()), ("huge", "private"));
-    assert_eq!(client.runner_group(made.id).await.unwrap(), changed);
-    // 2 is the hosted runners' group, which nobody has here.
-    assert_eq!(client.generate_jit_config(&jit("r", 2)).await.unwrap_err().status(), Some(404));
-    let in_group = client.generate_jit_config(&jit("r1", made.id)).await.unwrap().runner;
-    let other = client.generate_jit_config(&jit("r2", 1)).await.unwrap().runner;
-    client.add_group_runner(made.id, other.id).await.unwrap();
-    let ids: Vec<u64> =
-        client.group_runners(made.id).await.unwrap().iter().map(|runner| runner.id).collect();
-    assert_eq!(ids, [in_group.id, other.id]);
-    // Not while something is in it.
-    assert_eq!(client.delete_runner_group(made.id).await.unwrap_err().status(), Some(409));
-    assert!(client.remove_group_runner(made.id, in_group.id).await.unwrap());
-    assert!(!client.remove_group_runner(made.id, in_group.id).await.unwrap());
-    assert_eq!(client.runner(in_group.id).await.unwrap().runner_group_id, Some(1));
-    assert!(client.delete_runner(other.id).await.unwrap());
-    assert!(client.delete_runner_group(made.id).await.unwrap());
-    assert!(!client.delete_runner_group(made.id).await.unwrap());
-    assert_eq!(client.delete_runner_group(1).await.unwrap_err().status(), Some(422));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_group_for_selected_repositories() {
-    let world = world().await;
-    let folder = world.folder("work", &[(FILE, WORKFLOW)]);
-    push(&world, &folder).await;
-    let client = client(&world, "acme", app(CLIENT_ID, Some(5)));
-    let id = world.get("/api/v3/repos/acme/app/actions/runs").await;
-    let id = id["workflow_runs"][0]["repository"]["id"].clone();
-    let group = RunnerGroupChange {
-        name: Some("few".into()),
-        visibility: Some("selected".into()),
-        ..Default::default()
-    };
-    let group = client.create_runner_group(&group).await.unwrap().id;
-    let path = format!("/api/v3/orgs/acme/actions/runner-groups/{group}/repositories");
-    let put = async |path: String, body: serde_json::Value| {
-        let put = world.request(Method::PUT, &path).bearer_auth(ADMIN).json(&body);
-        put.send().await.unwrap().status().as_u16()
-    };
-    let listed = async || {
-        let list = world.get(&path).await;
-        let all = list["repositories"].as_array().unwrap().clone();
-        assert_eq!(list["total_count"], all.len());
-        all.into_iter().map(|one| one["full_name"].clone()).collect::<Vec<_>>()
-    };
-    assert_eq!(listed().await, [serde_json::Value::Null; 0]);
-    assert_eq!(put(path.clone(), json!({"selected_repository_ids": [id]})).await, 204);
-    assert_eq!(listed().await, ["acme/app"]);
-    assert_eq!(put(path.clone(), json!({"selected_repository_ids": [999]})).await, 422);
-    let one = format!("{path}/{id}");
-    let gone = world.request(Method::DELETE, &one).bearer_auth(ADMIN).send().await.unwrap();
-    assert_eq!(gone.status(), 204);
-    assert_eq!(listed().await, [serde_json::Value::Null; 0]);
-    assert_eq!(put(one, json!({})).await, 204);
-    assert_eq!(put(format!("{path}/999"), json!({})).await, 404);
-    // Groups outlive the process, as the scale sets in them do.
-    world.hub.shutdown().await;
-    let world = World::on(world.kill()).await;
-    assert_eq!(world.get(&path).await["repositories"][0]["full_name"], "acme/app");
 }
 
 #[tokio::test(flavor = "multi_thread")]

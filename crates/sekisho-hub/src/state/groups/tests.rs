@@ -1,8 +1,12 @@
 use sekisho_github::wire::scale_set::{Label, ScaleSetRequest};
 
-use super::super::scale_sets::{Definition, Owner};
+use super::super::scale_sets::Definition;
 use super::super::tests::World;
 use super::*;
+
+const ACME: &str = "orgs/acme";
+/// Where the world's runners are.
+const HERE: &str = "repos/acme/app";
 
 const ONE: &str = "on: push\njobs:\n  a: { runs-on: x, steps: [{ run: a }] }\n";
 
@@ -13,13 +17,13 @@ fn change(name: &str) -> RunnerGroupChange {
 /// A world with a job that waits, and a group that `change` makes.
 fn world(workflow: &str, change: RunnerGroupChange) -> (World, u64) {
     let mut world = World::new(workflow);
-    let group = world.state.create_group(change).unwrap().id;
+    let group = world.state.create_group(&ACME.into(), change).unwrap().id;
     (world, group)
 }
 
 fn in_group(world: &mut World, name: &str, group: u64) -> (u64, uuid::Uuid) {
     let runner = world.runner(name, &["x"]);
-    assert!(world.state.move_runner(runner.0, group, world.now));
+    assert!(world.state.move_runner(&HERE.into(), runner.0, group, world.now));
     runner
 }
 
@@ -36,9 +40,10 @@ fn a_runner_has_no_job_of_a_repository_that_its_group_does_not_allow() {
     world.start(ONE);
     assert!(!is_offered(&mut world, runner));
     // `acme/app` is the only repository; its owner has the first id.
-    let (state, now) = (&mut world.state, world.now);
-    assert_eq!(state.change_group_repository(group, 9, true, now), Err(GroupError::NotFound));
-    state.change_group_repository(group, 2, true, now).unwrap();
+    let (state, now, acme) = (&mut world.state, world.now, Owner::from(ACME));
+    let unknown = state.change_group_repository((&acme, group), 9, true, now);
+    assert_eq!(unknown, Err(GroupError::NotFound));
+    state.change_group_repository((&acme, group), 2, true, now).unwrap();
     let at = world.acquire(runner);
     let view = world.state.job(at).unwrap().3;
     let shown = (view.runner_group_id, view.runner_group_name.as_deref());
@@ -83,7 +88,7 @@ fn a_job_may_name_a_group() {
 fn set(name: &str, group: u64) -> Definition {
     Definition {
         name: name.to_owned(),
-        scope: Owner::from("orgs/acme"),
+        scope: Owner::from(ACME),
         group,
         labels: vec![Label::new("x")],
         disable_update: false,
@@ -101,11 +106,11 @@ fn a_set_has_no_job_that_its_group_does_not_allow() {
     let open = world.state.create_set(set("open", 1)).unwrap();
     assert!(assigned(&world, open));
     // What nobody was told of goes where it may when that changes.
-    let (owner, now) = (Owner::from("orgs/acme"), world.now);
-    world.state.change_group_repository(group, 2, true, now).unwrap();
+    let (owner, now) = (Owner::from(ACME), world.now);
+    world.state.change_group_repository((&owner, group), 2, true, now).unwrap();
     world.state.delete_set(&owner, open, now).unwrap();
     assert!(assigned(&world, closed));
-    world.state.change_group_repository(group, 2, false, now).unwrap();
+    world.state.change_group_repository((&owner, group), 2, false, now).unwrap();
     assert!(!assigned(&world, closed));
     assert_eq!(world.state.shown_set(closed, "").unwrap().runner_group_name, "g");
 }
@@ -115,14 +120,15 @@ fn a_group_that_something_is_in_is_not_removed() {
     let (mut world, group) = world(ONE, change("g"));
     let runner = in_group(&mut world, "r1", group);
     let id = world.state.create_set(set("s", group)).unwrap();
-    assert_eq!(world.state.delete_group(group), Err(GroupError::InUse));
-    assert!(world.state.move_runner(runner.0, DEFAULT_GROUP, world.now));
-    assert_eq!(world.state.delete_group(group), Err(GroupError::InUse));
+    let acme = Owner::from(ACME);
+    assert_eq!(world.state.delete_group(&acme, group), Err(GroupError::InUse));
+    assert!(world.state.move_runner(&HERE.into(), runner.0, DEFAULT_GROUP, world.now));
+    assert_eq!(world.state.delete_group(&acme, group), Err(GroupError::InUse));
     let moved = ScaleSetRequest { runner_group_id: Some(1), ..Default::default() };
-    world.state.update_set(&Owner::from("orgs/acme"), id, moved).unwrap();
-    world.state.delete_group(group).unwrap();
-    assert_eq!(world.state.delete_group(group), Err(GroupError::NotFound));
-    assert!(matches!(world.state.delete_group(DEFAULT_GROUP), Err(GroupError::Invalid(_))));
+    world.state.update_set(&Owner::from(ACME), id, moved).unwrap();
+    world.state.delete_group(&acme, group).unwrap();
+    assert_eq!(world.state.delete_group(&acme, group), Err(GroupError::NotFound));
+    assert!(matches!(world.state.delete_group(&acme, DEFAULT_GROUP), Err(GroupError::Invalid(_))));
 }
 
 #[test]
@@ -135,4 +141,70 @@ fn groups_survive_the_disk() {
     let (world, _) = world(ONE, selected);
     let json = serde_json::to_string(&world.state.groups).unwrap();
     assert_eq!(serde_json::from_str::<Groups>(&json).unwrap(), world.state.groups);
+}
+
+#[test]
+fn a_group_is_of_one_place() {
+    let (mut world, gpu) = world(ONE, change("gpu"));
+    let (acme, other, big) =
+        (Owner::from(ACME), Owner::from("orgs/other"), Owner::from("enterprises/big"));
+    let repository = Owner::from(HERE);
+    let all = world.state.create_group(&big, change("all")).unwrap().id;
+    let theirs = world.state.create_group(&other, change("gpu")).unwrap().id;
+    let taken = world.state.create_group(&acme, change("ALL"));
+    assert_eq!(taken, Err(GroupError::NameTaken), "an inherited one has the name");
+    let seen = |state: &State, place: &Owner| -> Vec<(u64, bool)> {
+        let seen = state.groups.seen_from(place);
+        seen.map(|group| (group.id, group.is_inherited(place))).collect()
+    };
+    let (state, now) = (&mut world.state, world.now);
+    assert_eq!(seen(state, &acme), [(1, false), (gpu, false), (all, true)]);
+    assert_eq!(seen(state, &repository), [(1, false), (gpu, false), (all, true)]);
+    assert_eq!(seen(state, &other), [(1, false), (all, true), (theirs, false)]);
+    // Nobody changes what is another's, and a repository nothing.
+    let renamed = || change("x");
+    for (place, id) in
+        [(&acme, theirs), (&acme, all), (&other, gpu), (&repository, gpu), (&repository, 1)]
+    {
+        let refused = state.update_group((place, id), renamed(), now);
+        assert_eq!(refused, Err(GroupError::NotFound), "{place:?} {id}");
+        assert!(id == 1 || state.delete_group(place, id) == Err(GroupError::NotFound));
+    }
+    assert_eq!(state.create_group(&repository, renamed()), Err(GroupError::NotFound));
+    // Nor is a repository selected for it that is not of its place.
+    let selected = RunnerGroupChange {
+        visibility: Some("selected".to_owned()),
+        selected_repository_ids: Some(vec![2]),
+        ..Default::default()
+    };
+    let refused = state.update_group((&other, theirs), selected.clone(), now);
+    assert_eq!(refused, Err(GroupError::Invalid("a selected repository is not there")));
+    state.update_group((&acme, gpu), selected, now).unwrap();
+    // Runners go to groups that their place sees.
+    let runner = world.runner("r1", &["x"]);
+    assert!(!world.state.move_runner(&repository, runner.0, theirs, world.now));
+    assert!(!world.state.move_runner(&acme, runner.0, gpu, world.now), "it is the repository's");
+    assert!(world.state.move_runner(&repository, runner.0, all, world.now));
+}
+
+#[test]
+fn the_default_group_of_one_place_is_not_anothers() {
+    let (mut world, _) = world(ONE, change("g"));
+    let (acme, other) = (Owner::from(ACME), Owner::from("orgs/other"));
+    let closed = RunnerGroupChange {
+        visibility: Some("selected".to_owned()),
+        selected_repository_ids: Some(Vec::new()),
+        ..Default::default()
+    };
+    let now = world.now;
+    world.state.update_group((&other, DEFAULT_GROUP), closed.clone(), now).unwrap();
+    assert_eq!(world.state.groups.get(&acme, DEFAULT_GROUP).unwrap().visibility, "all");
+    world.state.update_group((&acme, DEFAULT_GROUP), closed, now).unwrap();
+    let runner = world.runner("r1", &["x"]);
+    assert!(!is_offered(&mut world, runner), "its repository's account has closed it");
+    let written = serde_json::to_string(&world.state.groups).unwrap();
+    assert_eq!(serde_json::from_str::<Groups>(&written).unwrap(), world.state.groups);
+    let opened = RunnerGroupChange { visibility: Some("all".to_owned()), ..Default::default() };
+    world.state.update_group((&acme, DEFAULT_GROUP), opened, now).unwrap();
+    assert!(is_offered(&mut world, runner));
 }

@@ -6,7 +6,7 @@ use sekisho_github::wire::scale_set::{
     JobMessage, JobMessageKind, JobResult, MAX_JOBS, SCALE_SETS,
 };
 
-use super::{Entry, Owner, ScaleSet, SetError, request_id};
+use super::{Definition, Entry, Owner, ScaleSet, SetError, request_id};
 use crate::config::Assignment;
 use crate::state::{JobRef, Phase, State};
 
@@ -48,7 +48,7 @@ impl State {
             return;
         }
         let Some(from) = self.origin(at) else { return };
-        let allows = |group| self.groups.allows(group, &from);
+        let allows = |set: &Definition| self.groups.allows(&set.scope, set.group, &from);
         let taker = self.scale_sets.taker(&run.view.repository, &view.labels, allows);
         let Some(set) = taker else { return };
         let name = &live.facts.repository.name;

@@ -1,5 +1,9 @@
 //! Who asks: the App, its installations, a job; and tokens that are none.
 
+use std::sync::atomic::AtomicBool;
+
+use sekisho_github::rest::{SignError, SignFuture, Signer};
+
 use super::*;
 
 fn jwt(key: usize, algorithm: Algorithm, claims: &Value) -> String {
@@ -137,7 +141,8 @@ async fn a_token_may_what_it_was_made_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_jobs_token_reads_its_repository_while_the_job_runs() {
     let world = world().await;
-    let folder = world.folder("work", &[(FILE, WORKFLOW)]);
+    let workflow = WORKFLOW.replace("contents: read", "actions: read");
+    let folder = world.folder("work", &[(FILE, &workflow)]);
     push(&world, &folder).await;
     let mut runner = Runner::new(&world, "r1").await;
     runner.acquire(&world).await;
@@ -182,4 +187,51 @@ async fn one_token_is_made_for_many_and_renewed_before_it_ends() {
     client.runner(1).await.unwrap_err();
     let made = world.get("/api/v3/rate_limit").await;
     assert_eq!(made["rate"]["used"], 0, "the administrator's own");
+}
+
+/// A key that another process has: it is asked for each signature, and may refuse.
+struct Vault {
+    key: KeySigner,
+    asked: AtomicI64,
+    sealed: AtomicBool,
+}
+
+impl Signer for Vault {
+    fn sign<'a>(&'a self, message: &'a [u8]) -> SignFuture<'a> {
+        Box::pin(async move {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            // As an answer that comes by the network.
+            tokio::task::yield_now().await;
+            match self.sealed.load(Ordering::Relaxed) {
+                true => Err(SignError::Refused("the vault is sealed".to_owned())),
+                false => self.key.sign(message).await,
+            }
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_apps_key_may_be_where_it_can_be_used_but_not_read() {
+    let world = world().await;
+    let key = KeySigner::from_pem(&pem(0)).unwrap();
+    let (asked, sealed) = (AtomicI64::new(0), AtomicBool::new(false));
+    let vault = Arc::new(Vault { key, asked, sealed });
+    let signer = Arc::clone(&vault) as Arc<dyn Signer>;
+    let issuer = CLIENT_ID.to_owned();
+    let credential = Credential::App { issuer, installation: Some(5), signer };
+    let ahead = Arc::new(AtomicI64::new(0));
+    let client = client_ahead(&world, "acme/app", credential, Arc::clone(&ahead));
+    for _ in 0..3 {
+        assert_eq!(client.runners(None).await.unwrap(), []);
+    }
+    assert_eq!(vault.asked.load(Ordering::Relaxed), 1, "one token serves all");
+    // It does not sign the next one: the old one is used while it is good, and then nothing is.
+    vault.sealed.store(true, Ordering::Relaxed);
+    ahead.store(3600 - 200, Ordering::Relaxed);
+    assert_eq!(client.runners(None).await.unwrap(), []);
+    assert!(vault.asked.load(Ordering::Relaxed) > 1);
+    ahead.store(3600, Ordering::Relaxed);
+    let error = client.runners(None).await.unwrap_err();
+    let RestError::Sign { source: SignError::Refused(why), .. } = &error else { panic!("{error}") };
+    assert_eq!(why, "the vault is sealed");
 }

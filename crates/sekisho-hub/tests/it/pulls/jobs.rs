@@ -1,0 +1,132 @@
+//! Pull requests by a job's token: as its `permissions` say, and without an end.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as STANDARD;
+use reqwest::{Method, RequestBuilder, Response};
+use serde_json::{Value, json};
+
+use super::*;
+
+/// A job for a branch of its own, which may do what is said here.
+fn bot(permissions: &str) -> String {
+    format!(
+        "on: {{push: {{branches: [bot]}}}}\npermissions: {{{permissions}}}\n\
+         jobs: {{bot: {{runs-on: default, steps: [{{run: bot}}]}}}}\n"
+    )
+}
+
+/// A job that runs, with its token.
+struct Bot {
+    job: Job,
+    token: String,
+}
+
+impl Bot {
+    async fn new(permissions: &str) -> (World, Folder, Self) {
+        let workflow = bot(permissions);
+        let files = [(".github/workflows/bot.yml", workflow.as_str())];
+        let (world, folder) = world_with(|_| (), &files).await;
+        branch(&world, &folder, ("acme/app", "topic"), &[("b.txt", "b\n")]).await;
+        push(&world, &folder, "acme/app", "main:bot").await;
+        let job = take(&world).await;
+        let message = job.runner.message_of_job();
+        let token = message.variable("system.github.token").unwrap().value.expose().to_owned();
+        (world, folder, Self { job, token })
+    }
+
+    fn request(&self, world: &World, method: Method, path: &str) -> RequestBuilder {
+        world.request(method, path).bearer_auth(&self.token)
+    }
+
+    async fn ask(&self, world: &World, method: Method, path: &str, body: Value) -> Response {
+        self.request(world, method, path).json(&body).send().await.unwrap()
+    }
+
+    /// Status and words of git's first request for a push.
+    async fn pushes(&self, world: &World, repository: &str) -> (u16, String) {
+        let path = format!("/{repository}/info/refs?service=git-receive-pack");
+        let asked = world.request(Method::GET, &path).basic_auth("x", Some(&self.token));
+        let answer = asked.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap_or_default())
+    }
+}
+
+const TOPIC: &str = "topic";
+
+fn wanted() -> Value {
+    json!({"title": "By a job", "head": TOPIC, "base": "main"})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_opens_changes_pushes_and_merges_and_starts_nothing() {
+    let (world, folder, bot) = Bot::new("contents: write, pull-requests: write").await;
+    let opened = bot.ask(&world, Method::POST, PULLS, wanted()).await;
+    assert_eq!(opened.status(), 201);
+    let opened: Value = opened.json().await.unwrap();
+    assert_eq!(opened["user"]["login"], json!("github-actions[bot]"));
+    let path = format!("{PULLS}/{}", opened["number"]);
+    let edited = bot.ask(&world, Method::PATCH, &path, json!({"title": "Better"})).await;
+    assert_eq!(edited.status(), 200);
+
+    // What it pushes is seen, and starts nothing either.
+    folder.git(&["checkout", "--quiet", TOPIC]);
+    folder.commit(&[("b.txt", "more\n")]);
+    let credential = STANDARD.encode(format!("x-access-token:{}", bot.token));
+    let header = format!("http.extraHeader=Authorization: Basic {credential}");
+    let (from, remote) = (folder.clone(), world.remote("acme/app"));
+    let pushed = move || from.git(&["-c", &header, "push", "--quiet", &remote, TOPIC]);
+    tokio::task::spawn_blocking(pushed).await.unwrap();
+    let shown = world.get(&path).await;
+    assert_eq!((&shown["title"], &shown["head"]["sha"]), (&json!("Better"), &json!(folder.sha())));
+    let merged = bot.ask(&world, Method::PUT, &format!("{path}/merge"), json!({})).await;
+    assert_eq!(merged.status(), 200);
+    let merged: Value = merged.json().await.unwrap();
+    let shown = bot.request(&world, Method::GET, &path).send().await.unwrap();
+    let shown: Value = shown.json().await.unwrap();
+    assert_eq!((&shown["state"], &shown["merged"]), (&json!("closed"), &json!(true)));
+    let (from, remote) = (folder.clone(), world.remote("acme/app"));
+    let listed = move || from.git(&["ls-remote", &remote, "refs/heads/main"]);
+    let listed = tokio::task::spawn_blocking(listed).await.unwrap();
+    let main = String::from_utf8(listed.stdout).unwrap();
+    assert!(main.starts_with(merged["sha"].as_str().unwrap()), "{main}");
+    assert_eq!(waiting(&world).await, [""; 0]);
+
+    // Another's repository is not its own, and what is over may nothing.
+    let (status, why) = bot.pushes(&world, "acme/other").await;
+    assert_eq!(status, 403);
+    assert!(why.contains("to the repository of the job alone"), "{why}");
+    let other = PULLS.replace("acme/app", "acme/other");
+    assert_eq!(bot.ask(&world, Method::POST, &other, wanted()).await.status(), 404);
+    let runs = "/api/v3/repos/acme/app/actions/runs";
+    assert_eq!(bot.request(&world, Method::GET, runs).send().await.unwrap().status(), 403);
+    assert_eq!(bot.pushes(&world, "acme/app").await.0, 200);
+    bot.job.runner.complete(&world, "succeeded").await;
+    assert_eq!(bot.ask(&world, Method::POST, PULLS, wanted()).await.status(), 401);
+    let (status, why) = bot.pushes(&world, "acme/app").await;
+    assert_eq!((status, why.trim()), (403, "the job whose token this is is over"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_may_no_more_than_its_permissions_say() {
+    for (permissions, [reads, opens, merges, pushes]) in [
+        ("pull-requests: read", [200, 403, 403, 403]),
+        ("pull-requests: write, contents: read", [200, 201, 403, 403]),
+        ("contents: write", [403, 403, 200, 200]),
+        ("actions: write", [403, 403, 403, 403]),
+    ] {
+        let (world, _, bot) = Bot::new(permissions).await;
+        let read = bot.request(&world, Method::GET, PULLS).send().await.unwrap();
+        assert_eq!(read.status(), reads, "{permissions}");
+        let opened = bot.ask(&world, Method::POST, PULLS, wanted()).await;
+        assert_eq!(opened.status(), opens, "{permissions}");
+        if opens == 403 {
+            let why: Value = opened.json().await.unwrap();
+            assert_eq!(why["message"], json!("Resource not accessible by integration"));
+            open(&world, TOPIC).await;
+        }
+        let path = format!("{PULLS}/1/merge");
+        let merged = bot.ask(&world, Method::PUT, &path, json!({})).await;
+        assert_eq!(merged.status(), merges, "{permissions}");
+        assert_eq!(bot.pushes(&world, "acme/app").await.0, pushes, "{permissions}");
+    }
+}
