@@ -1,10 +1,21 @@
 //! The list of targets.
 
+mod advisory;
 mod bodies;
+mod builder;
+mod debian;
+mod dockerfile;
 mod formats;
+mod gate;
 mod github;
 mod hub;
+mod image;
+mod policy;
+mod registry;
+mod rest;
 mod runner;
+mod scan;
+mod storage;
 mod workflow;
 
 use std::borrow::Cow;
@@ -17,10 +28,21 @@ pub fn all() -> Vec<Target> {
     [
         workflow::TARGETS,
         github::TARGETS,
+        rest::TARGETS,
+        storage::TARGETS,
         bodies::TARGETS,
         hub::TARGETS,
         runner::TARGETS,
         formats::TARGETS,
+        dockerfile::TARGETS,
+        builder::TARGETS,
+        debian::TARGETS,
+        image::TARGETS,
+        scan::TARGETS,
+        advisory::TARGETS,
+        policy::TARGETS,
+        gate::TARGETS,
+        registry::TARGETS,
     ]
     .concat()
 }

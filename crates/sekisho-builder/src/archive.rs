@@ -67,7 +67,7 @@ pub(crate) fn is_archive(file: &mut std::fs::File) -> anyhow::Result<bool> {
 }
 
 /// The file, without the compressions that layers do not have; the others are read with the archive.
-fn opened(mut file: std::fs::File) -> io::Result<Box<dyn Read>> {
+pub(crate) fn opened<F: Read + io::Seek + 'static>(mut file: F) -> io::Result<Box<dyn Read>> {
     let mut start = Vec::new();
     (&mut file).take(6).read_to_end(&mut start)?;
     file.rewind()?;

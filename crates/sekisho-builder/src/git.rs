@@ -221,7 +221,7 @@ impl Caller<'_> {
 }
 
 /// Host and port of a remote.
-fn host(remote: &str) -> Option<String> {
+pub(crate) fn host(remote: &str) -> Option<String> {
     let rest = match remote.split_once("://") {
         Some((_, rest)) => rest.split('/').next()?,
         None => remote.split_once(':')?.0,

@@ -42,6 +42,8 @@ mod fetch;
 mod files;
 mod finish;
 mod frontend;
+#[doc(hidden)]
+pub mod fuzzing;
 mod git;
 mod golden;
 mod hashed;

@@ -219,7 +219,7 @@ pub enum NamedContext {
 
 impl NamedContext {
     /// See [`BuildOptions::add_context`].
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if let Some(image) = text.strip_prefix("docker-image://") {
             return Ok(Self::Image(image.to_owned()));
         }

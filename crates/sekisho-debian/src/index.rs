@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use sekisho_advisory::version::Scheme;
 use serde::{Deserialize, Serialize};
 
 use crate::control::{Paragraph, paragraphs};
@@ -54,7 +55,7 @@ impl Need {
     /// Whether a version will do. One that cannot be compared does not.
     pub fn allows(&self, version: &str) -> bool {
         let Some((relation, wanted)) = &self.version else { return true };
-        let compared = sekisho_advisory::version::Scheme::Deb.compare(version, wanted);
+        let compared = Scheme::Deb.compare(version, wanted);
         compared.is_ok_and(|ordering| relation.allows(ordering))
     }
 }
@@ -103,8 +104,7 @@ impl Packages {
         for paragraph in paragraphs(text) {
             let Some(package) = package(&Paragraph::parse(paragraph), url) else { continue };
             let newer = self.0.get(&package.id.name).is_none_or(|known| {
-                let scheme = sekisho_advisory::version::Scheme::Deb;
-                scheme.compare(&package.id.version, &known.id.version) == Ok(Ordering::Greater)
+                Scheme::Deb.compare(&package.id.version, &known.id.version) == Ok(Ordering::Greater)
             });
             if newer {
                 self.0.insert(package.id.name.clone(), package);
@@ -115,6 +115,8 @@ impl Packages {
 
 fn package(fields: &Paragraph<'_>, url: &str) -> Option<Package> {
     let text = |name: &str| fields.get(name).map(str::to_owned);
+    // Both are part of the name of a file here.
+    let plain = |name: &str| text(name).filter(|text| is_name(text));
     let sha256 = text("SHA256").filter(|digest| is_sha256(digest))?;
     let size = fields.get("Size")?.parse().ok().filter(|size| *size <= MAX_PACKAGE_BYTES)?;
     let depends: Vec<_> =
@@ -126,9 +128,9 @@ fn package(fields: &Paragraph<'_>, url: &str) -> Option<Package> {
         .collect();
     Some(Package {
         id: PackageId {
-            name: text("Package")?,
-            version: text("Version")?,
-            architecture: text("Architecture")?,
+            name: plain("Package")?,
+            version: text("Version").filter(|version| Scheme::Deb.check(version).is_ok())?,
+            architecture: plain("Architecture")?,
         },
         essential: fields.get("Essential") == Some("yes"),
         priority: text("Priority").unwrap_or_default(),
@@ -139,6 +141,14 @@ fn package(fields: &Paragraph<'_>, url: &str) -> Option<Package> {
         size,
         sha256,
     })
+}
+
+/// Source: Debian policy, 5.6.7: lower case letters, digits, `+`, `-` and `.`.
+fn is_name(text: &str) -> bool {
+    let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let good =
+        |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.');
+    first && text.bytes().all(good)
 }
 
 /// Reads a relation: all of the outer, one of each inner (deb-control(5)).
@@ -205,5 +215,12 @@ mod tests {
         assert_eq!((found.id.version.as_str(), found.filename.as_str()), ("1.10", "p/b"));
         assert_eq!(found.provides, [("x".into(), None), ("y".into(), Some("3".to_owned()))]);
         assert_eq!(packages.0.len(), 1);
+        // Names are part of a file's name, and a version that cannot be compared is never the newest.
+        let good = one("1.0", "p/a");
+        for (from, to) in [("e: a", "e: ../a"), ("e: all", "e: a/b"), ("n: 1.0", "n: 1 0")] {
+            let mut packages = Packages::default();
+            packages.add(&good.replace(from, to), "http://m");
+            assert!(packages.0.is_empty(), "{to}");
+        }
     }
 }

@@ -16,6 +16,8 @@ pub mod archive;
 pub mod control;
 mod error;
 pub mod fetch;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod index;
 pub mod release;
 pub mod resolve;

@@ -16,7 +16,7 @@ use crate::{Archive, DebianError};
 pub const MAX_RELEASE_BYTES: u64 = 4 << 20;
 
 /// Keys that are tried, at most.
-const MAX_KEYS: usize = 256;
+pub(crate) const MAX_KEYS: usize = 256;
 
 /// A release whose signature held.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Release {
     /// Whether files can be had by their digest, which a mirror in mid-update still has.
     pub by_hash: bool,
     /// Path, SHA-256 in hex, size in bytes.
-    files: Vec<(String, String, u64)>,
+    pub(crate) files: Vec<(String, String, u64)>,
 }
 
 /// A file of the archive, as the release knows it.
@@ -58,16 +58,20 @@ impl Release {
 pub fn keyring(path: &Path) -> Result<Vec<SignedPublicKey>, DebianError> {
     let bytes =
         fs_err::read(path).map_err(|source| DebianError::File { path: path.to_owned(), source })?;
-    let none = || DebianError::Keyring { path: path.to_owned() };
-    let keys: Vec<_> = if bytes.starts_with(b"-----") {
-        let (keys, _) = SignedPublicKey::from_armor_many(bytes.as_slice()).map_err(|_| none())?;
+    let keys = keys_in(&bytes).filter(|keys| !keys.is_empty());
+    keys.ok_or_else(|| DebianError::Keyring { path: path.to_owned() })
+}
+
+/// The keys of a keyring's bytes; `None` for what is no keyring.
+pub(crate) fn keys_in(bytes: &[u8]) -> Option<Vec<SignedPublicKey>> {
+    // Keys of kinds that are too new are passed over: another may have signed.
+    Some(if bytes.starts_with(b"-----") {
+        let (keys, _) = SignedPublicKey::from_armor_many(bytes).ok()?;
         keys.take(MAX_KEYS).filter_map(Result::ok).collect()
     } else {
-        let keys = SignedPublicKey::from_bytes_many(bytes.as_slice()).map_err(|_| none())?;
-        // Keys of kinds that are too new are passed over: another may have signed.
+        let keys = SignedPublicKey::from_bytes_many(bytes).ok()?;
         keys.take(MAX_KEYS).filter_map(Result::ok).collect()
-    };
-    if keys.is_empty() { Err(none()) } else { Ok(keys) }
+    })
 }
 
 /// Whether a subkey is its key's, and not taken back. That the key itself is to be trusted, the keyring
@@ -155,7 +159,12 @@ pub fn verify(
     }
 }
 
-fn parse(text: &str, url: &str, archive: &Archive, now: Timestamp) -> Result<Release, DebianError> {
+pub(crate) fn parse(
+    text: &str,
+    url: &str,
+    archive: &Archive,
+    now: Timestamp,
+) -> Result<Release, DebianError> {
     let fields = Paragraph::parse(text);
     let bad = |reason: String| DebianError::Release {
         url: url.to_owned(),

@@ -136,7 +136,7 @@ fn files(etc: &Path) -> Vec<PathBuf> {
 
 /// One address and suite, as apt knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Known {
+pub(crate) struct Known {
     url: String,
     suite: String,
     keyring: Option<String>,
@@ -147,7 +147,7 @@ fn words(text: Option<&str>) -> impl Iterator<Item = &str> {
     text.unwrap_or_default().split_whitespace()
 }
 
-fn stanza(text: &str) -> Vec<Known> {
+pub(crate) fn stanza(text: &str) -> Vec<Known> {
     let fields = Paragraph::parse(text);
     let has = |field: &str, wanted: &str| words(fields.get(field)).any(|word| word == wanted);
     let off = fields.get("Enabled").is_some_and(|value| value.eq_ignore_ascii_case("no"));
@@ -172,7 +172,7 @@ fn stanza(text: &str) -> Vec<Known> {
 }
 
 /// `deb [options] url suite component…`
-fn one_line(line: &str) -> Option<Known> {
+pub(crate) fn one_line(line: &str) -> Option<Known> {
     let line = line.split('#').next().unwrap_or_default().trim();
     let mut rest = line.strip_prefix("deb")?.strip_prefix([' ', '\t'])?.trim_start();
     let mut options = "";
@@ -193,7 +193,7 @@ fn one_line(line: &str) -> Option<Known> {
 }
 
 /// Debian's own among what apt knows, for one distribution.
-fn choose(all: &[Known], suite: &str, allow_expired: bool) -> Vec<Archive> {
+pub(crate) fn choose(all: &[Known], suite: &str, allow_expired: bool) -> Vec<Archive> {
     let mut archives: Vec<Archive> = Vec::new();
     for pocket in POCKETS {
         for known in all {

@@ -96,12 +96,14 @@ impl GitRef {
             text.starts_with('-')
                 || text.contains("..")
                 || text.contains([' ', ':', '~', '^', '\\'])
+                || text.contains(char::is_control)
         };
         if let Some(reference) = self.reference.as_ref().filter(|text| bad_ref(text)) {
             return Err(format!("`{reference}` is no name of a branch, tag or commit"));
         }
         if let Some(subdir) = &self.subdir
-            && subdir.split('/').any(|part| part == ".." || part == ".git")
+            && (subdir.split('/').any(|part| part == ".." || part == ".git")
+                || subdir.contains(char::is_control))
         {
             return Err(format!("the folder `{subdir}` leads out of the checkout"));
         }
@@ -125,12 +127,21 @@ pub fn is_commit(text: &str) -> bool {
 }
 
 fn is_git(remote: &str) -> bool {
+    if remote.contains(|c: char| c.is_control() || c.is_whitespace()) {
+        return false;
+    }
     for (scheme, needs_suffix) in SCHEMES {
         if let Some(rest) = remote.strip_prefix(scheme) {
-            return !rest.is_empty() && (!needs_suffix || rest.ends_with(".git"));
+            // A host that begins with a dash is an option to ssh: CVE-2017-1000117.
+            let host = rest.split('/').next().and_then(|authority| authority.rsplit('@').next());
+            let plain = host.is_some_and(|host| !host.is_empty() && !host.starts_with('-'));
+            return plain && !rest.starts_with('-') && (!needs_suffix || rest.ends_with(".git"));
         }
     }
-    // `user@host:path`, as scp writes it.
+    // `user@host:path`, as scp writes it; with `://` in it, it is an address of something else.
+    if remote.contains("://") {
+        return false;
+    }
     let Some((user, rest)) = remote.split_once('@') else { return false };
     let name = |text: &str| {
         let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
@@ -223,7 +234,19 @@ mod tests {
         ] {
             assert_eq!(GitRef::parse(text), Ok(Some(want)), "{text}");
         }
-        for text in ["https://h/file.tar.gz", "b.git", "./x@y:z", "a/b", "", "@h:x", "u@-h:x"] {
+        for text in [
+            "https://h/file.tar.gz",
+            "b.git",
+            "./x@y:z",
+            "a/b",
+            "",
+            "@h:x",
+            "u@-h:x",
+            "ssh://-oX=y/b",
+            "ssh://u@-oX=y/b",
+            "git://h/a\nb",
+            "u@h://o/b",
+        ] {
             assert_eq!(GitRef::parse(text), Ok(None), "{text}");
         }
         assert!(GitRef { reference: some(&"a".repeat(40)), ..git("x") }.is_pinned());
@@ -242,6 +265,8 @@ mod tests {
             ("https://h/b.git#--upload-pack=x", "`--upload-pack=x` is no name"),
             ("https://h/b.git#a:../x", "the folder `../x` leads out of the checkout"),
             ("https://h/b.git?checksum=xyz", "`xyz` is no commit"),
+            ("https://h/b.git?ref=a%0ab", "`a\nb` is no name"),
+            ("https://h/b.git?subdir=a%00b", "the folder `a\0b` leads out"),
         ] {
             let error = GitRef::parse(text).unwrap_err();
             assert!(error.starts_with(want), "{text}: {error}");

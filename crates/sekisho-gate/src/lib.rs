@@ -26,6 +26,8 @@ mod config;
 mod decisions;
 mod error;
 mod evidence;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod inspector;
 mod key_file;

@@ -3,7 +3,7 @@
 pub(crate) mod blobs;
 mod deletes;
 mod manifests;
-mod range;
+pub(crate) mod range;
 mod referrers;
 mod uploads;
 

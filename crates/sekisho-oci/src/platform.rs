@@ -97,7 +97,8 @@ impl FromStr for Platform {
 
     fn from_str(text: &str) -> Result<Self, PlatformError> {
         let word = |part: &str| {
-            !part.is_empty()
+            // A variant may end up in a path: `..` is none.
+            part.starts_with(|c: char| c.is_ascii_alphanumeric())
                 && part
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
@@ -170,7 +171,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_platform() {
-        for text in ["", "linux", "linux/", "/amd64", "a/b/c/d", "linux/amd 64"] {
+        for text in ["", "linux", "linux/", "/amd64", "a/b/c/d", "linux/amd 64", "linux/arm64/.."] {
             assert_eq!(text.parse::<Platform>(), Err(PlatformError(text.to_owned())));
         }
         assert_eq!(Platform::host().os, "linux");

@@ -146,7 +146,8 @@ impl Reason {
             (None, None) => text.push_str(&self.message),
         }
         let _ = write!(text, "; {}", self.fix);
-        text
+        // Names come from foreign files, and a sentence ends in headers and on terminals.
+        if text.contains(char::is_control) { text.replace(char::is_control, " ") } else { text }
     }
 }
 

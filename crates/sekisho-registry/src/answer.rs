@@ -53,10 +53,10 @@ impl Client {
 
 /// The first error of an OCI error body.
 #[derive(Debug, Default, PartialEq)]
-struct Said {
-    code: String,
-    message: String,
-    detail: serde_json::Value,
+pub(crate) struct Said {
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) detail: serde_json::Value,
 }
 
 #[derive(serde::Deserialize)]
@@ -75,7 +75,7 @@ struct OneError {
 }
 
 /// An answer that is no OCI error is shown as far as it is short text.
-fn said(body: &[u8]) -> Said {
+pub(crate) fn said(body: &[u8]) -> Said {
     if let Ok(Errors { errors }) = serde_json::from_slice::<Errors>(body)
         && let Some(first) = errors.into_iter().next()
     {

@@ -142,6 +142,18 @@ async fn fetch(
     tokio::try_join!(first.run(Some(begun)), others).map(drop)
 }
 
+/// Whether a `Content-Range` is of the stretch that was asked for, or of its beginning.
+pub(crate) fn is_asked(said: &str, asked: &Range<u64>, size: u64) -> bool {
+    let read = || {
+        let (range, total) = said.strip_prefix("bytes ")?.split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        let total = total == "*" || total.parse() == Ok(size);
+        Some(first == asked.start && first <= last && last < asked.end && total)
+    };
+    read().unwrap_or_default()
+}
+
 /// Where a blob is cut.
 fn parts(size: u64, ranged_bytes_min: u64) -> Vec<Range<u64>> {
     if size <= ranged_bytes_min.max(PARTS) {
@@ -202,17 +214,10 @@ impl Part<'_> {
     /// A registry that sends another stretch than it was asked for must not be believed.
     fn check_range(&self, response: &Response) -> Result<(), RegistryError> {
         let said = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
-        let Range { start, end } = self.range;
-        let fits = said.and_then(|said| {
-            let (range, total) = said.strip_prefix("bytes ")?.split_once('/')?;
-            let (first, last) = range.split_once('-')?;
-            let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
-            let total = total == "*" || total.parse() == Ok(self.want.size);
-            Some(first == start && last < end && total)
-        });
-        match fits {
-            Some(true) => Ok(()),
-            _ => {
+        match said.is_some_and(|said| is_asked(said, &self.range, self.want.size)) {
+            true => Ok(()),
+            false => {
+                let Range { start, end } = self.range;
                 let said = said.unwrap_or("nothing");
                 let problem = format!("it was asked for bytes {start} to {end} and sends `{said}`");
                 Err(self.client.protocol(&self.repository.registry, problem))

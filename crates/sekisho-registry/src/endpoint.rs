@@ -92,11 +92,28 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// Whether a name or address may lead to this machine: also the names below `localhost` (RFC 6761, section
+/// 6.3), and the unspecified address, which Linux connects to itself.
+pub(crate) fn is_here(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => {
+            let name = name.trim_end_matches('.').to_ascii_lowercase();
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        Some(url::Host::Ipv4(address)) => address.is_loopback() || address.is_unspecified(),
+        Some(url::Host::Ipv6(address)) => {
+            let address = IpAddr::V6(address).to_canonical();
+            address.is_loopback() || address.is_unspecified()
+        }
+        None => false,
+    }
+}
+
 /// Whether `to` may be asked because `from` said so: https anywhere; plain http on this machine, if
 /// `from` is on this machine too. A registry must not make a client talk to what runs beside it.
 pub(crate) fn may_follow(from: &Url, to: &Url) -> bool {
     match to.scheme() {
-        "https" => !is_loopback(to) || is_loopback(from),
+        "https" => !is_here(to) || is_loopback(from),
         "http" => is_loopback(from) && is_loopback(to),
         _ => false,
     }
@@ -141,6 +158,10 @@ mod tests {
             ("https://a/", "http://a/", false),
             ("https://a/", "http://127.0.0.1/", false),
             ("https://a/", "https://localhost/", false),
+            ("https://a/", "https://b.localhost./", false),
+            ("https://a/", "https://0.0.0.0/", false),
+            ("https://a/", "https://[::]/", false),
+            ("https://a/", "https://[::ffff:127.0.0.1]/", false),
             ("http://127.0.0.1:1/", "http://localhost:2/", true),
             ("http://127.0.0.1:1/", "https://b/", true),
             ("https://a/", "file:///etc/passwd", false),

@@ -102,10 +102,14 @@ async fn ask(program: &Path, registry: &str) -> Result<Auth, String> {
             false => Err(format!("failed with {status}")),
         };
     }
-    let answer: Answer =
-        serde_json::from_slice(&bytes).map_err(|_| "gives no credentials".to_owned())?;
-    let secret = answer.secret.ok_or("gives no credentials")?;
-    Ok(match answer.username.as_str() {
+    given(&bytes).ok_or_else(|| "gives no credentials".to_owned())
+}
+
+/// What a helper's answer holds.
+pub(crate) fn given(bytes: &[u8]) -> Option<Auth> {
+    let answer: Answer = serde_json::from_slice(bytes).ok()?;
+    let secret = answer.secret?;
+    Some(match answer.username.as_str() {
         TOKEN_USER => Auth::Identity(secret),
         _ => Auth::Basic { username: answer.username, password: secret },
     })

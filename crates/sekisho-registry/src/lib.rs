@@ -17,6 +17,8 @@ mod challenge;
 mod config_json;
 mod endpoint;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod helper;
 mod http;
 mod pull;

@@ -286,7 +286,7 @@ fn warnings(response: &Response) -> Vec<String> {
     warnings
 }
 
-fn warning(value: &str) -> Option<String> {
+pub(crate) fn warning(value: &str) -> Option<String> {
     let quoted = value.trim().strip_prefix("299 ")?.trim_start().strip_prefix('-')?.trim_start();
     let inner = quoted.strip_prefix('"')?.strip_suffix('"')?;
     Some(inner.replace("\\\"", "\"").replace("\\\\", "\\"))

@@ -23,7 +23,10 @@ use crate::http::{Client, Scope};
 const TOKEN_BYTES_MAX: usize = 64 * 1024;
 
 /// How long a token lives when its service does not say, and at least: the specification's number.
-const LIFETIME_MIN: Duration = Duration::from_secs(60);
+pub(crate) const LIFETIME_MIN: Duration = Duration::from_secs(60);
+
+/// How long a token is taken to live at most.
+pub(crate) const LIFETIME_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// A token is renewed so long before its end, for the way and for clocks.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -107,12 +110,8 @@ impl Client {
         scope: &Scope,
         auth: &Auth,
     ) -> Result<Token, RegistryError> {
-        let unusable = || self.protocol(registry, "the realm of its challenge is not usable");
-        let home = Url::parse(&base(registry)).map_err(|_| unusable())?;
-        let mut url = home.join(realm).map_err(|_| unusable())?;
-        if !may_follow(&home, &url) || !url.username().is_empty() {
-            return Err(unusable());
-        }
+        let mut url = service_url(registry, realm)
+            .ok_or_else(|| self.protocol(registry, "the realm of its challenge is not usable"))?;
         let builder = if let Auth::Identity(token) = auth {
             let mut form = vec![
                 ("grant_type", "refresh_token".to_owned()),
@@ -141,19 +140,29 @@ impl Client {
         if !status.is_success() {
             return Err(refused(registry, status));
         }
-        let answer: Answer = serde_json::from_slice(&body?)
-            .map_err(|_| self.protocol(registry, "its token service gives no token"))?;
-        let credential = answer
-            .token
-            .or(answer.access_token)
-            .filter(|token| !token.expose_secret().is_empty())
-            .and_then(|token| Credential::new(&format!("Bearer {}", token.expose_secret())))
+        let (credential, lifetime) = given(&body?)
             .ok_or_else(|| self.protocol(registry, "its token service gives no token"))?;
-        let lifetime = answer.expires_in.map_or(LIFETIME_MIN, Duration::from_secs);
-        // An absurd lifetime must not overflow the clock.
-        let lifetime = lifetime.clamp(LIFETIME_MIN, Duration::from_secs(24 * 3600));
         Ok(Token { credential, until: asked + lifetime - MARGIN })
     }
+}
+
+/// Where the token service of a challenge is. `None` where it may not be asked.
+pub(crate) fn service_url(registry: &str, realm: &str) -> Option<Url> {
+    let home = Url::parse(&base(registry)).ok()?;
+    let url = home.join(realm).ok()?;
+    let bare = url.username().is_empty() && url.password().is_none();
+    (bare && may_follow(&home, &url)).then_some(url)
+}
+
+/// The token that a service's answer holds, and how long it lives.
+pub(crate) fn given(body: &[u8]) -> Option<(Credential, Duration)> {
+    let answer: Answer = serde_json::from_slice(body).ok()?;
+    let token = answer.token.or(answer.access_token);
+    let token = token.filter(|token| !token.expose_secret().is_empty())?;
+    let credential = Credential::new(&format!("Bearer {}", token.expose_secret()))?;
+    let lifetime = answer.expires_in.map_or(LIFETIME_MIN, Duration::from_secs);
+    // An absurd lifetime must not overflow the clock.
+    Some((credential, lifetime.clamp(LIFETIME_MIN, LIFETIME_MAX)))
 }
 
 fn refused(registry: &str, status: StatusCode) -> RegistryError {

@@ -34,6 +34,17 @@ impl Parsed {
 
     /// Takes a package, or says why not.
     fn push(&mut self, name: &str, version: &str, source: Option<Source>, dev: bool) {
+        if name.is_empty() || version.is_empty() {
+            self.problems.push("a package has no name or no version".to_owned());
+            return;
+        }
+        // Both stand in lines that people and terminals are shown.
+        let own = [name, version];
+        let its = source.iter().flat_map(|source| [source.name.as_str(), source.version.as_str()]);
+        if own.into_iter().chain(its).any(|text| text.contains(char::is_control)) {
+            self.problems.push("a package has a control character in its name".to_owned());
+            return;
+        }
         let source_bytes =
             source.as_ref().map_or(0, |source| source.name.len() + source.version.len());
         if name.len().max(version.len()).max(source_bytes / 2) > MAX_TEXT_BYTES {

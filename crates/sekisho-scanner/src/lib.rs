@@ -16,6 +16,8 @@
 
 mod data;
 mod format;
+#[doc(hidden)]
+pub mod fuzzing;
 mod index;
 mod inspect;
 mod merge;

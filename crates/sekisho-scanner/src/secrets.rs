@@ -102,11 +102,11 @@ impl std::fmt::Debug for FingerprintKey {
 
 /// A secret in a file.
 #[derive(Debug, PartialEq, Eq)]
-struct Found<'a> {
-    kind: &'static str,
-    value: &'a [u8],
-    line: u64,
-    offset: u64,
+pub(crate) struct Found<'a> {
+    pub(crate) kind: &'static str,
+    pub(crate) value: &'a [u8],
+    pub(crate) line: u64,
+    pub(crate) offset: u64,
 }
 
 /// Looks for secrets in files, one after the other, with one buffer for all.
@@ -163,7 +163,7 @@ fn is_sample(path: &str) -> bool {
     in_folder || SAMPLE_NAMES.iter().any(|part| name.contains(part))
 }
 
-fn search(
+pub(crate) fn search(
     buffer: &mut [u8],
     data: &mut dyn Read,
     tell: &mut dyn FnMut(&Found<'_>),

@@ -26,6 +26,9 @@ pub enum ReferenceError {
     /// Empty, too long, or with a character that is not allowed there.
     #[error("`{0}` is no tag: use up to 128 letters, digits, `.`, `_` and `-`")]
     Tag(String),
+    /// In front of the first `/` stands what looks like a registry and is no host.
+    #[error("`{0}` is no registry: write `host` or `host:port`")]
+    Registry(String),
     /// What follows `@` is no digest.
     #[error("image reference `{reference}` has a bad digest")]
     Digest {
@@ -146,6 +149,28 @@ pub struct ImageReference {
     pub digest: Option<Digest>,
 }
 
+/// A name or an address, and a port where there is one. Source: the grammar of `domain` in
+/// distribution's `reference` package, and underscores, which some networks have in names.
+fn is_host(registry: &str) -> bool {
+    let is_port =
+        |port: &str| port.parse::<u16>().is_ok() && port.bytes().all(|b| b.is_ascii_digit());
+    if let Some(rest) = registry.strip_prefix('[') {
+        let Some((address, after)) = rest.split_once(']') else { return false };
+        let has_port = after.strip_prefix(':').is_some_and(is_port);
+        return address.parse::<std::net::Ipv6Addr>().is_ok() && (after.is_empty() || has_port);
+    }
+    let (host, port) = match registry.split_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (registry, None),
+    };
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let is_part = |part: &str| {
+        let ends = [part.bytes().next(), part.bytes().last()];
+        ends.iter().all(|end| end.is_some_and(word)) && part.bytes().all(|b| word(b) || b == b'-')
+    };
+    host.split('.').all(is_part) && port.is_none_or(is_port)
+}
+
 impl FromStr for ImageReference {
     type Err = ReferenceError;
 
@@ -166,6 +191,9 @@ impl FromStr for ImageReference {
             Some((first, path)) if is_registry(first) => (first, path),
             _ => (DEFAULT_REGISTRY, rest),
         };
+        if !is_host(registry) {
+            return Err(ReferenceError::Registry(registry.to_owned()));
+        }
         let (name, tag) = match path.rsplit_once(':') {
             Some((name, tag)) => (name, Some(tag.parse()?)),
             None => (path, None),
@@ -260,6 +288,11 @@ mod tests {
             "a@sha256:1".parse::<ImageReference>(),
             Err(ReferenceError::Digest { .. })
         ));
+        for bad in ["..", "a b.c", "a:b", "a..b", "-a.b", ".", "a:99999", "[::1", "[::1]x"] {
+            let want = Err(ReferenceError::Registry(bad.into()));
+            assert_eq!(format!("{bad}/app").parse::<ImageReference>(), want, "{bad}");
+        }
+        check("[::1]:5000/a", "[::1]:5000/a:latest");
         let long = "t".repeat(MAX_TAG_LEN + 1);
         assert_eq!(long.parse::<Tag>(), Err(ReferenceError::Tag(long.clone())));
     }

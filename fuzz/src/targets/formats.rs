@@ -140,7 +140,9 @@ fn layers() -> Vec<Vec<u8>> {
         let _ = writer.append_data(&entry, &mut { data });
     }
     let plain = writer.finish().unwrap_or_default();
-    vec![plain, Vec::new()]
+    let mut seeds = vec![plain, Vec::new()];
+    seeds.extend(sekisho_builder::fuzzing::archive_seeds());
+    seeds
 }
 
 fn layer(input: &[u8]) {

@@ -1,25 +1,19 @@
-//! What comes from GitHub, or from who says so: configurations, deliveries, tokens, headers.
+//! What comes from GitHub, or from who says so: configurations, deliveries, tokens.
 
 use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use ring::rand::SystemRandom;
 use ring::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use rsa::RsaPrivateKey;
 use rsa::pkcs8::EncodePrivateKey as _;
 use secrecy::SecretString;
-use sekisho_github::http::ClientOptions;
 use sekisho_github::jit::{JitConfig, JitError};
 use sekisho_github::oidc::{Issuer, Key, KeySet, MAX_TOKEN_BYTES, Subject, TokenError, Unverified};
-use sekisho_github::rest::budget::{RateSeen, retry_after};
-use sekisho_github::rest::{Address, Hosting, link};
 use sekisho_github::webhook::{Delivery, WebhookError, WebhookEvent, is_signed, sign};
-use sekisho_github::wire::azure::{self, MAX_BLOCKS, Range, block_list, is_block_id};
-use sekisho_github::wire::cache::{CreateRequest, FinalizeRequest, LookupRequest, Message as _};
-use sekisho_github::wire::proto::{self, Field, Writer};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -127,138 +121,6 @@ pub(super) const TARGETS: &[Target] = &[
         ],
         cost: 1,
         run: key_set,
-    },
-    Target {
-        name: "link-header",
-        reads: "the `Link` header of a list",
-        holds: "the next page is at the same origin and path",
-        seeds: || {
-            texts(&[
-                "<https://api.example/a?page=2>; rel=\"next\", <https://api.example/a?page=9>; rel=\"last\"",
-            ])
-        },
-        words: &[
-            "<",
-            ">",
-            "; rel=\"next\"",
-            "rel=next",
-            ",",
-            "https://api.example/a",
-            "//evil.example/a",
-            "?page=2",
-            "..",
-            "@",
-        ],
-        cost: 1,
-        run: link_header,
-    },
-    Target {
-        name: "github-address",
-        reads: "the address of a repository, organization or enterprise",
-        holds: "the API is at the same scheme, and at a host of the address's own; the place is read again as the same",
-        seeds: || {
-            texts(&[
-                "https://github.com/o/r",
-                "http://127.0.0.1:8080/o/r/",
-                "https://x.ghe.com/enterprises/e",
-            ])
-        },
-        words: &[
-            "https://",
-            "github.com",
-            ".ghe.com",
-            "/enterprises/",
-            ":443",
-            "@",
-            "?",
-            "#",
-            "%2e",
-            "..",
-            "\\",
-            "[::1]",
-            "xn--",
-        ],
-        cost: 1,
-        run: address,
-    },
-    Target {
-        name: "rate-limit",
-        reads: "`x-ratelimit-…` and `Retry-After` headers",
-        holds: "no more is left than there is; no wait is longer than an hour",
-        seeds: || {
-            texts(&[
-                "x-ratelimit-limit: 5000\nx-ratelimit-remaining: 4999\nx-ratelimit-reset: 1800000000\nretry-after: 60",
-            ])
-        },
-        words: &[
-            "x-ratelimit-limit: ",
-            "x-ratelimit-remaining: ",
-            "x-ratelimit-reset: ",
-            "x-ratelimit-resource: ",
-            "retry-after: ",
-            "\n",
-        ],
-        cost: 1,
-        run: rate_limit,
-    },
-    Target {
-        name: "proxy",
-        reads: "the address of a proxy, `NO_PROXY`, and an address",
-        holds: "a client is made or refused; an error quotes no password",
-        seeds: || {
-            texts(&[
-                "http://user:hunter2@proxy.example:3128\0a.example,10.0.0.0/8\0https://api.example/",
-            ])
-        },
-        words: &["http://", "socks5://", "hunter2", "@", ":", "*", ",", "/33", "[::1]", ".example"],
-        cost: 1,
-        run: proxy,
-    },
-    Target {
-        name: "block-list",
-        reads: "the list of blocks of an upload",
-        holds: "ids and their number keep their limits; what is written is read again as the same",
-        seeds: || {
-            texts(&[
-                "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<BlockList><Latest>QQ==</Latest><Committed>Qg==</Committed></BlockList>",
-            ])
-        },
-        words: &[
-            "<BlockList>",
-            "</BlockList>",
-            "<Latest>",
-            "</Latest>",
-            "<Uncommitted>",
-            "<!--",
-            "]]>",
-            "&lt;",
-            "<?xml",
-            "?>",
-        ],
-        cost: 1,
-        run: blocks,
-    },
-    Target {
-        name: "range-header",
-        reads: "a `Range` header and the content's size",
-        holds: "the part is not empty and within the content",
-        seeds: || texts(&["bytes=0-99\x001000", "bytes=-5\x003", "bytes=7-\x007"]),
-        words: &["bytes=", "-", "0-", ",", "\0", "BYTES ="],
-        cost: 1,
-        run: range,
-    },
-    Target {
-        name: "protobuf",
-        reads: "cache messages in protobuf",
-        holds: "fields are pieces of the input; what is written is read again as the same",
-        seeds: || {
-            let lookup = Writer::default().text(2, "k").item(3, "r").text(4, "v").finish();
-            let finalize = Writer::default().text(2, "k").number(3, -1).text(4, "v").finish();
-            vec![lookup, finalize, Writer::default().text(2, "key").text(3, "v").finish()]
-        },
-        words: &["\x08\x01", "\x12\x01a", "\x1a", "\x0b", "\x0d", "\x09"],
-        cost: 1,
-        run: protobuf,
     },
 ];
 
@@ -456,121 +318,5 @@ fn key_set(input: &[u8]) {
     let subject = text(input);
     if let Subject::Custom(kept) = Subject::parse(&subject) {
         assert_eq!(kept, subject);
-    }
-}
-
-fn link_header(input: &[u8]) {
-    let here = must(Url::parse("https://api.example/a?per_page=2"), "a URL");
-    let Ok(value) = HeaderValue::from_bytes(input) else { return };
-    let headers = HeaderMap::from_iter([(http::header::LINK, value)]);
-    if let Some(next) = link::next(&here, &headers) {
-        assert_eq!((next.origin(), next.path()), (here.origin(), here.path()));
-    }
-}
-
-fn address(input: &[u8]) {
-    let text = text(input);
-    for force in [false, true] {
-        let Ok(address) = Address::parse(&text, force) else { continue };
-        let (web, api) = (address.web(), address.api());
-        assert!(web.as_str().ends_with('/') && api.as_str().ends_with('/'), "{web} {api}");
-        let own = web.host_str().unwrap_or_default();
-        let host = api.host_str().unwrap_or_default();
-        match address.hosting() {
-            Hosting::Ghes => assert_eq!((host, api.path()), (own, "/api/v3/")),
-            Hosting::GithubCom | Hosting::GheCom => {
-                assert!(!force);
-                assert!(host.starts_with("api.") && own.ends_with(&host[4..]), "{own} {host}");
-            }
-        }
-        let again = must(Address::parse(&address.place(), force), "a place is an address");
-        assert_eq!(again, address);
-        let _ = address.token_issuer();
-    }
-}
-
-fn rate_limit(input: &[u8]) {
-    let mut headers = HeaderMap::new();
-    for line in input.split(|byte| *byte == b'\n') {
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
-        let (name, value) = line.split_at(colon);
-        let name = HeaderName::from_bytes(name);
-        let value = HeaderValue::from_bytes(value.get(1..).unwrap_or_default());
-        if let (Ok(name), Ok(value)) = (name, value) {
-            headers.append(name, value);
-        }
-    }
-    if let Some(seen) = RateSeen::read(&headers) {
-        assert!(seen.remaining <= seen.limit && seen.resource.len() <= 64);
-    }
-    if let Some(wait) = retry_after(&headers) {
-        assert!(wait.as_secs() <= 3600);
-    }
-}
-
-fn proxy(input: &[u8]) {
-    let [proxy, direct, url] = parts::<3>(input);
-    let Ok(url) = Url::parse(&text(url)) else { return };
-    // The system's certificates are read for TLS alone, which takes long.
-    if url.scheme() != "http" {
-        return;
-    }
-    let options = ClientOptions {
-        proxy: Some(SecretString::from(text(proxy).into_owned())),
-        no_proxy: Some(text(direct).into_owned()),
-        ..ClientOptions::default()
-    };
-    if let Err(error) = options.client(&[&url]) {
-        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
-    }
-}
-
-fn blocks(input: &[u8]) {
-    let xml = text(input);
-    let Ok(list) = block_list(&xml) else { return };
-    assert!(list.len() <= MAX_BLOCKS);
-    let mut written = "<BlockList>".to_owned();
-    for (from, id) in &list {
-        assert!(is_block_id(id), "{id}");
-        written.push_str(&format!("<{from:?}>{id}</{from:?}>"));
-    }
-    written.push_str("</BlockList>");
-    assert_eq!(must(block_list(&written), "what is written is read"), list);
-}
-
-fn range(input: &[u8]) {
-    let [header, size] = parts::<2>(input);
-    let size = text(size).parse::<u64>().unwrap_or_default();
-    if let Range::Part(first, end) = azure::range(Some(&text(header)), size) {
-        assert!(first < end && end <= size, "{first} {end} {size}");
-    }
-}
-
-fn protobuf(input: &[u8]) {
-    if let Ok(fields) = proto::read(input) {
-        let bytes: usize = fields
-            .iter()
-            .map(|(_, field)| match field {
-                Field::Bytes(bytes) => bytes.len(),
-                Field::Number(_) => 1,
-            })
-            .sum();
-        assert!(bytes <= input.len());
-    }
-    if let Ok(read) = LookupRequest::from_proto(input) {
-        let keys = read.restore_keys.iter();
-        let writer =
-            keys.fold(Writer::default().text(2, &read.key), |writer, key| writer.item(3, key));
-        let written = writer.text(4, &read.version).finish();
-        assert_eq!(must(LookupRequest::from_proto(&written), "what is written is read"), read);
-    }
-    if let Ok(read) = FinalizeRequest::from_proto(input) {
-        let writer = Writer::default().text(2, &read.key).number(3, read.size_bytes);
-        let written = writer.text(4, &read.version).finish();
-        assert_eq!(must(FinalizeRequest::from_proto(&written), "what is written is read"), read);
-    }
-    if let Ok(read) = CreateRequest::from_proto(input) {
-        let written = Writer::default().text(2, &read.key).text(3, &read.version).finish();
-        assert_eq!(must(CreateRequest::from_proto(&written), "what is written is read"), read);
     }
 }

@@ -18,9 +18,9 @@ pub(crate) const MAX_FORM_BYTES: usize = 64 * 1024;
 
 /// The one thing that is read; the other fields of RFC 8693 may stand there.
 #[derive(Deserialize)]
-struct Request {
+pub(crate) struct Request {
     #[serde(alias = "token")]
-    subject_token: String,
+    pub(crate) subject_token: String,
 }
 
 pub(crate) async fn exchange(
@@ -104,10 +104,18 @@ pub(crate) async fn read<T: serde::de::DeserializeOwned>(
 ) -> Option<T> {
     let bytes = axum::body::to_bytes(body, MAX_FORM_BYTES).await.ok()?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    fields(kind, &bytes)
+}
+
+/// What the fields of a body of that content type are.
+pub(crate) fn fields<T: serde::de::DeserializeOwned>(
+    kind: Option<&str>,
+    bytes: &[u8],
+) -> Option<T> {
     if kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/json")) {
-        return serde_json::from_slice(&bytes).ok();
+        return serde_json::from_slice(bytes).ok();
     }
-    let fields = url::form_urlencoded::parse(&bytes);
+    let fields = url::form_urlencoded::parse(bytes);
     let object: serde_json::Map<String, Value> = fields
         .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
         .collect();

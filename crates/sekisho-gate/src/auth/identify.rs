@@ -134,7 +134,11 @@ impl Issuers {
 }
 
 /// The identity that another issuer's claims make.
-fn mapped(prefix: &str, names: &ClaimNames, said: &Value) -> Result<Verified, TokenError> {
+pub(crate) fn mapped(
+    prefix: &str,
+    names: &ClaimNames,
+    said: &Value,
+) -> Result<Verified, TokenError> {
     let needed = |pointer: &str, name| match claim(said, pointer, name)? {
         text if text.is_empty() => Err(TokenError::Claim(name)),
         text => Ok(text),

@@ -114,8 +114,12 @@ impl fmt::Debug for Sessions {
 impl Sessions {
     /// Reads the key, or makes one that only the owner can read.
     pub(crate) fn open(dir: &Path, gate: &str) -> Result<Self, OpenError> {
-        let key = key_file::open(&dir.join("session.pk8"), "signing key")?;
-        Ok(Self { key, gate: gate.to_owned(), known: Memo::default() })
+        Ok(Self::of(key_file::open(&dir.join("session.pk8"), "signing key")?, gate))
+    }
+
+    /// With a key.
+    pub(crate) fn of(key: Ed25519KeyPair, gate: &str) -> Self {
+        Self { key, gate: gate.to_owned(), known: Memo::default() }
     }
 
     pub(crate) fn session(&self, identity: &Identity, now: Timestamp) -> Option<(String, i64)> {

@@ -178,7 +178,7 @@ fn answer(gate: &Gate, asking: Asking, scopes: &[String]) -> ApiResult<Response>
 
 /// `repository:NAME:pull,push`; the name may hold a colon (a port), so both ends are cut off. What
 /// is of another kind is not granted.
-fn parse(scope: &str) -> Option<Access> {
+pub(crate) fn parse(scope: &str) -> Option<Access> {
     let (kind, rest) = scope.split_once(':')?;
     let (name, actions) = rest.rsplit_once(':')?;
     if kind != "repository" {
@@ -186,13 +186,16 @@ fn parse(scope: &str) -> Option<Access> {
     }
     let mut permissions: Vec<Permission> = Vec::new();
     for action in actions.split(',') {
-        match action {
-            "pull" => permissions.push(Permission::Pull),
-            "push" => permissions.push(Permission::Push),
-            "delete" => permissions.push(Permission::Delete),
-            "*" => permissions.extend([Permission::Pull, Permission::Push, Permission::Delete]),
-            _ => {}
-        }
+        let named: &[Permission] = match action {
+            "pull" => &[Permission::Pull],
+            "push" => &[Permission::Push],
+            "delete" => &[Permission::Delete],
+            "*" => &[Permission::Pull, Permission::Push, Permission::Delete],
+            _ => &[],
+        };
+        // Each once: a policy is asked about each, and each stands in the token.
+        let new = |one: &&Permission| !permissions.contains(one);
+        permissions.extend(named.iter().filter(new).copied().collect::<Vec<_>>());
     }
     Some(Access { repository: name.parse().ok()?, permissions })
 }
@@ -223,6 +226,7 @@ mod tests {
         check("repository:a:*", Some(("a", &all)));
         check("repository:a:delete", Some(("a", &all[2..])));
         check("repository:a:pull,admin", Some(("a", &all[..1])));
+        check("repository:a:*,*,pull", Some(("a", &all)));
         check("repository:host:5000/a:pull", None);
         check("registry:catalog:*", None);
         check("repository:a", None);

@@ -32,6 +32,14 @@ pub(crate) struct Statement {
     pub(crate) key: String,
 }
 
+impl Statement {
+    /// Whether it names as many records as it says.
+    pub(crate) fn is_whole(&self) -> bool {
+        let count = self.last.checked_sub(self.first).and_then(|it| it.checked_add(1));
+        count == u64::try_from(self.records.len()).ok()
+    }
+}
+
 /// A statement and the signature over it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Checkpoint {
@@ -78,15 +86,26 @@ impl RecordKey {
     /// Reads the key, or makes one.
     pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
         const WHAT: &str = "key of its records";
-        let pair = key_file::open(&dir.join("decisions.pk8"), WHAT)?;
-        let public = PublicKey::of(pair.public_key().as_ref());
+        let this = Self::of(key_file::open(&dir.join("decisions.pk8"), WHAT)?);
+        let public = this.public();
         let published = dir.join(format!("{}.pub", public.name));
         if !published.exists() {
             let text = BASE64_STANDARD.encode(&public.bytes);
             write_atomic(&published, text.as_bytes(), false)
                 .map_err(|source| OpenError::Io { what: WHAT, source })?;
         }
-        Ok(Self { pair, name: public.name })
+        Ok(this)
+    }
+
+    /// With a key.
+    pub(crate) fn of(pair: Ed25519KeyPair) -> Self {
+        let name = PublicKey::of(pair.public_key().as_ref()).name;
+        Self { pair, name }
+    }
+
+    /// The half that others may have.
+    pub(crate) fn public(&self) -> PublicKey {
+        PublicKey::of(self.pair.public_key().as_ref())
     }
 
     /// Names the key.

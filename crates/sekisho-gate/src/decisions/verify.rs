@@ -14,6 +14,12 @@ use super::checkpoint::{Checkpoint, PublicKey};
 /// The folder of checkpoints, among the records.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 
+/// Digits of a number in the name of its record.
+const NUMBER_DIGITS: usize = 12;
+
+/// Most faults that are told: a log of which more is wrong is no log.
+pub(crate) const MAX_FAULTS: usize = 1000;
+
 /// Something is wrong with the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -21,6 +27,8 @@ pub enum Fault {
     Removed(u64),
     /// The record is not what was written.
     Changed(u64),
+    /// There is a record of which no checkpoint speaks, before all of which one does.
+    Added(u64),
     /// In the place of one record lies another.
     Moved {
         /// The place.
@@ -37,6 +45,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Removed(number) => write!(f, "decision {number:012} was removed"),
             Self::Changed(number) => write!(f, "decision {number:012} was changed"),
+            Self::Added(number) => write!(f, "decision {number:012} is not the gate's"),
             Self::Moved { place, record } => {
                 write!(f, "in the place of decision {place:012} lies {record:012}")
             }
@@ -54,7 +63,7 @@ pub struct Verified {
     pub records: usize,
     /// How many of them a signed checkpoint vouches for.
     pub signed: usize,
-    /// What is wrong, by number; nothing in a log that is whole.
+    /// What is wrong, by number, at most 1000 of it; nothing in a log that is whole.
     pub faults: Vec<Fault>,
 }
 
@@ -79,11 +88,14 @@ impl Link {
 }
 
 pub(crate) fn record_name(number: u64) -> String {
-    format!("{number:012}.json")
+    format!("{number:0NUMBER_DIGITS$}.json")
 }
 
 pub(crate) fn number_of(name: &str) -> Option<u64> {
-    name.strip_suffix(".json")?.parse().ok()
+    let digits = name.strip_suffix(".json")?;
+    // As they are written, so that no two names are of one number.
+    let good = digits.len() == NUMBER_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| good)
 }
 
 /// The numbers of what lies in a folder, in order.
@@ -122,17 +134,20 @@ pub(crate) fn verify(
     let mut before: Option<(u64, Digest)> = None;
     for (number, bytes) in checkpoints {
         let checkpoint: Option<Checkpoint> = serde_json::from_slice(bytes).ok();
-        let good = checkpoint.filter(|it| it.is_signed_by(keys) && it.statement.first == *number);
+        let good = checkpoint.filter(|it| {
+            it.is_signed_by(keys) && it.statement.first == *number && it.statement.is_whole()
+        });
         let follows = |it: &Checkpoint| match &before {
             None => true,
             Some((last, hash)) => {
-                it.statement.first == last + 1 && it.statement.previous.as_ref() == Some(hash)
+                Some(it.statement.first) == last.checked_add(1)
+                    && it.statement.previous.as_ref() == Some(hash)
             }
         };
         match good.filter(follows) {
             Some(it) => {
                 before = Some((it.statement.last, Digest::sha256(bytes)));
-                vouched.extend((it.statement.first..).zip(it.statement.records));
+                vouched.extend((it.statement.first..=it.statement.last).zip(it.statement.records));
             }
             // The next one names the hash of what was here: it is wrong too, and says so.
             None => faults.push(Fault::Checkpoint(*number)),
@@ -140,7 +155,12 @@ pub(crate) fn verify(
     }
     let first = vouched.keys().next().copied().unwrap_or(1);
     let last = vouched.keys().chain(links.keys()).max().copied().unwrap_or(0);
+    faults.extend(links.range(..first).map(|(number, _)| Fault::Added(*number)));
     for number in first..=last {
+        // A number is what anybody may write on a file: there need not be as many.
+        if faults.len() >= MAX_FAULTS {
+            break;
+        }
         let Some(link) = links.get(&number) else {
             faults.push(Fault::Removed(number));
             continue;
@@ -157,6 +177,7 @@ pub(crate) fn verify(
             _ => {}
         }
     }
+    faults.truncate(MAX_FAULTS);
     Verified { records: links.len(), signed: vouched.len(), faults }
 }
 
@@ -164,7 +185,7 @@ pub(crate) fn verify(
 /// nobody knows yet: it is signed within a minute.
 fn chained(links: &BTreeMap<u64, Link>, number: u64) -> bool {
     let Some(link) = links.get(&number) else { return false };
-    let is_known =
-        links.get(&(number + 1)).is_none_or(|it| it.previous.as_ref() == Some(&link.hash));
+    let next = number.checked_add(1).and_then(|next| links.get(&next));
+    let is_known = next.is_none_or(|it| it.previous.as_ref() == Some(&link.hash));
     is_known && (number > 1 || link.previous.is_none())
 }

@@ -2,7 +2,7 @@
 
 /// What a `Range` header asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     /// All of it: no header, or one that is not understood, as RFC 9110 14.2 has it.
     Whole,
     /// From the first to the last byte, both within the content.
@@ -12,7 +12,7 @@ pub(super) enum Wanted {
 }
 
 /// Reads a `Range` header for content of `size` bytes. Several ranges are answered with the whole.
-pub(super) fn wanted(header: Option<&str>, size: u64) -> Wanted {
+pub(crate) fn wanted(header: Option<&str>, size: u64) -> Wanted {
     let Some(spec) = header.and_then(|text| text.strip_prefix("bytes=")) else {
         return Wanted::Whole;
     };
@@ -35,7 +35,7 @@ pub(super) fn wanted(header: Option<&str>, size: u64) -> Wanted {
 
 /// Reads a `Content-Range` of an upload: `first-last`, inclusive. Some clients write `bytes` in
 /// front, and a size behind.
-pub(super) fn content_range(text: &str) -> Option<(u64, u64)> {
+pub(crate) fn content_range(text: &str) -> Option<(u64, u64)> {
     let text = text.strip_prefix("bytes ").unwrap_or(text);
     let text = text.split('/').next().unwrap_or(text);
     let (first, last) = text.split_once('-')?;

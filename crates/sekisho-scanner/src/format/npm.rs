@@ -189,6 +189,14 @@ mod tests {
             (r#"{"lockfileVersion": 9}"#, "lock file version 9 is not supported"),
             (r#"{"lockfileVersion": 3}"#, "it has no list of packages"),
             (r#"{"lockfileVersion": 3, "packages": {"node_modules/a": {}}}"#, "`a` has no version"),
+            (
+                r#"{"lockfileVersion": 3, "packages": {"node_modules/": {"version": "1.0.0"}}}"#,
+                "a package has no name or no version",
+            ),
+            (
+                r#"{"lockfileVersion": 1, "dependencies": {"a\u001b[2J": {"version": "1.0.0"}}}"#,
+                "a package has a control character in its name",
+            ),
         ] {
             assert_eq!(parse_lock(text).problems, [want]);
         }

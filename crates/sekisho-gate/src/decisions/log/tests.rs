@@ -120,6 +120,35 @@ fn whatever_is_done_to_a_record_is_found_and_named() {
 }
 
 #[test]
+fn a_record_that_somebody_adds_is_found_wherever_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    for number in 1..=3 {
+        log.append(draft("7", &format!("v{number}")), Batch::default()).unwrap();
+    }
+    log.checkpoint(Timestamp::UNIX_EPOCH).unwrap();
+    let text = fs_err::read_to_string(path(dir.path(), 3)).unwrap();
+    let add = |number: u64| {
+        let path = path(dir.path(), number);
+        fs_err::write(&path, text.replace("000000000003", &format!("{number:012}"))).unwrap();
+        let faults = log.verify().unwrap().faults;
+        fs_err::remove_file(&path).unwrap();
+        faults
+    };
+    assert_eq!(add(0), [Fault::Added(0)], "before the first");
+    assert_eq!(add(5), [Fault::Removed(4)], "behind a gap");
+    let many = add(999_999_999_999);
+    assert_eq!((many.len(), &many[0]), (1000, &Fault::Removed(4)), "behind a long one");
+    // Names that no record has: of them nothing is read.
+    for name in ["3.json", "+00000000003.json", "18446744073709551615.json", "x.json"] {
+        let path = dir.path().join("log").join(name);
+        fs_err::write(&path, &text).unwrap();
+        assert_eq!(log.verify().unwrap().faults, [], "{name}");
+        fs_err::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
 fn a_checkpoint_is_the_gates_or_a_fault_and_the_key_may_change() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());
