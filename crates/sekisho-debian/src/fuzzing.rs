@@ -91,8 +91,8 @@ pub fn packages(input: &[u8]) {
     for package in base.values() {
         for group in alternatives(&package.depends) {
             let named = |name: &str| group.iter().any(|need| need.name == name);
-            let provides = |it: &&crate::Package| it.provides.iter().any(|(name, _)| named(name));
-            let met = base.values().any(|it| named(&it.id.name) || provides(&it));
+            let provides = |it: &crate::Package| it.provides.iter().any(|(name, _)| named(name));
+            let met = base.values().any(|it| named(&it.id.name) || provides(it));
             assert!(met, "{} needs {group:?}", package.id.name);
         }
     }
