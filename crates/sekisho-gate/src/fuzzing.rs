@@ -79,6 +79,7 @@ static GOOD: LazyLock<Option<(Sessions, String)>> = LazyLock::new(|| {
 
 /// An `Authorization` header. `PAYLOAD` and `SIGNATURE` are those of a session's token.
 pub fn authorization(input: &[u8]) {
+    assert!(GOOD.is_some());
     let Some((sessions, good)) = &*GOOD else { return };
     let parts = good.strip_prefix("skg1.").and_then(|rest| rest.split_once('.'));
     let (payload, signature) = parts.unwrap_or_default();
@@ -157,7 +158,8 @@ pub fn issuers(input: &[u8]) {
     let mut prefixes: Vec<String> = Vec::new();
     for issuer in issuers {
         let Reading::Mapped { prefix, claims } = issuer.reading else { continue };
-        assert!(!(many && prefix.is_empty()) && !prefixes.contains(&prefix), "{prefix}");
+        assert!(!many || !prefix.is_empty());
+        assert!(!prefixes.contains(&prefix), "{prefix}");
         if let Ok(verified) = identify::mapped(&prefix, &claims, &said) {
             let name = verified.identity.repository.to_ascii_lowercase();
             assert!(name.parse::<RepositoryName>().is_ok(), "{name}");

@@ -154,6 +154,7 @@ pub fn facts_seeds() -> Vec<Vec<u8>> {
 /// The evidence of a decision.
 pub fn facts(input: &[u8]) {
     let Ok(value) = serde_json::from_slice::<Value>(input) else { return };
+    assert!(POLICIES.iter().all(Option::is_some));
     let [Some(default), Some(nothing)] = &*POLICIES else { return };
     let Ok(verdict) = judge(default, value.clone()) else { return };
     let bytes = serde_json::to_vec(&verdict).unwrap_or_default();
