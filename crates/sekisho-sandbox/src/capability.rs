@@ -79,19 +79,6 @@ pub(crate) fn may_change_root() -> bool {
     thread::capabilities(None).is_ok_and(|now| now.effective.contains(needed))
 }
 
-/// Keeps every capability we hold across the next exec, also when our uid is not 0.
-pub(crate) fn keep_across_exec() -> io::Result<()> {
-    let now = thread::capabilities(None)?;
-    thread::set_capabilities(None, CapabilitySets { inheritable: now.permitted, ..now })?;
-    for bit in 0..BITS {
-        let one = CapabilitySet::from_bits_retain(1 << bit);
-        if now.permitted.contains(one) {
-            thread::configure_capability_in_ambient_set(one, true)?;
-        }
-    }
-    Ok(())
-}
-
 /// Keeps what answering held calls needs: to look into processes of the sandbox and at all its files.
 pub(crate) fn keep_for_serving() -> io::Result<()> {
     let kept = CapabilitySet::SYS_PTRACE

@@ -25,9 +25,8 @@ const REAP_INTERVAL: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// Of 1000: well before what the machine runs besides builds.
 const OOM_SCORE: &str = "500";
 
-pub(crate) fn main() -> i32 {
-    let Ok(socket) = wire::socket() else { return EXIT_MISUSE };
-    let Ok(request) = wire::receive::<Request>(&socket) else { return EXIT_MISUSE };
+/// Runs the stage and returns its exit code.
+pub(crate) fn main(request: &Request, socket: &UnixStream) -> i32 {
     if !process::getpid().is_init() {
         return EXIT_MISUSE;
     }
@@ -43,10 +42,10 @@ pub(crate) fn main() -> i32 {
             },
             Err(report) => report,
         },
-        Ok(prepared) => run(&request.spec, &socket, prepared),
+        Ok(prepared) => run(&request.spec, socket, prepared),
     };
     // Everything else in the namespace dies when we return; the caller need not be there any more.
-    let _ = wire::send(&socket, &report);
+    let _ = wire::send(socket, &report);
     0
 }
 

@@ -61,6 +61,12 @@ impl Isolation {
         }
     }
 
+    /// The one of that [`name`](Self::name).
+    pub(crate) fn by_name(name: &str) -> Option<Self> {
+        let all = [Self::Privileged, Self::IdRange, Self::SingleId, Self::ChangedRoot];
+        all.into_iter().find(|one| one.name() == name)
+    }
+
     /// One word, for names of folders and for keys.
     pub fn name(self) -> &'static str {
         match self {

@@ -4,10 +4,8 @@ mod talk;
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::event::EventfdFlags;
 
@@ -18,6 +16,7 @@ use crate::isolation::{Isolation, Probe, Refusal};
 use crate::mounts::{NO_LIMIT_OF_PROCESSES, wanted_group};
 use crate::spec::{Network, Outcome, Spec, User};
 use crate::wire::Request;
+use crate::zygote::{Started, Zygote};
 
 /// Which of its outputs a command wrote to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,30 +51,37 @@ impl Control {
 }
 
 /// Starts sandboxes, by starting a program whose `main` begins with
-/// [`main_if_sandbox`](crate::main_if_sandbox).
+/// [`main_if_sandbox`](crate::main_if_sandbox): once for all of them. Clones share it, and it ends with the
+/// last one.
 #[derive(Clone, Debug)]
 pub struct Launcher {
     program: PathBuf,
+    zygote: Arc<Mutex<Option<Arc<Zygote>>>>,
 }
 
 impl Default for Launcher {
     /// The program is this process's own.
     fn default() -> Self {
-        Self { program: PathBuf::from("/proc/self/exe") }
+        Self::with_program("/proc/self/exe")
     }
 }
 
 impl Launcher {
     /// With another program; for tests, whose own `main` is not theirs.
     pub fn with_program(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into() }
+        Self { program: program.into(), zygote: Arc::default() }
+    }
+
+    /// Begins to make ready what [`run`](Self::run) will need, and does not wait for it. What goes wrong, the
+    /// first command tells.
+    pub fn prepare(&self, isolation: Isolation) {
+        let _ = self.zygote(isolation);
     }
 
     /// Runs the command and waits for its end, passing on what it writes as it writes it.
     ///
-    /// Blocks: call it on a thread of its own, and not on one that may end earlier, for the kernel ends
-    /// the sandbox with the thread that started it. When this returns, nothing of the sandbox is left
-    /// but what is in [`Spec::writable`]. A command that exits with another code than 0 is no error.
+    /// Blocks: call it on a thread of its own. When this returns, nothing of the sandbox is left but what is
+    /// in [`Spec::writable`]. A command that exits with another code than 0 is no error.
     ///
     /// # Errors
     /// [`SandboxError`] by variant.
@@ -147,6 +153,18 @@ impl Launcher {
         Ok(result.map(drop))
     }
 
+    /// The one for this isolation that is there, or a new one.
+    fn zygote(&self, isolation: Isolation) -> io::Result<Arc<Zygote>> {
+        let mut slot = self.zygote.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |zygote: &&Arc<Zygote>| zygote.isolation == isolation && zygote.lives();
+        if let Some(zygote) = slot.as_ref().filter(fits) {
+            return Ok(Arc::clone(zygote));
+        }
+        let zygote = Arc::new(Zygote::start(&self.program, isolation)?);
+        *slot = Some(Arc::clone(&zygote));
+        Ok(zygote)
+    }
+
     fn start(
         &self,
         request: &Request,
@@ -154,24 +172,15 @@ impl Launcher {
         output: &mut dyn FnMut(Stream, &[u8]),
     ) -> Result<Outcome, SandboxError> {
         let start = |source| SandboxError::Start { source };
-        let (ours, theirs) = UnixStream::pair().map_err(start)?;
-        let mut child = Command::new(&self.program)
-            .arg(crate::SUPERVISOR_ARG)
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(start)?;
+        let zygote = self.zygote(request.spec.isolation).map_err(start)?;
+        let Started { supervisor, output: pipes } = zygote.copy()?;
         // It waits for the request, so nothing of the sandbox is outside of the group.
         let wanted = wanted_group(&request.spec);
         let group = wanted.and_then(Group::make);
-        let group = group.filter(|group| group.add(child.id()).is_ok());
-        let ended = talk(&mut child, &ours, request, control, output);
-        // Also after an error: hanging up makes the supervisor end everything and then itself.
-        drop(ours);
-        child.wait().map_err(start)?;
+        let group = group.filter(|group| group.add(supervisor.pid).is_ok());
+        let ended = talk(&supervisor.socket, pipes, request, control, output);
+        // Also after an error.
+        supervisor.end().map_err(start)?;
         match ended? {
             End::Report(report) => {
                 let mut outcome = report.into_outcome(&request.spec)?;

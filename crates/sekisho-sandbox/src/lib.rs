@@ -1,23 +1,26 @@
 //! Runs one command in its own root file system, without a daemon and without privilege.
 //!
 //! ```text
-//!  caller (many threads)          Launcher::run: streams output, can kill
-//!    │ socketpair as fd 0: the Spec twice, down; one Report, up
+//!  caller (many threads)   Launcher::run: streams output, can kill
+//!    │ starts it once
 //!    ▼
-//!  supervisor  `__sandbox`        single-threaded: unshare, uid/gid map, read-only copy of itself
-//!    │ dies with the caller; on end of file kills init and waits until its namespace is empty
+//!  zygote                  our program again, with one thread; see `zygote`
+//!    │ a copy for each command, with a socketpair as fd 0: the Spec, down; one Report, up
 //!    ▼
-//!  init  `__sandbox-init`, pid 1  overlay, /dev, /proc, pivot_root, drops what is not needed
+//!  supervisor              unshare, uid/gid map
+//!    │ dies with the zygote; on end of file kills init and waits until its namespace is empty
+//!    ▼
+//!  init, pid 1             overlay, /dev, /proc, pivot_root, drops what is not needed
 //!    │ reaps; when it ends, the kernel kills everything in the namespace
 //!    ▼
-//!  command                        no file descriptor of ours but stdout and stderr
+//!  command                 no file descriptor of ours but stdout and stderr
 //! ```
 //!
 //! All mounts are made in a mount namespace that ends with the sandbox, so nothing is left on the
-//! host whichever of the four is killed, and when.
+//! host whichever of the five is killed, and when.
 //!
-//! The stages are the same program started again (`/proc/self/exe`), for unsharing a user namespace
-//! needs a process with one thread. So the binary's `main` begins with [`main_if_sandbox`].
+//! The zygote is the same program started again (`/proc/self/exe`), for unsharing a user namespace, and
+//! copying a process, need one with one thread. So the binary's `main` begins with [`main_if_sandbox`].
 //!
 //! With one id ([`Isolation::SingleId`]) `chown`, `setuid` and their relatives are answered by pid 1; see
 //! `emulate`. System calls that no build needs are refused; see `filter`.
@@ -48,6 +51,7 @@ mod spec;
 mod supervisor;
 mod sys;
 mod wire;
+mod zygote;
 
 pub use confine::confine_parser;
 pub use error::{SandboxError, Step};
@@ -62,11 +66,11 @@ pub use spec::{
 };
 pub use sys::with_default_signals;
 
-/// First argument of the supervisor stage.
-pub(crate) const SUPERVISOR_ARG: &str = "__sandbox";
+/// First argument of the zygote; the second is the isolation.
+pub(crate) const ZYGOTE_ARG: &str = "__sandbox-zygote";
 
-/// First argument of the init stage.
-pub(crate) const INIT_ARG: &str = "__sandbox-init";
+/// First argument of the zygote once it has its walls.
+pub(crate) const COPIES_ARG: &str = "__sandbox-copies";
 
 /// First argument of who keeps a user namespace for [`enter_id_range`].
 pub(crate) const ID_RANGE_ARG: &str = "__sandbox-ids";
@@ -80,8 +84,8 @@ pub(crate) const ID_RANGE_ARG: &str = "__sandbox-ids";
 )]
 pub fn main_if_sandbox() {
     match std::env::args_os().nth(1) {
-        Some(arg) if arg == SUPERVISOR_ARG => std::process::exit(supervisor::main()),
-        Some(arg) if arg == INIT_ARG => std::process::exit(init::main()),
+        Some(arg) if arg == ZYGOTE_ARG => std::process::exit(zygote::main()),
+        Some(arg) if arg == COPIES_ARG => std::process::exit(zygote::serve()),
         Some(arg) if arg == ID_RANGE_ARG => std::process::exit(id_range::hold()),
         _ => {}
     }

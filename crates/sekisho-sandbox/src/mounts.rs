@@ -50,9 +50,12 @@ pub(crate) struct Built {
     pub(crate) pivoted: bool,
 }
 
-/// Mounts everything and makes it the root. The tmpfs on `spec.mountpoint` is there already.
+/// Mounts everything, on a tmpfs of the sandbox's own, and makes it the root.
 pub(crate) fn build(spec: &Spec) -> Result<Built, Failure> {
     let scratch = &spec.mountpoint;
+    let (flags, options) = (MountFlags::NOSUID | MountFlags::NODEV, c"mode=0755,size=1g");
+    mount::mount("sekisho", scratch, "tmpfs", flags, Some(options))
+        .at_path(Step::Scratch, scratch)?;
     skeleton(spec, &scratch.join("skeleton"))?;
     let path = scratch.join("root");
     overlay(scratch, &spec.lower, Some(&spec.writable)).at_path(Step::Overlay, &spec.writable)?;

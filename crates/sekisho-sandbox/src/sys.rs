@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use rustix::io::{Errno, Result};
+use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
 use crate::spec::Used;
@@ -34,6 +35,35 @@ pub(crate) fn close_all_but_standard() -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Copies this process; `None` in the copy. One with several threads is not copied: the copy would have one
+/// of them, and the locks that the others held.
+#[expect(unsafe_code, reason = "no safe crate copies a process")]
+pub(crate) fn fork() -> Result<Option<Pid>> {
+    // Besides itself and its parent, the folder has one link for each thread.
+    if rustix::fs::stat("/proc/self/task")?.st_nlink != 3 {
+        return Err(Errno::BUSY);
+    }
+    // SAFETY: with one thread nothing is in the middle of a change when the copy is made, so the copy is as
+    // sound as the process is.
+    match unsafe { libc::fork() } {
+        ..0 => Err(errno()),
+        0 => Ok(None),
+        pid => Pid::from_raw(pid).map(Some).ok_or(Errno::SRCH),
+    }
+}
+
+/// Makes files the standard input, output and error of this process.
+#[expect(unsafe_code, reason = "of rustix's features only this one is missing")]
+pub(crate) fn take_standard(files: [OwnedFd; 3]) -> Result<()> {
+    for (number, file) in (0..).zip(&files) {
+        // SAFETY: the call takes two numbers; what it closes is a standard stream, which no value owns.
+        if unsafe { libc::dup2(file.as_raw_fd(), number) } < 0 {
+            return Err(errno());
+        }
+    }
+    Ok(())
 }
 
 /// Has `command` ignore no signal when it starts: what its starter ignores, as under `nohup`, it would

@@ -1,7 +1,14 @@
 //! What the stages tell each other over the socket that is their standard input.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -12,6 +19,9 @@ use crate::spec::{Exit, Spec, Used};
 
 /// Largest message: an environment, a few hundred paths and some secrets, a few bytes of JSON per byte.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 16 << 20;
+
+/// Most open files that are sent at once.
+const MAX_FILES: usize = 3;
 
 /// Down: what to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,9 +47,7 @@ impl Report {
             Self::Ended { exit, remarks, link_owners, used } => {
                 return Ok(crate::Outcome { exit, remarks, link_owners, used });
             }
-            Self::Setup { step, path, errno } => {
-                SandboxError::Setup { step, path, source: os(errno) }
-            }
+            Self::Setup { step, path, errno } => Failure { step, path, errno }.into_error(),
             Self::Exec { errno } => {
                 let program = spec.args.first().cloned().unwrap_or_default();
                 SandboxError::Exec { program, source: os(errno) }
@@ -52,7 +60,7 @@ impl Report {
 }
 
 /// Why a stage could not do its part; becomes a [`Report::Setup`].
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Failure {
     pub(crate) step: Step,
     pub(crate) path: Option<PathBuf>,
@@ -62,6 +70,11 @@ pub(crate) struct Failure {
 impl Failure {
     pub(crate) fn new(step: Step, error: impl Into<io::Error>) -> Self {
         Self { step, path: None, errno: raw(error.into()) }
+    }
+
+    pub(crate) fn into_error(self) -> SandboxError {
+        let Self { step, path, errno } = self;
+        SandboxError::Setup { step, path, source: io::Error::from_raw_os_error(errno) }
     }
 }
 
@@ -92,6 +105,39 @@ pub(crate) fn raw(error: io::Error) -> i32 {
     error.raw_os_error().unwrap_or(rustix::io::Errno::INVAL.raw_os_error())
 }
 
+/// Sends bytes and, with them, open files, if there are any.
+pub(crate) fn send_files(to: impl AsFd, bytes: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(files)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let sent = sendmsg(to, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?;
+    if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+}
+
+/// Receives what [`send_files`] sent: exactly as many bytes. The end of the socket is an error.
+pub(crate) fn receive_files(from: impl AsFd, bytes: &mut [u8]) -> io::Result<Vec<OwnedFd>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let wanted = bytes.len();
+    let received = loop {
+        let mut into = [IoSliceMut::new(bytes)];
+        match recvmsg(&from, &mut into, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => break other?.bytes,
+        }
+    };
+    if received != wanted {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let files = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(files) => Some(files),
+        _ => None,
+    });
+    Ok(files.flatten().collect())
+}
+
 /// Four bytes of length, then JSON.
 pub(crate) fn send(mut to: impl Write, message: &impl Serialize) -> io::Result<()> {
     let json = serde_json::to_vec(message)?;
@@ -102,7 +148,7 @@ pub(crate) fn send(mut to: impl Write, message: &impl Serialize) -> io::Result<(
     to.write_all(&frame)
 }
 
-/// Reads exactly one message and not a byte more: the next one is for the next stage.
+/// Reads exactly one message and not a byte more.
 pub(crate) fn receive<T: DeserializeOwned>(mut from: impl Read) -> io::Result<T> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
@@ -117,6 +163,5 @@ pub(crate) fn receive<T: DeserializeOwned>(mut from: impl Read) -> io::Result<T>
 
 /// The inherited standard input, as the socket it is.
 pub(crate) fn socket() -> io::Result<std::os::unix::net::UnixStream> {
-    use std::os::fd::AsFd as _;
     Ok(io::stdin().as_fd().try_clone_to_owned()?.into())
 }

@@ -3,7 +3,6 @@
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::Child;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -31,21 +30,19 @@ pub(super) enum End {
 /// Sends the request, passes the output on, and waits for the end, one way or another.
 #[expect(clippy::disallowed_methods, reason = "the deadline of a process is wall time")]
 pub(super) fn talk(
-    child: &mut Child,
     socket: &UnixStream,
+    pipes: [OwnedFd; 2],
     request: &Request,
     control: &Control,
     output: &mut dyn FnMut(Stream, &[u8]),
 ) -> Result<End, SandboxError> {
     let start = |source| SandboxError::Start { source };
-    // One for each stage. A stage that has given up reads neither, but has said why.
-    let _ = wire::send(socket, request).and_then(|()| wire::send(socket, request));
+    // One that is gone sends no report either.
+    let _ = wire::send(socket, request);
     let timeout = request.spec.timeout;
     let deadline = timeout.map(|after| Instant::now() + after);
-    let mut pipes = [
-        (child.stdout.take().map(OwnedFd::from), Stream::Stdout),
-        (child.stderr.take().map(OwnedFd::from), Stream::Stderr),
-    ];
+    let [stdout, stderr] = pipes;
+    let mut pipes = [(Some(stdout), Stream::Stdout), (Some(stderr), Stream::Stderr)];
     let mut answer = Vec::new();
     let mut talking = true;
     let mut looked = Instant::now();
@@ -138,7 +135,7 @@ fn read_answer(mut socket: &UnixStream, answer: &mut Vec<u8>) -> io::Result<bool
             Ok(true)
         }
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
-        // The stages ended before they read all of the request.
+        // It ended before it read all of the request.
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(false),
         Err(error) => Err(error),
     }

@@ -14,3 +14,5 @@ mod rootfs;
 mod sandbox;
 #[cfg(test)]
 mod unprivileged;
+#[cfg(test)]
+mod zygote;

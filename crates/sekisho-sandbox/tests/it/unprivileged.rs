@@ -36,7 +36,7 @@ fn ordinary_user_gets_the_same() {
     fs::create_dir(&tmp).unwrap();
     chown(&tmp, Some(UID), Some(UID)).unwrap();
     let output = Command::new(&tests)
-        .args(["sandbox::", "emulation::", "limits::", "--test-threads=2"])
+        .args(["sandbox::", "emulation::", "limits::", "zygote::", "--test-threads=2"])
         .env("SEKISHO_TEST_HELPER", &helper)
         .env("TMPDIR", &tmp)
         .current_dir(&tmp)
@@ -46,7 +46,7 @@ fn ordinary_user_gets_the_same() {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains("26 passed"), "{text}");
+    assert!(text.contains("29 passed"), "{text}");
 }
 
 /// Run by [`a_user_with_a_range_of_ids_needs_no_emulation`] where there is one.
@@ -172,8 +172,12 @@ fn child_of_killed_caller() {
 fn killed_caller_leaves_nothing() {
     let stamp = TempDir::new().unwrap();
     let tmp = TempDir::new().unwrap();
+    // So that the processes between the caller and the command are found by their name.
+    let helper = stamp.path().join("helper");
+    copy(env!("CARGO_BIN_EXE_sekisho-sandbox-helper").as_ref(), &helper);
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["unprivileged::child_of_killed_caller", "--exact"])
+        .env("SEKISHO_TEST_HELPER", &helper)
         .env("SEKISHO_TEST_STAMP", stamp.path())
         .env("TMPDIR", tmp.path())
         .stdout(Stdio::null())
@@ -188,7 +192,8 @@ fn killed_caller_leaves_nothing() {
         }
     };
     wait("the command runs", &|| stamp.path().join("go").exists());
-    assert!(processes_of(stamp.path()) > 0);
+    // The zygote, the supervisor, pid 1, the command.
+    assert!(processes_of(stamp.path()) >= 4, "{}", processes_of(stamp.path()));
     child.kill().unwrap();
     child.wait().unwrap();
     wait("everything is gone", &|| processes_of(stamp.path()) == 0);
