@@ -8,10 +8,11 @@ use crate::BuildError;
 use crate::engine::{Engine, now};
 use crate::finish::Images;
 use crate::progress::Event;
-use crate::remote::{CallError, Upload};
+use crate::remote::{CallError, Standing, Upload};
 
 /// Pushes layers, configs, manifests and index; what the registry has is not sent, and of a base image
-/// not even fetched. The name comes last.
+/// not even fetched. The name comes last. Where it leads to this image already, nothing is pushed, unless the
+/// registry decides at each push what may be there: it then decides with what it knows today.
 pub(crate) fn push(
     engine: &Engine,
     destination: &ImageReference,
@@ -22,25 +23,27 @@ pub(crate) fn push(
     let failed = |error| failed(destination, error);
     let remote = &engine.layers.remote;
     let manifests = images.images.iter().map(|image| image.documents.manifest.as_slice());
-    let there = remote.has_image(destination, manifests).map_err(failed)?;
-    if there {
+    let root = Digest::sha256(images.root().0);
+    let standing = remote.standing(destination, &root, manifests).map_err(failed)?;
+    if standing == Standing::New {
+        push_blobs(engine, destination, images)?;
+    } else {
         for image in &images.images {
             let parsed = &image.documents.parsed;
             parsed.layers.iter().chain([&parsed.config]).for_each(|blob| existed(engine, blob));
         }
-    } else {
-        push_blobs(engine, destination, images)?;
     }
-    // In any case: a registry that decides what may be there decides with what it knows today.
-    let pushed = match push_manifests(engine, destination, images) {
-        // One that lost blobs of what it has.
-        Err(CallError::Registry(error))
-            if there && !matches!(error, RegistryError::Denied { .. }) =>
-        {
-            push_blobs(engine, destination, images)?;
-            push_manifests(engine, destination, images)
-        }
-        pushed => pushed,
+    let pushed = match standing {
+        Standing::Named => Ok(Pushed { digest: root, warnings: Vec::new() }),
+        Standing::New => push_manifests(engine, destination, images),
+        Standing::There => match push_manifests(engine, destination, images) {
+            // One that lost blobs of what it has.
+            Err(CallError::Registry(error)) if !matches!(error, RegistryError::Denied { .. }) => {
+                push_blobs(engine, destination, images)?;
+                push_manifests(engine, destination, images)
+            }
+            pushed => pushed,
+        },
     };
     let pushed = pushed.map_err(failed)?;
     for warning in pushed.warnings {

@@ -53,6 +53,25 @@ fn neighbour<'a>(
     origin.filter(near).map(|origin| &origin.repository)
 }
 
+/// What a registry has of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// As far as is known, nothing.
+    New,
+    /// Its manifests, and so its blobs: a registry takes no manifest whose blobs it does not have.
+    There,
+    /// All of it under its name, and pushing it again would change and tell nothing.
+    Named,
+}
+
+/// Under which an image is pushed.
+fn name_of(destination: &ImageReference, digest: &Digest) -> Reference {
+    match &destination.tag {
+        Some(tag) => Reference::Tag(tag.clone()),
+        None => Reference::Digest(digest.clone()),
+    }
+}
+
 /// A blob that is on its way; `None` when it did not get there.
 type Sending = JoinHandle<Option<BlobPush>>;
 
@@ -234,26 +253,35 @@ impl Remote {
         }
     }
 
-    /// Whether the repository has all of these manifests, and so their blobs. Not asked of a new image.
-    pub(crate) fn has_image<'a>(
+    /// What the registry has of an image. Not asked of a new one.
+    pub(crate) fn standing<'a>(
         &self,
         destination: &ImageReference,
+        root: &Digest,
         manifests: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<bool, CallError> {
+    ) -> Result<Standing, CallError> {
         if lock(&self.held).is_none() {
-            return Ok(false);
+            return Ok(Standing::New);
         }
         let repository = Repository::of(destination);
+        let name = name_of(destination, root);
+        // What is wrong with the registry, the push tells.
+        match self.wait(self.client.standing(&repository, &name)) {
+            Ok(Some(standing)) if standing.digest == *root => {
+                return Ok(if standing.decides { Standing::There } else { Standing::Named });
+            }
+            Ok(_) | Err(CallError::Registry(_)) => {}
+            Err(error) => return Err(error),
+        }
         for manifest in manifests {
             let digest = Digest::sha256(manifest);
             match self.wait(self.client.has_manifest(&repository, &digest)) {
                 Ok(true) => {}
-                // What is wrong with the registry, the push tells.
-                Ok(false) | Err(CallError::Registry(_)) => return Ok(false),
+                Ok(false) | Err(CallError::Registry(_)) => return Ok(Standing::New),
                 Err(error) => return Err(error),
             }
         }
-        Ok(true)
+        Ok(Standing::There)
     }
 
     fn send_now(&self, destination: &ImageReference, upload: Upload) {
@@ -318,10 +346,7 @@ impl Remote {
         manifest: &[u8],
         kind: &str,
     ) -> Result<Pushed, CallError> {
-        let reference = match &destination.tag {
-            Some(tag) => Reference::Tag(tag.clone()),
-            None => Reference::Digest(Digest::sha256(manifest)),
-        };
+        let reference = name_of(destination, &Digest::sha256(manifest));
         let repository = Repository::of(destination);
         self.wait(self.client.push_manifest(&repository, &reference, manifest, kind))
     }

@@ -20,6 +20,8 @@ use crate::mirror;
 use crate::route::{self, Endpoint};
 
 pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+/// Says to who pushes that each push is decided anew, so that none is left out for being there already.
+pub(crate) const DECIDES: HeaderName = HeaderName::from_static("sekisho-decides");
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const PREFIX: &str = "/v2/";
 

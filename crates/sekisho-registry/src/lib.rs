@@ -32,4 +32,4 @@ pub use endpoint::{Reference, Repository};
 pub use error::{PullError, PushError, RegistryError};
 pub use http::{Client, Options};
 pub use pull::{Fetched, Resolved};
-pub use push::{BlobPush, Pushed};
+pub use push::{BlobPush, Pushed, Standing};

@@ -33,6 +33,9 @@ const READ_BYTES: usize = 128 * 1024;
 /// Most bytes of warnings that are kept: the specification's limit.
 const WARNING_BYTES_MAX: usize = 4096;
 
+/// By this header a registry, as ours is, says that a push is worth its while whatever stands there already.
+const DECIDES: &str = "sekisho-decides";
+
 /// How a blob came to be in the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlobPush {
@@ -49,6 +52,15 @@ pub struct Pushed {
     pub digest: Digest,
     /// `Warning: 299`: it was taken, and there is something to know.
     pub warnings: Vec<String>,
+}
+
+/// What a name leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The manifest.
+    pub digest: Digest,
+    /// The registry decides at every push, by what it knows then: pushing what stands there is no waste.
+    pub decides: bool,
 }
 
 impl Client {
@@ -215,6 +227,23 @@ impl Client {
         match self.head_manifest(repository, &Scope::push(repository), &reference).await {
             Ok(response) => Ok(response.status() == StatusCode::OK),
             Err(RegistryError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a name leads to, for who will push to it; `None` when it leads nowhere, or the registry does not
+    /// say.
+    pub async fn standing(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<Option<Standing>, RegistryError> {
+        match self.head_manifest(repository, &Scope::push(repository), reference).await {
+            Ok(response) => {
+                let decides = response.headers().contains_key(DECIDES);
+                Ok(content_digest(&response).map(|digest| Standing { digest, decides }))
+            }
+            Err(RegistryError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -196,16 +196,24 @@ async fn push_sends_what_is_missing_only() {
     let mut options = world.options();
     options.destinations = vec![world.image("app:v1")];
     let result = world.try_build(options.clone()).await.unwrap();
-    world.registry.content.lock().unwrap().requests.clear();
-    world.try_build(options.clone()).await.unwrap();
-    let requests = world.registry.content.lock().unwrap().requests.clone();
-    let asked = [
-        "GET /v2/base/manifests/latest".to_owned(),
-        format!("HEAD /v2/app/manifests/{}", result.manifest_digest),
-        "PUT /v2/app/manifests/v1".to_owned(),
-    ];
-    assert_eq!(requests, asked, "everything is there, and no blob is asked for");
+    let base = "GET /v2/base/manifests/latest".to_owned();
+    let (head, put) =
+        ("HEAD /v2/app/manifests/v1".to_owned(), "PUT /v2/app/manifests/v1".to_owned());
+    let by_digest = format!("HEAD /v2/app/manifests/{}", result.manifest_digest);
+    let asked = async || {
+        world.registry.content.lock().unwrap().requests.clear();
+        world.try_build(options.clone()).await.unwrap();
+        world.registry.content.lock().unwrap().requests.clone()
+    };
+    assert_eq!(asked().await, [&base, &head].map(String::clone), "all of it is there, by its name");
+    world.registry.content.lock().unwrap().decides = true;
+    assert_eq!(asked().await, [&base, &head, &put].map(String::clone), "it wants to decide");
+    world.registry.content.lock().unwrap().decides = false;
+    world.registry.content.lock().unwrap().manifests.remove("app:v1");
+    let want = [&base, &head, &by_digest, &put].map(String::clone);
+    assert_eq!(asked().await, want, "only its name is missing");
     // A registry that has the manifest, but lost a blob of it, gets it again.
+    world.registry.content.lock().unwrap().manifests.remove("app:v1");
     let lost = &result.layers.last().unwrap().digest.to_string();
     let blob = world.registry.content.lock().unwrap().blobs.remove(lost);
     let before = world.registry.uploads();

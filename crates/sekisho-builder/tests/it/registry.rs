@@ -17,6 +17,8 @@ pub(crate) struct Content {
     pub(crate) manifests: BTreeMap<String, (String, Bytes)>,
     /// Answered to a manifest PUT.
     pub(crate) deny: Option<String>,
+    /// It says that it decides at every push.
+    pub(crate) decides: bool,
     /// It knows no HEAD of a manifest.
     pub(crate) no_head: bool,
     /// Method and path of every request.
@@ -105,7 +107,14 @@ async fn serve(
     match content.manifests.get(&key) {
         None => StatusCode::NOT_FOUND.into_response(),
         Some((kind, bytes)) => {
-            ([(header::CONTENT_TYPE, kind.clone())], bytes.clone()).into_response()
+            let digest = Digest::sha256(bytes).to_string();
+            let headers = [("content-type", kind.clone()), ("docker-content-digest", digest)];
+            let mut response = (headers, bytes.clone()).into_response();
+            if content.decides {
+                let headers = response.headers_mut();
+                headers.insert("sekisho-decides", header::HeaderValue::from_static("every-push"));
+            }
+            response
         }
     }
 }

@@ -9,7 +9,7 @@ use sekisho_oci::{MAX_MANIFEST_BYTES, media_type};
 use sekisho_types::{Digest, Tag};
 use serde_json::json;
 
-use super::{CONTENT_DIGEST, Context, created, of_digest, parameter, parameters};
+use super::{CONTENT_DIGEST, Context, DECIDES, created, of_digest, parameter, parameters};
 use crate::error::{ApiError, ApiResult, Code, OrFail as _, blocking};
 use crate::push::view::View;
 use crate::push::{self, Done, Put};
@@ -61,6 +61,7 @@ pub(super) async fn get(context: Context, reference: Reference, method: &Method)
     headers.insert(header::CONTENT_TYPE, kind);
     headers.insert(header::CONTENT_LENGTH, length.into());
     headers.insert(CONTENT_DIGEST, of_digest(&record.digest)?);
+    headers.insert(DECIDES, HeaderValue::from_static("every-push"));
     let etag = HeaderValue::from_str(&format!("\"{}\"", record.digest)).ok();
     headers.extend(etag.map(|etag| (header::ETAG, etag)));
     Ok(response)

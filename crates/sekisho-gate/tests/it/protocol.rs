@@ -185,6 +185,7 @@ async fn manifests_and_tags() {
     assert_eq!(response.status(), 200);
     assert_eq!(header(&response, "content-length"), manifest.len().to_string());
     assert_eq!(header(&response, "docker-content-digest"), digest.to_string());
+    assert_eq!(header(&response, "sekisho-decides"), "every-push");
 
     for (query, tags, link) in [
         ("", &["V1", "_v1", "v10", "v2"][..], ""),

@@ -1,8 +1,8 @@
 use sekisho_oci::media_type::OCI_MANIFEST;
-use sekisho_registry::{BlobPush, Keyring, Pushed, RegistryError};
+use sekisho_registry::{BlobPush, Keyring, Pushed, RegistryError, Standing};
 use sekisho_types::Digest;
 
-use crate::fake::Fake;
+use crate::fake::{Fake, Fault};
 use crate::{client, repository, tag};
 
 #[tokio::test]
@@ -140,6 +140,28 @@ async fn manifests_and_warnings() {
     let other = sekisho_registry::Reference::Digest(Digest::sha256(b"other"));
     let error = client.push_manifest(&target, &other, bytes, OCI_MANIFEST).await.unwrap_err();
     assert!(matches!(error, RegistryError::Digest { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_name_leads_to_is_told_and_whether_a_push_would_tell_more() {
+    let fake = Fake::start().await;
+    let client = client(Keyring::anonymous());
+    let target = repository(&fake.host, "a/b");
+    assert_eq!(client.standing(&target, &tag("v1")).await.unwrap(), None);
+    let bytes = br#"{"schemaVersion":2}"#;
+    let digest = Digest::sha256(bytes);
+    client.push_manifest(&target, &tag("v1"), bytes, OCI_MANIFEST).await.unwrap();
+    let standing = Standing { digest: digest.clone(), decides: false };
+    assert_eq!(client.standing(&target, &tag("v1")).await.unwrap(), Some(standing));
+    let headers = vec![
+        ("docker-content-digest", digest.to_string()),
+        ("sekisho-decides", "every-push".to_owned()),
+    ];
+    let to = "HEAD /v2/a/b/manifests/v1".to_owned();
+    let fault = Fault { to, status: 200, headers, body: String::new() };
+    fake.change(|world| world.faults.push_back(fault));
+    let standing = Standing { digest, decides: true };
+    assert_eq!(client.standing(&target, &tag("v1")).await.unwrap(), Some(standing));
 }
 
 /// Others spawn these futures.
