@@ -48,14 +48,18 @@ impl Case {
     }
 
     /// How many times faster than BuildKit, and than buildah, is promised.
-    fn promised(self, workload: &str) -> (f64, f64) {
+    ///
+    /// Of buildah it is "cold" and "warm", and warm is a build in which nothing changed: its promise was made of
+    /// a measured 3.8 to 5.1 s of buildah's against 0.07 s, which are figures of that case. Where a file
+    /// changed, nothing is promised.
+    fn promised(self, workload: &str) -> (f64, Option<f64>) {
         match (self, workload) {
-            (_, "w4") => (1.0, 1.0),
-            (Self::Cold, "w1") => (3.0, 5.0),
-            (Self::Cold, "w2") => (3.5, 5.0),
-            (Self::Cold, _) => (2.5, 5.0),
-            (Self::NoChange, _) => (6.0, 30.0),
-            (Self::OneFile, _) => (4.0, 30.0),
+            (_, "w4") => (1.0, Some(1.0)),
+            (Self::Cold, "w1") => (3.0, Some(5.0)),
+            (Self::Cold, "w2") => (3.5, Some(5.0)),
+            (Self::Cold, _) => (2.5, Some(5.0)),
+            (Self::NoChange, _) => (6.0, Some(30.0)),
+            (Self::OneFile, _) => (4.0, None),
         }
     }
 }
@@ -203,11 +207,12 @@ fn section(times: &Times, engines: &[Engine], extras: &Extras, disk: &str) -> St
         let ratio = ours.map_or(0.0, |ours| series.median() as f64 / ours.median().max(1) as f64);
         let promised = match *engine {
             "buildkit" => Some(case.promised(workload).0),
-            "buildah" => Some(case.promised(workload).1),
+            "buildah" => case.promised(workload).1,
             _ => None,
         };
         let (times_text, want) = match promised {
-            None => (String::new(), String::new()),
+            None if *engine == "sekisho" => (String::new(), String::new()),
+            None => (format!("{ratio:.1}"), String::new()),
             Some(want) => {
                 if ratio < want {
                     let case = case.name();
