@@ -51,6 +51,17 @@ pub struct DebianOptions {
     pub apt_dir: PathBuf,
 }
 
+impl DebianOptions {
+    /// Refuses what would give a secret away: a mirror's address is seen by RUNs and jobs.
+    ///
+    /// # Errors
+    /// What to name instead is the hint; see [`hint`].
+    pub fn check(&self) -> anyhow::Result<()> {
+        let mirror = self.mirror.as_deref().unwrap_or_default();
+        Ok(sekisho_debian::sources::refuse_credentials(mirror)?)
+    }
+}
+
 impl Default for DebianOptions {
     fn default() -> Self {
         Self {

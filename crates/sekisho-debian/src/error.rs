@@ -14,6 +14,12 @@ pub enum DebianError {
         /// The distribution's code name.
         suite: String,
     },
+    /// The address of a mirror would give a name or password away.
+    #[error("the address of the mirror on `{host}` holds a name or a password")]
+    Credentials {
+        /// Without them.
+        host: String,
+    },
     /// A file of this machine.
     #[error("cannot read `{}`", .path.display())]
     File {
@@ -125,6 +131,10 @@ impl Hint for DebianError {
                 "name a mirror of Debian with `--mirror URL` (or SEKISHO_DEBIAN_MIRROR), for this machine's \
                  apt has none for `{suite}`; or build FROM another image, as `examples/scratch` does"
             ),
+            Self::Credentials { .. } => "every RUN that uses the mirror sees its address, and so do records \
+                                         and jobs: name one that wants no password, such as a proxy of \
+                                         your own before it"
+                .to_owned(),
             Self::Fetch { .. } => "check the network, and `http_proxy` where there is a proxy; or \
                                    name another mirror with `--mirror URL`"
                 .to_owned(),

@@ -61,7 +61,16 @@ pub struct Sources {
 impl Sources {
     /// The archives of one configured mirror, which has the security updates beside it as Debian's own
     /// mirrors do (`…/debian` and `…/debian-security`).
-    pub fn of_mirror(mirror: &str, suite: &str, keyring: &Path, allow_expired: bool) -> Self {
+    ///
+    /// # Errors
+    /// [`DebianError::Credentials`]
+    pub fn of_mirror(
+        mirror: &str,
+        suite: &str,
+        keyring: &Path,
+        allow_expired: bool,
+    ) -> Result<Self, DebianError> {
+        refuse_credentials(mirror)?;
         let mirror = mirror.trim_end_matches('/');
         let archives = POCKETS.map(|pocket| Archive {
             url: match pocket {
@@ -72,7 +81,7 @@ impl Sources {
             keyring: keyring.to_owned(),
             allow_expired,
         });
-        Self { archives: archives.into() }
+        Ok(Self { archives: archives.into() })
     }
 
     /// What the apt below `etc` (usually `/etc/apt`) knows about a distribution.
@@ -81,7 +90,7 @@ impl Sources {
     /// keys than Debian's are somebody else's, and left out.
     ///
     /// # Errors
-    /// [`DebianError::NoSource`] when there are none.
+    /// [`DebianError::NoSource`] when there are none; [`DebianError::Credentials`].
     pub fn of_apt(etc: &Path, suite: &str, allow_expired: bool) -> Result<Self, DebianError> {
         let mut all = Vec::new();
         for path in files(etc) {
@@ -101,6 +110,7 @@ impl Sources {
         if archives.is_empty() {
             return Err(DebianError::NoSource { suite: suite.to_owned() });
         }
+        archives.iter().try_for_each(|archive| refuse_credentials(&archive.url))?;
         Ok(Self { archives })
     }
 
@@ -114,6 +124,19 @@ impl Sources {
             )
         };
         self.archives.iter().map(stanza).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// An address goes into records, into what RUNs see and into the environment of jobs, so it must hold no secret.
+///
+/// # Errors
+/// [`DebianError::Credentials`]
+pub fn refuse_credentials(url: &str) -> Result<(), DebianError> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    match authority.rsplit_once('@') {
+        Some((_, host)) => Err(DebianError::Credentials { host: host.to_owned() }),
+        None => Ok(()),
     }
 }
 
@@ -305,9 +328,31 @@ mod tests {
     }
 
     #[test]
+    fn an_address_with_a_password_is_refused_and_not_repeated() {
+        let of_mirror = |url: &str| Sources::of_mirror(url, "trixie", Path::new("/k"), true);
+        for url in
+            ["http://ann:hush@m.example/debian", "https://hush@m.example", "ann:hush@m.example"]
+        {
+            let error = of_mirror(url).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "the address of the mirror on `m.example` holds a name or a password"
+            );
+            assert!(!format!("{error:?}").contains("hush"));
+        }
+        assert!(of_mirror("http://m.example/debian/pool/a@b").is_ok());
+        let etc = tempfile::tempdir().unwrap();
+        let line = "deb http://ann:hush@m.example/debian bookworm main\n";
+        std::fs::write(etc.path().join("sources.list"), line).unwrap();
+        let error = Sources::of_apt(etc.path(), "bookworm", false).unwrap_err();
+        assert!(matches!(error, DebianError::Credentials { .. }), "{error:?}");
+    }
+
+    #[test]
     fn a_mirror_has_its_security_beside_it() {
         let sources =
-            Sources::of_mirror("http://m.example/debian/", "trixie", Path::new("/k"), true);
+            Sources::of_mirror("http://m.example/debian/", "trixie", Path::new("/k"), true)
+                .unwrap();
         let urls: Vec<_> = sources.archives.iter().map(|archive| archive.url.as_str()).collect();
         let main = "http://m.example/debian";
         assert_eq!(urls, [main, main, "http://m.example/debian-security"]);

@@ -14,7 +14,7 @@ use sekisho_debian::fetch::package_path;
 use sekisho_debian::{Selection, archive};
 use sekisho_oci::layer::{Entry, EntryKind};
 use sekisho_oci::{Platform, RunConfig};
-use sekisho_sandbox::{Bind, Isolation, Mount, Network, Outcome, Spec, Stream, User};
+use sekisho_sandbox::{Bind, Mount, Network, Outcome, Spec, Stream, User};
 use sekisho_types::Digest;
 
 use super::Workshop;
@@ -79,12 +79,6 @@ pub(super) fn make(
     selection: &Selection,
     pool: &Path,
 ) -> anyhow::Result<Made> {
-    if shop.isolation == Isolation::ChangedRoot {
-        bail!(
-            "a base is made in a sandbox that may mount, and this container may make none: make it \
-             elsewhere with the same cache folder, or build FROM another image"
-        );
-    }
     let folder = shop.session.folder("base").context("cannot make a folder")?;
     for name in ["upper", "work", "mnt", "packages"] {
         use std::os::unix::fs::PermissionsExt as _;

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use sekisho_debian::{DebianError, Mirror, Selection, Sources};
 use sekisho_oci::{ImageManifest, Platform};
+use sekisho_sandbox::Isolation;
 use sekisho_types::Digest;
 
 use super::{AptSources, Base, DebianOptions, GOLDEN_REGISTRY, Workshop, bootstrap};
@@ -34,6 +35,13 @@ impl Workshop<'_> {
         let known = self.store.record::<Base>(Kind::Base, &key).filter(|base| self.is_whole(base));
         if let (Some(base), false) = (&known, refresh) {
             return Ok((base.clone(), true));
+        }
+        if self.isolation == Isolation::ChangedRoot {
+            // Before anything is fetched.
+            bail!(
+                "a base is made in a sandbox that may mount, and this container may make none: make it \
+                 elsewhere with the same cache folder, or build FROM another image"
+            );
         }
         let note = |text: String| self.progress.event(Event::Note { text });
         note(format!("making {reference} of the distribution's packages"));
@@ -98,7 +106,7 @@ impl Workshop<'_> {
             return Ok(sources);
         };
         let keyring = keyring.unwrap_or_else(|| sekisho_debian::sources::ARCHIVE_KEYRING.into());
-        Ok(Sources::of_mirror(mirror, suite, &keyring, *allow_expired))
+        Sources::of_mirror(mirror, suite, &keyring, *allow_expired)
     }
 
     /// Whether everything of it is still in the store.
@@ -156,4 +164,38 @@ fn megabytes(mirror: &Mirror, before: u64) -> u64 {
 )]
 fn now() -> Timestamp {
     Timestamp::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use sekisho_sandbox::{Control, Launcher};
+    use tokio::runtime::Handle;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::store::Store;
+
+    #[tokio::test]
+    async fn where_nothing_can_be_mounted_that_is_said_before_anything_is_fetched() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let session = store.session().unwrap();
+        let mirror = Some("http://mirror.invalid/debian".to_owned());
+        let options = DebianOptions { mirror, ..DebianOptions::default() };
+        let workshop = Workshop {
+            store: &store,
+            session: &session,
+            handle: &Handle::current(),
+            cancel: &CancellationToken::new(),
+            control: &Control::new().unwrap(),
+            launcher: &Launcher::with_program("/none"),
+            progress: &crate::Silent,
+            isolation: Isolation::ChangedRoot,
+            options: &options,
+        };
+        let error = workshop.base("bookworm", false).unwrap_err();
+        let want = "a base is made in a sandbox that may mount, and this container may make none: \
+                    make it elsewhere with the same cache folder, or build FROM another image";
+        assert_eq!(error.to_string(), want);
+    }
 }

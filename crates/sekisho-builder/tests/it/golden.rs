@@ -101,6 +101,17 @@ async fn what_cannot_be_made_says_why_and_what_to_do() {
     let BuildError::Base { line: 1, source, .. } = &error else { panic!("{error:?}") };
     assert_eq!(source.to_string(), "no archive of Debian `trixie` is known on this machine");
     assert!(error.hint().unwrap().contains("--mirror"), "{error:?}");
+    // A RUN would see the password.
+    let mut options = world.options();
+    options.debian.mirror = Some("http://ann:hush@m.example/debian".to_owned());
+    let error = world.try_build(options).await.unwrap_err();
+    let BuildError::Base { line: 1, source, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(
+        source.to_string(),
+        "the address of the mirror on `m.example` holds a name or a password"
+    );
+    assert!(error.hint().unwrap().contains("wants no password"), "{error:?}");
+    assert!(!format!("{error:?} {:?}", world.log()).contains("hush"));
     let error = world.fail("FROM sekisho.local/debian:sid\nRUN true").await;
     assert!(error.to_string().contains("there is no such base"), "{error}");
 }

@@ -9,7 +9,7 @@ use sekisho_builder::{Base, BaseOptions, DebianOptions, Event, Progress};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::exit::Exit;
+use crate::exit::{Exit, hinted};
 use crate::printer::Printer;
 use crate::settings::DataDir;
 use crate::signals::Signals;
@@ -50,7 +50,13 @@ struct MakeArgs {
 #[derive(Args, Debug)]
 pub(crate) struct MirrorArgs {
     /// Mirror of Debian, with its security updates beside it as `URL-security` [default: apt's sources]
-    #[arg(long, value_name = "URL", env = "SEKISHO_DEBIAN_MIRROR", help_heading = "Golden bases")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SEKISHO_DEBIAN_MIRROR",
+        hide_env_values = true,
+        help_heading = "Golden bases"
+    )]
     mirror: Option<String>,
     /// Keys of the mirror [default: Debian's]
     #[arg(
@@ -77,6 +83,8 @@ impl MirrorArgs {
 
     /// The same as variables that say it to another process of ours.
     pub(crate) fn settings(&self) -> anyhow::Result<Vec<(&'static str, String)>> {
+        // Jobs of anybody see them.
+        self.options().check().map_err(with_hint)?;
         let keyring = self.keyring.as_ref().map(|path| {
             let path = std::path::absolute(path).context("finding the keyring")?;
             path.into_os_string().into_string().ok().context("the keyring's path is no UTF-8")
@@ -141,6 +149,14 @@ pub(crate) async fn run(args: &BaseArgs, data: &DataDir, printer: Printer) -> an
     }
 }
 
+/// The error with the next step that it knows.
+fn with_hint(error: anyhow::Error) -> anyhow::Error {
+    match sekisho_builder::base::hint(&error) {
+        Some(hint) => hinted(format!("{error:#}"), hint),
+        None => error,
+    }
+}
+
 fn list(cache_dir: &std::path::Path, printer: Printer) -> anyhow::Result<Exit> {
     let bases = sekisho_builder::base::list(cache_dir).context("reading the bases")?;
     if printer.is_json() {
@@ -199,7 +215,7 @@ async fn make(
         }
     };
     let base = made.map_err(|error| match sekisho_builder::base::hint(&error) {
-        Some(hint) => crate::exit::hinted(format!("{error:#}"), hint),
+        Some(_) => with_hint(error),
         None => error.context(format!("making the base of Debian {suite}")),
     })?;
     if printer.is_json() {

@@ -26,6 +26,21 @@ fn verb(world: &World, verb: &str, options: &[String]) -> Said {
     world.sekisho(&arguments)
 }
 
+/// Jobs would see it.
+#[test]
+fn a_mirror_with_a_password_reaches_no_runner() {
+    let world = World::new();
+    let said =
+        world.sekisho(&["up", "--port", "0", "--mirror", "http://ann:hush@m.example/debian"]);
+    let said = said.exits(1);
+    said.says(&["the mirror on `m.example` holds a name or a password", "hint: every RUN"]);
+    assert!(!said.stderr.contains("hush") && !said.stdout.contains("hush"), "{}", said.stderr);
+    let mut command = world.command(&["up", "--help"]);
+    let command = command.env("SEKISHO_DEBIAN_MIRROR", "http://ann:hush@m.example/debian");
+    let said = Said::of(command.output().unwrap()).exits(0);
+    assert!(!said.stdout.contains("hush"), "{}", said.stdout);
+}
+
 /// As a user with ids in `/etc/subuid`, whose program moves into a namespace of them.
 #[test]
 fn net_bases_are_made_listed_refreshed_and_the_same_in_a_range_of_ids() {
