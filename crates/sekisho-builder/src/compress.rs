@@ -9,6 +9,7 @@
 //! reader takes several members, or frames, as one stream; ours could also take them apart. A worker holds
 //! one block, so memory does not grow with the input.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::num::NonZero;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -37,6 +38,9 @@ const ZSTD_LEVELS: std::ops::RangeInclusive<i32> = 1..=19;
 
 /// Most threads that compress one layer.
 const WORKERS_MAX: usize = 8;
+
+/// Most compressed blocks that wait for their turn.
+const HELD_MAX: usize = 2;
 
 impl Compression {
     fn level(&self) -> i32 {
@@ -137,8 +141,21 @@ struct Progress<W> {
     next: u64,
     /// Blocks that were written.
     written: u64,
+    /// Those that wait for one before them: a worker is not kept by a slower one.
+    held: BTreeMap<u64, Vec<u8>>,
     output: W,
     failed: Option<io::Error>,
+}
+
+impl<W: Write> Progress<W> {
+    /// Writes those whose turn it is.
+    fn write(&mut self) -> io::Result<()> {
+        while let Some(block) = self.held.remove(&self.written) {
+            self.output.write_all(&block)?;
+            self.written += 1;
+        }
+        Ok(())
+    }
 }
 
 impl<W> Shared<W> {
@@ -157,7 +174,7 @@ pub(crate) fn stream<W: Write + Send>(
     cancel: CancellationToken,
     output: W,
 ) -> io::Result<W> {
-    let progress = Progress { next: 0, written: 0, output, failed: None };
+    let progress = Progress { next: 0, written: 0, held: BTreeMap::new(), output, failed: None };
     let turn = Condvar::new();
     let shared = Shared { source, how, cancel, progress: Mutex::new(progress), turn };
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS_MAX);
@@ -201,14 +218,17 @@ fn work<W: Write>(shared: &Shared<W>) {
             }
             worker.compress(&block[..read], &mut compressed)?;
             let mut progress = shared.progress();
-            while progress.written != number && progress.failed.is_none() {
+            let waits = |now: &Progress<W>| {
+                now.written != number && now.held.len() >= HELD_MAX && now.failed.is_none()
+            };
+            while waits(&progress) {
                 progress = shared.turn.wait(progress).unwrap_or_else(PoisonError::into_inner);
             }
             if progress.failed.is_some() {
                 return Ok(());
             }
-            progress.output.write_all(&compressed)?;
-            progress.written += 1;
+            progress.held.insert(number, std::mem::take(&mut compressed));
+            progress.write()?;
             drop(progress);
             shared.turn.notify_all();
         }

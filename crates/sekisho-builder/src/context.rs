@@ -4,6 +4,8 @@
 //! folder with `openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)`; links that the Dockerfile names are
 //! followed in the list, never by the kernel. So no link, however it changes meanwhile, leads outside.
 
+mod listing;
+
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -11,13 +13,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use sekisho_dockerfile::ignore::Ignore;
 use sekisho_types::Digest;
 
+use self::listing::Listing;
 use crate::BuildError;
-use crate::files::{self, FileMap, ImagePath, Node, NodeKind};
+use crate::files::{FileMap, ImagePath, Node, NodeKind};
 use crate::hashed::{Hashed, Record, Stamp};
 use crate::pack;
 
@@ -39,11 +42,30 @@ pub(crate) struct Context {
     root: OwnedFd,
     path: PathBuf,
     pub(crate) files: Arc<FileMap>,
-    /// Digests and sizes of files that somebody asked for.
+    /// Digests and sizes of files that somebody asked for, and that did not lie still.
     digests: Mutex<HashMap<ImagePath, (Digest, u64)>>,
-    /// How files were when they were listed.
-    stamps: HashMap<ImagePath, Stamp>,
+    /// Digests of all others.
     hashed: Mutex<Hashed>,
+}
+
+/// A file that lay still.
+pub(crate) struct Still {
+    pub(crate) file: std::fs::File,
+    stamp: Stamp,
+    digest: Digest,
+}
+
+impl Still {
+    /// As a node of a layer.
+    pub(crate) fn node(&self, node: Node) -> Node {
+        let (size, digest) = (self.stamp.size(), Some(self.digest.clone()));
+        Node { kind: NodeKind::File { size, digest }, ..node }
+    }
+
+    /// Whether it still lies so.
+    pub(crate) fn is_still(&self) -> std::io::Result<bool> {
+        Ok(Stamp::of(&rustix::fs::fstat(&self.file)?) == self.stamp)
+    }
 }
 
 impl Context {
@@ -64,15 +86,12 @@ impl Context {
             path: path.to_owned(),
             files: Arc::default(),
             digests: Mutex::default(),
-            stamps: HashMap::new(),
             hashed: Mutex::default(),
         };
-        let mut listing = Listing::default();
-        // The mode of the folder itself is an accident of whoever made it.
-        listing.files.insert(Vec::new(), Node::new(NodeKind::Directory, 0o755));
-        context.list(&mut listing, b"", ignore, 0)?;
-        context.files = Arc::new(listing.files);
-        context.stamps = listing.stamps;
+        let open = |path: &[u8], flags: OFlags| context.open_at(path, flags);
+        let failed = |path: &[u8], error: Errno| failed(&context.on_disk(path), error);
+        let files = Listing::new(&open, &failed, ignore).run()?;
+        context.files = Arc::new(files);
         Ok(context)
     }
 
@@ -94,68 +113,6 @@ impl Context {
     /// Whether there is something of that name, also when it was left out.
     pub(crate) fn is_on_disk(&self, path: &[u8]) -> bool {
         std::fs::symlink_metadata(self.on_disk(path)).is_ok()
-    }
-
-    fn list(
-        &self,
-        listing: &mut Listing,
-        folder: &[u8],
-        ignore: &Ignore,
-        depth: usize,
-    ) -> Result<(), BuildError> {
-        if depth > MAX_DEPTH {
-            let limit = MAX_DEPTH as u64;
-            return Err(BuildError::ContextLimit { what: "nested folders", limit });
-        }
-        let error = |error| failed(&self.on_disk(folder), error);
-        let fd = self.open_at(folder, OFlags::RDONLY | OFlags::DIRECTORY).map_err(error)?;
-        let mut entries = Vec::new();
-        for entry in Dir::read_from(&fd).map_err(error)? {
-            let name = entry.map_err(error)?.file_name().to_bytes().to_vec();
-            if name == b"." || name == b".." {
-                continue;
-            }
-            entries.push(name);
-        }
-        for name in entries {
-            let path = files::join(folder, &name);
-            let stat = match rustix::fs::statat(&fd, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
-                // It went away while we were looking.
-                Err(Errno::NOENT) => continue,
-                other => other.map_err(|error| failed(&self.on_disk(&path), error))?,
-            };
-            let kind = FileType::from_raw_mode(stat.st_mode);
-            let text = String::from_utf8_lossy(&path);
-            let ignored = !ignore.is_empty() && ignore.is_ignored(&text);
-            if ignored && (kind != FileType::Directory || ignore.can_skip(&text)) {
-                continue;
-            }
-            let size = u64::try_from(stat.st_size).unwrap_or_default();
-            listing.count(if kind == FileType::RegularFile { size } else { 0 })?;
-            let node_kind = match kind {
-                FileType::RegularFile => NodeKind::File { size, digest: None },
-                FileType::Directory => NodeKind::Directory,
-                FileType::Symlink => {
-                    let target = rustix::fs::readlinkat(&fd, name.as_slice(), Vec::new())
-                        .map_err(|error| failed(&self.on_disk(&path), error))?;
-                    NodeKind::Symlink { target: target.into_bytes() }
-                }
-                // Sockets, pipes, devices: no part of a context.
-                _ => continue,
-            };
-            if kind == FileType::Directory {
-                self.list(listing, &path, ignore, depth + 1)?;
-            }
-            // An ignored folder is there only for what an exception brought back.
-            if !ignored || listing.files.below(&path).next().is_some() {
-                let mode = if kind == FileType::Symlink { 0o777 } else { stat.st_mode & 0o7777 };
-                if kind == FileType::RegularFile {
-                    listing.stamps.insert(path.clone(), Stamp::of(&stat));
-                }
-                listing.files.insert(path, Node::new(node_kind, mode));
-            }
-        }
-        Ok(())
     }
 
     fn open_at(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
@@ -187,7 +144,7 @@ impl Context {
 
     /// How a file was when it was listed.
     pub(crate) fn stamp(&self, path: &[u8]) -> Option<&Stamp> {
-        self.stamps.get(path)
+        self.files.get(path)?.stamp.as_deref()
     }
 
     /// Whether the digests of these files were taken in this build, of files that lay still.
@@ -197,25 +154,35 @@ impl Context {
     }
 
     /// What the next build shall remember, if it is news.
-    pub(crate) fn record(&self) -> Option<Record> {
-        self.hashed().record()
+    pub(crate) fn take_record(&self) -> Option<Record> {
+        self.hashed().take_record()
     }
 
     /// The digest of a file's data, remembered if it was asked for before.
     pub(crate) fn digest(&self, path: &ImagePath) -> Result<Digest, BuildError> {
-        if let Some((digest, _)) = self.digests().get(path) {
-            return Ok(digest.clone());
+        if let Some((digest, _)) = self.remembered(path) {
+            return Ok(digest);
         }
-        let known = self.stamps.get(path).and_then(|stamp| {
-            let digest = self.hashed().get(stamp)?;
-            Some((digest, stamp.size()))
-        });
-        let (digest, size) = match known {
-            Some(known) => known,
-            None => self.hash(path)?,
-        };
-        self.digests().insert(path.clone(), (digest.clone(), size));
+        let (digest, size) = self.hash(path)?;
+        // One that lay still is remembered by how it lay.
+        if self.remembered(path).is_none_or(|known| known != (digest.clone(), size)) {
+            self.digests().insert(path.clone(), (digest.clone(), size));
+        }
         Ok(digest)
+    }
+
+    /// Whether the digest of a file is known.
+    pub(crate) fn knows(&self, path: &[u8]) -> bool {
+        self.remembered(path).is_some()
+    }
+
+    /// Digest and size of a file, if they are known.
+    fn remembered(&self, path: &[u8]) -> Option<(Digest, u64)> {
+        if let Some(known) = self.digests().get(path) {
+            return Some(known.clone());
+        }
+        let stamp = self.stamp(path)?;
+        Some((self.hashed().get(stamp)?, stamp.size()))
     }
 
     #[expect(clippy::disallowed_methods, reason = "whether a file lay still is told by this clock")]
@@ -229,6 +196,15 @@ impl Context {
         Ok((digest, size))
     }
 
+    /// Opens a file that lies as it lay when its digest was taken for good: it need not be hashed again. `None`
+    /// for any other.
+    pub(crate) fn open_still(&self, path: &[u8]) -> Result<Option<Still>, BuildError> {
+        let Some(stamp) = self.stamp(path) else { return Ok(None) };
+        let Some(digest) = self.hashed().get(stamp) else { return Ok(None) };
+        let (file, now) = self.open_stamped(path)?;
+        Ok((now == *stamp).then_some(Still { file, stamp: now, digest }))
+    }
+
     fn hashed(&self) -> std::sync::MutexGuard<'_, Hashed> {
         // As with the digests.
         self.hashed.lock().unwrap_or_else(PoisonError::into_inner)
@@ -237,10 +213,8 @@ impl Context {
     /// A node as it was when its digest was taken.
     pub(crate) fn known(&self, path: &ImagePath, node: &Node) -> Node {
         let mut node = node.clone();
-        if let (NodeKind::File { .. }, Some((digest, size))) =
-            (&node.kind, self.digests().get(path))
-        {
-            node.kind = NodeKind::File { size: *size, digest: Some(digest.clone()) };
+        if let (NodeKind::File { .. }, Some((digest, size))) = (&node.kind, self.remembered(path)) {
+            node.kind = NodeKind::File { size, digest: Some(digest) };
         }
         node
     }
@@ -248,30 +222,6 @@ impl Context {
     fn digests(&self) -> std::sync::MutexGuard<'_, HashMap<ImagePath, (Digest, u64)>> {
         // A map of digests is right after each insertion, whatever else panicked.
         self.digests.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What a folder holds, while it is listed.
-#[derive(Default)]
-struct Listing {
-    files: FileMap,
-    stamps: HashMap<ImagePath, Stamp>,
-    /// Of all that was looked at.
-    count: u64,
-    bytes: u64,
-}
-
-impl Listing {
-    fn count(&mut self, bytes: u64) -> Result<(), BuildError> {
-        self.count += 1;
-        self.bytes = self.bytes.saturating_add(bytes);
-        if self.count > MAX_CONTEXT_FILES {
-            return Err(BuildError::ContextLimit { what: "files", limit: MAX_CONTEXT_FILES });
-        }
-        if self.bytes > MAX_CONTEXT_BYTES {
-            return Err(BuildError::ContextLimit { what: "bytes", limit: MAX_CONTEXT_BYTES });
-        }
-        Ok(())
     }
 }
 
@@ -301,3 +251,6 @@ pub(crate) fn read_ignore(context: &Path, dockerfile: &Path) -> Result<Ignore, B
     }
     Ok(Ignore::default())
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ mod select;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-pub(crate) use self::select::{Match, content_key, found, select};
+pub(crate) use self::select::{Match, add_lay, content_key, found, select};
 use crate::chmod::Chmod;
 use crate::files::{self, FileMap, ImagePath, Node, NodeKind};
 use crate::pack::show;
@@ -176,7 +176,10 @@ impl<'a> Placer<'a> {
         let data = match node.kind {
             NodeKind::File { .. } => {
                 let (origin, path) = (self.origin, path.clone());
-                self.names.entry((origin, path.clone())).or_default().push(target.clone());
+                // Files of a context have one name each, and there may be a million.
+                if self.destination.keep_owner {
+                    self.names.entry((origin, path.clone())).or_default().push(target.clone());
+                }
                 Data::Source { origin, path }
             }
             _ => Data::None,
@@ -187,7 +190,7 @@ impl<'a> Placer<'a> {
     /// The node as it will be in the image.
     fn change(&self, node: &Node) -> Node {
         let mut node = node.clone();
-        node.mtime = crate::LAYER_EPOCH;
+        (node.mtime, node.stamp) = (crate::LAYER_EPOCH, None);
         (node.uid, node.gid) = match (self.destination.owner, self.destination.keep_owner) {
             (Some(owner), _) => owner,
             (None, true) => (node.uid, node.gid),
@@ -273,7 +276,8 @@ impl<'a> Placer<'a> {
                     self.folder(ancestor)?;
                 }
                 let (uid, gid) = self.destination.owner.unwrap_or_default();
-                // As BuildKit: made with the mode that files are to have, unless it is said by changes.
+                // As BuildKit of today, unlike that of Docker 20.10: with the mode that files are to have, unless
+                // it is said by changes (`Copy` in https://github.com/tonistiigi/fsutil, copy/copy.go).
                 let mode = match self.destination.chmod {
                     Some(Chmod::Octal(mode)) => mode,
                     Some(Chmod::Symbolic(_)) | None => 0o755,
@@ -288,14 +292,13 @@ impl<'a> Placer<'a> {
         Ok(())
     }
 
-    /// The entries, in order. Files with several names become hard links again when `link_names`.
-    pub(crate) fn finish(mut self, link_names: bool) -> BTreeMap<ImagePath, Pending> {
+    /// The entries, in order. Files of an image that have several names become hard links again.
+    pub(crate) fn finish(mut self) -> BTreeMap<ImagePath, Pending> {
         let links = self.links.into_iter().map(|(target, mut names)| {
             names.push(target);
             names
         });
-        let names = self.names.into_values().filter(|_| link_names);
-        for mut names in links.chain(names) {
+        for mut names in links.chain(self.names.into_values()) {
             // The first in order carries the data, for a link must come after what it names.
             names.sort();
             names.dedup();

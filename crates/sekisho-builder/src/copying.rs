@@ -92,7 +92,7 @@ impl Engine {
             }
             return Ok(done);
         }
-        self.layers.remote.begin();
+        self.missed();
         let picked = match picked {
             Some(picked) => picked,
             None => self.pick(step, instruction, &mut origins)?,
@@ -180,7 +180,7 @@ impl Engine {
             };
             placed.map_err(|error| failed(&self.file, &error))?;
         }
-        let pending = placer.finish(is_image);
+        let pending = placer.finish();
         self.write(pending, origins, spool)
     }
 
@@ -251,10 +251,10 @@ impl Engine {
         spool: Option<archive::Spool>,
     ) -> Result<(Layer, Option<Written>), BuildError> {
         let mut packer = Packer::new(self.press());
-        for (path, Pending { node, data }) in &pending {
+        for (path, Pending { node, data }) in pending {
             self.check()?;
             let mut known = None;
-            let mut reader: Box<dyn Read> = match data {
+            let mut reader: Box<dyn Read> = match &data {
                 Data::None => Box::new(io::empty()),
                 Data::File(path) => {
                     Box::new(std::fs::File::open(path).context("cannot read back a file")?)
@@ -262,19 +262,25 @@ impl Engine {
                 Data::Bytes(bytes) => Box::new(io::Cursor::new(bytes.clone())),
                 Data::Spool { offset } => {
                     let spool = spool.as_ref().context("an archive's data is missing")?;
-                    Box::new(spool.reader(*offset, node).context("cannot read back")?)
+                    Box::new(spool.reader(*offset, &node).context("cannot read back")?)
                 }
                 Data::Source { origin, path: source } => {
                     let (sources, origin) = origins.get(*origin).context("a source is missing")?;
+                    if let Some(context) = origin.context()
+                        && let Some(still) = context.open_still(source)?
+                    {
+                        packer.add_still(&path, &still.node(node), &still).map_err(machine)?;
+                        continue;
+                    }
                     let original = sources.get(source).context("a source is missing")?;
                     // What it was when its digest was taken, or else it changed meanwhile.
-                    known = origin.context().map(|context| context.known(source, node));
+                    known = origin.context().map(|context| context.known(source, &node));
                     let file = self.open_source(origin, original, source)?;
                     Box::new(Holes::new(file).context("cannot read a file")?)
                 }
             };
-            let node = known.as_ref().unwrap_or(node);
-            packer.add(path, node, &mut reader).map_err(machine)?;
+            let node = known.unwrap_or(node);
+            packer.add(&path, &node, &mut reader).map_err(machine)?;
         }
         Ok(self.layers.begin(packer.finish().map_err(machine)?)?)
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use sekisho_dockerfile::scope;
-use sekisho_dockerfile::{Dockerfile, MAX_DOCKERFILE_BYTES};
+use sekisho_dockerfile::{Dockerfile, Instruction, MAX_DOCKERFILE_BYTES, Stage};
 use sekisho_oci::{History, Platform};
 use sekisho_sandbox::{Control, Isolation, Used};
 use sekisho_types::Digest;
@@ -270,6 +270,17 @@ impl Engine {
     pub(crate) fn press(&self) -> Press {
         let (how, cancel) = (self.options.compression, self.stop.clone());
         Press { path: self.layers.session.path("layer"), how, cancel }
+    }
+
+    /// Something has to be made that was not there: what will be wanted then, and takes its time, is begun.
+    pub(crate) fn missed(&self) {
+        self.layers.remote.begin();
+        let runs = |stage: &Stage| {
+            stage.instructions.iter().any(|one| matches!(one.node, Instruction::Run(_)))
+        };
+        if self.file.stages.iter().any(runs) {
+            self.options.launcher.prepare(self.isolation);
+        }
     }
 
     /// Errors out when the build was cancelled.

@@ -9,6 +9,7 @@ use sekisho_types::Digest;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::index::{IndexEntry, LayerIndex};
+use crate::hashed::Stamp;
 
 /// Most symbolic links that are followed on one path: what Linux allows.
 const MAX_LINKS: usize = 40;
@@ -56,13 +57,15 @@ pub(crate) struct Node {
     pub(crate) xattrs: Vec<(String, Vec<u8>)>,
     /// Which layer of the chain it comes from.
     pub(crate) layer: usize,
+    /// How a file of a context was when it was listed.
+    pub(crate) stamp: Option<Box<Stamp>>,
 }
 
 impl Node {
     /// A node of root's, with the layer epoch.
     pub(crate) fn new(kind: NodeKind, mode: u32) -> Self {
         let mtime = crate::LAYER_EPOCH;
-        Self { kind, mode, uid: 0, gid: 0, mtime, xattrs: Vec::new(), layer: 0 }
+        Self { kind, mode, uid: 0, gid: 0, mtime, xattrs: Vec::new(), layer: 0, stamp: None }
     }
 
     pub(crate) fn is_directory(&self) -> bool {
@@ -125,6 +128,7 @@ impl Node {
             mtime: entry.mtime,
             xattrs: xattrs.filter_map(|(name, value)| Some((text(name)?, value.clone()))).collect(),
             layer: 0,
+            stamp: None,
         }
     }
 }
@@ -132,6 +136,12 @@ impl Node {
 /// A whole tree of files.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FileMap(BTreeMap<ImagePath, Node>);
+
+impl FromIterator<(ImagePath, Node)> for FileMap {
+    fn from_iter<I: IntoIterator<Item = (ImagePath, Node)>>(nodes: I) -> Self {
+        Self(nodes.into_iter().collect())
+    }
+}
 
 /// A path leads through more links than [`MAX_LINKS`].
 #[derive(Debug, PartialEq, Eq)]

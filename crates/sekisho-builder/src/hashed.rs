@@ -54,12 +54,15 @@ impl Stamp {
         self.modified_ns.max(self.changed_ns) < until
     }
 
-    /// Something that is the same when and only when it is.
-    pub(crate) fn digest(&self) -> Digest {
+    /// Appends bytes that are the same when and only when it is.
+    pub(crate) fn write_to(&self, bytes: &mut Vec<u8>) {
         let Self { device, inode, size, modified_ns, changed_ns } = *self;
-        let times = [modified_ns, changed_ns].map(i64::to_be_bytes).concat();
-        let rest = [device, inode, size].map(u64::to_be_bytes).concat();
-        Digest::sha256(&[rest, times].concat())
+        for number in [device, inode, size] {
+            bytes.extend_from_slice(&number.to_be_bytes());
+        }
+        for time in [modified_ns, changed_ns] {
+            bytes.extend_from_slice(&time.to_be_bytes());
+        }
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -100,8 +103,11 @@ impl Hashed {
         self.used.contains_key(stamp)
     }
 
-    /// The digest of a file that is as it was.
+    /// The digest of a file that is as it was, in this build or an earlier one.
     pub(crate) fn get(&mut self, stamp: &Stamp) -> Option<Digest> {
+        if let Some(digest) = self.used.get(stamp) {
+            return Some(digest.clone());
+        }
         let digest = self.known.get(stamp)?.clone();
         self.used.insert(*stamp, digest.clone());
         Some(digest)
@@ -120,15 +126,17 @@ impl Hashed {
         }
     }
 
-    /// What to write down, if it is not what is written down already.
-    pub(crate) fn record(&self) -> Option<Record> {
+    /// What to write down, if it is not what is written down already; it is no more known here then.
+    pub(crate) fn take_record(&mut self) -> Option<Record> {
         if !self.read || self.used.keys().all(|stamp| self.known.contains_key(stamp)) {
             return None;
         }
         // Files that a COPY did not come to this time are kept, until they are most of it.
         let stale = self.known.len().saturating_sub(self.used.len()) > 2 * self.used.len();
-        let mut all = if stale { HashMap::new() } else { self.known.clone() };
-        all.extend(self.used.iter().map(|(stamp, digest)| (*stamp, digest.clone())));
+        let mut all = std::mem::take(&mut self.used);
+        for (stamp, digest) in std::mem::take(&mut self.known).into_iter().filter(|_| !stale) {
+            all.entry(stamp).or_insert(digest);
+        }
         (all.len() as u64 <= MAX_CONTEXT_FILES).then(|| all.into_iter().collect())
     }
 }
@@ -162,8 +170,8 @@ mod tests {
         ] {
             let mut hashed = Hashed::new(Record::new());
             hashed.learn(before, &after, at(100), &digest);
-            assert_eq!(hashed.record().is_some(), remembered, "{before:?} {after:?}");
             assert_eq!(hashed.is_sure(&before), remembered);
+            assert_eq!(hashed.take_record().is_some(), remembered, "{before:?} {after:?}");
         }
     }
 
@@ -171,11 +179,17 @@ mod tests {
     fn what_was_not_read_is_not_overwritten() {
         let (mut hashed, one) = (Hashed::default(), stamp(SECOND, SECOND));
         hashed.learn(one, &one, at(100), &Digest::sha256(b"a"));
-        assert_eq!(hashed.record(), None);
+        assert_eq!(hashed.take_record(), None);
         assert!(hashed.is_sure(&one));
         hashed.read(|| None);
-        assert_eq!(hashed.record().map(|all| all.len()), Some(1));
-        assert_ne!(one.digest(), stamp(SECOND, SECOND + 1).digest());
+        assert_eq!(hashed.take_record().map(|all| all.len()), Some(1));
+        let bytes = |stamp: Stamp| {
+            let mut bytes = Vec::new();
+            stamp.write_to(&mut bytes);
+            bytes
+        };
+        assert_eq!(bytes(one), bytes(stamp(SECOND, SECOND)));
+        assert_ne!(bytes(one), bytes(stamp(SECOND, SECOND + 1)));
     }
 
     #[test]
@@ -184,7 +198,7 @@ mod tests {
         let old = stamp(SECOND, SECOND);
         let mut hashed = Hashed::new(vec![(old, digest.clone())]);
         assert_eq!(hashed.get(&old), Some(digest));
-        assert_eq!(hashed.record(), None, "nothing was learned");
+        assert_eq!(hashed.take_record(), None, "nothing was learned");
         for changed in [
             stamp(SECOND, SECOND + 1),
             stamp(SECOND + 1, SECOND),
@@ -200,13 +214,17 @@ mod tests {
     fn what_is_gone_is_forgotten_in_time() {
         let digest = Digest::sha256(b"a");
         let many = |from: u64| (from..from + 10).map(|inode| Stamp { inode, ..stamp(1, 1) });
-        let mut hashed = Hashed::new(many(0).map(|one| (one, digest.clone())).collect());
         let new = Stamp { inode: 99, ..stamp(1, 1) };
-        hashed.learn(new, &new, at(100), &digest);
-        assert_eq!(hashed.record(), Some(vec![(new, digest.clone())]));
+        let learned = || {
+            let mut hashed = Hashed::new(many(0).map(|one| (one, digest.clone())).collect());
+            hashed.learn(new, &new, at(100), &digest);
+            hashed
+        };
+        assert_eq!(learned().take_record(), Some(vec![(new, digest.clone())]));
+        let mut hashed = learned();
         for one in many(0) {
             hashed.get(&one);
         }
-        assert_eq!(hashed.record().map(|all| all.len()), Some(11));
+        assert_eq!(hashed.take_record().map(|all| all.len()), Some(11));
     }
 }

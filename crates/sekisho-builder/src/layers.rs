@@ -14,6 +14,7 @@ use sekisho_sandbox::Isolation;
 use sekisho_types::Digest;
 
 use crate::BuildError;
+use crate::beside;
 use crate::files::{FileMap, ImagePath, LayerIndex, Node, NodeKind};
 use crate::image::Layer;
 use crate::pack::{Packed, Press, Written};
@@ -214,6 +215,11 @@ impl Layers {
         Ok(index)
     }
 
+    /// The files of some layers, read side by side.
+    fn indexes(&self, layers: &[Layer]) -> Result<Vec<LayerIndex>, BuildError> {
+        beside::each(layers, beside::cores(), |layer| self.index(layer)).into_iter().collect()
+    }
+
     /// The layer unpacked, for overlayfs.
     pub(crate) fn tree(&self, layer: &Layer, isolation: Isolation) -> Result<PathBuf, BuildError> {
         let path = self.store.tree_path(isolation, &layer.diff_id);
@@ -254,8 +260,9 @@ impl Layers {
         if length == 0 {
             view.insert(Vec::new(), Node::new(NodeKind::Directory, 0o755));
         }
-        for (at, layer) in chain.iter().enumerate().skip(length) {
-            view.apply(self.index(layer)?, at);
+        let new = chain.get(length..).unwrap_or_default();
+        for (at, index) in (length..).zip(self.indexes(new)?) {
+            view.apply(index, at);
         }
         let view = Arc::new(view);
         lock(&self.views).insert(chain_key(chain), Arc::clone(&view));

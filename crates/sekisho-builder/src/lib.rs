@@ -23,6 +23,7 @@ mod agent;
 mod ahead;
 mod archive;
 mod arguments;
+mod beside;
 mod binfmt;
 mod cache_mount;
 mod cancel;

@@ -12,6 +12,7 @@ use sekisho_dockerfile::{Diagnostic, Instruction, Source, Spanned};
 use sekisho_types::Digest;
 
 use crate::adding::Fetched;
+use crate::beside;
 use crate::copy::{self, CopyError, Match};
 use crate::decide::{Action, CopySource, CopyStep};
 use crate::drive::Planned;
@@ -19,7 +20,6 @@ use crate::engine::Engine;
 use crate::error::BuildError;
 use crate::fetch;
 use crate::files::{self, FileMap, Node, NodeKind};
-use crate::hashed::Stamp;
 use crate::origin::Origin;
 use crate::pack;
 use crate::store::Kind;
@@ -160,6 +160,7 @@ impl Engine {
         {
             self.recall(context);
         }
+        self.hash_ahead(picked, origins)?;
         let mut key = Key::new("sekisho.copy-sources.v1");
         for one in picked {
             key = match one {
@@ -177,6 +178,31 @@ impl Engine {
             };
         }
         Ok(key.finish())
+    }
+
+    /// Takes the digests of files of contexts that are not known, by several threads.
+    fn hash_ahead(
+        &self,
+        picked: &[Picked],
+        origins: &[(Arc<FileMap>, Origin)],
+    ) -> Result<(), BuildError> {
+        let mut unknown = Vec::new();
+        for one in picked {
+            let Picked::Match(at, found) = one else { continue };
+            let (sources, origin) = origins.get(*at).context("a source is missing")?;
+            let Some(context) = origin.context() else { continue };
+            let is_file = |path: &&files::ImagePath| {
+                let node = sources.get(path);
+                node.is_some_and(|node| matches!(node.kind, NodeKind::File { .. }))
+            };
+            let paths = std::iter::once(&found.root).chain(&found.below).filter(is_file);
+            let new = paths.filter(|path| !context.knows(path)).map(|path| (context, path));
+            unknown.extend(new);
+        }
+        let taken = beside::each(&unknown, self.options.jobs, |(context, path)| {
+            self.check().and_then(|()| context.digest(path)).map(drop)
+        });
+        taken.into_iter().collect()
     }
 
     /// A digest of one thing that was found, and all that is in it.
@@ -228,17 +254,14 @@ impl Engine {
         Ok(content)
     }
 
-    /// How files lie: names, modes and stamps of all of them. `None` for what lies elsewhere.
+    /// How files lie. `None` for what lies elsewhere than in a context.
     fn lay(&self, picked: &[Picked], origins: &[(Arc<FileMap>, Origin)]) -> Option<Digest> {
-        let mut key = Key::new("sekisho.lay.v1");
-        for one in picked {
+        let key = picked.iter().try_fold(Key::new("sekisho.lay.v2"), |key, one| {
             let Picked::Match(at, found) = one else { return None };
             let (sources, origin) = origins.get(*at)?;
-            let context = origin.context()?;
-            let stamp = |path: &files::ImagePath| context.stamp(path).map(Stamp::digest).ok_or(());
-            let lay = copy::content_key(sources, std::slice::from_ref(found), false, stamp);
-            key = key.digest("match", &lay.ok()?);
-        }
-        Some(key.finish())
+            origin.context()?;
+            copy::add_lay(key, sources, found)
+        });
+        key.map(Key::finish)
     }
 }

@@ -98,7 +98,7 @@ impl Engine {
     /// Writes down what was learned of the context's files, for the next build.
     pub(crate) fn keep_hashed(&self) -> Result<(), BuildError> {
         let listed = self.context.lock().map_err(|_| anyhow::anyhow!("a thread panicked"))?;
-        if let Some(record) = listed.as_ref().and_then(|context| context.record()) {
+        if let Some(record) = listed.as_ref().and_then(|context| context.take_record()) {
             let (store, session) = (&self.layers.store, &self.layers.session);
             let key = hashed_key(&self.options.context_dir);
             store.put_record(session, Kind::Hashed, &key, &record)?;

@@ -20,9 +20,11 @@ use sekisho_types::{Digest, Sha256Writer};
 use tokio_util::sync::CancellationToken;
 
 use crate::compress;
+use crate::context::Still;
 use crate::files::{ImagePath, IndexEntry, LayerIndex, Node, NodeKind};
 use crate::image::Layer;
 use crate::options::Compression;
+use crate::sparse::Holes;
 use crate::spill::{Spill, SpillWriter};
 use crate::store::{Kind, Session, Store};
 
@@ -240,24 +242,13 @@ impl Packer {
         node: &Node,
         data: &mut dyn Read,
     ) -> Result<(), PackError> {
-        if self.index.entries.len() >= MAX_LAYER_ENTRIES {
-            return Err(PackError::TooMany);
-        }
-        let entry = node.to_entry(path);
-        if entry.is_whiteout_name() {
-            return Err(PackError::WhiteoutName(entry.display_path()));
-        }
+        let entry = self.entry(path, node)?;
         let mut node = node.clone();
         if let NodeKind::File { size, digest } = &mut node.kind {
             let mut hashing = Hashing { data, hash: Sha256Writer::new(io::sink()) };
             let written = self.tar.append_data(&entry, &mut hashing);
             let (_, found, count) = hashing.hash.finish();
-            match written {
-                Err(WriteError::Size { .. }) => {
-                    return Err(PackError::Changed(entry.display_path()));
-                }
-                other => other.map_err(PackError::Write)?,
-            }
+            written.map_err(|error| changed(&entry, error))?;
             let expected = digest.get_or_insert_with(|| found.clone());
             if *expected != found || count != *size {
                 return Err(PackError::Changed(entry.display_path()));
@@ -267,6 +258,36 @@ impl Packer {
         }
         self.index.entries.push(IndexEntry { path: path.to_vec(), node });
         Ok(())
+    }
+
+    /// Adds a file that need not be hashed, for it lies as it lay when that was done.
+    pub(crate) fn add_still(
+        &mut self,
+        path: &[u8],
+        node: &Node,
+        still: &Still,
+    ) -> Result<(), PackError> {
+        let entry = self.entry(path, node)?;
+        let mut data = still.file.try_clone().and_then(Holes::new).map_err(PackError::Io)?;
+        let written = self.tar.append_data(&entry, &mut data);
+        written.map_err(|error| changed(&entry, error))?;
+        if !still.is_still().map_err(PackError::Io)? {
+            return Err(PackError::Changed(entry.display_path()));
+        }
+        self.index.entries.push(IndexEntry { path: path.to_vec(), node: node.clone() });
+        Ok(())
+    }
+
+    /// One more entry, if there may be one.
+    fn entry(&self, path: &[u8], node: &Node) -> Result<layer::Entry, PackError> {
+        if self.index.entries.len() >= MAX_LAYER_ENTRIES {
+            return Err(PackError::TooMany);
+        }
+        let entry = node.to_entry(path);
+        if entry.is_whiteout_name() {
+            return Err(PackError::WhiteoutName(entry.display_path()));
+        }
+        Ok(entry)
     }
 
     /// Adds the mark that `path` of a lower layer is gone.
@@ -295,6 +316,14 @@ impl Packer {
         let output = self.tar.finish().map_err(PackError::Write)?;
         let written = Written::end(output).map_err(PackError::Io)?;
         Ok(Packed { written, index: self.index })
+    }
+}
+
+/// A file has another length than its entry says.
+fn changed(entry: &layer::Entry, error: WriteError) -> PackError {
+    match error {
+        WriteError::Size { .. } => PackError::Changed(entry.display_path()),
+        other => PackError::Write(other),
     }
 }
 

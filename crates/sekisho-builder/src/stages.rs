@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -13,6 +12,7 @@ use sekisho_oci::{ImageConfig, Manifest, Platform, RunConfig, parse_manifest};
 use sekisho_types::ImageReference;
 
 use crate::BuildError;
+use crate::beside;
 use crate::decide::{Action, CopySource, DEFAULT_PATH, State};
 use crate::drive::{Drive, Planned};
 use crate::engine::{Done, Engine, Place, Progressed};
@@ -119,7 +119,7 @@ impl Engine {
         };
         self.end(begun, &place, &Done::known(None, cached))?;
         if !cached {
-            self.layers.remote.begin();
+            self.missed();
         }
         self.send_ahead(&now.chain);
         Ok(now)
@@ -246,19 +246,8 @@ impl Engine {
 
     /// Brings new layers and unpacks them, several at once. What goes wrong is told by who needs them.
     pub(crate) fn fetch_ahead(&self, new: &[Layer]) {
-        let next = AtomicUsize::new(0);
-        let work = || {
-            while let Some(layer) = new.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if self.check().and_then(|()| self.layers.tree(layer, self.isolation)).is_err() {
-                    return;
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..self.options.jobs.min(new.len()) {
-                scope.spawn(work);
-            }
-            work();
+        beside::each(new, self.options.jobs, |layer| {
+            self.check().and_then(|()| self.layers.tree(layer, self.isolation))
         });
         self.send_ahead(new);
     }

@@ -144,7 +144,7 @@ impl Engine {
         if let Some(done) = self.cached(&key) {
             return Ok(done);
         }
-        self.layers.remote.begin();
+        self.missed();
         if !binfmt::can_run(&now.platform) {
             let message = format!(
                 "RUN for {} on this {} machine needs an emulator",
@@ -286,7 +286,7 @@ impl Engine {
         if let Some(done) = self.cached(&key) {
             return Ok(done);
         }
-        self.layers.remote.begin();
+        self.missed();
         let view = self.layers.view(&now.chain)?;
         let failed = |engine: &Self, error: CopyError| {
             BuildError::from(engine.file.diagnostic(span, error.to_string()))
@@ -309,7 +309,7 @@ impl Engine {
         };
         let mut placer = Placer::new(&view, &destination);
         placer.folder(&resolved).map_err(|error| failed(self, error))?;
-        let made = self.write(placer.finish(false), &[], None)?;
+        let made = self.write(placer.finish(), &[], None)?;
         self.remember(&[&key], Some(made))
     }
 }

@@ -140,8 +140,12 @@ impl Store {
                 .create(root.join(folder))
                 .with_context(|| format!("cannot make `{}`", root.join(folder).display()))?;
         }
-        if let Some(boot) = boot::Boot::current() {
-            boot::settle(&root, &boot, now()).context("cannot look through the cache folder")?;
+        let looking = "cannot look through the cache folder";
+        // When this boot began is dear to ask, for the kernel counts interrupts for it.
+        if !boot::is_settled(&root).context(looking)?
+            && let Some(boot) = boot::Boot::current()
+        {
+            boot::settle(&root, &boot, now()).context(looking)?;
         }
         let store = Self { root };
         store.sweep()?;
@@ -256,7 +260,10 @@ impl Store {
         value: &T,
     ) -> anyhow::Result<()> {
         let path = session.path("record");
-        fs::write(&path, serde_json::to_vec(value)?)?;
+        // Piece by piece: one may be as large as all else that a build holds.
+        let mut file = io::BufWriter::with_capacity(1 << 16, fs::File::create(&path)?);
+        serde_json::to_writer(&mut file, value)?;
+        file.into_inner().map_err(io::IntoInnerError::into_error)?;
         fs::rename(&path, self.record_path(kind, key))?;
         Ok(())
     }

@@ -96,6 +96,36 @@ pub(crate) fn found(sources: &FileMap, path: &[u8], written: &str) -> Result<Mat
     Ok(Match { name: files::file_name(path).to_vec(), root, below, pivot: None })
 }
 
+/// Adds how the files of a context lie that were found: names, modes, links and stamps of all of them. `None`
+/// when one is of a kind that has no stamp.
+pub(crate) fn add_lay(mut key: Key, sources: &FileMap, one: &Match) -> Option<Key> {
+    key = key.bytes("match", &one.name).bytes("pivot", one.pivot.as_deref().unwrap_or_default());
+    let root = sources.get(&one.root).map(|node| (&one.root, node));
+    // Both are in order, so one is gone through beside the other.
+    let mut nodes = root.into_iter().chain(sources.below(&one.root));
+    let mut entry = Vec::new();
+    for path in std::iter::once(&one.root).chain(&one.below) {
+        let (_, node) = nodes.find(|(there, _)| *there == path)?;
+        entry.clear();
+        entry.extend_from_slice(&node.mode.to_be_bytes());
+        match (&node.kind, &node.stamp) {
+            (NodeKind::File { .. }, Some(stamp)) => {
+                entry.push(b'f');
+                stamp.write_to(&mut entry);
+            }
+            (NodeKind::Directory, _) => entry.push(b'd'),
+            (NodeKind::Symlink { target }, _) => {
+                entry.push(b'l');
+                entry.extend_from_slice(target);
+            }
+            _ => return None,
+        }
+        key = key.bytes("path", path.get(one.root.len()..).unwrap_or_default());
+        key = key.bytes("lay", &entry);
+    }
+    Some(key)
+}
+
 /// What the matches hold: paths, modes, links, data; owners only where they are kept; no times.
 ///
 /// `digest` gives that of a file's data.

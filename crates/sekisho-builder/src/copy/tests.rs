@@ -57,7 +57,7 @@ fn copy(
             (false, _) => path,
         }
     };
-    Ok(placer.finish(true).iter().map(show).collect::<Vec<_>>().join(" "))
+    Ok(placer.finish().iter().map(show).collect::<Vec<_>>().join(" "))
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn owner_and_mode_are_changed_on_the_way() {
     to.chmod = Some(Chmod::Octal(0o500));
     let mut placer = Placer::new(&empty, &to);
     placer.place(&sources, &select(&sources, "dir", false).unwrap()[0], false).unwrap();
-    let pending = placer.finish(false);
+    let pending = placer.finish();
     for (path, mode) in [("a", 0o500), ("a/b", 0o500), ("a/b/x", 0o500), ("a/b/l", 0o777)] {
         let node = &pending[path.as_bytes()].node;
         assert_eq!((node.uid, node.gid, node.mode), (7, 8, mode), "{path}");
@@ -135,10 +135,10 @@ fn hard_links_stay_links() {
     sources
         .insert(b"d/a".to_vec(), Node::new(NodeKind::HardLink { target: b"d/b".to_vec() }, 0o644));
     let empty = map(&[]);
-    let to = destination("/t");
+    let to = Destination { keep_owner: true, ..destination("/t") };
     let mut placer = Placer::new(&empty, &to);
     placer.place(&sources, &select(&sources, "d", false).unwrap()[0], false).unwrap();
-    let pending = placer.finish(true);
+    let pending = placer.finish();
     assert_eq!(pending[&b"t/a"[..]].data, Data::Source { origin: 0, path: b"d/b".to_vec() });
     assert_eq!(pending[&b"t/b"[..]].node.kind, NodeKind::HardLink { target: b"t/a".to_vec() });
 }

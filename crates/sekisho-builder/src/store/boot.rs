@@ -49,18 +49,32 @@ enum Thing {
     Tree(PathBuf),
 }
 
+/// Whether the cache was looked at in this boot, or the kernel does not tell which that is.
+///
+/// # Errors
+/// The folder cannot be read.
+pub(super) fn is_settled(root: &Path) -> io::Result<bool> {
+    match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+        Ok(id) => Ok(known(root)? == id.trim()),
+        Err(_) => Ok(true),
+    }
+}
+
+/// In which boot the cache was looked at last; empty when it never was.
+fn known(root: &Path) -> io::Result<String> {
+    match std::fs::read_to_string(root.join(FILE)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        other => other,
+    }
+}
+
 /// Removes what the end of an earlier boot may have cut short; nothing when the cache was looked at in
 /// this one.
 ///
 /// # Errors
 /// The folder cannot be read, or what is broken cannot be removed.
 pub(super) fn settle(root: &Path, boot: &Boot, now: SystemTime) -> io::Result<()> {
-    let path = root.join(FILE);
-    let known = match std::fs::read_to_string(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        other => other?,
-    };
-    if known == boot.id {
+    if known(root)? == boot.id {
         return Ok(());
     }
     let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -78,7 +92,7 @@ pub(super) fn settle(root: &Path, boot: &Boot, now: SystemTime) -> io::Result<()
     }
     let new = tempfile::NamedTempFile::new_in(root)?;
     fs::write(new.path(), &boot.id)?;
-    new.persist(path).map_err(|error| error.error)?;
+    new.persist(root.join(FILE)).map_err(|error| error.error)?;
     Ok(())
 }
 

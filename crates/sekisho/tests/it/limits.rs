@@ -19,7 +19,7 @@ fn many() -> usize {
 
 /// What a build may have in memory, in KiB: some, and a little for each file.
 fn memory_kib(files: usize) -> usize {
-    400 * 1024 + files * 5 / 2
+    400 * 1024 + files * 3 / 2
 }
 
 /// `sekisho build`, whose data may be so large.
