@@ -156,6 +156,10 @@ impl Supervisor {
 /// The first stage: takes what it needs of the machine, and starts itself again where its executable can only
 /// be read. Returns the exit code.
 pub(crate) fn main() -> i32 {
+    // What whoever started our caller left open, a shell's script say, is none of a command's business.
+    if sys::close_all_but_standard().is_err() {
+        return EXIT_MISUSE;
+    }
     let Ok(socket) = wire::socket() else { return EXIT_MISUSE };
     let wanted = std::env::args().nth(2);
     let Some(isolation) = wanted.as_deref().and_then(Isolation::by_name) else {
