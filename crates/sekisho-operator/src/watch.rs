@@ -173,7 +173,10 @@ impl Start<'_> {
         let (hearer, full) = (Arc::clone(self.hearer), Arc::clone(self.full));
         let stop = self.stop.clone();
         self.tasks.spawn(stop.run_until_cancelled_owned(async move {
-            let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+            // Who wrote which field is nobody's question here, and is most of what a pod takes in memory.
+            let lean = |object: &mut K| object.meta_mut().managed_fields = None;
+            let events = watcher(api, config).default_backoff().modify(lean);
+            let mut events = std::pin::pin!(events);
             let mut first = true;
             while let Some(event) = events.next().await {
                 let event = match event {
