@@ -15,8 +15,9 @@ use self::sessions::Session;
 pub(crate) use self::sessions::SessionError;
 use super::{Effect, JobRef, Owner, Phase, State};
 
-/// Registrations there may be at a time.
-const MAX_RUNNERS: usize = 1_000;
+/// Registrations there may be at a time: as many as GitHub lets into a runner group.
+/// <https://docs.github.com/en/actions/reference/limits>
+const MAX_RUNNERS: usize = 10_000;
 /// Assertions that are remembered of a runner, so that none is used twice.
 const MAX_ASSERTIONS: usize = 64;
 
