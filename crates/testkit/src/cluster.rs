@@ -89,6 +89,8 @@ struct State {
     next: usize,
     /// Pods that run: by uid.
     pods: BTreeMap<String, kubelet::Handle>,
+    /// Those that ran to their end, until they are gone.
+    ended: BTreeSet<String>,
     frozen: BTreeSet<String>,
 }
 

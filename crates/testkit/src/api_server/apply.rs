@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::fields::{self, Manager, Path, flatten};
+use super::fields::{self, Manager, Path, Segment, flatten, flatten_some};
 use super::resource::Resource;
 
 /// Who applies what.
@@ -26,8 +26,7 @@ impl Apply<'_> {
     ) -> Result<(Value, Vec<Manager>), ApiError> {
         let have = flatten(self.resource, live);
         let mut want = flatten(self.resource, config);
-        let in_status =
-            |path: &Path| path.first() == Some(&fields::Segment::Field("status".into()));
+        let in_status = |path: &Path| path.first() == Some(&Segment::Field("status".into()));
         if self.resource.status {
             let status = self.subresource == "status";
             want.retain(|path, _| in_status(path) == status);
@@ -84,7 +83,14 @@ pub(crate) fn written(
     managers: &[Manager],
     (before, after): (&Value, &Value),
 ) -> Vec<Manager> {
-    let (had, has) = (flatten(resource, before), flatten(resource, after));
+    // Of a large object that is written again, most stays.
+    let both = [before, after].into_iter().filter_map(Value::as_object);
+    let names: BTreeSet<&str> = both.flat_map(|it| it.keys().map(String::as_str)).collect();
+    let changes: BTreeSet<&str> =
+        names.into_iter().filter(|name| before.get(name) != after.get(name)).collect();
+    let touched = |name: &str| changes.contains(name);
+    let (had, has) =
+        (flatten_some(resource, before, touched), flatten_some(resource, after, touched));
     let changed: BTreeSet<Path> = has
         .iter()
         .filter(|(path, value)| had.get(*path) != Some(*value))
@@ -92,7 +98,10 @@ pub(crate) fn written(
         .collect();
     let mut all = managers.to_vec();
     for known in &mut all {
-        known.fields.retain(|path| has.contains_key(path) && !changed.contains(path));
+        known.fields.retain(|path| match path.first() {
+            Some(Segment::Field(name)) if !touched(name) => true,
+            _ => has.contains_key(path) && !changed.contains(path),
+        });
     }
     match all.iter_mut().find(|known| known.is(manager, false, subresource)) {
         Some(known) => known.fields.extend(changed),

@@ -121,8 +121,18 @@ fn list_kind(resource: &Resource, path: &[Segment]) -> ListKind {
 
 /// The leaves of an object, but for what the server alone writes.
 pub(crate) fn flatten(resource: &Resource, object: &Value) -> BTreeMap<Path, Value> {
+    flatten_some(resource, object, |_| true)
+}
+
+/// The same, of some of its fields alone.
+pub(crate) fn flatten_some(
+    resource: &Resource,
+    object: &Value,
+    is_wanted: impl Fn(&str) -> bool,
+) -> BTreeMap<Path, Value> {
     let mut leaves = BTreeMap::new();
-    for (name, value) in object.as_object().into_iter().flatten() {
+    let fields = object.as_object().into_iter().flatten();
+    for (name, value) in fields.filter(|(name, _)| is_wanted(name)) {
         let mut path = vec![Segment::Field(name.clone())];
         match name.as_str() {
             "apiVersion" | "kind" => {}

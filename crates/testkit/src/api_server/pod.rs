@@ -123,7 +123,8 @@ pub(crate) fn quota(
             if !request.dry_run() {
                 let mut object = Value::clone(&quota);
                 object["status"]["used"][kind] = json!((used + 1).to_string());
-                let managers = store.get(&key).map(|it| it.managers.clone()).unwrap_or_default();
+                let managers =
+                    store.get(&key).map(|it| Arc::clone(&it.managers)).unwrap_or_default();
                 store.put(key.clone(), object, managers);
             }
         }

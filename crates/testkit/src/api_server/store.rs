@@ -15,7 +15,7 @@ const HISTORY_MAX: usize = 500_000;
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
     pub(crate) value: Arc<Value>,
-    pub(crate) managers: Vec<Manager>,
+    pub(crate) managers: Arc<Vec<Manager>>,
 }
 
 /// Where an object is. Ordered as lists are: by resource, namespace, name.
@@ -68,11 +68,16 @@ impl Store {
     }
 
     /// Writes an object under the next version.
-    pub(crate) fn put(&mut self, key: Key, mut value: Value, managers: Vec<Manager>) -> Arc<Value> {
+    pub(crate) fn put(
+        &mut self,
+        key: Key,
+        mut value: Value,
+        managers: impl Into<Arc<Vec<Manager>>>,
+    ) -> Arc<Value> {
         self.version += 1;
         value["metadata"]["resourceVersion"] = json!(self.version.to_string());
         let object = Arc::new(value);
-        let stored = Stored { value: Arc::clone(&object), managers };
+        let stored = Stored { value: Arc::clone(&object), managers: managers.into() };
         let before = self.objects.insert(key.clone(), stored).map(|old| old.value);
         self.remember(Change {
             version: self.version,

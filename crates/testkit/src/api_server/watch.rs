@@ -66,6 +66,10 @@ pub(super) fn watch(
     }))
 }
 
+fn line(kind: &str, object: &Value) -> Bytes {
+    format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n").into()
+}
+
 impl Watch {
     fn begin(&mut self) -> Result<(), ApiError> {
         let shared = Arc::clone(&self.shared);
@@ -96,10 +100,11 @@ impl Watch {
     }
 
     fn tell(&mut self, kind: &str, object: &Value) {
-        let object = if self.request.metadata_only { partial(object) } else { object.clone() };
-        let mut line = json!({ "type": kind, "object": object }).to_string();
-        line.push('\n');
-        self.ready.push_back(line.into());
+        let line = match self.request.metadata_only {
+            true => line(kind, &partial(object)),
+            false => line(kind, object),
+        };
+        self.ready.push_back(line);
     }
 
     fn bookmark(&mut self, initial: Option<&str>) {
@@ -124,10 +129,7 @@ impl Watch {
         let Some(changes) = store.changes(&resource, &self.request.namespace, self.cursor, BATCH)
         else {
             drop(state);
-            let mut line =
-                json!({ "type": "ERROR", "object": ApiError::gone().to_value() }).to_string();
-            line.push('\n');
-            self.ready.push_back(line.into());
+            self.ready.push_back(line("ERROR", &ApiError::gone().to_value()));
             self.over = true;
             return;
         };

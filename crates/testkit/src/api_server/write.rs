@@ -173,7 +173,10 @@ pub(super) fn finish(
     mut object: Value,
     managers: Vec<Manager>,
 ) -> Result<Arc<Value>, ApiError> {
-    apply::show(&request.resource, &mut object, &managers);
+    // Of an object whose managers stay, it is shown already.
+    if store.get(&key).is_none_or(|live| *live.managers != managers) {
+        apply::show(&request.resource, &mut object, &managers);
+    }
     if request.dry_run() {
         return Ok(Arc::new(object));
     }
@@ -274,7 +277,7 @@ pub(crate) fn replace(
         let writer = (request.manager(), request.subresource.as_str());
         apply::written(resource, writer, &live.managers, (old, &object))
     });
-    if object == **old && managers == live.managers {
+    if object == **old && managers == *live.managers {
         return Ok(live.value);
     }
     if delete::is_over(&object) && !request.dry_run() {
@@ -286,14 +289,12 @@ pub(crate) fn replace(
 }
 
 fn generation_moves(resource: &Resource, old: &Value, new: &Value) -> bool {
-    let rest = |object: &Value| {
-        let mut object = object.clone();
-        if let Some(fields) = object.as_object_mut() {
-            fields.retain(|name, _| !matches!(name.as_str(), "metadata" | "status"));
-        }
-        object
-    };
-    resource.status && rest(old) != rest(new)
+    fn rest(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
+        let fields = object.as_object().into_iter().flatten();
+        fields.filter(|(name, _)| !matches!(name.as_str(), "metadata" | "status"))
+    }
+    let same = |(name, value): (&String, &Value)| new.get(name) == Some(value);
+    resource.status && !(rest(old).count() == rest(new).count() && rest(old).all(same))
 }
 
 fn restore(object: &mut Value, old: &Value, field: &str) {

@@ -36,7 +36,9 @@ pub(super) async fn follow(shared: Arc<Shared>) {
             Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod)) => see(&shared, pod),
             Ok(watcher::Event::Delete(pod)) => {
                 // Gone from the API: the kubelet kills what is left.
-                shared.lock().pods.remove(&pod.uid().unwrap_or_default());
+                let (uid, mut state) = (pod.uid().unwrap_or_default(), shared.lock());
+                state.pods.remove(&uid);
+                state.ended.remove(&uid);
             }
             Ok(watcher::Event::Init | watcher::Event::InitDone) => {}
             Err(error) => tracing::debug!("the watch of pods with a node: {error}"),
@@ -62,7 +64,8 @@ fn see(shared: &Arc<Shared>, pod: Pod) {
         }
         return;
     }
-    let ended = matches!(phase(&pod), "Succeeded" | "Failed");
+    // The watch may be behind: what it shows of a pod that ended here is of before that.
+    let ended = matches!(phase(&pod), "Succeeded" | "Failed") || state.ended.contains(&uid);
     if ended && !going {
         return;
     }
@@ -81,7 +84,9 @@ fn see(shared: &Arc<Shared>, pod: Pod) {
             // Killed: not a word more.
             () = killed.cancelled() => {}
             () = run(&shared_too, &pod, stop) => {
-                shared_too.lock().pods.remove(&uid);
+                let mut state = shared_too.lock();
+                state.pods.remove(&uid);
+                state.ended.insert(uid);
             }
         }
     });
