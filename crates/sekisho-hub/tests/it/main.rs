@@ -8,6 +8,7 @@ mod concurrency;
 mod credentials;
 mod faults;
 mod git;
+mod go_runner;
 mod hooks;
 mod job;
 mod probe;
