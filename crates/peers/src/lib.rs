@@ -3,6 +3,8 @@
 //! Each ends when its value is dropped. One that is not installed is `None`, and that is said on one line: a
 //! test then returns, a benchmark refuses to go on.
 
+mod daemon;
+
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -10,6 +12,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+
+pub use self::daemon::Daemon;
 
 /// How often, and how many times, it is looked whether a server answers: 20 seconds in all.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -57,9 +61,19 @@ impl Server {
     }
 }
 
+/// Whether a program can be started; one that cannot is named on one line. `version` makes it tell its own.
+#[must_use]
+pub fn is_installed(program: &str, version: &str) -> bool {
+    let here = Command::new(program).arg(version).output().is_ok();
+    if !here {
+        skipped(program);
+    }
+    here
+}
+
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn skipped(name: &str) {
-    eprintln!("skipped: {name} is not installed");
+    eprintln!("skipped: needs {name}");
 }
 
 /// Whether `docker-registry` says what it does.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sekisho_advisory::{NotAssessed, Package};
-use sekisho_oci::{ImageConfig, ImageManifest};
+use sekisho_oci::{Descriptor, ImageConfig, ImageManifest, media_type};
 use sekisho_policy::{Base, Content};
 use sekisho_store::ManifestRecord;
 use sekisho_types::LeakedSecret;
@@ -28,8 +28,27 @@ const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 const PREDICATE_TYPES: [&str; 3] =
     ["in-toto.io/predicate-type", "predicateType", "dev.sigstore.bundle.predicateType"];
 
+/// Layers that are statements about an image, not part of one: each is a JSON document. As BuildKit and
+/// ORAS have them, and cosign: `specs/SIGNATURE_SPEC.md`, `specs/ATTESTATION_SPEC.md`, `specs/SBOM_SPEC.md`
+/// and `specs/BUNDLE_SPEC.md` in sigstore/cosign.
+const EVIDENCE: [&str; 8] = [
+    "application/vnd.in-toto+json",
+    "application/vnd.dsse.envelope.v1+json",
+    "application/vnd.dev.cosign.simplesigning.v1+json",
+    "application/vnd.dev.sigstore.bundle.v0.3+json",
+    "application/spdx+json",
+    "text/spdx+json",
+    "application/vnd.cyclonedx+json",
+    media_type::OCI_EMPTY,
+];
+
 /// What an image whose config runs nothing has as its user: an artifact's. No user is root in it.
 pub(super) const NOBODY: &str = "nobody";
+
+/// Whether a layer says that it is a statement.
+pub(super) fn is_evidence(layer: &Descriptor) -> bool {
+    EVIDENCE.contains(&layer.media_type.as_str())
+}
 
 /// Which statements about an image there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -162,8 +181,6 @@ fn short(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use sekisho_oci::{Descriptor, media_type};
-
     use super::*;
 
     fn manifest(annotation: Option<(&str, &str)>, media_type: &str) -> ImageManifest {

@@ -14,7 +14,7 @@ use sekisho_types::{Digest, LeakedSecret};
 use serde_json::Value;
 
 use super::Put;
-use super::facts::{self, Statements};
+use super::facts::{self, Statements, is_evidence};
 use super::promote::Item;
 use super::view::View;
 use crate::analysis::Analyses;
@@ -35,9 +35,6 @@ const MAX_INDEXED_BYTES: usize = 32 * 1024 * 1024;
 /// Largest document that is looked at as evidence, in bytes: provenance and SBOM of a large image
 /// have some tens of MB.
 const MAX_EVIDENCE_BYTES: u64 = 64 * 1024 * 1024;
-
-/// Layers that are statements about an image, not part of one.
-const EVIDENCE: [&str; 2] = ["application/vnd.in-toto+json", media_type::OCI_EMPTY];
 
 /// Where BuildKit says which image of an index a manifest beside it is about.
 const ABOUT: &str = "vnd.docker.reference.digest";
@@ -387,10 +384,6 @@ impl Observer<'_> {
         let reader = io::BufReader::new(blob.reader(0).or_fail("reading a document")?);
         Ok(serde_json::from_reader::<_, serde::de::IgnoredAny>(reader).is_ok())
     }
-}
-
-fn is_evidence(layer: &Descriptor) -> bool {
-    EVIDENCE.contains(&layer.media_type.as_str())
 }
 
 fn unreadable(subject: String, error: &anyhow::Error, layer: Option<Digest>) -> NotAssessed {

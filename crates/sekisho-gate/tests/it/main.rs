@@ -11,6 +11,7 @@ mod abuse;
 mod attacks;
 mod clients;
 mod conformance;
+mod cosign;
 mod crash;
 mod deletes;
 mod docker;

@@ -11,17 +11,8 @@ use serde_json::{Value, json};
 
 use crate::support::World;
 
-/// Whether a client is installed.
-pub(crate) fn is_installed(client: &str, version: &str) -> bool {
-    let here = Command::new(client).arg(version).output().is_ok();
-    if !here {
-        eprintln!("skipped: needs {client}");
-    }
-    here
-}
-
 fn is_here() -> bool {
-    is_installed("skopeo", "--version")
+    peers::is_installed("skopeo", "--version")
 }
 
 /// An OCI layout with one image of one layer, which holds the lines as a file.

@@ -13,8 +13,9 @@ use sekisho_gate::{Gate, OpenError, User, new_user};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-use crate::clients::{check_done, pulled, run};
-use crate::skopeo::{is_installed, layout};
+use crate::clients::{GOOD, check_done, pulled, run};
+use crate::docker::{dockerd, import};
+use crate::skopeo::layout;
 use crate::support::{Options, World, check_error, header};
 
 const PASSWORD: &str = "correct horse battery";
@@ -165,7 +166,7 @@ async fn login(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn skopeo_logs_in_and_pushes() {
-    if !is_installed("skopeo", "--version") {
+    if !peers::is_installed("skopeo", "--version") {
         return;
     }
     let world = world().await;
@@ -185,14 +186,12 @@ async fn skopeo_logs_in_and_pushes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn docker_logs_in_and_pushes() {
-    let started = tokio::task::spawn_blocking(crate::docker::Daemon::start).await.unwrap();
-    let Some(daemon) = started else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let Some(daemon) = dockerd(dir.path()).await else { return };
     let world = world().await;
-    let host = format!("unix://{}", daemon.socket().display());
     let docker = |args: &[&str]| {
-        let mut command = Command::new("docker");
-        command.args(["--host", &host]).args(args);
-        command.env("DOCKER_CONFIG", world.dir.path().join("docker"));
+        let mut command = daemon.client();
+        command.env("DOCKER_CONFIG", world.dir.path().join("docker")).args(args);
         command
     };
     use std::io::Write as _;
@@ -204,7 +203,7 @@ async fn docker_logs_in_and_pushes() {
         assert_eq!(status.success(), is_right);
     }
     let name = format!("{}/acme/app:v1", world.host());
-    check_done(&daemon.import("pkg express 1 fine\n", &name).await);
+    check_done(&import(&daemon, dir.path(), GOOD, &name).await);
     check_done(&run(docker(&["push", &name])).await);
     assert!(pulled(&world, "v1").await.starts_with("sha256:"));
     // What docker keeps is a session, not the password.
