@@ -78,7 +78,7 @@ pub(crate) struct Inner {
     pub(crate) key: Arc<RecordKey>,
     pub(crate) options: Options,
     pub(crate) evidence: Evidence,
-    pub(crate) upstream: Arc<dyn Upstream>,
+    pub(crate) upstream: Upstream,
     pub(crate) flights: Flights,
     pub(crate) leases: Leases,
     /// Of content that goes, where other gates share it.
@@ -120,12 +120,13 @@ impl Inner {
 
     fn collect(&self) -> std::io::Result<Collected> {
         let now = self.now();
-        match (self.upstream.namespace(), &self.marks) {
-            (Some(namespace), Some(marks)) => collect_shared(namespace, marks, &self.clock),
-            (Some(namespace), None) if now.duration_since(self.opened) > GRACE => {
+        let namespace = self.upstream.namespace();
+        match &self.marks {
+            Some(marks) => collect_shared(namespace, marks, &self.clock),
+            None if now.duration_since(self.opened) > GRACE => {
                 collect(namespace, &self.leases, now)
             }
-            _ => Ok(Collected::default()),
+            None => Ok(Collected::default()),
         }
     }
 
@@ -231,7 +232,7 @@ impl Gate {
             key,
             options: config.options,
             evidence: Evidence::new(places.evidence),
-            upstream: Arc::new(upstream),
+            upstream,
             flights: Flights::default(),
             leases: Leases::default(),
             marks: places.condemned.map(Marks::new),

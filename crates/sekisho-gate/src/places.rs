@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sekisho_store::{BlobStore, Bucket, Records, Replayed, Repositories, Wal};
 
 use crate::staging::Place;
-use crate::upstream::DiskUpstream;
+use crate::upstream::Upstream;
 
 /// Whether other gates share the data.
 pub(crate) enum Shared {
@@ -46,7 +46,7 @@ impl Shared {
     }
 
     /// The registry that the gate promotes into; in a folder, or in the bucket with a folder to spool in.
-    pub(crate) fn upstream(&self, dir: &Path) -> io::Result<DiskUpstream> {
+    pub(crate) fn upstream(&self, dir: &Path) -> io::Result<Upstream> {
         let repositories = match self {
             Self::Bucket(bucket) => {
                 let bucket = bucket.below("upstream");
@@ -58,7 +58,7 @@ impl Shared {
                 Repositories::on(Records::logged(&dir.join("repositories"), wal)?, blobs)
             }
         };
-        Ok(DiskUpstream::on(repositories))
+        Ok(Upstream::on(repositories))
     }
 
     pub(crate) fn wal(&self) -> Option<&Arc<Wal>> {

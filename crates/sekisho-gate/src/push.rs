@@ -231,7 +231,7 @@ impl<'a> Work<'a> {
 
     /// Takes over what was upstream already: it might go away there before this is promoted.
     fn keep_bits(&self) -> ApiResult<()> {
-        let Some(upstream) = self.gate.upstream.local_blobs() else { return Ok(()) };
+        let upstream = self.gate.upstream.blobs();
         let mut batch = Batch::default();
         for digest in self.items.iter().flat_map(|item| &item.blobs) {
             // What neither has cannot be kept, and is not missed here.
@@ -330,7 +330,7 @@ impl<'a> Work<'a> {
         let wanted = Wanted::new(permit, &self.items, attestation.as_ref()).ok_or_else(|| {
             ApiError::internal("promoting", &"the decision is about another image")
         })?;
-        if let Err(error) = promote(&*self.gate.upstream, wanted, self.staging.blobs()) {
+        if let Err(error) = promote(&self.gate.upstream, wanted, self.staging.blobs()) {
             // The answer matters more than that this is written down too.
             if let Err(error) = self.happened(&[Event::PromoteFailed]) {
                 tracing::warn!("journal not written: {error:?}");

@@ -1,4 +1,4 @@
-//! Where allowed images go. On one machine that is a folder.
+//! Where allowed images go: the gate's own namespace, in a folder or a bucket.
 
 use std::io;
 
@@ -26,81 +26,23 @@ pub(crate) enum Write<'a> {
     },
 }
 
-/// A registry that takes promoted images and serves them.
+/// The namespace that takes promoted images and serves them, in a folder or bucket.
 ///
 /// Everything is idempotent, for a promotion that was cut short is done again from its start. The
 /// caller names blobs before the manifest that names them, and the manifest before its tag.
-pub(crate) trait Upstream: Send + Sync {
-    /// The size of a blob that the repository holds; `None` when it does not.
-    fn size(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<Option<u64>>;
-
-    /// Opens a blob that the repository holds.
-    fn open_blob(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<Option<Blob>>;
-
-    /// Writes in order, durably; they come as a whole where the place can do that. `false`: somebody else
-    /// moved a tag, and what was to come from there on did not.
-    fn write(&self, repository: &RepositoryName, writes: &[Write<'_>]) -> io::Result<bool>;
-
-    /// A manifest and its bytes.
-    fn manifest(
-        &self,
-        repository: &RepositoryName,
-        digest: &Digest,
-    ) -> io::Result<Option<(ManifestRecord, Vec<u8>)>>;
-
-    /// What a tag points to.
-    fn resolve(&self, repository: &RepositoryName, tag: &Tag) -> io::Result<Option<Digest>>;
-
-    /// At most `limit` tags after `last`; `None` for a repository that holds nothing.
-    fn tags(
-        &self,
-        repository: &RepositoryName,
-        last: Option<&str>,
-        limit: usize,
-    ) -> io::Result<Option<TagPage>>;
-
-    /// The manifests with this subject, at most `limit`.
-    fn referrers(
-        &self,
-        repository: &RepositoryName,
-        subject: &Digest,
-        limit: usize,
-    ) -> io::Result<Vec<ManifestRecord>>;
-
-    /// Takes a tag away; `false` when there was none.
-    fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> io::Result<bool>;
-
-    /// Takes a manifest and the tags that name it away; `false` when there was none.
-    fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<bool>;
-
-    /// Takes a blob from the repository; `false` when it did not hold it.
-    fn delete_blob(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<bool>;
-
-    /// A manifest of the repository that names the blob.
-    fn named_by(&self, repository: &RepositoryName, blob: &Digest) -> io::Result<Option<Digest>>;
-
-    /// The namespace, where its garbage is the gate's to collect.
-    fn namespace(&self) -> Option<&Repositories>;
-
-    /// The blobs, where they lie on the same file system as the staging, to be linked from there.
-    fn local_blobs(&self) -> Option<&BlobStore>;
-}
-
-/// A namespace in a folder or bucket.
 #[derive(Clone, Debug)]
-pub(crate) struct DiskUpstream {
+pub(crate) struct Upstream {
     repositories: Repositories,
 }
 
-impl DiskUpstream {
+impl Upstream {
     /// A namespace in any place.
     pub(crate) fn on(repositories: Repositories) -> Self {
         Self { repositories }
     }
-}
 
-impl Upstream for DiskUpstream {
-    fn size(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<Option<u64>> {
+    /// The size of a blob that the repository holds; `None` when it does not.
+    pub(crate) fn size(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<Option<u64>> {
         if self.repositories.holds(repository, digest)? {
             self.repositories.blobs().size(digest)
         } else {
@@ -108,7 +50,8 @@ impl Upstream for DiskUpstream {
         }
     }
 
-    fn open_blob(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<Option<Blob>> {
+    /// Opens a blob that the repository holds.
+    pub(crate) fn open_blob(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<Option<Blob>> {
         if self.repositories.holds(repository, digest)? {
             self.repositories.blobs().open_blob(digest)
         } else {
@@ -116,7 +59,9 @@ impl Upstream for DiskUpstream {
         }
     }
 
-    fn write(&self, repository: &RepositoryName, writes: &[Write<'_>]) -> io::Result<bool> {
+    /// Writes in order, durably; they come as a whole where the place can do that. `false`: somebody else
+    /// moved a tag, and what was to come from there on did not.
+    pub(crate) fn write(&self, repository: &RepositoryName, writes: &[Write<'_>]) -> io::Result<bool> {
         let (to, mut batch) = (&self.repositories, Batch::default());
         for write in writes {
             match *write {
@@ -141,7 +86,8 @@ impl Upstream for DiskUpstream {
         batch.commit().map(|()| true)
     }
 
-    fn manifest(
+    /// A manifest and its bytes.
+    pub(crate) fn manifest(
         &self,
         repository: &RepositoryName,
         digest: &Digest,
@@ -153,11 +99,13 @@ impl Upstream for DiskUpstream {
         Ok(bytes.map(|bytes| (record, bytes)))
     }
 
-    fn resolve(&self, repository: &RepositoryName, tag: &Tag) -> io::Result<Option<Digest>> {
+    /// What a tag points to.
+    pub(crate) fn resolve(&self, repository: &RepositoryName, tag: &Tag) -> io::Result<Option<Digest>> {
         self.repositories.resolve(repository, tag)
     }
 
-    fn tags(
+    /// At most `limit` tags after `last`; `None` for a repository that holds nothing.
+    pub(crate) fn tags(
         &self,
         repository: &RepositoryName,
         last: Option<&str>,
@@ -166,7 +114,8 @@ impl Upstream for DiskUpstream {
         self.repositories.tags(repository, last, limit)
     }
 
-    fn referrers(
+    /// The manifests with this subject, at most `limit`.
+    pub(crate) fn referrers(
         &self,
         repository: &RepositoryName,
         subject: &Digest,
@@ -175,20 +124,24 @@ impl Upstream for DiskUpstream {
         self.repositories.referrers(repository, subject, limit)
     }
 
-    fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> io::Result<bool> {
+    /// Takes a tag away; `false` when there was none.
+    pub(crate) fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> io::Result<bool> {
         self.repositories.delete_tag(repository, tag)
     }
 
-    fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<bool> {
+    /// Takes a manifest and the tags that name it away; `false` when there was none.
+    pub(crate) fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<bool> {
         self.repositories.delete_manifest(repository, digest)
     }
 
-    fn delete_blob(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<bool> {
+    /// Takes a blob from the repository; `false` when it did not hold it.
+    pub(crate) fn delete_blob(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<bool> {
         // The bytes go with the garbage: another repository may hold them.
         self.repositories.unlink(repository, digest)
     }
 
-    fn named_by(&self, repository: &RepositoryName, blob: &Digest) -> io::Result<Option<Digest>> {
+    /// A manifest of the repository that names the blob.
+    pub(crate) fn named_by(&self, repository: &RepositoryName, blob: &Digest) -> io::Result<Option<Digest>> {
         for record in self.repositories.manifests(repository)? {
             let bytes = self.repositories.blobs().read(&record.digest, record.size)?;
             let manifest = parse_manifest(&bytes.unwrap_or_default(), &record.media_type)
@@ -200,11 +153,13 @@ impl Upstream for DiskUpstream {
         Ok(None)
     }
 
-    fn namespace(&self) -> Option<&Repositories> {
-        Some(&self.repositories)
+    /// The namespace, whose garbage is the gate's to collect.
+    pub(crate) fn namespace(&self) -> &Repositories {
+        &self.repositories
     }
 
-    fn local_blobs(&self) -> Option<&BlobStore> {
-        Some(self.repositories.blobs())
+    /// The blobs, which lie where the staging does and are linked from there.
+    pub(crate) fn blobs(&self) -> &BlobStore {
+        self.repositories.blobs()
     }
 }

@@ -29,7 +29,7 @@ pub(super) async fn manifest(context: Context, reference: Reference) -> ApiResul
     let scope = Scope::of(identity);
     let repository = context.repository;
     let deleted = blocking("deleting a manifest", move || {
-        let upstream = &*inner.upstream;
+        let upstream = &inner.upstream;
         match &reference {
             Reference::Neither => Ok(Some(false)),
             Reference::Tag(tag) => {
@@ -65,7 +65,7 @@ pub(super) async fn blob(context: Context, digest: Digest) -> ApiResult {
         let staging = inner.staging.of(&scope, inner.now()).or_fail("opening the staging")?;
         let staged = staging.unlink(&repository, &digest).or_fail("deleting a blob")?;
         let removal = inner.leases.begin(inner.now());
-        let upstream = &*inner.upstream;
+        let upstream = &inner.upstream;
         if let Some(by) =
             upstream.named_by(&repository, &digest).or_fail("looking for manifests")?
         {
@@ -85,7 +85,7 @@ pub(super) async fn blob(context: Context, digest: Digest) -> ApiResult {
 
 /// Deletes a manifest, and with it what the gate itself said about it.
 fn delete_attested(
-    upstream: &dyn Upstream,
+    upstream: &Upstream,
     repository: &RepositoryName,
     digest: &Digest,
 ) -> io::Result<bool> {

@@ -36,7 +36,7 @@ pub(super) async fn get(context: Context, subject: Digest, request: &Parts) -> A
     let last = parameter(request, "last");
     let (repository, of) = (context.repository.clone(), subject.clone());
     let found = blocking("listing referrers", move || {
-        let upstream = &*context.gate.inner.upstream;
+        let upstream = &context.gate.inner.upstream;
         let filed = upstream.referrers(&repository, &of, MAX_REFERRERS);
         let mut all: Vec<Value> =
             filed.or_fail("listing referrers")?.iter().map(descriptor).collect();
@@ -123,7 +123,7 @@ fn fallback_tag(subject: &Digest) -> Option<Tag> {
 
 /// What a client listed under the fallback tag, if that is still there.
 fn fallback(
-    upstream: &dyn Upstream,
+    upstream: &Upstream,
     repository: &RepositoryName,
     subject: &Digest,
 ) -> ApiResult<Vec<Value>> {

@@ -108,7 +108,7 @@ async fn try_mount(
                 return Ok(false);
             }
         }
-        let from = inner.upstream.local_blobs().unwrap_or_else(|| staging.blobs());
+        let from = inner.upstream.blobs();
         let mut batch = Batch::default();
         let is_here = staging.adopt_in(&mut batch, &repository, &digest, from);
         let is_here = is_here.or_fail("mounting a blob")?;

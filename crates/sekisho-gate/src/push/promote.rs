@@ -95,7 +95,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-pub(crate) fn observe(upstream: &dyn Upstream, wanted: Wanted<'_>) -> io::Result<Observed> {
+pub(crate) fn observe(upstream: &Upstream, wanted: Wanted<'_>) -> io::Result<Observed> {
     let repository = wanted.repository();
     let mut blobs: Vec<(Digest, bool)> = Vec::new();
     let mut items = Vec::new();
@@ -145,7 +145,7 @@ pub(crate) fn plan(observed: Observed) -> Vec<Action> {
 
 /// Does what was planned, or a part of it. `false`: the tag moved since it was looked at.
 pub(crate) fn act(
-    upstream: &dyn Upstream,
+    upstream: &Upstream,
     wanted: Wanted<'_>,
     staging: &BlobStore,
     actions: &[Action],
@@ -174,7 +174,7 @@ pub(crate) fn act(
 
 /// Promotes: looks, and does what is left, until nothing is.
 pub(crate) fn promote(
-    upstream: &dyn Upstream,
+    upstream: &Upstream,
     wanted: Wanted<'_>,
     staging: &BlobStore,
 ) -> io::Result<()> {

@@ -14,7 +14,7 @@ use crate::upstream::Upstream;
 
 /// One repository, seen by one caller. Blocks.
 pub(crate) struct View<'a> {
-    upstream: &'a dyn Upstream,
+    upstream: &'a Upstream,
     mirror: Option<&'a Mirror>,
     staging: Option<Repositories>,
     repository: RepositoryName,
@@ -27,7 +27,7 @@ impl<'a> View<'a> {
         repository: RepositoryName,
     ) -> Self {
         let mirror = gate.mirror.as_ref();
-        Self { upstream: &*gate.upstream, mirror, staging, repository }
+        Self { upstream: &gate.upstream, mirror, staging, repository }
     }
 
     /// What the sender of a request may read.

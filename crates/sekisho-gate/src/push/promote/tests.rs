@@ -7,11 +7,11 @@ use sekisho_store::Repositories;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::upstream::DiskUpstream;
+use crate::upstream::Upstream;
 
 struct World {
     _dir: tempfile::TempDir,
-    upstream: DiskUpstream,
+    upstream: Upstream,
     staging: BlobStore,
     repository: RepositoryName,
 }
@@ -40,7 +40,7 @@ fn world() -> World {
     let dir = tempfile::tempdir().unwrap();
     let blobs = BlobStore::open(&dir.path().join("upstream/content")).unwrap();
     let repositories = dir.path().join("upstream/repositories");
-    let upstream = DiskUpstream::on(Repositories::open(&repositories, blobs).unwrap());
+    let upstream = Upstream::on(Repositories::open(&repositories, blobs).unwrap());
     let staging = BlobStore::open(&dir.path().join("staging")).unwrap();
     World { _dir: dir, upstream, staging, repository: "acme/app".parse().unwrap() }
 }
