@@ -54,6 +54,13 @@ const WITHOUT_CODE: &[i64] = &[libc::SYS_mmap, libc::SYS_mprotect];
 /// # Errors
 /// The kernel is older than 5.9 or has no filters for system calls, or this architecture has no table.
 pub fn confine_parser() -> io::Result<()> {
+    leave()?;
+    wall_in()
+}
+
+/// The part that the children of this process have too: no network, no privilege by a program that is
+/// started, no file but the standard three.
+pub(crate) fn leave() -> io::Result<()> {
     sys::close_all_but_standard()?;
     // Nobody reads its memory, and it leaves none behind.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
@@ -61,7 +68,12 @@ pub fn confine_parser() -> io::Result<()> {
     rustix::process::setrlimit(Resource::Core, none)?;
     let _ = sys::unshare(UnshareFlags::NEWUSER);
     let _ = sys::unshare(UnshareFlags::NEWNET | UnshareFlags::NEWIPC);
-    rustix::thread::set_no_new_privs(true)?;
+    Ok(rustix::thread::set_no_new_privs(true)?)
+}
+
+/// What is left for one that parses. No value may own a file beside the standard three any more.
+pub(crate) fn wall_in() -> io::Result<()> {
+    sys::close_all_but_standard()?;
     let filter = program().map_err(io::Error::other)?;
     seccompiler::apply_filter(&filter).map_err(io::Error::other)
 }

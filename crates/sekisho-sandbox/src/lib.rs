@@ -26,7 +26,7 @@
 //! `emulate`. System calls that no build needs are refused; see `filter`.
 //!
 //! Beside it, [`confine_parser`] takes everything from the calling process that a parser of foreign bytes
-//! does not need.
+//! does not need; [`Parsers`] has such processes made, one for each input.
 //!
 //! What a command cannot do: reach a path of the host, see a process of the host, load a library
 //! into our processes, write to our executable (it is only visible through a read-only mount),
@@ -46,6 +46,7 @@ mod isolation;
 mod launcher;
 mod mounts;
 mod owner;
+mod parsers;
 mod remove;
 mod spec;
 mod supervisor;
@@ -59,6 +60,8 @@ pub use id_range::enter_id_range;
 pub use isolation::{Isolation, Probe, Refusal};
 pub use launcher::{Control, Launcher, Stream};
 pub use owner::{OWNER_ATTRIBUTE, Owner};
+pub use parsers::server::serve_parsers;
+pub use parsers::{ParserError, ParserLimits, Parsers};
 pub use remove::remove_tree;
 pub use spec::{
     Bind, Exit, Layers, MAX_PROCESSES, MIN_FREE_BYTES, MIN_MEMORY_BYTES, MemoryFile, Mount,

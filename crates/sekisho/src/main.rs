@@ -41,8 +41,8 @@ fn start(cli: &Cli, printer: Printer) -> anyhow::Result<ExitCode> {
     if let Command::Gate(args) = &cli.command
         && args.is_analyser()
     {
-        // Before there is any other thread: it confines itself.
-        plane::analyser::child::run()?;
+        // Before there is any other thread: it is copied for each layer.
+        plane::analyser::child::serve()?;
         return Ok(Exit::Done.into());
     }
     let service = matches!(&cli.command, Command::Operator(args) if args.is_service());

@@ -29,7 +29,7 @@ use crate::exit::hinted;
 use crate::settings::{self, DataDir};
 use crate::signals::Signals;
 
-use self::analyser::{Analyser, Limits};
+use self::analyser::{Analyser, parse_limits};
 
 pub(crate) use files::Address;
 
@@ -340,10 +340,9 @@ pub(crate) fn storage(data: &DataDir) -> anyhow::Result<sekisho_gate::Options> {
 /// What reads layers, within the limits of `gate/analysis.toml` of the data folder, where there is one.
 fn analyser(data: &DataDir) -> anyhow::Result<Analyser> {
     let path = data.gate().join("analysis.toml");
-    let limits = match optional(&path).context("reading the limits of the gate's analyser")? {
-        Some(text) => Limits::parse(&text).with_context(|| path.display().to_string())?,
-        None => Limits::default(),
-    };
+    let text = optional(&path).context("reading the limits of the gate's analyser")?;
+    let limits = parse_limits(text.as_deref().unwrap_or_default());
+    let limits = limits.with_context(|| path.display().to_string())?;
     Ok(Analyser::new(limits))
 }
 

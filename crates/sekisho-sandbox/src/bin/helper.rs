@@ -40,6 +40,49 @@ fn try_it(what: &str, confined: bool) -> std::io::Result<()> {
     }
 }
 
+/// A parser for tests: does what the first line of its input says, and answers with what it did.
+fn parse() -> u8 {
+    let mut stdin = std::io::stdin().lock();
+    let mut stdout = std::io::stdout().lock();
+    let mut word = String::new();
+    let _ = std::io::BufRead::read_line(&mut stdin, &mut word);
+    let mut say = |text: &str| {
+        let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    };
+    match word.trim_end() {
+        "count" => {
+            let read = std::io::copy(&mut stdin, &mut std::io::sink());
+            say(&read.map_or_else(|error| error.to_string(), |read| read.to_string()));
+        }
+        "hasty" => say("enough"),
+        "environment" => say(&format!("{:?}", std::env::vars_os().collect::<Vec<_>>())),
+        "half" => {
+            say("{");
+            std::process::abort()
+        }
+        "abort" => std::process::abort(),
+        "panic" => std::panic::resume_unwind(Box::new("as it was told")),
+        "fail" => return 4,
+        "silent" => {}
+        "open" => drop(std::fs::read("/etc/hostname")),
+        "connect" => drop(std::net::TcpStream::connect("127.0.0.1:1")),
+        "sleep" => loop {
+            std::thread::park();
+        },
+        "spin" => loop {
+            std::hint::black_box(());
+        },
+        "eat" => {
+            let mut eaten = Vec::new();
+            loop {
+                eaten.push(vec![7_u8; 1 << 20]);
+            }
+        }
+        _ => return 5,
+    }
+    0
+}
+
 /// What the usual container keeps from its root: mounting, and making namespaces.
 fn forbid_mounts() -> Result<(), Box<dyn std::error::Error>> {
     use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
@@ -75,6 +118,26 @@ fn main() -> std::process::ExitCode {
         let failed = std::process::Command::new(program).args(rest).exec();
         let _ = writeln!(std::io::stderr(), "{forbidden:?}; {failed}");
         return std::process::ExitCode::from(3);
+    }
+    match arguments.get(1).map(String::as_str) {
+        // A second word by which a test knows its processes.
+        Some("parsers") => {
+            let served = sekisho_sandbox::serve_parsers(parse);
+            return std::process::ExitCode::from(if served.is_ok() { 0 } else { 3 });
+        }
+        // One who has inputs parsed, until it is killed.
+        Some("ask") => {
+            let mark = arguments.get(2).cloned().unwrap_or_default();
+            let parsers = sekisho_sandbox::Parsers::new("/proc/self/exe", &["parsers", &mark]);
+            let limits = sekisho_sandbox::ParserLimits {
+                memory_bytes: 1 << 30,
+                cpu: std::time::Duration::from_secs(600),
+                silence: std::time::Duration::from_secs(600),
+            };
+            let _ = parsers.ask(&limits, &mut &b"spin\n"[..]);
+            return std::process::ExitCode::from(3);
+        }
+        _ => {}
     }
     match arguments.get(1).zip(arguments.get(2)) {
         Some((what, how)) if try_it(what, how != "free").is_ok() => std::process::ExitCode::SUCCESS,

@@ -9,6 +9,8 @@ mod emulation;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod parsers;
+#[cfg(test)]
 mod rootfs;
 #[cfg(test)]
 mod sandbox;

@@ -48,17 +48,17 @@ enum GateCommand {
     },
     /// Users with a password, for a gate on this machine alone
     User(users::UserArgs),
-    /// Read one layer on stdin; started by the gate itself
+    /// Read layers, each in a process of its own; started by the gate itself
     #[command(hide = true)]
-    AnalyseLayer,
+    AnalyseLayers,
     #[command(flatten)]
     Keeper(keeper::KeeperCommand),
 }
 
 impl GateArgs {
-    /// Whether this process is to read a layer, and nothing else.
+    /// Whether this process is to read layers, and nothing else.
     pub(crate) fn is_analyser(&self) -> bool {
-        matches!(self.command, GateCommand::AnalyseLayer)
+        matches!(self.command, GateCommand::AnalyseLayers)
     }
 }
 
@@ -84,7 +84,7 @@ pub(crate) async fn run(
         GateCommand::Keeper(command) => return keeper::run(command, &data()?, printer).await,
         GateCommand::User(args) => return users::run(args, &data()?, printer),
         // Done before there is a runtime.
-        GateCommand::AnalyseLayer => return Ok(Exit::Done),
+        GateCommand::AnalyseLayers => return Ok(Exit::Done),
     };
     let gate = session::gate_url(registry)?;
     let session = match oidc_token_file {

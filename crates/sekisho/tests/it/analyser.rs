@@ -1,59 +1,87 @@
 //! The process that reads layers: what it is, and what becomes of one that is too expensive.
 
-use std::io::Write as _;
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Child, Command, Stdio};
+use std::io::{Read as _, Write as _};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
+use sekisho_sandbox::{ParserLimits, Parsers};
 use serde_json::Value;
 
 use crate::support::{PIPELINE, World, eventually, example};
 
-/// As the gate starts it.
-fn start() -> Child {
-    Command::new(env!("CARGO_BIN_EXE_sekisho"))
-        .args(["gate", "analyse-layer"])
-        .env_clear()
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+const LIMITS: ParserLimits = ParserLimits {
+    memory_bytes: 1 << 30,
+    cpu: Duration::from_secs(600),
+    silence: Duration::from_secs(600),
+};
+
+/// As the gate has it.
+fn analyser() -> Parsers {
+    Parsers::new(env!("CARGO_BIN_EXE_sekisho"), &["gate", "analyse-layers"])
+}
+
+/// The processes that this one started to read layers, and theirs.
+fn readers() -> Vec<String> {
+    let children = |pid: &str| {
+        let tasks = fs_err::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+        let of = |task: std::io::Result<fs_err::DirEntry>| {
+            fs_err::read_to_string(task.ok()?.path().join("children")).ok()
+        };
+        let all: String = tasks.filter_map(of).collect();
+        all.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let is_ours = |pid: &String| {
+        let line = fs_err::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.ends_with(b"gate\0analyse-layers\0")
+    };
+    children("self").into_iter().filter(is_ours).flat_map(|server| children(&server)).collect()
+}
+
+/// Gives nothing until it may end.
+struct Later(std::sync::mpsc::Receiver<()>);
+
+impl std::io::Read for Later {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        // An error is the end too: the test has failed.
+        let _ = self.0.recv();
+        Ok(0)
+    }
 }
 
 #[test]
 fn it_confines_itself_before_it_reads_a_byte() {
-    let mut child = start();
-    let status = format!("/proc/{}/status", child.id());
-    let line = |name: &str| {
-        let text = fs_err::read_to_string(&status).unwrap();
+    let (go, later) = channel();
+    let asked = std::thread::spawn(move || analyser().ask(&LIMITS, &mut Later(later)));
+    let line = |pid: &str, name: &str| {
+        let text = fs_err::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
         line.trim().to_owned()
     };
     // The tests may run behind filters of somebody else's: one more than those.
-    let ours: u32 = {
-        let text = fs_err::read_to_string("/proc/self/status").unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"));
-        line.unwrap().trim().parse().unwrap()
+    let filters = |pid: &str| line(pid, "Seccomp_filters:").parse::<u32>().ok();
+    let want = filters("self").unwrap() + 1;
+    // Other tests' readers too.
+    let confined = |pid: &String| {
+        filters(pid) == Some(want)
+            && line(pid, "Seccomp:") == "2"
+            && line(pid, "NoNewPrivs:") == "1"
+            && line(pid, "Threads:") == "1"
     };
-    eventually("the filter is there", || line("Seccomp_filters:") == (ours + 1).to_string());
-    assert_eq!((line("Seccomp:").as_str(), line("NoNewPrivs:").as_str()), ("2", "1"));
-    assert_eq!(line("Threads:"), "1");
+    eventually("its filter is there", || {
+        let found = readers();
+        !found.is_empty() && found.iter().all(confined)
+    });
     // It waits for a key and a layer; nothing is what it gets.
-    drop(child.stdin.take());
-    assert_eq!(child.wait().unwrap().code(), Some(1));
+    go.send(()).unwrap();
+    let error = asked.join().unwrap().unwrap_err();
+    assert!(error.to_string().contains("exit status: 1"), "{error}");
 }
 
 /// What the child says of a layer.
 fn ask(layer: &[u8]) -> Value {
-    let mut child = start();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(&[5; 32]).unwrap();
-    // It may end before it has read all.
-    let _ = stdin.write_all(layer);
-    drop(stdin);
-    let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), output.status.signal()), (Some(0), None));
-    serde_json::from_slice(&output.stdout).unwrap()
+    let answer = analyser().ask(&LIMITS, &mut [5; 32].chain(layer)).unwrap();
+    serde_json::from_slice(&answer).unwrap()
 }
 
 #[test]

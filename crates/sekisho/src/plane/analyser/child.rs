@@ -1,9 +1,9 @@
-//! The child: confines itself, reads a layer, answers.
+//! The server and its children: one reads a layer and answers.
 
 use std::io::{Read as _, Write as _};
 
 use anyhow::Context as _;
-use sekisho_scanner::{FingerprintKey, Limits, index_layer};
+use sekisho_scanner::{FingerprintKey, Limits, index_layer, secrets_in};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -17,13 +17,18 @@ pub(super) enum Answer {
     Error(String),
 }
 
-/// Reads the key of fingerprints and a layer from stdin and answers on stdout. To be called before there
-/// is another thread.
+/// Serves the gate until it is gone. To be called before there is another thread.
 ///
 /// # Errors
-/// It cannot be confined, or its parent is gone.
-pub(crate) fn run() -> anyhow::Result<()> {
-    sekisho_sandbox::confine_parser().context("confining the analyser")?;
+/// It cannot be confined, or was not started by a gate.
+pub(crate) fn serve() -> anyhow::Result<()> {
+    // What all children search with is made once.
+    let _ = secrets_in("", b"-", None);
+    sekisho_sandbox::serve_parsers(|| u8::from(read().is_err())).context("serving the gate")
+}
+
+/// Reads the key of fingerprints and a layer from stdin and answers on stdout.
+fn read() -> anyhow::Result<()> {
     let mut stdin = std::io::stdin().lock();
     let mut stdout = std::io::stdout().lock();
     let mut key = [0; 32];
