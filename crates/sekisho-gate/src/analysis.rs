@@ -60,16 +60,17 @@ impl Analyses {
             return Ok(Ok(value));
         }
         let mut reader = io::BufReader::with_capacity(64 * 1024, open()?);
-        match self.inspector.layer(&mut reader) {
-            Ok(value) => {
-                self.keep(digest, &value)?;
-                Ok(Ok(value))
-            }
-            Err(error) if error.is::<Busy>() => {
-                Err(io::Error::new(io::ErrorKind::ResourceBusy, error))
-            }
-            Err(error) => Ok(Err(error)),
+        let read = judged(self.inspector.layer(&mut reader))?;
+        if let Ok(value) = &read {
+            self.keep(digest, value)?;
         }
+        Ok(read)
+    }
+
+    /// Whether a statement about an image is what it says. The inner error is the inspector's.
+    pub(crate) fn document(&self, reader: impl Read) -> io::Result<anyhow::Result<()>> {
+        let mut reader = io::BufReader::with_capacity(64 * 1024, reader);
+        judged(self.inspector.document(&mut reader))
     }
 
     /// Starts an inspector that reads what is sent to the [`Tee`]; `None` while too many are at work.
@@ -83,6 +84,14 @@ impl Analyses {
         let work = move || inspector.layer(&mut Pieces { pieces, current: Bytes::new() });
         let thread = std::thread::Builder::new().name("layer-index".to_owned()).spawn(work)?;
         Ok(Some(Tee { sender: Some(sender), thread, _counted: counted }))
+    }
+}
+
+/// An inspector that is busy says nothing about what it was to read.
+fn judged<T>(said: anyhow::Result<T>) -> io::Result<anyhow::Result<T>> {
+    match said {
+        Err(error) if error.is::<Busy>() => Err(io::Error::new(io::ErrorKind::ResourceBusy, error)),
+        said => Ok(said),
     }
 }
 

@@ -32,6 +32,12 @@ pub trait Inspector: Send + Sync {
     /// [`Busy`], or it is no layer that can be read.
     fn layer(&self, reader: &mut dyn Read) -> anyhow::Result<Value>;
 
+    /// Reads a statement about an image to its end: it is one JSON document, and nothing more is asked.
+    ///
+    /// # Errors
+    /// [`Busy`], or it is something else.
+    fn document(&self, reader: &mut dyn Read) -> anyhow::Result<()>;
+
     /// Looks for secrets in an image's config: environment, labels, the commands that made it.
     fn config(&self, bytes: &[u8]) -> Vec<LeakedSecret> {
         let _ = bytes;

@@ -42,7 +42,11 @@ impl Upstream {
     }
 
     /// The size of a blob that the repository holds; `None` when it does not.
-    pub(crate) fn size(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<Option<u64>> {
+    pub(crate) fn size(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> io::Result<Option<u64>> {
         if self.repositories.holds(repository, digest)? {
             self.repositories.blobs().size(digest)
         } else {
@@ -51,7 +55,11 @@ impl Upstream {
     }
 
     /// Opens a blob that the repository holds.
-    pub(crate) fn open_blob(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<Option<Blob>> {
+    pub(crate) fn open_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> io::Result<Option<Blob>> {
         if self.repositories.holds(repository, digest)? {
             self.repositories.blobs().open_blob(digest)
         } else {
@@ -61,7 +69,11 @@ impl Upstream {
 
     /// Writes in order, durably; they come as a whole where the place can do that. `false`: somebody else
     /// moved a tag, and what was to come from there on did not.
-    pub(crate) fn write(&self, repository: &RepositoryName, writes: &[Write<'_>]) -> io::Result<bool> {
+    pub(crate) fn write(
+        &self,
+        repository: &RepositoryName,
+        writes: &[Write<'_>],
+    ) -> io::Result<bool> {
         let (to, mut batch) = (&self.repositories, Batch::default());
         for write in writes {
             match *write {
@@ -100,7 +112,11 @@ impl Upstream {
     }
 
     /// What a tag points to.
-    pub(crate) fn resolve(&self, repository: &RepositoryName, tag: &Tag) -> io::Result<Option<Digest>> {
+    pub(crate) fn resolve(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+    ) -> io::Result<Option<Digest>> {
         self.repositories.resolve(repository, tag)
     }
 
@@ -130,18 +146,30 @@ impl Upstream {
     }
 
     /// Takes a manifest and the tags that name it away; `false` when there was none.
-    pub(crate) fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<bool> {
+    pub(crate) fn delete_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> io::Result<bool> {
         self.repositories.delete_manifest(repository, digest)
     }
 
     /// Takes a blob from the repository; `false` when it did not hold it.
-    pub(crate) fn delete_blob(&self, repository: &RepositoryName, digest: &Digest) -> io::Result<bool> {
+    pub(crate) fn delete_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> io::Result<bool> {
         // The bytes go with the garbage: another repository may hold them.
         self.repositories.unlink(repository, digest)
     }
 
     /// A manifest of the repository that names the blob.
-    pub(crate) fn named_by(&self, repository: &RepositoryName, blob: &Digest) -> io::Result<Option<Digest>> {
+    pub(crate) fn named_by(
+        &self,
+        repository: &RepositoryName,
+        blob: &Digest,
+    ) -> io::Result<Option<Digest>> {
         for record in self.repositories.manifests(repository)? {
             let bytes = self.repositories.blobs().read(&record.digest, record.size)?;
             let manifest = parse_manifest(&bytes.unwrap_or_default(), &record.media_type)

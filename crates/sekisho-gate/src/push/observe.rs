@@ -347,8 +347,7 @@ impl Observer<'_> {
             let subject = || format!("layer {}", layer.digest.short());
             let digest = Some(layer.digest.clone());
             if is_evidence(layer) {
-                if !self.is_json(layer)? {
-                    let why = anyhow::anyhow!("it says it is JSON and is not");
+                if let Err(why) = self.statement(layer)? {
                     not_assessed.push(unreadable(subject(), &why, digest));
                 }
                 continue;
@@ -375,14 +374,16 @@ impl Observer<'_> {
         Ok((values, not_assessed))
     }
 
-    fn is_json(&self, layer: &Descriptor) -> ApiResult<bool> {
-        let blob = self.view.open(&layer.digest).or_fail("reading a document")?;
+    /// Has a statement read; the inner error says why it is none.
+    fn statement(&self, layer: &Descriptor) -> ApiResult<anyhow::Result<()>> {
+        let blob = self.view.open(&layer.digest).or_fail("reading a statement")?;
         let blob = blob.ok_or_else(|| missing(layer))?;
         if blob.size > MAX_EVIDENCE_BYTES {
-            return Ok(false);
+            let why = format!("it has {} bytes, more than {MAX_EVIDENCE_BYTES}", blob.size);
+            return Ok(Err(anyhow::anyhow!(why)));
         }
-        let reader = io::BufReader::new(blob.reader(0).or_fail("reading a document")?);
-        Ok(serde_json::from_reader::<_, serde::de::IgnoredAny>(reader).is_ok())
+        let reader = blob.reader(0).or_fail("reading a statement")?;
+        self.analyses.document(reader).or_fail("reading a statement")
     }
 }
 

@@ -4,7 +4,7 @@
 //! killed while they work on a real disk. `SEKISHO_INJECTIONS=10000` and `SEKISHO_KILLS=1000` in the
 //! environment make more of them.
 
-mod faulty;
+pub(crate) mod faulty;
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -100,6 +100,37 @@ async fn a_statement_in_the_index_or_pushed_before_counts() {
 }
 
 #[tokio::test]
+async fn statements_of_every_form_are_let_in_and_nothing_that_only_says_so() {
+    let world = World::new().await;
+    let token = world.session(json!({})).await;
+    let subject = image(&world, &token, json!({"User": "app"})).await.to_bytes();
+    for form in [
+        "application/vnd.in-toto+json",
+        "application/vnd.dsse.envelope.v1+json",
+        "application/vnd.dev.cosign.simplesigning.v1+json",
+        "application/vnd.dev.sigstore.bundle.v0.3+json",
+        "application/spdx+json",
+        "text/spdx+json",
+        "application/vnd.cyclonedx+json",
+        "application/vnd.oci.empty.v1+json",
+    ] {
+        for (statement, want) in [("{\"a\": 1}", 201), ("LAYER\npkg express 1 fine", 403)] {
+            world.push_blob("acme/app", &token, statement.as_bytes()).await;
+            world.push_blob("acme/app", &token, b"{}").await;
+            let config = Descriptor::of(media_type::OCI_EMPTY, b"{}");
+            let layer = Descriptor::of(form, statement.as_bytes());
+            let mut referrer = ImageManifest::new(config, vec![layer]);
+            referrer.artifact_type = Some(form.to_owned());
+            referrer.subject = Some(Descriptor::of(media_type::OCI_MANIFEST, &subject));
+            let bytes = referrer.to_bytes();
+            let path = format!("acme/app/manifests/{}", Digest::sha256(&bytes));
+            let put = world.put_manifest(&path, &token, &bytes).await;
+            assert_eq!(put.status(), want, "{form}: {:?}", put.text().await);
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_index_without_statements_is_told_so() {
     let world = world("resource.sbom").await;
     let token = world.session(json!({})).await;

@@ -1,11 +1,14 @@
 //! Restarts, two at once, and clients that give up.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use sekisho_store::Bucket;
 use sekisho_types::Digest;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
+use crate::crash::faulty::Faulty;
 use crate::support::{ADMIN, NOW, Options, World, check_error, files, header};
 
 const FINE: &str = "LAYER\npkg express 4.21.2 fine";
@@ -226,4 +229,42 @@ async fn old_decisions_go_when_somebody_says_so() {
     let archive = world.archive();
     assert_eq!(archive.explain("1").unwrap(), None);
     assert!(archive.explain("3").unwrap().unwrap().reproduced, "what is left is explained");
+}
+
+/// The place of promoted images is slow: who reads is served, and nothing is lost or done twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_takes_its_time_keeps_only_its_writers_waiting() {
+    let store = Faulty::new();
+    let world = World::in_bucket(Bucket::on(Arc::new(store.clone()), "gate")).await;
+    let token = world.session(json!({})).await;
+    assert_eq!(world.push("acme/app:v1", &token, &[FINE]).await.status(), 201);
+    let layer = "LAYER\npkg qs 1.0 fine";
+    let manifest = world.push_blobs("acme/app", &token, &[layer], "app").await;
+    let put = |tag: &str| {
+        let path = format!("/v2/acme/app/manifests/{tag}");
+        let request = world.request("PUT", &path, &token).body(manifest.clone());
+        request.header("content-type", sekisho_oci::media_type::OCI_MANIFEST).send()
+    };
+
+    let stalled = store.stall().await;
+    // As many as would take every thread of a small machine, and one client that gives up.
+    let waiting: Vec<_> = (0..16).map(|tag| tokio::spawn(put(&format!("slow-{tag}")))).collect();
+    assert!(tokio::time::timeout(Duration::from_millis(300), put("v2")).await.is_err());
+    for path in [
+        "/v2/acme/app/manifests/v1".to_owned(),
+        format!("/v2/acme/app/blobs/{}", Digest::sha256(FINE.as_bytes())),
+        "/v2/acme/app/tags/list".to_owned(),
+    ] {
+        assert_eq!(world.send("GET", &path, &token).await.status(), 200, "{path}");
+    }
+    let absent = world.send("GET", "/v2/acme/app/manifests/v2", "").await;
+    assert_eq!(absent.status(), 404, "no tag before it is written");
+
+    drop(stalled);
+    for waiting in waiting {
+        assert_eq!(waiting.await.unwrap().unwrap().status(), 201);
+    }
+    assert_eq!(put("v2").await.unwrap().status(), 201);
+    assert_eq!(world.decisions("").await.len(), 18, "one for each tag: v2 was decided once");
+    assert_eq!(world.gate.verify_decisions().unwrap().faults, []);
 }

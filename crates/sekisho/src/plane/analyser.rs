@@ -1,8 +1,9 @@
-//! Layers are read by other processes: copies of a server, `sekisho gate analyse-layers`, that was started once.
+//! Layers, and statements about images, are read by other processes: copies of a server, `sekisho gate
+//! analyse-layers`, that was started once.
 //!
 //! Each has an empty environment and no file but its ends of two pipes, so it holds no credential (the key
-//! that comes first makes fingerprints of secrets and opens nothing), and what it says is only taken as
-//! what is in that layer. One that crashes, hangs or eats too much is an error, and so is a layer that
+//! that a layer comes with makes fingerprints of secrets and opens nothing), and what it says is only taken
+//! as what is in that blob. One that crashes, hangs or eats too much is an error, and so is a layer that
 //! could not be read: never one without findings.
 
 pub(crate) mod child;
@@ -17,12 +18,15 @@ use sekisho_gate::Busy;
 use sekisho_sandbox::{ParserError, ParserLimits, Parsers};
 use serde_json::Value;
 
-use self::child::Answer;
+use self::child::{Answer, DOCUMENT, LAYER};
 pub(super) use self::limits::parse_limits;
 use self::seats::Seats;
 
 /// Most children that read at once. Four may read uploads, which last as long as their clients like.
 const MAX_CHILDREN: usize = 8;
+
+/// An answer that makes no sense.
+const LIE: &str = "what its reader says is damaged";
 
 /// What reads layers. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -51,23 +55,39 @@ impl Analyser {
     /// [`Busy`] when no child can be started. Else the child says so, or says nothing: it died, hung, or
     /// was stopped at a limit.
     pub(super) fn layer(&self, key: &[u8; 32], layer: &mut dyn Read) -> anyhow::Result<Value> {
+        match self.ask(&mut [LAYER].chain(&key[..]).chain(layer))? {
+            Answer::Layer(value) => Ok(value),
+            Answer::Error(why) => bail!("{why}"),
+            Answer::Document => bail!(LIE),
+        }
+    }
+
+    /// Whether something is one JSON document, by a child's word.
+    ///
+    /// # Errors
+    /// As [`Analyser::layer`].
+    pub(super) fn document(&self, document: &mut dyn Read) -> anyhow::Result<()> {
+        match self.ask(&mut [DOCUMENT].chain(document))? {
+            Answer::Document => Ok(()),
+            Answer::Error(why) => bail!("{why}"),
+            Answer::Layer(_) => bail!(LIE),
+        }
+    }
+
+    fn ask(&self, input: &mut dyn Read) -> anyhow::Result<Answer> {
         let _seat = self.inner.seats.take();
-        let answer = self.inner.parsers.ask(&self.inner.limits, &mut key.chain(layer));
-        said(answer)
+        said(self.inner.parsers.ask(&self.inner.limits, input))
     }
 }
 
-/// What an answer says about a layer.
-fn said(answer: Result<Vec<u8>, ParserError>) -> anyhow::Result<Value> {
+/// What a child said.
+fn said(answer: Result<Vec<u8>, ParserError>) -> anyhow::Result<Answer> {
     let bytes = answer.map_err(|error| match error {
-        // Nothing is wrong with the layer.
+        // Nothing is wrong with what was to be read.
         ParserError::Unavailable(_) => anyhow::Error::from(Busy(error.to_string())),
-        _ => anyhow::Error::from(error).context("the layer was not read"),
+        _ => anyhow::Error::from(error).context("it was not read"),
     })?;
-    match serde_json::from_slice(&bytes).context("what its reader says of the layer is damaged")? {
-        Answer::Layer(value) => Ok(value),
-        Answer::Error(why) => bail!("{why}"),
-    }
+    serde_json::from_slice(&bytes).context(LIE)
 }
 
 #[cfg(test)]
@@ -77,10 +97,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_an_index_or_an_error() {
+    fn an_answer_is_one_of_three() {
         let of = |text: &str| said(Ok(text.as_bytes().to_vec())).map_err(|it| format!("{it:#}"));
-        assert_eq!(of("{\"layer\": [1]}"), Ok(serde_json::json!([1])));
-        assert_eq!(of("{\"error\": \"no tar\"}"), Err("no tar".to_owned()));
+        assert_eq!(of("{\"layer\": [1]}"), Ok(Answer::Layer(serde_json::json!([1]))));
+        assert_eq!(of("{\"error\": \"no tar\"}"), Ok(Answer::Error("no tar".to_owned())));
+        assert_eq!(of("\"document\""), Ok(Answer::Document));
         for lie in ["{\"layer\"", "{\"verdict\": \"allow\"}", ""] {
             assert!(of(lie).unwrap_err().contains("damaged"), "{lie}");
         }
@@ -94,7 +115,7 @@ mod tests {
         assert!(!error.is::<Busy>());
         assert_eq!(
             format!("{error:#}"),
-            "the layer was not read: the parser did nothing for 60s and was stopped"
+            "it was not read: the parser did nothing for 60s and was stopped"
         );
     }
 }

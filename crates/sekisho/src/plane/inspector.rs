@@ -49,6 +49,10 @@ impl Inspector for Scanner {
         self.analyser.layer(&self.key, layer)
     }
 
+    fn document(&self, document: &mut dyn Read) -> anyhow::Result<()> {
+        self.analyser.document(document)
+    }
+
     fn config(&self, bytes: &[u8]) -> Vec<LeakedSecret> {
         secrets_in("(image config)", bytes, Some(&FingerprintKey::new(&self.key)))
     }

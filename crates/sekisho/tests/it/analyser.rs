@@ -80,7 +80,7 @@ fn it_confines_itself_before_it_reads_a_byte() {
 
 /// What the child says of a layer.
 fn ask(layer: &[u8]) -> Value {
-    let answer = analyser().ask(&LIMITS, &mut [5; 32].chain(layer)).unwrap();
+    let answer = analyser().ask(&LIMITS, &mut b"l".chain(&[5; 32][..]).chain(layer)).unwrap();
     serde_json::from_slice(&answer).unwrap()
 }
 
@@ -115,6 +115,19 @@ fn layers_of_every_kind_are_read_within_the_walls() {
         assert_eq!(ask(&packed)["layer"]["diff_id"], want, "{program}");
     }
     assert!(ask(b"\x1f\x8bno gzip at all")["error"].is_string());
+}
+
+#[test]
+fn statements_are_read_within_the_walls() {
+    let ask = |document: &str| -> Value {
+        let answer = analyser().ask(&LIMITS, &mut b"d".chain(document.as_bytes())).unwrap();
+        serde_json::from_slice(&answer).unwrap()
+    };
+    assert_eq!(ask("{\"payload\": [1, 2, {\"a\": null}]}\n"), "document");
+    for no_json in ["", "{", "{} {}", "lodash 4.17.20", &"[".repeat(100_000)] {
+        let said = ask(no_json);
+        assert!(said["error"].as_str().unwrap().starts_with("it says it is JSON"), "{said}");
+    }
 }
 
 const BOMB: &str = "FROM scratch

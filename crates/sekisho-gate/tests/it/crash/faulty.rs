@@ -12,6 +12,7 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result as StoreResult,
 };
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 /// What happens at the chosen write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +35,11 @@ struct State {
 
 /// A store that fails once it is told to.
 #[derive(Clone, Debug)]
-pub(super) struct Faulty {
+pub(crate) struct Faulty {
     inner: Arc<InMemory>,
     state: Arc<Mutex<State>>,
+    /// Whoever holds it for writing keeps all writes waiting.
+    pace: Arc<RwLock<()>>,
 }
 
 impl fmt::Display for Faulty {
@@ -50,16 +53,22 @@ fn error(kind: std::io::ErrorKind) -> object_store::Error {
 }
 
 impl Faulty {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let state = State { writes: 0, at: 0, fault: None, is_dead: false };
-        Self { inner: Arc::default(), state: Arc::new(Mutex::new(state)) }
+        Self { inner: Arc::default(), state: Arc::new(Mutex::new(state)), pace: Arc::default() }
+    }
+
+    /// Writes wait until what this returns is dropped.
+    pub(crate) async fn stall(&self) -> OwnedRwLockWriteGuard<()> {
+        Arc::clone(&self.pace).write_owned().await
     }
 
     /// The same content, seen by the next process, which will have this fault.
     pub(super) fn next(&self, fault: Option<(Fault, u64)>) -> Self {
         let (fault, at) = fault.map_or((None, 0), |(fault, at)| (Some(fault), at));
         let state = State { writes: 0, at, fault, is_dead: false };
-        Self { inner: Arc::clone(&self.inner), state: Arc::new(Mutex::new(state)) }
+        let inner = Arc::clone(&self.inner);
+        Self { inner, state: Arc::new(Mutex::new(state)), pace: Arc::default() }
     }
 
     fn alive(&self) -> StoreResult<()> {
@@ -101,6 +110,7 @@ impl ObjectStore for Faulty {
         payload: PutPayload,
         options: PutOptions,
     ) -> StoreResult<PutResult> {
+        let _going = self.pace.read().await;
         let dies = self.write()?;
         after(dies, self.inner.put_opts(location, payload, options).await)
     }

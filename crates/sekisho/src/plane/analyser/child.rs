@@ -1,18 +1,27 @@
-//! The server and its children: one reads a layer and answers.
+//! The server and its children: each reads one layer or document, and answers.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use sekisho_scanner::{FingerprintKey, Limits, index_layer, secrets_in};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// The first byte of what a layer is read from; the key of fingerprints is next.
+pub(super) const LAYER: u8 = b'l';
+
+/// The first byte of what a document is read from.
+pub(super) const DOCUMENT: u8 = b'd';
+
 /// What a child says.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Answer {
     /// What is in the layer.
     Layer(Value),
+    /// It is one JSON document.
+    Document,
     /// Why it cannot be read.
     Error(String),
 }
@@ -27,17 +36,28 @@ pub(crate) fn serve() -> anyhow::Result<()> {
     sekisho_sandbox::serve_parsers(|| u8::from(read().is_err())).context("serving the gate")
 }
 
-/// Reads the key of fingerprints and a layer from stdin and answers on stdout.
+/// Reads one input from stdin and answers on stdout.
 fn read() -> anyhow::Result<()> {
     let mut stdin = std::io::stdin().lock();
     let mut stdout = std::io::stdout().lock();
+    let mut kind = [0];
+    stdin.read_exact(&mut kind).context("reading what is to be read")?;
+    let answer = match kind {
+        [LAYER] => layer(&mut stdin),
+        [DOCUMENT] => serde_json::from_reader::<_, IgnoredAny>(&mut stdin)
+            .map(|_| Answer::Document)
+            .context("it says it is JSON and is not"),
+        _ => bail!("only layers and documents are read"),
+    };
+    let answer = answer.unwrap_or_else(|error| Answer::Error(format!("{error:#}")));
+    serde_json::to_writer(&mut stdout, &answer)?;
+    stdout.flush().context("answering")
+}
+
+fn layer(stdin: &mut impl Read) -> anyhow::Result<Answer> {
     let mut key = [0; 32];
     stdin.read_exact(&mut key).context("reading the key of fingerprints")?;
     let limits = Limits { fingerprint_key: Some(FingerprintKey::new(&key)), ..Limits::default() };
-    let answer = match index_layer(&mut stdin, &limits) {
-        Ok(index) => Answer::Layer(serde_json::to_value(index)?),
-        Err(error) => Answer::Error(format!("{:#}", anyhow::Error::from(error))),
-    };
-    serde_json::to_writer(&mut stdout, &answer)?;
-    stdout.flush().context("answering")
+    let index = index_layer(stdin, &limits)?;
+    Ok(Answer::Layer(serde_json::to_value(index)?))
 }
