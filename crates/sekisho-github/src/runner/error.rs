@@ -37,11 +37,7 @@ pub enum ClientError {
     },
     /// The assertion could not be signed.
     #[error("the client assertion cannot be signed")]
-    Sign {
-        /// Why.
-        #[source]
-        source: jsonwebtoken::errors::Error,
-    },
+    Sign,
     /// No answer.
     #[error("{operation} failed")]
     Http {
