@@ -41,8 +41,8 @@ pub(crate) fn close_all_but_standard() -> io::Result<()> {
 /// of them, and the locks that the others held.
 #[expect(unsafe_code, reason = "no safe crate copies a process")]
 pub(crate) fn fork() -> Result<Option<Pid>> {
-    // Besides itself and its parent, the folder has one link for each thread.
-    if rustix::fs::stat("/proc/self/task")?.st_nlink != 3 {
+    let threads = std::fs::read_dir("/proc/self/task").map(Iterator::count);
+    if threads.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))? != 1 {
         return Err(Errno::BUSY);
     }
     // SAFETY: with one thread nothing is in the middle of a change when the copy is made, so the copy is as
