@@ -11,6 +11,7 @@ mod github;
 mod hub;
 mod image;
 mod policy;
+mod register;
 mod registry;
 mod rest;
 mod runner;
@@ -32,6 +33,7 @@ pub fn all() -> Vec<Target> {
         storage::TARGETS,
         bodies::TARGETS,
         hub::TARGETS,
+        register::TARGETS,
         runner::TARGETS,
         formats::TARGETS,
         dockerfile::TARGETS,

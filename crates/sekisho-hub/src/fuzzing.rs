@@ -10,9 +10,13 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 
+use sekisho_github::lenient;
+use sekisho_github::wire::register::{RegisterRunner, rsa_key_value};
+
 use crate::git::{HoldLastFlush, read_commits};
-use crate::http::{basic, bearer, is_local};
+use crate::http::{basic, bearer, is_local, register};
 use crate::names::{RepoName, is_plain_path, is_plain_ref};
+use crate::state::{Life, Owner};
 use crate::tokens::{
     BlobClaims, GithubClaims, InstallationClaims, JobClaims, Kind, LogClaims, QueueClaims,
     RegistrationClaims, RunLogClaims, RunnerClaims, StorageClaims, TenantClaims, Tokens,
@@ -115,6 +119,21 @@ fn others(tokens: &Tokens, token: &str) {
         is::<StorageClaims>,
     ];
     assert!(!any.iter().any(|is| is(tokens, token)), "{token}");
+}
+
+/// What a runner registers with.
+pub fn registration(input: &[u8]) {
+    let Ok(request) = lenient::from_slice::<RegisterRunner>(input) else { return };
+    let (key, life) = (rsa_key_value(&request.public_key).ok(), request.ephemeral);
+    let Ok(runner) = register::read(Owner::from("acme/app"), request) else { return };
+    let plain = |text: &String| {
+        (1..=256).contains(&text.chars().count()) && !text.contains(char::is_control)
+    };
+    assert!(plain(&runner.name) && !runner.name.contains('/'), "{}", runner.name);
+    assert!(runner.labels.len() <= 100 && runner.labels.iter().all(plain), "{:?}", runner.labels);
+    assert!(runner.custom_labels.iter().all(|label| runner.labels.contains(label)));
+    assert_eq!(Some(runner.public_key), key);
+    assert_eq!(runner.life, if life { Life::Ephemeral } else { Life::Lasting });
 }
 
 /// Frames of git's answer.

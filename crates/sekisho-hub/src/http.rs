@@ -18,7 +18,7 @@ mod oauth;
 mod oidc;
 mod old_queue;
 mod queue;
-mod register;
+pub(crate) mod register;
 mod registration;
 mod reply;
 mod rest;

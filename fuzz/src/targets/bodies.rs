@@ -238,7 +238,7 @@ fn kind(kinds: &[(&str, Read)], input: &[u8]) {
 
 /// A body that can be read can be written, and is then read as the same; so it is with its fields in
 /// another letter case.
-fn settles<T: DeserializeOwned + Serialize + Debug>(body: &[u8]) {
+pub(super) fn settles<T: DeserializeOwned + Serialize + Debug>(body: &[u8]) {
     let Ok(read) = lenient::from_slice::<T>(body) else { return };
     let written = must(serde_json::to_value(&read), "a body is written");
     let again: T = must(lenient::from_value(written.clone()), "what is written is read");

@@ -42,7 +42,10 @@ pub(super) async fn register(
     let name = request.name.clone();
     let replaced = request.runner_id.filter(|_| request.replace);
     let replaced = replaced.map(|id| u64::try_from(id).unwrap_or_default());
-    let new = read(&shared, owner, request)?;
+    let new = read(owner, request)?;
+    if shared.look(|state| state.groups.get(&new.scope, new.group).is_none()) {
+        return Err(GithubError::not_found());
+    }
     let client_id = new.client_id;
     let id = shared.change(|state, now| match replaced {
         Some(id) => state.replace_runner(id, new, now).map(|()| id),
@@ -62,16 +65,13 @@ pub(super) async fn register(
 }
 
 /// Checks what a registration says.
-fn read(shared: &Shared, scope: Owner, request: RegisterRunner) -> Result<NewRunner, GithubError> {
+pub(crate) fn read(scope: Owner, request: RegisterRunner) -> Result<NewRunner, GithubError> {
     if !is_plain(&request.name) || request.name.contains('/') {
         return Err(GithubError::unprocessable("Invalid name"));
     }
     let plain = |label: &RunnerLabel| is_plain(&label.name);
     if request.labels.len() > MAX_LABELS || !request.labels.iter().all(plain) {
         return Err(GithubError::unprocessable("Invalid labels: at most 100 are wanted"));
-    }
-    if shared.look(|state| state.groups.get(&scope, request.group_id).is_none()) {
-        return Err(GithubError::not_found());
     }
     let public_key = rsa_key_value(&request.public_key)
         .map_err(|error| GithubError::unprocessable(format!("Invalid public_key: {error}")))?;

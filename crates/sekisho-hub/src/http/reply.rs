@@ -56,7 +56,7 @@ fn with_allow(before: &Response, mut after: Response) -> Response {
 
 /// GitHub's REST: a message.
 #[derive(Debug)]
-pub(super) struct GithubError(pub(super) StatusCode, pub(super) String);
+pub(crate) struct GithubError(pub(super) StatusCode, pub(super) String);
 
 impl GithubError {
     pub(super) fn not_found() -> Self {
