@@ -221,14 +221,6 @@ impl BlobStore {
     /// Takes over a blob of another store: by hard link on one file system, else by copy.
     ///
     /// `false` when the other store does not have it. A copy is hashed on its way.
-    pub fn adopt(&self, other: &Self, digest: &Digest) -> io::Result<bool> {
-        let mut batch = Batch::default();
-        let is_here = self.adopt_in(&mut batch, other, digest)?;
-        batch.commit()?;
-        Ok(is_here)
-    }
-
-    /// As [`BlobStore::adopt`], with a batch.
     pub(crate) fn adopt_in(
         &self,
         batch: &mut Batch,

@@ -5,7 +5,7 @@
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
-use sekisho_store::{BlobStore, ManifestRecord, Repositories, TagPage, json};
+use sekisho_store::{Batch, BlobStore, ManifestRecord, Repositories, TagPage, json};
 use sekisho_types::{Digest, RepositoryName, Tag};
 
 fn put(store: &BlobStore, bytes: &[u8]) -> Digest {
@@ -70,13 +70,22 @@ fn a_dropped_writer_leaves_nothing() {
 fn another_store_adopts_a_blob() {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let from = BlobStore::open(from.path()).unwrap();
-    let to = BlobStore::open(to.path()).unwrap();
-    let digest = put(&from, b"shared");
-    assert!(!to.adopt(&from, &Digest::sha256(b"absent")).unwrap());
-    assert!(to.adopt(&from, &digest).unwrap());
-    assert!(to.adopt(&from, &digest).unwrap(), "a repeat is fine");
+    let blobs = BlobStore::open(&to.path().join("blobs")).unwrap();
+    let to = Repositories::open(&to.path().join("repositories"), blobs).unwrap();
+    let (app, digest): (RepositoryName, _) = ("acme/app".parse().unwrap(), put(&from, b"shared"));
+    let adopt = |digest: &Digest| {
+        let mut batch = Batch::default();
+        let is_here = to.adopt_in(&mut batch, &app, digest, &from).unwrap();
+        batch.commit().unwrap();
+        is_here
+    };
+    assert!(!adopt(&Digest::sha256(b"absent")));
+    assert!(!to.holds(&app, &digest).unwrap());
+    assert!(adopt(&digest));
+    assert!(adopt(&digest), "a repeat is fine");
     from.delete(&digest).unwrap();
-    assert_eq!(to.read(&digest, 6).unwrap().unwrap(), b"shared");
+    assert!(to.holds(&app, &digest).unwrap());
+    assert_eq!(to.blobs().read(&digest, 6).unwrap().unwrap(), b"shared");
 }
 
 #[test]
