@@ -8,6 +8,7 @@
 //! again and again comes back then. It retries what cannot do harm: reads and deletions, after a
 //! broken connection or a 5xx.
 
+mod call;
 mod credential;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,13 +19,13 @@ use reqwest::Method;
 use reqwest::header::{ACCEPT, AUTHORIZATION, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, LINK};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tokio::sync::Semaphore;
 use url::Url;
 
+pub(super) use self::call::Call;
 use super::address::Address;
 use super::answers::{Answers, Kept};
-use super::budget::{Budget, CORE, Permit, Purpose, RateSeen, retry_after};
+use super::budget::{Budget, Permit, RateSeen, retry_after};
 use super::clock::Clock;
 use super::error::{RestError, message};
 use super::link;
@@ -63,57 +64,6 @@ pub struct GithubClient {
     at_once: Semaphore,
     budget: Mutex<Budget>,
     answers: Mutex<Answers>,
-}
-
-/// One call, before it is sent.
-pub(super) struct Call<'a> {
-    /// For errors: `listing the runners`.
-    pub(super) operation: &'static str,
-    pub(super) method: Method,
-    pub(super) path: Vec<&'a str>,
-    pub(super) query: Vec<(&'static str, String)>,
-    pub(super) body: Option<Value>,
-    /// The permission that it needs.
-    pub(super) needs: &'static str,
-    pub(super) resource: &'static str,
-    pub(super) purpose: Purpose,
-}
-
-impl<'a> Call<'a> {
-    pub(super) fn new(operation: &'static str, method: Method, path: Vec<&'a str>) -> Self {
-        let (query, body, resource) = (Vec::new(), None, CORE);
-        let needs = "actions: read";
-        Self { operation, method, path, query, body, needs, resource, purpose: Purpose::Ordinary }
-    }
-
-    pub(super) fn get(operation: &'static str, path: Vec<&'a str>) -> Self {
-        Self::new(operation, Method::GET, path)
-    }
-
-    pub(super) fn needs(mut self, permission: &'static str) -> Self {
-        self.needs = permission;
-        self
-    }
-
-    pub(super) fn body(mut self, body: Value) -> Self {
-        self.body = Some(body);
-        self
-    }
-
-    pub(super) fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.query.push((name, value.into()));
-        self
-    }
-
-    pub(super) fn reserved(mut self) -> Self {
-        self.purpose = Purpose::Reserved;
-        self
-    }
-
-    pub(super) fn resource(mut self, resource: &'static str) -> Self {
-        self.resource = resource;
-        self
-    }
 }
 
 /// A list, a page of which is `T`.
