@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::lenient::scalar;
 
-/// The least and the most bytes of a modulus: 2048 and 8192 bits.
-const MODULUS_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
+/// The least and the most bits of a modulus.
+const MODULUS_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 /// The most bytes of an exponent.
 const MAX_EXPONENT_BYTES: usize = 8;
 /// The longest key, in characters.
@@ -131,10 +131,15 @@ pub fn rsa_key_value(xml: &str) -> Result<(Vec<u8>, Vec<u8>), KeyError> {
     let (modulus, exponent) = (number("Modulus")?, number("Exponent")?);
     let odd = exponent.last().is_some_and(|byte| byte % 2 == 1);
     let small = exponent.len() > MAX_EXPONENT_BYTES || !odd || exponent == [1];
-    if !MODULUS_BYTES.contains(&modulus.len()) || small {
+    if !MODULUS_BITS.contains(&bits(&modulus)) || small {
         return Err(KeyError::Size);
     }
     Ok((modulus, exponent))
+}
+
+/// Of a number without zeros in front.
+fn bits(number: &[u8]) -> usize {
+    number.len() * 8 - number.first().map_or(0, |byte| byte.leading_zeros() as usize)
 }
 
 /// What is between the tags of an element's first occurrence.
@@ -163,6 +168,7 @@ mod tests {
         assert_eq!(rsa_key_value(&broken), want);
         for (modulus, exponent) in [
             (vec![1; 128], vec![1, 0, 1]),
+            ([&[0x7f][..], &[0xc1; 255]].concat(), vec![1, 0, 1]),
             (vec![1; 1025], vec![3]),
             (vec![0; 256], vec![3]),
             (modulus.clone(), vec![]),
