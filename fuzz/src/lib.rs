@@ -6,7 +6,7 @@
 //!
 //! [`targets::all`] is the list; docs/fuzzing.md tells how to run them. A target is a function of
 //! bytes that panics when something does not hold, so that the same list serves the test of every
-//! change (a few thousand mutations of a known seed each), hours of the program, and libFuzzer.
+//! change (up to a thousand mutations of a known seed each), hours of the program, and libFuzzer.
 
 pub mod hunt;
 pub mod mutate;

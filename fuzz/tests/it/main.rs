@@ -1,4 +1,4 @@
-//! Each target on a few thousand inputs, the same ones every time; and whether what finds things does.
+//! Each target on up to a thousand inputs, the same ones every time; and whether what finds things does.
 
 use sekisho_fuzz::hunt::{holds, hunt};
 use sekisho_fuzz::mutate::Mutator;
