@@ -25,24 +25,25 @@ pub(crate) fn push(
     let manifests = images.images.iter().map(|image| image.documents.manifest.as_slice());
     let root = Digest::sha256(images.root().0);
     let standing = remote.standing(destination, &root, manifests).map_err(failed)?;
-    if standing == Standing::New {
-        push_blobs(engine, destination, images)?;
-    } else {
-        for image in &images.images {
-            let parsed = &image.documents.parsed;
-            parsed.layers.iter().chain([&parsed.config]).for_each(|blob| existed(engine, blob));
-        }
-    }
     let pushed = match standing {
-        Standing::Named => Ok(Pushed { digest: root, warnings: Vec::new() }),
-        Standing::New => push_manifests(engine, destination, images),
+        Standing::Named => {
+            all_existed(engine, images);
+            Ok(Pushed { digest: root, warnings: Vec::new() })
+        }
+        Standing::New => {
+            push_blobs(engine, destination, images)?;
+            push_manifests(engine, destination, images)
+        }
         Standing::There => match push_manifests(engine, destination, images) {
             // One that lost blobs of what it has.
             Err(CallError::Registry(error)) if !matches!(error, RegistryError::Denied { .. }) => {
                 push_blobs(engine, destination, images)?;
                 push_manifests(engine, destination, images)
             }
-            pushed => pushed,
+            pushed => {
+                all_existed(engine, images);
+                pushed
+            }
         },
     };
     let pushed = pushed.map_err(failed)?;
@@ -111,6 +112,13 @@ fn push_blobs(
         uploads.push(Upload { descriptor: config, path, origin: None });
     }
     engine.layers.remote.upload(destination, &uploads).map_err(failed)
+}
+
+fn all_existed(engine: &Engine, images: &Images) {
+    for image in &images.images {
+        let parsed = &image.documents.parsed;
+        parsed.layers.iter().chain([&parsed.config]).for_each(|blob| existed(engine, blob));
+    }
 }
 
 fn existed(engine: &Engine, descriptor: &Descriptor) {

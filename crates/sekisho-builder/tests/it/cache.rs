@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
-use sekisho_builder::{BuildResult, Silent, build};
+use sekisho_builder::{BuildResult, Event, Silent, build};
 
 use crate::world::{World, cached, touch};
 
@@ -189,6 +189,20 @@ async fn builds_share_a_cache_at_once() {
     world.assert_clean();
 }
 
+/// Of how many blobs it was told that they were there before, and of how many that they were not.
+fn pushed(world: &World) -> (usize, usize) {
+    let events = world.events.0.lock().unwrap();
+    let existed: Vec<bool> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::BlobPushed { existed, .. } => Some(*existed),
+            _ => None,
+        })
+        .collect();
+    let there = existed.iter().filter(|existed| **existed).count();
+    (there, existed.len() - there)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn push_sends_what_is_missing_only() {
     let world = start().await;
@@ -206,12 +220,15 @@ async fn push_sends_what_is_missing_only() {
         world.registry.content.lock().unwrap().requests.clone()
     };
     assert_eq!(asked().await, [&base, &head].map(String::clone), "all of it is there, by its name");
+    let blobs = result.layers.len() + 1;
+    assert_eq!(pushed(&world), (blobs, 0));
     world.registry.content.lock().unwrap().decides = true;
     assert_eq!(asked().await, [&base, &head, &put].map(String::clone), "it wants to decide");
     world.registry.content.lock().unwrap().decides = false;
     world.registry.content.lock().unwrap().manifests.remove("app:v1");
     let want = [&base, &head, &by_digest, &put].map(String::clone);
     assert_eq!(asked().await, want, "only its name is missing");
+    assert_eq!(pushed(&world), (blobs, 0));
     // A registry that has the manifest, but lost a blob of it, gets it again.
     world.registry.content.lock().unwrap().manifests.remove("app:v1");
     let lost = &result.layers.last().unwrap().digest.to_string();
@@ -220,6 +237,7 @@ async fn push_sends_what_is_missing_only() {
     world.try_build(options.clone()).await.unwrap();
     assert_eq!(world.registry.uploads(), before + 1);
     assert_eq!(world.registry.content.lock().unwrap().blobs.get(lost), blob.as_ref());
+    assert_eq!(pushed(&world), (blobs - 1, 1), "each is told of once");
     // One that does not say whether it has it is asked for each blob.
     world.registry.content.lock().unwrap().no_head = true;
     let before = world.registry.uploads();
