@@ -77,8 +77,11 @@ async fn buildah() {
     for (name, lines) in [("good", GOOD), ("bad", BAD)] {
         let files = dir.path().join(name);
         fs_err::create_dir_all(&files).unwrap();
-        let source = format!("oci:{}:v1", layout(&files, lines).display());
-        let output = run(command(&["pull", "--quiet", &source])).await;
+        layout(&files, lines);
+        // From within: it makes a name of the path, which must be one of an image.
+        let mut pull = command(&["pull", "--quiet", "oci:layout:v1"]);
+        pull.current_dir(&files);
+        let output = run(pull).await;
         if !output.status.success() {
             // Without root it needs user namespaces of its own.
             let why = String::from_utf8_lossy(&output.stderr);
