@@ -25,8 +25,10 @@ const HELP: &str = "usage: cargo run -p sekisho-fuzz -- [TARGET…] [--seconds N
 
 /// Memory that the process may have, in bytes: a parser that wants more has no limit.
 const MAX_MEMORY: u64 = 4 * 1024 * 1024 * 1024;
-/// What one input may take. Nothing that is read here takes a second of an unoptimised build.
+/// For how long one input may be computed. Nothing that is read here takes a second of an unoptimised build.
 const MAX_TIME: Duration = Duration::from_secs(20);
+/// What one input may take, however busy the machine is: who waits for this long waits for nothing.
+const MAX_WAIT: Duration = Duration::from_secs(600);
 
 /// What was asked for.
 #[derive(Debug, Default)]
@@ -151,11 +153,11 @@ impl Watch {
         let weak = Arc::downgrade(&at);
         // Not joined: it ends by itself soon after the hunt.
         std::thread::spawn(move || {
-            let (mut before, mut since) = (0, now());
+            let (mut before, mut since, mut used) = (0, now(), computed());
             while let Some(at) = weak.upgrade().map(|at| at.load(Ordering::Relaxed)) {
                 if at != before {
-                    (before, since) = (at, now());
-                } else if since.elapsed() > MAX_TIME {
+                    (before, since, used) = (at, now(), computed());
+                } else if since.elapsed() > MAX_WAIT || computed() > used + MAX_TIME {
                     too_long(name);
                 }
                 std::thread::sleep(Duration::from_millis(200));
@@ -165,10 +167,22 @@ impl Watch {
     }
 }
 
+/// For how long this process has computed; nothing where that is not said. A clock would blame an input
+/// for what else runs on the machine.
+fn computed() -> Duration {
+    /// Of proc_pid_stat(5): the kernel counts a hundred a second for programs, whatever its own tick is.
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = fs_err::read_to_string("/proc/self/stat").unwrap_or_default();
+    // In front, in parentheses, is a name that may hold anything; `utime` and `stime` are fields 14 and 15.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: u32 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u32>().ok()).sum();
+    TICK * ticks
+}
+
 #[expect(clippy::print_stdout, reason = "what was found is the program's answer")]
 fn too_long(name: &str) -> ! {
     println!(
-        "target `{name}`: the input in target/fuzz/{name}.last takes longer than {MAX_TIME:?}"
+        "target `{name}`: the input in target/fuzz/{name}.last is computed for longer than {MAX_TIME:?}, or takes {MAX_WAIT:?}"
     );
     std::process::abort()
 }
