@@ -39,7 +39,7 @@ impl Drop for Guard {
 /// The folder with the programs, if there is one.
 #[expect(clippy::disallowed_methods, reason = "a switch of the test suite, read in one place")]
 fn assets() -> Option<PathBuf> {
-    std::env::var("KUBEBUILDER_ASSETS").ok().map(PathBuf::from)
+    std::env::var("KUBEBUILDER_ASSETS").ok().filter(|folder| !folder.is_empty()).map(PathBuf::from)
 }
 
 /// A program: of the folder, or else of the system (Debian's `etcd-server` is there).

@@ -40,7 +40,7 @@ pub(super) struct TokenSource {
     audience: String,
     client_id: String,
     algorithm: Algorithm,
-    /// Of ring: it takes the same time whatever the key is, and a tenth of that of `rsa`.
+    /// Of ring: it takes the same time whatever the key is, which `rsa` does not promise.
     key: RsaKeyPair,
     cached: Mutex<Option<Cached>>,
 }
