@@ -169,6 +169,8 @@ pub(super) fn decide(caller: &Caller, target: &Target) -> Result<(), GithubError
         (Caller::Registrar { .. }, _) => {
             Err(GithubError(StatusCode::UNAUTHORIZED, "Bad credentials".to_owned()))
         }
+        // An enterprise may have the name of an account, and is none.
+        (Caller::Installation(_), _) if matches!(target.owner, Owner::Enterprise(_)) => hidden(),
         (_, Need::Anything) => Ok(()),
         (
             Caller::Installation(claims),
@@ -336,6 +338,13 @@ mod tests {
         check(&all, Method::GET, "/repos/other/app/actions/runs", 404);
         check(&all, Method::GET, "/orgs/acme/actions/runners", 403);
         check(&all, Method::GET, "/orgs/acme/repos", 200);
+        let fleet = installation(&[("organization_self_hosted_runners", "write")], None);
+        check(&fleet, Method::GET, "/orgs/acme/actions/runners", 200);
+        for path in ["runners", "runner-groups", "runners/7", "runners/registration-token"] {
+            let path = format!("/enterprises/acme/actions/{path}");
+            check(&fleet, Method::GET, &path, 404);
+            check(&fleet, Method::POST, &path, 404);
+        }
         check(&all, Method::POST, "/repos/acme/app/pulls", 403);
         check(
             &installation(&[("pull_requests", "write")], None),
