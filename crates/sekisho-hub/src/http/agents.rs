@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use sekisho_github::wire::scale_set::{Counted, RunnerReference};
 use serde::Deserialize;
 
-use super::tenant::{Reply, owner, refused};
+use super::tenant::{Reply, owner_of_runners, refused};
 use crate::shared::Shared;
 use crate::state::{RegisterError, Runner};
 
@@ -27,7 +27,7 @@ pub(super) async fn runners(
     headers: HeaderMap,
     Query(query): Query<RunnerQuery>,
 ) -> Reply<Json<Counted<RunnerReference>>> {
-    let owner = owner(&shared, &headers)?;
+    let owner = owner_of_runners(&shared, &headers)?;
     let found: Vec<RunnerReference> = shared.look(|state| {
         let named = |runner: &Runner| {
             query.agent_name.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(&runner.name))
@@ -44,7 +44,7 @@ pub(super) async fn runner(
     headers: HeaderMap,
     Path(id): Path<u64>,
 ) -> Reply<Json<RunnerReference>> {
-    let owner = owner(&shared, &headers)?;
+    let owner = owner_of_runners(&shared, &headers)?;
     let found = shared.look(|state| state.runner_of(&owner, id).map(reference));
     found.map(Json).ok_or_else(|| refused(RegisterError::NotFound, &id.to_string()))
 }
@@ -55,7 +55,7 @@ pub(super) async fn remove_runner(
     headers: HeaderMap,
     Path(id): Path<u64>,
 ) -> Reply<StatusCode> {
-    let owner = owner(&shared, &headers)?;
+    let owner = owner_of_runners(&shared, &headers)?;
     let removed = shared.change(|state, now| state.remove_runner_of(&owner, id, now));
     removed.map(|()| StatusCode::NO_CONTENT).map_err(|error| refused(error, &id.to_string()))
 }

@@ -128,8 +128,13 @@ pub(super) fn target(method: &Method, path: &str) -> Target {
     let need = match (&owner, rest) {
         (Owner::None, ["app", ..]) | (_, ["installation"]) => Need::App,
         (Owner::None, _) => Need::Anything,
-        (_, ["actions", "runners" | "runner-groups"]) => Need::Runners(runners, access),
-        (_, ["actions", "runners", id]) if id.parse::<u64>().is_ok() => {
+        // Of what is written, a registration token removes one runner, and no more.
+        (_, ["actions", "runners" | "runner-groups"]) if access == Access::Read => {
+            Need::Runners(runners, access)
+        }
+        (_, ["actions", "runners", id])
+            if id.parse::<u64>().is_ok() && matches!(*method, Method::GET | Method::DELETE) =>
+        {
             Need::Runners(runners, access)
         }
         (_, ["actions", "runners" | "runner-groups", ..]) => Need::Permission(runners, access),
@@ -375,6 +380,14 @@ mod tests {
         check(&registrar(true), Method::DELETE, "/repos/acme/app/actions/runners/7", 200);
         check(&registrar(true), Method::DELETE, "/repos/acme/other/actions/runners/7", 404);
         check(&registrar(false), Method::POST, jit, 401);
+        for remove in [false, true] {
+            let groups = "/repos/acme/app/actions/runner-groups";
+            check(&registrar(remove), Method::POST, groups, 401);
+            check(&registrar(remove), Method::POST, runners, 401);
+            check(&registrar(remove), Method::DELETE, &format!("{groups}/2"), 401);
+            check(&registrar(remove), Method::PUT, &format!("{runners}/7"), 401);
+            check(&registrar(remove), Method::GET, &format!("{runners}/7"), 200);
+        }
         check(&registrar(false), Method::GET, "/repos/acme/app/actions/runs", 401);
         check(&Caller::App, Method::GET, "/app", 200);
         check(&Caller::App, Method::GET, "/repos/acme/app/installation", 200);

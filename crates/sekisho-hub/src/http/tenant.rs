@@ -9,8 +9,8 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use sekisho_github::wire::scale_set::{
-    BudgetError, Counted, Exception, JitConfig, JitRequest, Label, RunnerGroup, RunnerReference,
-    ScaleSet, ScaleSetRequest, exception, read,
+    BudgetError, Counted, Exception, JitConfig, JitRequest, Label, RunnerEvent, RunnerGroup,
+    RunnerReference, ScaleSet, ScaleSetRequest, exception, read,
 };
 use serde::Deserialize;
 
@@ -106,10 +106,25 @@ impl From<BudgetError> for TenantFault {
     }
 }
 
-/// Whose tenant: the owner that the admin token is of.
+/// Whose tenant: the owner that the admin token is of. One that was had to remove a runner is none here.
 pub(super) fn owner(shared: &Shared, headers: &HeaderMap) -> Reply<Owner> {
+    let claims = claims(shared, headers)?;
+    let registers = claims.event == RunnerEvent::Register.as_str();
+    if registers {
+        Ok(Owner::from(claims.owner.as_str()))
+    } else {
+        Err(TenantFault::unauthorized())
+    }
+}
+
+/// The same of whoever only looks for runners and removes them: any admin token does.
+pub(super) fn owner_of_runners(shared: &Shared, headers: &HeaderMap) -> Reply<Owner> {
+    claims(shared, headers).map(|claims| Owner::from(claims.owner.as_str()))
+}
+
+fn claims(shared: &Shared, headers: &HeaderMap) -> Reply<TenantClaims> {
     let claims = bearer(headers).and_then(|token| shared.tokens.read::<TenantClaims>(token));
-    claims.map(|claims| Owner::from(claims.owner.as_str())).ok_or_else(TenantFault::unauthorized)
+    claims.ok_or_else(TenantFault::unauthorized)
 }
 
 /// Query of [`list`].

@@ -141,6 +141,43 @@ async fn a_runner_with_a_token_takes_one_job_after_the_other_until_it_is_removed
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_removal_token_looks_and_removes_and_makes_nothing() {
+    let world = World::new().await;
+    project(&world);
+    let spare = Runner::registered(&world, "spare").await;
+    let mut tokens = Vec::new();
+    for (event, token) in [
+        ("register", credentials::registration(&world, PLACE).await),
+        ("remove", remove_token(&world).await),
+    ] {
+        let body = json!({"url": format!("{}/acme/app", world.url), "runner_event": event});
+        let header = format!("RemoteAuth {token}");
+        let path = "/api/v3/actions/runner-registration";
+        let made = ask(&world, Method::POST, path, &header, body).await;
+        let made: Value = made.json().await.unwrap();
+        tokens.push(format!("Bearer {}", made["token"].as_str().unwrap()));
+    }
+    let [register, remove] = [&tokens[0], &tokens[1]];
+    let sets = "/_tenant/_apis/runtime/runnerscalesets";
+    let set = json!({"name": "mine"});
+    assert_eq!(ask(&world, Method::POST, sets, remove, set.clone()).await.status(), 401);
+    let made = ask(&world, Method::POST, sets, register, set).await;
+    assert_eq!(made.status(), 200);
+    let set = format!("{sets}/{}", made.json::<Value>().await.unwrap()["id"]);
+    let jit = json!({"name": "x", "workFolder": "_work"});
+    for (path, body) in [("sessions", json!({"ownerName": "me"})), ("generatejitconfig", jit)] {
+        let path = format!("{set}/{path}");
+        assert_eq!(ask(&world, Method::POST, &path, remove, body.clone()).await.status(), 401);
+        assert_eq!(ask(&world, Method::POST, &path, register, body).await.status(), 200);
+    }
+    assert_eq!(ask(&world, Method::DELETE, &set, remove, Value::Null).await.status(), 401);
+    let agent = format!("/_tenant/_apis/distributedtask/pools/0/agents/{}", spare.id);
+    assert_eq!(ask(&world, Method::GET, &agent, remove, Value::Null).await.status(), 200);
+    assert_eq!(ask(&world, Method::DELETE, &agent, remove, Value::Null).await.status(), 204);
+    assert_eq!(ask(&world, Method::GET, &agent, remove, Value::Null).await.status(), 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_registration_outlives_the_hub_and_one_for_a_job_ends_with_it() {
     let world = World::new().await;
     let folder = project(&world);
