@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 pub(crate) use frames::HoldLastFlush;
-pub(crate) use http::{info_refs, receive_pack, upload_pack};
+pub(crate) use http::{PUSH_WAIT, info_refs, receive_pack, upload_pack};
 pub(crate) use read::{Commit, Repository, TreeFile, read_commits};
 
 use crate::names::RepoName;

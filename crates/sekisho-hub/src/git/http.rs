@@ -30,8 +30,8 @@ use crate::tokens::{GithubClaims, same_secret};
 
 /// The largest request of a fetch, in bytes: what a client has and wants, by object id.
 const MAX_FETCH_BYTES: u64 = 64 * 1024 * 1024;
-/// How long a push waits for another one to the same repository.
-const PUSH_WAIT: Duration = Duration::from_secs(60);
+/// How long a push, or a merge, waits for another one to the same repository.
+pub(crate) const PUSH_WAIT: Duration = Duration::from_secs(60);
 /// Repositories there may be.
 const MAX_REPOSITORIES: usize = 10_000;
 /// Longest user name that becomes an actor, in characters, as on GitHub.

@@ -9,11 +9,13 @@ use axum::{Extension, Json};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::limits::listed;
 use super::reply::GithubError;
 use super::rest::{self, At, Page};
 use crate::event::{Actor, pull_request_json};
+use crate::git::PUSH_WAIT;
 use crate::pull::{self, Change, NewPull, Refused};
 use crate::shared::Shared;
 use crate::state::{PullRequest, RepositoryIds};
@@ -193,10 +195,15 @@ async fn turn<T: Send + 'static>(
     ids: &RepositoryIds,
     work: impl FnOnce(&Shared, &RepositoryIds) -> Result<T, Refused> + Send + 'static,
 ) -> Result<T, GithubError> {
-    let lock = shared.push_lock(&ids.name).acquire_owned().await;
-    let _lock = lock.map_err(|error| GithubError::internal(&error))?;
+    let busy = |_| {
+        let why = "another push is under way".to_owned();
+        GithubError(StatusCode::SERVICE_UNAVAILABLE, why)
+    };
+    let lock = shared.push_lock(&ids.name).acquire_owned();
+    let lock = tokio::time::timeout(PUSH_WAIT, lock).await.map_err(busy)?;
+    let lock = lock.map_err(|error| GithubError::internal(&error))?;
     let (of_work, ids) = (Arc::clone(shared), ids.clone());
-    let done = rest::blocking(move || work(&of_work, &ids)).await?;
+    let done = holding(lock, move || work(&of_work, &ids)).await?;
     // Who is told that it is done finds it so, whatever becomes of this process.
     shared.saver.flushed().await;
     done.map_err(|refused| match refused {
@@ -205,4 +212,43 @@ async fn turn<T: Send + 'static>(
         Refused::NotMergeable(why) => GithubError(StatusCode::METHOD_NOT_ALLOWED, why.to_owned()),
         Refused::Git(error) => GithubError::internal(&error),
     })
+}
+
+/// Does what blocks. The permit is given back when it is done, also if nobody waits for it any more.
+async fn holding<T: Send + 'static>(
+    permit: OwnedSemaphorePermit,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, GithubError> {
+    let held = move || {
+        let _permit = permit;
+        work()
+    };
+    rest::blocking(held).await
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::{Semaphore, oneshot};
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_goes_away_does_not_let_another_in_before_the_work_is_done() {
+        let lock = Arc::new(Semaphore::new(1));
+        let permit = Arc::clone(&lock).acquire_owned().await.unwrap();
+        let (begins, begun) = oneshot::channel();
+        let (end, ends) = oneshot::channel::<()>();
+        let work = holding(permit, move || {
+            begins.send(()).unwrap();
+            ends.blocking_recv().unwrap();
+        });
+        tokio::select! {
+            biased;
+            _ = work => panic!("it is not over"),
+            begun = begun => begun.unwrap(),
+        }
+        assert_eq!(lock.available_permits(), 0);
+        end.send(()).unwrap();
+        assert!(lock.acquire().await.is_ok());
+    }
 }
