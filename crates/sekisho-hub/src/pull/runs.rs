@@ -42,8 +42,11 @@ pub(super) fn happened(
     if let Some(merged) = pull.merge_sha.as_deref().filter(|_| !skipped) {
         events.push(("pull_request", at(PullRequest::merge_ref(pull.number), merged)));
     }
+    // The base as it is now, which may have gone on since the two were looked at; or as it was, if gone.
     let target = format!("refs/heads/{}", pull.base.branch);
-    events.push(("pull_request_target", at(target, &pull.base.sha)));
+    let tip = repository.resolve(&target)?;
+    let tip = tip.as_deref().unwrap_or(&pull.base.sha);
+    events.push(("pull_request_target", at(target, tip)));
     let mut all = Pushed::default();
     let mut paths = None;
     for (event, at) in events {

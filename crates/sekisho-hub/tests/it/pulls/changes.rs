@@ -63,6 +63,25 @@ async fn every_activity_is_told_and_an_edit_with_what_was_there_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_base_says_now_is_run_and_not_what_it_said_when_it_was_opened() {
+    let (world, folder) = world().await;
+    branch(&world, &folder, ("acme/app", "topic"), &[("b.txt", "b\n")]).await;
+    let number = open(&world, "topic").await["number"].clone();
+    done(&world, "pull_request").await;
+    done(&world, "pull_request_target").await;
+    // Of the old one nothing waits for edits.
+    let mended = TARGET.replace("opened, closed", "edited").replace("greet:", "mended:");
+    folder.commit(&[(".github/workflows/target.yml", &mended)]);
+    world.push(&folder, "acme/app").await;
+    done(&world, "push").await;
+    change(&world, &number, json!({"title": "Best"})).await;
+    let job = take(&world).await;
+    check(&job, &[("event_name", "pull_request_target"), ("event.action", "edited")]);
+    check(&job, &[("sha", &folder.sha()), ("ref", "refs/heads/main")]);
+    assert_eq!(job.runner.job["jobName"], json!("mended"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_whose_branch_is_deleted_is_closed() {
     let (world, folder) = world().await;
     for (n, deleted) in [(0, "topic0"), (1, "release")] {
