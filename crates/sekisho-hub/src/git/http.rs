@@ -32,6 +32,8 @@ use crate::tokens::{GithubClaims, same_secret};
 const MAX_FETCH_BYTES: u64 = 64 * 1024 * 1024;
 /// How long a push, or a merge, waits for another one to the same repository.
 pub(crate) const PUSH_WAIT: Duration = Duration::from_secs(60);
+/// What whoever still has a job's token is told.
+const JOB_IS_OVER: &str = "the job whose token this is is over";
 /// Repositories there may be.
 const MAX_REPOSITORIES: usize = 10_000;
 /// Longest user name that becomes an actor, in characters, as on GitHub.
@@ -263,7 +265,7 @@ async fn may_push(
         let why = match (own, shared.is_running(claims.at())) {
             (true, true) if claims.allows("contents", Access::Write) => return Ok(Actor::job()),
             (true, true) => "the job's token may not push: it needs `permissions: contents: write`",
-            (true, false) => "the job whose token this is is over",
+            (true, false) => JOB_IS_OVER,
             (false, _) => "a job's token may push to the repository of the job alone",
         };
         return Err((StatusCode::FORBIDDEN, why.to_owned()));
@@ -278,13 +280,14 @@ async fn may_push(
     Ok(Actor::user(name.as_deref().unwrap_or(&shared.config.actor)))
 }
 
-/// Who may push may fetch, and every job.
+/// Who may push may fetch, and every job while it runs.
 async fn may_fetch(shared: &Shared, headers: &HeaderMap, peer: Peer) -> Result<(), Refused> {
     let (_, password) = basic(headers).unwrap_or_default();
-    if shared.tokens.read::<GithubClaims>(&password).is_some() || is_admin(shared, &password) {
-        return Ok(());
+    if let Some(claims) = shared.tokens.read::<GithubClaims>(&password) {
+        let running = shared.is_running(claims.at());
+        return if running { Ok(()) } else { Err((StatusCode::FORBIDDEN, JOB_IS_OVER.to_owned())) };
     }
-    no_stranger(peer).await
+    if is_admin(shared, &password) { Ok(()) } else { no_stranger(peer).await }
 }
 
 fn is_admin(shared: &Shared, password: &str) -> bool {

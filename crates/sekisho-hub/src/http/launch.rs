@@ -101,7 +101,7 @@ fn look_up_one(
     })
 }
 
-/// `GET /_launch/{owner}/{name}/tarball/{sha}`, with a job's `github.token`.
+/// `GET /_launch/{owner}/{name}/tarball/{sha}`, with the `github.token` of a job that runs.
 pub(super) async fn tarball(
     State(shared): State<Arc<Shared>>,
     Path((owner, name, sha)): Path<(String, String, String)>,
@@ -109,8 +109,9 @@ pub(super) async fn tarball(
 ) -> Result<Response, ServiceFault> {
     let password = basic(&headers).map(|(_, password)| password);
     let known = password.and_then(|token| shared.tokens.read::<GithubClaims>(&token));
-    if known.is_none() {
-        return Err(ServiceFault::run(StatusCode::UNAUTHORIZED, "the token is not a job's"));
+    if known.is_none_or(|claims| !shared.is_running(claims.at())) {
+        let why = "the token is not that of a job that runs";
+        return Err(ServiceFault::run(StatusCode::UNAUTHORIZED, why));
     }
     let missing = || ServiceFault::run(StatusCode::NOT_FOUND, "there is no such commit");
     let name = RepoName::new(&owner, &name).map_err(|_| missing())?;

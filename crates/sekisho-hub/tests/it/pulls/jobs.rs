@@ -44,10 +44,15 @@ impl Bot {
 
     /// Status and words of git's first request for a push.
     async fn pushes(&self, world: &World, repository: &str) -> (u16, String) {
-        let path = format!("/{repository}/info/refs?service=git-receive-pack");
-        let asked = world.request(Method::GET, &path).basic_auth("x", Some(&self.token));
+        self.get(world, &format!("/{repository}/info/refs?service=git-receive-pack")).await
+    }
+
+    /// Asks as git does.
+    async fn get(&self, world: &World, path: &str) -> (u16, String) {
+        let asked = world.request(Method::GET, path).basic_auth("x", Some(&self.token));
         let answer = asked.send().await.unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap_or_default())
+        let status = answer.status().as_u16();
+        (status, String::from_utf8_lossy(&answer.bytes().await.unwrap()).into_owned())
     }
 }
 
@@ -104,6 +109,19 @@ async fn a_job_opens_changes_pushes_and_merges_and_starts_nothing() {
     assert_eq!(bot.ask(&world, Method::POST, PULLS, wanted()).await.status(), 401);
     let (status, why) = bot.pushes(&world, "acme/app").await;
     assert_eq!((status, why.trim()), (403, "the job whose token this is is over"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_job_fetches_it_fetches_while_it_runs() {
+    let (world, folder, bot) = Bot::new("contents: read").await;
+    let refs = "/acme/app/info/refs?service=git-upload-pack";
+    let tarball = format!("/_launch/acme/app/tarball/{}", folder.sha());
+    assert_eq!(bot.get(&world, refs).await.0, 200);
+    assert_eq!(bot.get(&world, &tarball).await.0, 200);
+    bot.job.runner.complete(&world, "succeeded").await;
+    let (status, why) = bot.get(&world, refs).await;
+    assert_eq!((status, why.trim()), (403, "the job whose token this is is over"));
+    assert_eq!(bot.get(&world, &tarball).await.0, 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]
