@@ -198,13 +198,13 @@ pub(crate) enum DispatchError {
     Git(GitError),
 }
 
-/// Starts one workflow, by its number or its file, at a ref. Blocking. Gives the run.
+/// Starts one workflow, by its number or its file, at a ref, for whoever asks. Blocking. Gives the run.
 pub(crate) fn workflow_dispatched(
     shared: &Shared,
     ids: &RepositoryIds,
-    wanted: &str,
-    git_ref: &str,
+    (wanted, git_ref): (&str, &str),
     inputs: &serde_json::Map<String, serde_json::Value>,
+    actor: &Actor,
 ) -> Result<u64, DispatchError> {
     let refused = |why: String| DispatchError::Refused(why);
     let repository = shared.git.repository(&ids.name).ok_or(DispatchError::NotFound)?;
@@ -231,8 +231,7 @@ pub(crate) fn workflow_dispatched(
         .ok_or_else(|| refused("Workflow does not have 'workflow_dispatch' trigger".to_owned()))?;
     let typed = plan::dispatch_inputs(declared, inputs).map_err(refused)?;
     let update = RefUpdate { name: git_ref, before: None, after: Some(sha.clone()) };
-    let actor = &shared.config.actor;
-    let facts = PushFacts::read(&repository, &update, None, sha, actor);
+    let facts = PushFacts::read(&repository, &update, None, sha, &actor.name);
     let facts = facts.map_err(DispatchError::Git)?;
     let mut payload = event::push_event(&shared.config.base_url, ids, &facts);
     if let Some(payload) = payload.as_object_mut() {

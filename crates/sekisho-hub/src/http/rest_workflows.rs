@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::StatusCode;
@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use super::reply::GithubError;
 use super::rest::{self, At};
+use crate::event::Actor;
 use crate::git::{GitError, Repository, TreeFile};
 use crate::names::is_plain_path;
 use crate::push::{DispatchError, workflow_dispatched};
@@ -122,6 +123,7 @@ struct Dispatch {
 /// `POST …/actions/workflows/{id or file}/dispatches`
 pub(super) async fn dispatch(
     State(shared): Hub,
+    Extension(actor): Extension<Actor>,
     Path(at): Path<At>,
     body: Bytes,
 ) -> Result<Response, GithubError> {
@@ -134,8 +136,10 @@ pub(super) async fn dispatch(
     let details = wanted.return_run_details;
     let _turn = shared.readers.acquire().await.map_err(|error| GithubError::internal(&error))?;
     let reader = Arc::clone(&shared);
-    let start =
-        move || workflow_dispatched(&reader, &ids, &at.workflow, &wanted.git_ref, &wanted.inputs);
+    let start = move || {
+        let what = (at.workflow.as_str(), wanted.git_ref.as_str());
+        workflow_dispatched(&reader, &ids, what, &wanted.inputs, &actor)
+    };
     match rest::blocking(start).await? {
         Ok(_) if !details => Ok(StatusCode::NO_CONTENT.into_response()),
         Ok(run) => Ok(Json(Dispatched {

@@ -112,6 +112,22 @@ async fn a_job_opens_changes_pushes_and_merges_and_starts_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_job_starts_by_name_is_done_in_its_own() {
+    let (world, folder, bot) = Bot::new("actions: write").await;
+    let by_hand = "on: workflow_dispatch\njobs: {a: {runs-on: default, steps: [{run: a}]}}\n";
+    folder.commit(&[(".github/workflows/by-hand.yml", by_hand)]);
+    world.push(&folder, "acme/app").await;
+    done(&world, "push").await;
+    let path = "/api/v3/repos/acme/app/actions/workflows/by-hand.yml/dispatches";
+    let asked = bot.ask(&world, Method::POST, path, json!({"ref": "main"})).await;
+    assert_eq!(asked.status(), 204);
+    let job = take(&world).await;
+    let name = "github-actions[bot]";
+    check(&job, &[("event_name", "workflow_dispatch"), ("actor", name)]);
+    check(&job, &[("triggering_actor", name)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_job_fetches_it_fetches_while_it_runs() {
     let (world, folder, bot) = Bot::new("contents: read").await;
     let refs = "/acme/app/info/refs?service=git-upload-pack";
