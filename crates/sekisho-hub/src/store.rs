@@ -22,7 +22,7 @@ mod logs;
 mod saver;
 
 use std::collections::BTreeMap;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use sekisho_github::hub_api::Run;
@@ -32,9 +32,6 @@ pub(crate) use logs::{LogName, UploadError};
 pub(crate) use saver::Saver;
 
 use crate::state::{Groups, Kept, NewRunner, Pulls, Repositories};
-
-/// The largest `run.json` or `repositories.json` that is read, in bytes.
-const MAX_JSON: u64 = 64 * 1024 * 1024;
 
 /// Where everything is.
 #[derive(Clone, Debug)]
@@ -162,22 +159,21 @@ impl Store {
     }
 }
 
-/// Reads a file that [`write_atomically`] or [`write_json`] wrote. `None` if there is none.
+/// Reads a file that [`write_atomically`] or [`write_json`] wrote, whole: it is the hub's own, and what
+/// the hub wrote it reads again, however much that is. `None` if there is none.
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
-    let file = match fs_err::File::open(path) {
-        Ok(file) => file,
+    let text = match fs_err::read(path) {
+        Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut text = Vec::new();
-    file.take(MAX_JSON).read_to_end(&mut text)?;
     let invalid = |error| io::Error::other(format!("`{}` is damaged: {error}", path.display()));
     serde_json::from_slice(&text).map(Some).map_err(invalid)
 }
 
 /// Writes what [`read_json`] reads.
 pub(crate) fn write_json<T: serde::Serialize>(path: &Path, content: &T) -> io::Result<()> {
-    write_atomically(path, &serde_json::to_vec_pretty(content).map_err(io::Error::other)?)
+    write_atomically(path, &serde_json::to_vec(content).map_err(io::Error::other)?)
 }
 
 /// Replaces a file: whoever reads it, also after a crash, sees the old or the new content.
@@ -191,4 +187,20 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     fs_err::File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_however_long_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("long.json");
+        // More than 64 MiB.
+        let long = vec!["x".repeat(1024 * 1024); 65];
+        write_json(&path, &long).unwrap();
+        assert!(read_json::<Vec<String>>(&path).unwrap() == Some(long));
+        assert_eq!(read_json::<Vec<String>>(&dir.path().join("none.json")).unwrap(), None);
+    }
 }
