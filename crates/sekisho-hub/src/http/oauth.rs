@@ -15,6 +15,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use sekisho_github::wire::oauth::{
     ASSERTION_TYPE, AssertionClaims, GRANT_TYPE, INVALID_CLIENT, TokenError, TokenResponse,
 };
+use uuid::Uuid;
 
 use crate::shared::Shared;
 use crate::tokens::RUNNER_TOKEN;
@@ -73,9 +74,10 @@ pub(super) async fn token(
 /// Whose assertion it is, if it is anybody's.
 fn check(shared: &Shared, assertion: &str) -> Result<u64, Refused> {
     let known = |issuer: &str| {
+        let issuer: Uuid = issuer.parse().ok()?;
         shared.look(|state| {
             let mut runners = state.runners.values();
-            let runner = runners.find(|runner| runner.client_id.to_string() == issuer)?;
+            let runner = runners.find(|runner| runner.client_id == issuer)?;
             Some((runner.id, runner.public_key.clone()))
         })
     };
