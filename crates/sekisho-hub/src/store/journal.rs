@@ -50,9 +50,13 @@ impl Journal {
             self.compacted = self.bytes;
             return Ok(());
         }
-        self.file.write_all(&lines)?;
-        self.bytes += lines.len() as u64;
-        self.file.file().sync_data()
+        let written = self.file.write_all(&lines).and_then(|()| self.file.file().sync_data());
+        match &written {
+            Ok(()) => self.bytes += lines.len() as u64,
+            // Half a line would take the next one with it.
+            Err(_) => self.file.set_len(self.bytes)?,
+        }
+        written
     }
 }
 
