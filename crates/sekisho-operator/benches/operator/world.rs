@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::{Cluster, ClusterOptions, RealServer};
+use tokio::task::JoinSet;
 
 use crate::played::Failure;
 use crate::process::{ADMIN, Process, client};
@@ -44,6 +45,8 @@ pub(crate) struct World {
     client: Client,
     pub(crate) seen: Arc<Seen>,
     _cluster: Cluster,
+    /// They end with it.
+    watches: JoinSet<()>,
     dir: TempDir,
     http: reqwest::Client,
     pushes: AtomicUsize,
@@ -70,10 +73,13 @@ impl World {
         let url: url::Url = hub.said.as_str().unwrap_or_default().parse()?;
         let http = sekisho_github::http::ClientOptions::default().client(&[&url])?;
         let pushes = AtomicUsize::new(0);
-        let world = Self { server, hub, client, seen, _cluster: cluster, dir, http, pushes };
+        let watches = JoinSet::new();
+        let mut world =
+            Self { server, hub, client, seen, _cluster: cluster, watches, dir, http, pushes };
         world.furnish().await?;
-        tokio::spawn(Arc::clone(&world.seen).follow::<Runner>(world.client.clone(), 0));
-        tokio::spawn(Arc::clone(&world.seen).follow::<Pod>(world.client.clone(), 1));
+        let (seen, client) = (&world.seen, &world.client);
+        world.watches.spawn(Arc::clone(seen).follow::<Runner>(client.clone(), 0));
+        world.watches.spawn(Arc::clone(seen).follow::<Pod>(client.clone(), 1));
         Ok(Some(world))
     }
 
