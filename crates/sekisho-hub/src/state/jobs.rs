@@ -45,15 +45,15 @@ impl State {
     /// Offers waiting jobs, oldest first, to runners that listen, are free and may have them: those
     /// of the job's scale set, or if it has none, those of its repository's that have the labels.
     pub(super) fn offer_jobs(&mut self, now: Timestamp) {
-        let free = |runner: &&Runner| runner.job.is_none() && runner.session.is_some();
-        let mut left = self.runners.values().filter(free).count();
-        if left == 0 {
+        let is_free = |runner: &&Runner| runner.job.is_none() && runner.session.is_some();
+        let mut free: Vec<u64> = self.runners.values().filter(is_free).map(|it| it.id).collect();
+        if free.is_empty() {
             return;
         }
         for at in self.queued() {
             let Some((run, _, _, view)) = self.job(at) else { continue };
             let (labels, from) = (&view.labels, self.origin(at));
-            let suits = |runner: &&Runner| {
+            let suits = |runner: &Runner| {
                 let has =
                     |label: &String| runner.labels.iter().any(|l| l.eq_ignore_ascii_case(label));
                 self.may_have(runner.set, at.job)
@@ -63,8 +63,9 @@ impl State {
                         .as_ref()
                         .is_some_and(|from| self.groups.allows(&runner.scope, runner.group, from))
             };
-            let Some(runner) = self.runners.values().filter(free).find(suits) else { continue };
-            let runner = runner.id;
+            let fits = |id: &u64| self.runners.get(id).is_some_and(suits);
+            let Some(place) = free.iter().position(fits) else { continue };
+            let runner = free.remove(place);
             if let Some(runner) = self.runners.get_mut(&runner) {
                 runner.job = Some(at);
             }
@@ -74,8 +75,7 @@ impl State {
                 job.phase = Phase::Offered { runner, request, until: now + ACQUIRE_WITHIN };
             }
             self.touch_queue();
-            left -= 1;
-            if left == 0 {
+            if free.is_empty() {
                 return;
             }
         }
