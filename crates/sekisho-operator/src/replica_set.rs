@@ -249,7 +249,6 @@ async fn write(
     let mut next = set.clone();
     next.status = Some(status_of(set, status, context.now()));
     next.metadata.resource_version.clone_from(version);
-    next.metadata.managed_fields = None;
     let api = context.api::<RunnerReplicaSet>(&set.namespace().unwrap_or_default());
     context.metrics.wrote("update");
     let written = api.replace_status(&set.name_any(), &PostParams::default(), &next).await;
