@@ -2,7 +2,8 @@
 //!
 //! A group is an organization's, and seen from its repositories; or an enterprise's, and seen from all
 //! organizations. The default group has the same number everywhere, and each of them its own.
-//! A repository has no groups.
+//! A repository has no groups. One that a hub of before wrote down without a place was every
+//! organization's: it is as an enterprise's, seen by all and changed by an enterprise alone.
 //!
 //! All repositories of the hub are private: `private` means all of them, and whether public ones are
 //! allowed is kept and told, and holds nothing back.
@@ -26,14 +27,21 @@ const MAX_GROUPS: usize = 1_000;
 const MAX_NAME: usize = 100;
 /// The most workflows of a group.
 const MAX_WORKFLOWS: usize = 100;
+/// Longest name of a workflow, `owner/name/path@ref`, in characters.
+const MAX_WORKFLOW: usize = 1_024;
 /// The most repositories of a group.
 const MAX_REPOSITORIES: usize = 10_000;
+/// What an id of a repository takes in a list, in bytes, about.
+const REPOSITORY_BYTES: usize = 8;
+/// The lists of all groups, in bytes: they are in one file, which is written anew at every change.
+const MAX_LISTS: usize = 4 * 1024 * 1024;
 
 /// A group. This is also the form on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Group {
     pub(crate) id: u64,
-    /// Where it was made; `None`: everywhere, as the default group.
+    /// Where it was made; `None`: the default group as it is at first, or one of a hub of before, which
+    /// did not write it down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) place: Option<Owner>,
     pub(crate) name: String,
@@ -64,7 +72,16 @@ impl Group {
 
     /// Whether it is there for a place, and another's.
     pub(crate) fn is_inherited(&self, place: &Owner) -> bool {
-        self.place.as_ref().is_some_and(|own| !place.is_of(own))
+        match &self.place {
+            Some(own) => !place.is_of(own),
+            None => self.id != DEFAULT_GROUP && !place.is_enterprise(),
+        }
+    }
+
+    /// How much it takes to write its lists down, in bytes, about.
+    fn lists(&self) -> usize {
+        let workflows: usize = self.selected_workflows.iter().map(|one| one.len() + 3).sum();
+        workflows + self.repositories.len() * REPOSITORY_BYTES
     }
 
     /// Whether its runners may have a job.
@@ -109,7 +126,11 @@ pub(crate) enum GroupError {
     /// It has runners or scale sets.
     InUse,
     /// What is wrong with the request.
-    Invalid(&'static str),
+    Invalid(String),
+}
+
+fn invalid(why: impl Into<String>) -> GroupError {
+    GroupError::Invalid(why.into())
 }
 
 impl Default for Groups {
@@ -160,7 +181,18 @@ impl Groups {
             id => !self.all.contains_key(&id),
         };
         if is_new && self.all.len() + self.defaults.len() >= MAX_GROUPS {
-            return Err(GroupError::Invalid("there are too many runner groups"));
+            return Err(invalid(format!("the hub holds {MAX_GROUPS} runner groups, and no more")));
+        }
+        let is_default = group.id == DEFAULT_GROUP;
+        let others = self.all.values().filter(|other| other.id != group.id);
+        let defaults = self.defaults.iter().filter(|(of, _)| !is_default || *of != place);
+        let others = others.chain(defaults.map(|(_, other)| other));
+        let lists = others.map(Group::lists).sum::<usize>() + group.lists();
+        if lists > MAX_LISTS && group.lists() > 0 {
+            return Err(invalid(format!(
+                "selected_workflows and selected_repository_ids of all groups together hold {MAX_LISTS} \
+                 bytes, and no more"
+            )));
         }
         match group.id {
             DEFAULT_GROUP => self.defaults.insert(place.clone(), group),
@@ -186,7 +218,7 @@ impl State {
             return Err(GroupError::NotFound);
         }
         if new.name.is_none() {
-            return Err(GroupError::Invalid("name is missing"));
+            return Err(invalid("name is missing"));
         }
         let id = self.groups.last_id + 1;
         let group = Group {
@@ -248,10 +280,15 @@ impl State {
             return Err(GroupError::NotFound);
         }
         if group.visibility != "selected" {
-            return Err(GroupError::Invalid("the group's visibility is not selected"));
+            return Err(invalid("the group's visibility is not selected"));
         }
         if allowed {
             group.repositories.insert(repository);
+            if group.repositories.len() > MAX_REPOSITORIES {
+                return Err(invalid(format!(
+                    "the group has {MAX_REPOSITORIES} selected repositories, and no more"
+                )));
+            }
         } else {
             group.repositories.remove(&repository);
         }
@@ -274,7 +311,9 @@ impl State {
         if let Some(name) = change.name {
             let good = (1..=MAX_NAME).contains(&name.chars().count());
             if !good || name.chars().any(char::is_control) {
-                return Err(GroupError::Invalid("name is empty or too long"));
+                return Err(invalid(format!(
+                    "name is empty, has control characters, or is longer than {MAX_NAME} characters"
+                )));
             }
             if self.groups.is_taken(place, &name, group.id) {
                 return Err(GroupError::NameTaken);
@@ -283,22 +322,33 @@ impl State {
         }
         if let Some(visibility) = change.visibility {
             if !matches!(visibility.as_str(), "all" | "selected" | "private") {
-                return Err(GroupError::Invalid("visibility is all, selected or private"));
+                return Err(invalid("visibility is all, selected or private"));
             }
             group.visibility = visibility;
         }
         if let Some(workflows) = change.selected_workflows {
             if workflows.len() > MAX_WORKFLOWS {
-                return Err(GroupError::Invalid("there are too many selected workflows"));
+                return Err(invalid(format!(
+                    "selected_workflows has more than {MAX_WORKFLOWS} entries"
+                )));
+            }
+            if workflows.iter().any(|one| one.chars().count() > MAX_WORKFLOW) {
+                return Err(invalid(format!(
+                    "selected_workflows has an entry of more than {MAX_WORKFLOW} characters"
+                )));
             }
             group.selected_workflows = workflows;
         }
         if let Some(ids) = change.selected_repository_ids {
             if ids.len() > MAX_REPOSITORIES {
-                return Err(GroupError::Invalid("there are too many selected repositories"));
+                return Err(invalid(format!(
+                    "selected_repository_ids has more than {MAX_REPOSITORIES} entries"
+                )));
             }
-            if !ids.iter().all(|id| self.has_repository(place, *id)) {
-                return Err(GroupError::Invalid("a selected repository is not there"));
+            let known = self.repositories.ids();
+            let has = |id: &u64| known.get(id).is_some_and(|name| place.has(&name.to_string()));
+            if !ids.iter().all(has) {
+                return Err(invalid("selected_repository_ids has one that is not there"));
             }
             group.repositories = ids.into_iter().collect();
         }
@@ -314,7 +364,7 @@ impl State {
     /// Removes a group that nothing is in.
     pub(crate) fn delete_group(&mut self, place: &Owner, id: u64) -> Result<(), GroupError> {
         if id == DEFAULT_GROUP {
-            return Err(GroupError::Invalid("the default group cannot be removed"));
+            return Err(invalid("the default group cannot be removed"));
         }
         self.groups.own(place, id)?;
         if self.runners.values().any(|runner| runner.group == id) || self.scale_sets.uses_group(id)

@@ -51,20 +51,10 @@ impl State {
             return;
         }
         for at in self.queued() {
-            let Some((run, _, _, view)) = self.job(at) else { continue };
-            let (labels, from) = (&view.labels, self.origin(at));
-            let suits = |runner: &Runner| {
-                let has =
-                    |label: &String| runner.labels.iter().any(|l| l.eq_ignore_ascii_case(label));
-                self.may_have(runner.set, at.job)
-                    && (runner.set.is_some() || labels.iter().all(has))
-                    && runner.scope.has(&run.view.repository)
-                    && from
-                        .as_ref()
-                        .is_some_and(|from| self.groups.allows(&runner.scope, runner.group, from))
-            };
-            let fits = |id: &u64| self.runners.get(id).is_some_and(suits);
-            let Some(place) = free.iter().position(fits) else { continue };
+            let place = self.suitor(at).and_then(|suits| {
+                free.iter().position(|id| self.runners.get(id).is_some_and(&suits))
+            });
+            let Some(place) = place else { continue };
             let runner = free.remove(place);
             if let Some(runner) = self.runners.get_mut(&runner) {
                 runner.job = Some(at);
@@ -81,6 +71,19 @@ impl State {
         }
     }
 
+    /// Which runners may have a job.
+    fn suitor(&self, at: JobRef) -> Option<impl Fn(&Runner) -> bool> {
+        let (run, _, _, view) = self.job(at)?;
+        let from = self.origin(at)?;
+        Some(move |runner: &Runner| {
+            let has = |label: &String| runner.labels.iter().any(|l| l.eq_ignore_ascii_case(label));
+            self.may_have(runner.set, at.job)
+                && (runner.set.is_some() || view.labels.iter().all(has))
+                && runner.scope.has(&run.view.repository)
+                && self.groups.allows(&runner.scope, runner.group, &from)
+        })
+    }
+
     /// The job waits again, if it was offered to this runner and not taken.
     pub(super) fn withdraw_offer(&mut self, at: JobRef, runner: u64, now: Timestamp) {
         let Some((job, _)) = self.job_mut(at) else { return };
@@ -93,6 +96,20 @@ impl State {
         }
         self.touch_queue();
         self.offer_jobs(now);
+    }
+
+    /// Jobs that were offered to runners of a group which may not have them any more wait again.
+    pub(super) fn withdraw_unfit(&mut self, group: u64, now: Timestamp) {
+        let in_group = self.runners.values().filter(|runner| runner.group == group);
+        let offered = in_group.filter_map(|runner| {
+            let at = runner.job?;
+            let is_offered = matches!(self.phase(at), Some(Phase::Offered { .. }));
+            let fits = || self.suitor(at).is_some_and(|suits| suits(runner));
+            (is_offered && !fits()).then_some((at, runner.id))
+        });
+        for (at, runner) in offered.collect::<Vec<_>>() {
+            self.withdraw_offer(at, runner, now);
+        }
     }
 
     /// A runner takes the job it was offered: only once.
@@ -109,6 +126,11 @@ impl State {
         match self.phase(at) {
             Some(Phase::Offered { request: offered, .. }) if *offered == request => {}
             _ => return Err(self.why_not(request)),
+        }
+        // Its group, or its labels, may be others than when it was offered.
+        if !self.suitor(at).is_some_and(|suits| suits(known)) {
+            self.withdraw_offer(at, runner, now);
+            return Err(JobError::NotFound);
         }
         let Some((job, view)) = self.job_mut(at) else { return Err(JobError::NotFound) };
         let ready = job.ready.as_ref();

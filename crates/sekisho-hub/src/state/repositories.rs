@@ -49,6 +49,11 @@ impl Repositories {
         self.get(&found.name)
     }
 
+    /// All of them, by id.
+    pub(crate) fn ids(&self) -> BTreeMap<u64, &RepoName> {
+        self.repositories.values().map(|repository| (repository.id, &repository.name)).collect()
+    }
+
     /// Those of an owner, the newest first.
     pub(crate) fn of_owner(&self, owner: &str) -> Vec<RepositoryIds> {
         let all = self.repositories.values().map(|repository| &repository.name);

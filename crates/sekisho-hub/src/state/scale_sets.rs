@@ -213,8 +213,11 @@ impl State {
         Ok(())
     }
 
-    /// A group has changed: jobs that no listener was told of are matched anew.
+    /// A group has changed: what its runners and sets may not have any more is taken from them, unless a
+    /// runner is at it, and jobs that no listener was told of are matched anew.
     pub(super) fn rebind_group(&mut self, group: u64, now: Timestamp) {
+        self.withdraw_unfit(group, now);
+        self.take_from_sets(group, now);
         self.unbind_waiting(|set| set.definition.group == group);
         self.bind_waiting();
         self.touch_queue();

@@ -2,6 +2,7 @@ use sekisho_github::wire::scale_set::{Label, ScaleSetRequest};
 
 use super::super::scale_sets::Definition;
 use super::super::tests::World;
+use super::super::{JobError, Message};
 use super::*;
 
 const ACME: &str = "orgs/acme";
@@ -178,7 +179,7 @@ fn a_group_is_of_one_place() {
         ..Default::default()
     };
     let refused = state.update_group((&other, theirs), selected.clone(), now);
-    assert_eq!(refused, Err(GroupError::Invalid("a selected repository is not there")));
+    assert_eq!(refused, Err(invalid("selected_repository_ids has one that is not there")));
     state.update_group((&acme, gpu), selected, now).unwrap();
     // Runners go to groups that their place sees.
     let runner = world.runner("r1", &["x"]);
@@ -207,4 +208,107 @@ fn the_default_group_of_one_place_is_not_anothers() {
     let opened = RunnerGroupChange { visibility: Some("all".to_owned()), ..Default::default() };
     world.state.update_group((&acme, DEFAULT_GROUP), opened, now).unwrap();
     assert!(is_offered(&mut world, runner));
+}
+
+/// What an organization may do to a group, and whether it is shown as another's.
+#[test]
+fn a_group_of_before_without_a_place_is_the_hubs() {
+    let (mut world, gpu) = world(ONE, change("gpu"));
+    // As a hub wrote it down that knew no places.
+    let mut old = serde_json::to_value(&world.state.groups).unwrap();
+    let group = old["all"][gpu.to_string()].as_object_mut().unwrap();
+    assert!(group.remove("place").is_some());
+    world.state.groups = serde_json::from_value(old).unwrap();
+    let (state, now) = (&mut world.state, world.now);
+    for place in ["orgs/acme", "orgs/other", "repos/acme/app"] {
+        let place = Owner::from(place);
+        assert!(state.groups.get(&place, gpu).is_some_and(|group| group.is_inherited(&place)));
+        assert_eq!(state.update_group((&place, gpu), change("x"), now), Err(GroupError::NotFound));
+        assert_eq!(state.delete_group(&place, gpu), Err(GroupError::NotFound));
+        let added = state.change_group_repository((&place, gpu), 2, true, now);
+        assert_eq!(added, Err(GroupError::NotFound));
+        // The default group is each one's own, as before.
+        assert!(!state.groups.get(&place, DEFAULT_GROUP).unwrap().is_inherited(&place));
+    }
+    let big = Owner::from("enterprises/big");
+    assert!(!state.groups.get(&big, gpu).unwrap().is_inherited(&big));
+    assert_eq!(state.update_group((&big, gpu), change("x"), now).unwrap().name, "x");
+    state.delete_group(&big, gpu).unwrap();
+}
+
+#[test]
+fn lists_of_groups_have_bounds() {
+    let (mut world, group) = world(ONE, change("g"));
+    let acme = Owner::from(ACME);
+    let with = |workflows: Vec<String>| RunnerGroupChange {
+        selected_workflows: Some(workflows),
+        ..Default::default()
+    };
+    let now = world.now;
+    let refused = |state: &mut State, group: u64, change, field: &str, bound: &str| {
+        let Err(GroupError::Invalid(why)) = state.update_group((&acme, group), change, now) else {
+            panic!("{field}: it is not refused")
+        };
+        assert!(why.contains(field) && why.contains(bound), "{why}");
+    };
+    let state = &mut world.state;
+    let many = with(vec!["a/b/c@d".to_owned(); MAX_WORKFLOWS + 1]);
+    refused(state, group, many, "selected_workflows", "100");
+    let long = with(vec!["x".repeat(MAX_WORKFLOW + 1)]);
+    refused(state, group, long, "selected_workflows", "1024");
+    let ids = RunnerGroupChange {
+        selected_repository_ids: Some(vec![2; MAX_REPOSITORIES + 1]),
+        ..Default::default()
+    };
+    refused(state, group, ids, "selected_repository_ids", "10000");
+    refused(state, group, change(&"n".repeat(MAX_NAME + 1)), "name", "100");
+    // Each is as long as it may be, and all together are too long.
+    let full = || with(vec!["x".repeat(MAX_WORKFLOW); MAX_WORKFLOWS]);
+    let each = MAX_WORKFLOWS * (MAX_WORKFLOW + 3);
+    for n in 0..MAX_LISTS / each {
+        let group = state.create_group(&acme, change(&format!("g{n}"))).unwrap().id;
+        state.update_group((&acme, group), full(), now).unwrap();
+    }
+    refused(state, group, full(), "selected_workflows", "4194304");
+    refused(state, DEFAULT_GROUP, full(), "selected_workflows", "4194304");
+    // What has no list is made all the same, and what has one is changed.
+    let last = state.create_group(&acme, change("last")).unwrap().id;
+    assert_eq!(last, group + (MAX_LISTS / each) as u64 + 1);
+    state.update_group((&acme, group + 1), full(), now).unwrap();
+    assert_eq!(state.update_group((&acme, group + 1), with(Vec::new()), now).map(drop), Ok(()));
+    state.update_group((&acme, DEFAULT_GROUP), full(), now).unwrap();
+}
+
+#[test]
+fn what_a_group_does_not_allow_any_more_is_not_taken() {
+    let selected = |repositories: Vec<u64>| RunnerGroupChange {
+        visibility: Some("selected".to_owned()),
+        selected_repository_ids: Some(repositories),
+        ..Default::default()
+    };
+    let (mut world, group) = world(
+        "on: push\njobs: { a: { runs-on: y, steps: [{ run: a }] } }\n",
+        RunnerGroupChange { name: Some("g".to_owned()), ..selected(vec![2]) },
+    );
+    let acme = Owner::from(ACME);
+    let runner = in_group(&mut world, "r1", group);
+    world.start(ONE);
+    // It was told of the job when the group is closed: it does not get it, and another does.
+    let Some(Message::Offer { request, .. }) = world.message(runner) else { panic!("no job") };
+    let now = world.now;
+    world.state.update_group((&acme, group), selected(Vec::new()), now).unwrap();
+    assert_eq!(world.state.acquire(runner.0, request, now), Err(JobError::NotFound));
+    assert!(!is_offered(&mut world, runner));
+    let other = world.runner("r2", &["x"]);
+    let at = world.acquire(other);
+    assert_eq!(world.state.job(at).unwrap().3.runner_name.as_deref(), Some("r2"));
+    // The same for one that is put into a group which may not have the job.
+    world.start(ONE);
+    let moved = world.runner("r3", &["x"]);
+    let Some(Message::Offer { request, .. }) = world.message(moved) else { panic!("no job") };
+    assert!(world.state.move_runner(&HERE.into(), moved.0, group, now));
+    assert_eq!(world.state.acquire(moved.0, request, now), Err(JobError::NotFound));
+    assert!(!is_offered(&mut world, runner));
+    let next = world.runner("r4", &["x"]);
+    assert_eq!(world.acquire(next).run, 3);
 }

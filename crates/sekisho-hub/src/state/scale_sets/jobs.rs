@@ -92,6 +92,27 @@ impl State {
             })
     }
 
+    /// Takes jobs that no runner has from the sets of a group that does not allow them any more. Whoever
+    /// listens is told that they are over for the set; they wait for another.
+    pub(super) fn take_from_sets(&mut self, group: u64, now: Timestamp) {
+        let in_group = |set: &&ScaleSet| set.definition.group == group;
+        let taken = |set: &ScaleSet| {
+            let jobs = set.jobs.iter().map(|(id, job)| (JobRef::from_job_id(*id), job.stage));
+            let told =
+                jobs.filter(|(_, stage)| matches!(stage, Stage::Available | Stage::Assigned));
+            let unfit = told.map(|(at, _)| at).filter(|at| {
+                self.origin(*at)
+                    .is_some_and(|from| !self.groups.allows(&set.definition.scope, group, &from))
+            });
+            unfit.collect::<Vec<_>>()
+        };
+        let all: Vec<JobRef> =
+            self.scale_sets.sets.values().filter(in_group).flat_map(taken).collect();
+        for at in all {
+            self.set_job_completed(at, Conclusion::Cancelled, now);
+        }
+    }
+
     /// Assigns waiting jobs, oldest first, until the set has `capacity`.
     pub(super) fn assign_up_to(&mut self, set: u64, capacity: u64, now: Timestamp) {
         let mut any = false;

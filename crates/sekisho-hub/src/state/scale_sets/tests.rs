@@ -4,11 +4,13 @@ mod simulation;
 
 use jiff::SignedDuration;
 use sekisho_github::hub_api::Conclusion;
+use sekisho_github::rest::RunnerGroupChange;
 use sekisho_github::wire::scale_set::{JobResult, QueueMessage};
 use uuid::Uuid;
 
 use super::*;
 use crate::state::tests::World;
+use crate::state::{JobError, Message};
 
 const OWNER: &str = "orgs/acme";
 
@@ -229,4 +231,36 @@ fn a_ghost_is_busy_until_it_was_asked_often_enough() {
     assert_eq!(remove(), Err(crate::state::RegisterError::Busy));
     assert_eq!(remove(), Err(crate::state::RegisterError::Busy));
     assert_eq!(remove(), Ok(()));
+}
+
+#[test]
+fn a_set_loses_the_jobs_that_its_group_does_not_allow_any_more() {
+    let mut world = World::new("on: push\njobs: { a: { runs-on: gpu, steps: [{run: a}] } }\n");
+    let owner = Owner::from(OWNER);
+    let group = RunnerGroupChange { name: Some("g".to_owned()), ..Default::default() };
+    let group = world.state.create_group(&owner, group).unwrap().id;
+    let closing = Definition { group, ..definition("closing", &["gpu"]) };
+    let closing = world.state.create_set(closing).unwrap();
+    let mut ear = Ear::new(&mut world, closing);
+    assert_eq!(ear.hear(&mut world, 1), ["JobAssigned a "]);
+    let runner = world.runner_of("r1", Some(closing));
+    let here = Owner::from("repos/acme/app");
+    assert!(world.state.move_runner(&here, runner.0, group, world.now));
+    let Some(Message::Offer { request, .. }) = world.message(runner) else { panic!("no offer") };
+    let selected =
+        RunnerGroupChange { visibility: Some("selected".to_owned()), ..Default::default() };
+    world.state.update_group((&owner, group), selected, world.now).unwrap();
+    // Its listener is told that it is over there, its runner does not get it, and another set has it.
+    assert_eq!(ear.hear(&mut world, 1), ["JobCompleted a canceled"]);
+    assert_eq!(numbers(&world, closing), [0, 0, 0, 1]);
+    assert_eq!(world.state.acquire(runner.0, request, world.now), Err(JobError::NotFound));
+    let open = world.state.create_set(definition("open", &["gpu"])).unwrap();
+    assert_eq!(Ear::new(&mut world, open).hear(&mut world, 1), ["JobAssigned a "]);
+    let other = world.runner_of("r2", Some(open));
+    assert_eq!(world.acquire(other).run, 1);
+    // What a runner is at goes on, whatever becomes of the group.
+    let closed =
+        RunnerGroupChange { visibility: Some("selected".to_owned()), ..Default::default() };
+    world.state.update_group((&here.account(), 1), closed, world.now).unwrap();
+    assert_eq!(numbers(&world, open)[2], 1);
 }
