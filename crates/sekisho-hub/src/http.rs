@@ -39,6 +39,7 @@ pub(crate) mod shown;
 mod signed;
 mod table;
 mod tenant;
+mod work;
 
 use std::sync::Arc;
 
@@ -123,6 +124,7 @@ fn table(shared: &Arc<Shared>) -> Table {
 /// The hub's own API.
 fn own() -> Table {
     Table::new()
+        .route("/health", get(hub_v1::health))
         .route("/queue", get(hub_v1::queue))
         .route("/runners/{id}/gone", post(hub_v1::gone))
         .route("/runs", get(hub_v1::runs))

@@ -57,7 +57,7 @@ use crate::names::RepoName;
 use crate::shared::{Parts, Shared};
 use crate::state::{JobRef, ScaleSets, State};
 use crate::storage::Storage;
-use crate::store::{Saver, Store};
+use crate::store::{Journal, Store};
 
 /// How often offers, leases and limits are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -126,18 +126,18 @@ impl Hub {
         let highest = ids.last().copied().unwrap_or(0);
         let recent = ids.iter().rev().take(state::MAX_COMPLETED_IN_MEMORY);
         let runs: Vec<Run> = recent.filter_map(|id| store.load_run(*id)).collect();
-        let (saver, sets) = Saver::start(store.clone()).map_err(folder)?;
+        let journal = Journal::open(store.journal_file()).map_err(folder)?;
         let mut state = State::new(runs, highest, repositories);
         state.groups = store.load_groups().map_err(folder)?;
         state.pulls = store.load_pulls().map_err(folder)?;
         state.restore_runners(store.load_runners().map_err(folder)?);
-        state.scale_sets = ScaleSets::new(config.assignment, sets);
+        state.scale_sets = ScaleSets::new(config.assignment, journal.sets());
         let storage = Storage::open(&dir, config.cache_bytes_max, clock::now()).map_err(folder)?;
         let keys = Keys::start(&dir, config.one_runner_key).map_err(folder)?;
         let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
         let hooks = Hooks::start(&config.webhooks, &tasks, &stopping)?;
-        let parts = Parts { config, git, store, saver, storage, keys, hooks, tasks, stopping };
-        let shared = Arc::new(Shared::new(parts, state));
+        let parts = Parts { config, git, store, journal, storage, keys, hooks, tasks, stopping };
+        let shared = Arc::new(Shared::new(parts, state).map_err(folder)?);
         shared.interrupt_all();
         shared.change(State::end_orphans);
         shared.tasks.spawn(tick(Arc::clone(&shared)));
@@ -220,7 +220,9 @@ impl Hub {
             tracing::warn!("a push was still under way after {} s", DRAIN.as_secs());
         }
         self.shared.interrupt_all();
-        self.shared.saver.flushed().await;
+        if let Err(error) = self.shared.saver.flushed().await {
+            tracing::error!("{error}");
+        }
     }
 }
 

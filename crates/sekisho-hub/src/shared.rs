@@ -4,6 +4,7 @@ mod telling;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
@@ -22,7 +23,7 @@ use crate::keys::Keys;
 use crate::names::RepoName;
 use crate::state::{Effect, JobRef, Kept, LiveJob, Phase, State, end_interrupted};
 use crate::storage::Storage;
-use crate::store::{EventLog, EventTail, Saver, Store};
+use crate::store::{EventLog, EventTail, Journal, List, Lists, Saver, Store};
 use crate::tokens::Tokens;
 
 /// Repositories that are read at the same time for a run that is dispatched: each takes some processes.
@@ -43,7 +44,7 @@ pub(crate) struct Shared {
     pub(crate) storage: Storage,
     pub(crate) rates: Rates,
     pub(crate) hooks: Hooks,
-    inner: Mutex<Inner>,
+    inner: Arc<Mutex<Inner>>,
     /// Counts changes; everybody who waits for one waits here.
     changed: watch::Sender<u64>,
     /// Counts the news of each scale set that somebody listens to.
@@ -56,7 +57,7 @@ pub(crate) struct Shared {
     /// It is asked for after a push lock, never before.
     pulls: Mutex<()>,
     /// Who has a permit may read a repository for a dispatch.
-    pub(crate) readers: Semaphore,
+    pub(crate) readers: Arc<Semaphore>,
     pub(crate) stopping: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
@@ -67,7 +68,7 @@ pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) git: Git,
     pub(crate) store: Store,
-    pub(crate) saver: Saver,
+    pub(crate) journal: Journal,
     pub(crate) storage: Storage,
     pub(crate) keys: Keys,
     pub(crate) hooks: Hooks,
@@ -83,13 +84,42 @@ struct Inner {
     pushes: VecDeque<(String, String, Pushed)>,
 }
 
+impl Lists for Mutex<Inner> {
+    fn json(&self, list: List) -> io::Result<Vec<u8>> {
+        let now = || self.lock().unwrap_or_else(PoisonError::into_inner);
+        // Each is copied before it is put into words: nobody waits for more than the copy.
+        let json = match list {
+            List::Repositories => {
+                let repositories = now().state.repositories.clone();
+                serde_json::to_vec(&repositories)
+            }
+            List::Groups => {
+                let groups = now().state.groups.clone();
+                serde_json::to_vec(&groups)
+            }
+            List::Runners => {
+                let runners = now().state.kept_runners();
+                serde_json::to_vec(&runners)
+            }
+            List::Pulls => {
+                let pulls = now().state.pulls.clone();
+                serde_json::to_vec(&pulls)
+            }
+        };
+        json.map_err(io::Error::other)
+    }
+}
+
 impl Shared {
     /// Puts the parts together.
-    pub(crate) fn new(parts: Parts, state: State) -> Self {
-        let Parts { config, git, store, saver, storage, keys, hooks, tasks, stopping } = parts;
+    pub(crate) fn new(parts: Parts, state: State) -> io::Result<Self> {
+        let Parts { config, git, store, journal, storage, keys, hooks, tasks, stopping } = parts;
         let clock = Arc::new(Clock::default());
         let inner = Inner { state, events: BTreeMap::new(), pushes: VecDeque::new() };
-        Self {
+        let inner = Arc::new(Mutex::new(inner));
+        let lists = Arc::clone(&inner) as Arc<dyn Lists>;
+        let saver = Saver::start(store.clone(), journal, lists)?;
+        Ok(Self {
             config,
             git,
             store,
@@ -100,16 +130,16 @@ impl Shared {
             storage,
             rates: Rates::default(),
             hooks,
-            inner: Mutex::new(inner),
+            inner,
             changed: watch::channel(0).0,
             news: Mutex::default(),
             faults: Mutex::default(),
             push_locks: Mutex::default(),
             pulls: Mutex::default(),
-            readers: Semaphore::new(MAX_READERS),
+            readers: Arc::new(Semaphore::new(MAX_READERS)),
             stopping,
             tasks,
-        }
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -163,7 +193,7 @@ impl Shared {
                 }
                 Effect::Save { run } => to_save.push(run),
                 Effect::SaveAttempt(run) => self.saver.save_attempt(*run),
-                Effect::SaveRunners => self.saver.save_runners(inner.state.kept_runners()),
+                Effect::SaveRunners => self.saver.changed(List::Runners),
             }
         }
         to_save.sort_unstable();
@@ -182,19 +212,19 @@ impl Shared {
         }
     }
 
-    /// Has the repositories written down, in the order of their changes.
+    /// Has the repositories written down.
     pub(crate) fn save_repositories(&self) {
-        self.look(|state| self.saver.save_repositories(state.repositories.clone()));
+        self.saver.changed(List::Repositories);
     }
 
-    /// Has the runner groups written down, in the order of their changes.
+    /// Has the runner groups written down.
     pub(crate) fn save_groups(&self) {
-        self.look(|state| self.saver.save_groups(state.groups.clone()));
+        self.saver.changed(List::Groups);
     }
 
-    /// Has the pull requests written down, in the order of their changes.
+    /// Has the pull requests written down.
     pub(crate) fn save_pulls(&self) {
-        self.look(|state| self.saver.save_pulls(state.pulls.clone()));
+        self.saver.changed(List::Pulls);
     }
 
     /// Wakes at the next change after this call.

@@ -28,8 +28,9 @@ use std::path::{Path, PathBuf};
 use sekisho_github::hub_api::Run;
 
 pub(crate) use events::{EventLog, EventTail};
+pub(crate) use journal::Journal;
 pub(crate) use logs::{LogName, UploadError};
-pub(crate) use saver::Saver;
+pub(crate) use saver::{List, Lists, NotWritten, Saver};
 
 use crate::state::{Groups, Kept, NewRunner, Pulls, Repositories};
 
@@ -55,12 +56,18 @@ impl Store {
         self.run_dir(id).join("run.json")
     }
 
-    fn journal_file(&self) -> PathBuf {
+    /// The journal of scale sets.
+    pub(crate) fn journal_file(&self) -> PathBuf {
         self.dir.join("scale-sets.ndjson")
     }
 
     fn repositories_file(&self) -> PathBuf {
         self.dir.join("repositories.json")
+    }
+
+    /// Whether somebody has removed the folder of a run, and not all there is.
+    fn was_removed(&self, id: u64) -> bool {
+        self.dir.join("runs").is_dir() && !self.run_dir(id).is_dir()
     }
 
     /// Ids of all runs there are files of, ascending.

@@ -345,7 +345,8 @@ async fn find_or_create(
     });
     let made = made.await??;
     // Its id is given once.
-    shared.saver.flushed().await;
+    let written = shared.saver.flushed().await;
+    written.map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
     Ok(made)
 }
 

@@ -17,10 +17,12 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio::time::Instant;
 
 use super::reply::Problem;
+use super::work;
 use crate::names::{RepoName, is_plain_ref, is_sha};
 use crate::push;
 use crate::shared::Shared;
 use crate::state::{CancelError, RepositoryIds};
+use crate::store::NotWritten;
 
 /// The longest wait for a change of the queue.
 const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -36,6 +38,14 @@ type Hub = State<Arc<Shared>>;
 /// Everything that is not there.
 pub(super) async fn not_found() -> Problem {
     Problem::not_found("endpoint")
+}
+
+/// `GET health`: whether all that is done is written down. 503 while the disk takes nothing.
+pub(super) async fn health(State(shared): Hub) -> Result<Json<serde_json::Value>, Problem> {
+    match shared.saver.failures() {
+        0 => Ok(Json(serde_json::json!({ "status": "ok" }))),
+        _ => Err(NotWritten.into()),
+    }
 }
 
 /// Query of [`queue`].
@@ -75,7 +85,7 @@ pub(super) async fn gone(
 ) -> Result<StatusCode, Problem> {
     let reason: String = gone.reason.chars().take(MAX_REASON).collect();
     if shared.change(|state, now| state.runner_gone(id, &reason, now)) {
-        shared.saver.flushed().await;
+        shared.saver.flushed().await?;
         return Ok(StatusCode::NO_CONTENT);
     }
     Err(Problem::not_found("runner"))
@@ -240,10 +250,11 @@ pub(super) async fn dispatch(
     if !full || !is_plain_ref(&dispatch.git_ref) {
         return Err(bad("`ref` must be a full branch or tag name"));
     }
-    let _turn = shared.readers.acquire().await.map_err(|e| Problem::internal(&e))?;
+    let turn = Arc::clone(&shared.readers).acquire_owned().await;
+    let turn = turn.map_err(|error| Problem::internal(&error))?;
     let reader = Arc::clone(&shared);
-    let work = move || push::dispatched(&reader, &repository, &dispatch.git_ref, &dispatch.sha);
-    let done = tokio::task::spawn_blocking(work).await.map_err(|e| Problem::internal(&e))?;
+    let start = move || push::dispatched(&reader, &repository, &dispatch.git_ref, &dispatch.sha);
+    let done = work::held(turn, start).await.map_err(|error| Problem::internal(&error))?;
     let pushed = done.map_err(|error| Problem::internal(&error))?;
     let pushed = pushed.ok_or_else(|| Problem::not_found("commit"))?;
     Ok((StatusCode::CREATED, Json(pushed)).into_response())

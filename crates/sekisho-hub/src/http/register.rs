@@ -53,7 +53,7 @@ pub(super) async fn register(
     });
     let id = id.map_err(|error| rest::refused(error, &name))?;
     // Who was told that he is registered is so, whatever becomes of this process.
-    shared.saver.flushed().await;
+    shared.saver.flushed().await?;
     let base = &shared.config.base_url;
     let authorization = RunnerAuthorization {
         authorization_url: format!("{base}/_oauth/token"),

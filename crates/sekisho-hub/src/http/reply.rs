@@ -11,6 +11,8 @@ use sekisho_github::wire::error::{SOURCE_BROKER, SOURCE_RUN_SERVICE, ServiceErro
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::store::NotWritten;
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-github-request-id");
 /// All that is said of an error of our own.
 const INTERNAL: &str = "an error of the hub: see its log";
@@ -73,6 +75,12 @@ impl GithubError {
     }
 }
 
+impl From<NotWritten> for GithubError {
+    fn from(error: NotWritten) -> Self {
+        Self(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    }
+}
+
 impl IntoResponse for GithubError {
     fn into_response(self) -> Response {
         let Self(status, message) = self;
@@ -106,6 +114,12 @@ impl ServiceFault {
     pub(super) fn internal(error: &dyn std::fmt::Display) -> Self {
         tracing::error!("{error}");
         Self::run(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL)
+    }
+}
+
+impl From<NotWritten> for ServiceFault {
+    fn from(error: NotWritten) -> Self {
+        Self::run(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
     }
 }
 
@@ -195,6 +209,12 @@ impl Problem {
         };
         let kind = [(http::header::CONTENT_TYPE, "application/problem+json")];
         (self.status, kind, Json(body)).into_response()
+    }
+}
+
+impl From<NotWritten> for Problem {
+    fn from(error: NotWritten) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_written", error.to_string())
     }
 }
 

@@ -87,7 +87,7 @@ pub(super) async fn create_group(
     let place = place.owner();
     let new: RunnerGroupChange = rest::read(&body)?;
     let group = shared.change(|state, _| state.create_group(&place, new)).map_err(refused)?;
-    saved(&shared).await;
+    saved(&shared).await?;
     Ok((StatusCode::CREATED, Json(shown(&shared, &place, &group))))
 }
 
@@ -114,7 +114,7 @@ pub(super) async fn update_group(
     let change: RunnerGroupChange = rest::read(&body)?;
     let group = shared.change(|state, now| state.update_group((&place, path.group), change, now));
     let group = group.map_err(refused)?;
-    saved(&shared).await;
+    saved(&shared).await?;
     Ok(Json(shown(&shared, &place, &group)))
 }
 
@@ -126,14 +126,14 @@ pub(super) async fn delete_group(
 ) -> Result<StatusCode, GithubError> {
     let place = place.owner();
     shared.change(|state, _| state.delete_group(&place, path.group)).map_err(refused)?;
-    saved(&shared).await;
+    saved(&shared).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Groups outlive the process, as the scale sets in them do.
-async fn saved(shared: &Shared) {
+async fn saved(shared: &Shared) -> Result<(), GithubError> {
     shared.save_groups();
-    shared.saver.flushed().await;
+    Ok(shared.saver.flushed().await?)
 }
 
 /// `GET …/actions/runner-groups/{group}/repositories`
@@ -172,7 +172,7 @@ pub(super) async fn set_group_repositories(
     let change = RunnerGroupChange { selected_repository_ids, ..Default::default() };
     let changed = shared.change(|state, now| state.update_group((&place, path.group), change, now));
     changed.map_err(refused)?;
-    saved(&shared).await;
+    saved(&shared).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -204,7 +204,7 @@ async fn select(
     shared
         .change(|state, now| state.change_group_repository(group, repository, allowed, now))
         .map_err(refused)?;
-    saved(shared).await;
+    saved(shared).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

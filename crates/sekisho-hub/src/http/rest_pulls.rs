@@ -205,7 +205,7 @@ async fn turn<T: Send + 'static>(
     let (of_work, ids) = (Arc::clone(shared), ids.clone());
     let done = holding(lock, move || work(&of_work, &ids)).await?;
     // Who is told that it is done finds it so, whatever becomes of this process.
-    shared.saver.flushed().await;
+    shared.saver.flushed().await?;
     done.map_err(|refused| match refused {
         Refused::NotFound => GithubError::not_found(),
         Refused::Invalid(why) => GithubError::unprocessable(why),

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use super::reply::GithubError;
 use super::rest::{self, At};
+use super::work;
 use crate::event::Actor;
 use crate::git::{GitError, Repository, TreeFile};
 use crate::names::is_plain_path;
@@ -134,13 +135,14 @@ pub(super) async fn dispatch(
     let base = format!("{}/{}/actions/runs", shared.config.base_url, ids.name);
     let api = format!("{}/api/v3/repos/{}/actions/runs", shared.config.base_url, ids.name);
     let details = wanted.return_run_details;
-    let _turn = shared.readers.acquire().await.map_err(|error| GithubError::internal(&error))?;
+    let turn = Arc::clone(&shared.readers).acquire_owned().await;
+    let turn = turn.map_err(|error| GithubError::internal(&error))?;
     let reader = Arc::clone(&shared);
     let start = move || {
         let what = (at.workflow.as_str(), wanted.git_ref.as_str());
         workflow_dispatched(&reader, &ids, what, &wanted.inputs, &actor)
     };
-    match rest::blocking(start).await? {
+    match work::holding(turn, start).await? {
         Ok(_) if !details => Ok(StatusCode::NO_CONTENT.into_response()),
         Ok(run) => Ok(Json(Dispatched {
             workflow_run_id: run,

@@ -69,7 +69,7 @@ pub(super) async fn complete(
     check(&shared, at, report.plan_id, report.job_id)?;
     let done = completion(report);
     shared.change(|state, now| state.complete(at, done, now)).map_err(refused)?;
-    shared.saver.flushed().await;
+    shared.saver.flushed().await?;
     Ok(StatusCode::OK)
 }
 

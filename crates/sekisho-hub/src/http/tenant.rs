@@ -1,6 +1,7 @@
 //! The tenant's side of scale sets and groups; runners are in [`super::agents`], sessions and the queue in
 //! [`super::queue`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -20,7 +21,8 @@ use super::rest::{self, NewRegistration};
 use crate::faults::{Call, Fault};
 use crate::names::is_plain_path;
 use crate::shared::Shared;
-use crate::state::{DEFAULT_GROUP, Definition, Group, Owner, RegisterError, Runner, SetError};
+use crate::state::{DEFAULT_GROUP, Definition, Group, Owner, RegisterError, SetError};
+use crate::store::NotWritten;
 use crate::tokens::TenantClaims;
 
 /// The most labels of a set, as on GitHub.
@@ -97,6 +99,12 @@ impl From<SetError> for TenantFault {
             ),
         };
         Self::new(status, key, why)
+    }
+}
+
+impl From<NotWritten> for TenantFault {
+    fn from(error: NotWritten) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "VssServiceException", error.to_string())
     }
 }
 
@@ -177,7 +185,7 @@ pub(super) async fn create(
     };
     let id = shared.change(|state, _| state.create_set(definition))?;
     // Its id is given once.
-    shared.saver.flushed().await;
+    shared.saver.flushed().await?;
     shown(&shared, id)
 }
 
@@ -209,7 +217,7 @@ pub(super) async fn update(
         change.runner_group_id = None;
     }
     shared.change(|state, _| state.update_set(&owner, id, change))?;
-    shared.saver.flushed().await;
+    shared.saver.flushed().await?;
     shown(&shared, id)
 }
 
@@ -221,7 +229,7 @@ pub(super) async fn delete(
 ) -> Reply<StatusCode> {
     let owner = owner(&shared, &headers)?;
     shared.change(|state, now| state.delete_set(&owner, id, now))?;
-    shared.saver.flushed().await;
+    shared.saver.flushed().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -288,23 +296,24 @@ pub(super) async fn groups(
     Query(query): Query<GroupQuery>,
 ) -> Reply<Json<Counted<RunnerGroup>>> {
     let owner = owner(&shared, &headers)?;
+    let wanted = |group: &&Group| {
+        query.group_name.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(&group.name))
+    };
     let all: Vec<RunnerGroup> = shared.look(|state| {
-        let size = |id| {
-            let is_in = |runner: &&Runner| runner.group == id && runner.scope == owner;
-            state.runners.values().filter(is_in).count()
-        };
+        let groups: Vec<&Group> = state.groups.seen_from(&owner).filter(wanted).collect();
+        let mut sizes: BTreeMap<u64, i64> = groups.iter().map(|group| (group.id, 0)).collect();
+        for runner in state.runners.values().filter(|runner| runner.scope == owner) {
+            sizes.entry(runner.group).and_modify(|size| *size += 1);
+        }
         let shown = |group: &Group| RunnerGroup {
             id: i64::try_from(group.id).unwrap_or(i64::MAX),
             name: group.name.clone(),
-            size: i64::try_from(size(group.id)).unwrap_or(i64::MAX),
+            size: sizes.get(&group.id).copied().unwrap_or(0),
             is_default_group: group.id == DEFAULT_GROUP,
         };
-        state.groups.seen_from(&owner).map(shown).collect()
+        groups.into_iter().map(shown).collect()
     });
-    let wanted = |group: &RunnerGroup| {
-        query.group_name.as_ref().is_none_or(|name| name.eq_ignore_ascii_case(&group.name))
-    };
-    Ok(Json(all.into_iter().filter(wanted).collect::<Vec<_>>().into()))
+    Ok(Json(all.into()))
 }
 
 /// `POST runnerscalesets/{id}/generatejitconfig`

@@ -19,6 +19,7 @@ mod rest;
 mod restart;
 mod routes;
 mod runner;
+mod saving;
 mod scale_set;
 mod storage;
 mod toolkit;

@@ -108,6 +108,7 @@ const TABLE: &[(&str, &str, Who)] = &[
     ("GET", "/api/v3/app/installations", App),
     ("POST", "/api/v3/app/installations/{id}/access_tokens", App),
     ("GET", "/api/v3/rate_limit", Rest),
+    ("GET", "/_hub/v1/health", Own),
     ("GET", "/_hub/v1/queue", Own),
     ("POST", "/_hub/v1/runners/{id}/gone", Own),
     ("GET", "/_hub/v1/runs", Own),
