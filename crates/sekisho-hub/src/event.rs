@@ -23,19 +23,20 @@ const JOBS: &str = "github-actions[bot]";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Actor {
     pub(crate) name: String,
-    /// What a job does starts nothing, lest it starts itself; but for what it asks for by name.
-    pub(crate) starts_runs: bool,
+    /// What a job does starts nothing, lest it starts itself; but for what it asks for by name. It makes and
+    /// changes no workflow either.
+    pub(crate) is_job: bool,
 }
 
 impl Actor {
     /// Somebody.
     pub(crate) fn user(name: &str) -> Self {
-        Self { name: name.to_owned(), starts_runs: true }
+        Self { name: name.to_owned(), is_job: false }
     }
 
     /// A job.
     pub(crate) fn job() -> Self {
-        Self { name: JOBS.to_owned(), starts_runs: false }
+        Self { name: JOBS.to_owned(), is_job: true }
     }
 }
 

@@ -8,33 +8,25 @@
 //! One that does not go together with its base starts no `pull_request`. Source: protocol reference
 //! 6.3, 6.4.
 
+mod merge;
+mod open;
 mod pushes;
+mod room;
 mod runs;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
+pub(crate) use self::merge::merge;
+pub(crate) use self::open::{NewPull, open};
 pub(crate) use self::pushes::pushed;
 use self::runs::happened;
 use crate::event::{Activity, Actor, Changes};
 use crate::git::{GitError, Repository};
-use crate::names::{RepoName, is_plain_ref};
-use crate::push::RefUpdate;
+use crate::names::is_plain_ref;
 use crate::shared::Shared;
-use crate::state::{PullError, PullRequest, PullState, RepositoryIds, Side};
-
-/// What is asked for when one is opened.
-#[derive(Clone, Debug)]
-pub(crate) struct NewPull {
-    pub(crate) title: String,
-    pub(crate) body: Option<String>,
-    pub(crate) draft: bool,
-    /// `branch` or `owner:branch`.
-    pub(crate) head: String,
-    /// The name of the head's repository, if it is not that of the base.
-    pub(crate) head_repository: Option<String>,
-    /// A branch.
-    pub(crate) base: String,
-}
+use crate::state::{PullRequest, PullState, RepositoryIds};
 
 /// Why something is not done with a pull request.
 #[derive(Debug)]
@@ -45,6 +37,10 @@ pub(crate) enum Refused {
     Invalid(String),
     /// It cannot be merged now.
     NotMergeable(&'static str),
+    /// Whoever asks may not do it.
+    Forbidden(String),
+    /// Somebody else is at work where it would be done.
+    Busy,
     /// A repository cannot be read.
     Git(GitError),
 }
@@ -55,65 +51,10 @@ impl From<GitError> for Refused {
     }
 }
 
-/// Opens one, and starts its runs. Blocking.
-pub(crate) fn open(
-    shared: &Shared,
-    ids: &RepositoryIds,
-    new: NewPull,
-    actor: &Actor,
-) -> Result<PullRequest, Refused> {
-    let _turn = shared.pulls_turn();
-    let (head_ids, branch) = head_of(shared, ids, &new)?;
-    let found = |ids: &RepositoryIds| shared.git.repository(&ids.name).ok_or(Refused::NotFound);
-    let (repository, from) = (found(ids)?, found(&head_ids)?);
-    let base_sha = base_of(&repository, &new.base)?;
-    let number = shared.change(|state, _| state.pulls.reserve(ids.id));
-    let head_ref = PullRequest::head_ref(number);
-    let head_sha = repository.take(&from, &branch, &head_ref)?;
-    let head_sha = head_sha.ok_or_else(|| invalid("head is invalid"))?;
-    let refuse = |why: String| {
-        repository.remove_ref(&head_ref)?;
-        Err(Refused::Invalid(why))
-    };
-    if let Some(why) = why_not(&repository, (&new.base, &base_sha), (&branch, &head_sha))? {
-        return refuse(why);
-    }
-    let now = shared.clock.now();
-    let side = |repository: &RepositoryIds, branch: String, sha| Side {
-        repository: repository.clone(),
-        branch,
-        sha,
-    };
-    let mut pull = PullRequest {
-        id: 0,
-        number,
-        title: new.title,
-        body: new.body,
-        draft: new.draft,
-        state: PullState::Open,
-        actor: actor.name.clone(),
-        head: side(&head_ids, branch, head_sha),
-        base: side(ids, new.base, base_sha),
-        merge_sha: None,
-        created_at: now,
-        updated_at: now,
-    };
-    pull.merge_sha = test_merge(&repository, &pull, now)?;
-    let exists = exists(&pull);
-    let opened = shared.change(|state, _| state.pulls.open(pull));
-    let pull = match opened {
-        Ok(pull) => pull,
-        Err(error) => {
-            repository.remove_ref(&PullRequest::merge_ref(number))?;
-            return refuse(match error {
-                PullError::Exists => exists,
-                PullError::TooMany => "The hub holds too many pull requests".to_owned(),
-            });
-        }
-    };
-    shared.save_pulls();
-    happened(shared, &repository, &pull, &Activity::Opened, actor)?;
-    Ok(pull)
+/// One after the other, for the pull requests to one repository.
+fn turn(lock: &Mutex<()>) -> MutexGuard<'_, ()> {
+    // Whoever panicked has written down what he did, or nothing.
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn invalid(why: &str) -> Refused {
@@ -145,22 +86,6 @@ fn why_not(
 /// Why there cannot be two of the same branches.
 fn exists(pull: &PullRequest) -> String {
     format!("A pull request already exists for {}.", pull.head.label())
-}
-
-/// Repository and branch of `branch` or `owner:branch`.
-fn head_of(
-    shared: &Shared,
-    base: &RepositoryIds,
-    new: &NewPull,
-) -> Result<(RepositoryIds, String), Refused> {
-    let (owner, branch) = match new.head.split_once(':') {
-        Some((owner, branch)) => (owner, branch),
-        None => (base.name.owner(), new.head.as_str()),
-    };
-    let name = new.head_repository.as_deref().unwrap_or(base.name.name());
-    let name = RepoName::new(owner, name.rsplit('/').next().unwrap_or(name));
-    let known = name.ok().and_then(|name| shared.look(|state| state.repositories.get(&name)));
-    Ok((known.ok_or_else(|| invalid("head is invalid"))?, branch.to_owned()))
 }
 
 /// Makes the commit that would come of it, and has its ref name that; `None`, and no ref, if the two
@@ -199,11 +124,16 @@ pub(crate) fn update(
     change: Change,
     actor: &Actor,
 ) -> Result<PullRequest, Refused> {
-    let _turn = shared.pulls_turn();
+    let lock = shared.pull_lock(ids.id);
+    let _turn = turn(&lock);
     let (repository, mut pull) = find(shared, ids, number)?;
     let (now, was) = (shared.clock.now(), pull.clone());
     pull.title = change.title.unwrap_or(pull.title);
     pull.body = change.body.or(pull.body);
+    if pull.text() > was.text() {
+        room::make(shared, (ids.id, number), 0, pull.text() - was.text())?;
+    }
+    freshen(&repository, &mut pull, now)?;
     if let Some(base) = change.base.filter(|base| *base != pull.base.branch) {
         retarget(shared, &repository, &mut pull, base, now)?;
     }
@@ -224,7 +154,10 @@ pub(crate) fn update(
         _ => None,
     };
     pull.updated_at = now;
-    keep(shared, &pull);
+    keep(shared, &repository, &pull)?;
+    if activity == Some(Activity::Reopened) {
+        catch_up(shared, &repository, &mut pull, now)?;
+    }
     let edited = Changes::between(&was, &pull).map(Activity::Edited);
     for activity in edited.into_iter().chain(activity) {
         happened(shared, &repository, &pull, &activity, actor)?;
@@ -265,58 +198,6 @@ fn retarget(
     Ok(())
 }
 
-/// Merges one into its base, which is a push to that. Blocking. Gives the commit.
-pub(crate) fn merge(
-    shared: &Shared,
-    ids: &RepositoryIds,
-    number: u64,
-    expected: Option<&str>,
-    actor: &Actor,
-) -> Result<String, Refused> {
-    let (repository, pull, update) = merged(shared, ids, number, expected)?;
-    let sha = update.after.clone().unwrap_or_default();
-    crate::push::pushed(shared, ids, &[update], actor);
-    happened(shared, &repository, &pull, &Activity::Closed, actor)?;
-    Ok(sha)
-}
-
-/// Moves the base to the merge. Gives what moved.
-fn merged(
-    shared: &Shared,
-    ids: &RepositoryIds,
-    number: u64,
-    expected: Option<&str>,
-) -> Result<(Repository, PullRequest, RefUpdate), Refused> {
-    let _turn = shared.pulls_turn();
-    let (repository, mut pull) = find(shared, ids, number)?;
-    if !pull.is_open() {
-        return Err(Refused::NotMergeable("Pull Request is not open"));
-    }
-    let now = shared.clock.now();
-    refresh(shared, &repository, &mut pull, now)?;
-    if expected.is_some_and(|sha| sha != pull.head.sha) {
-        return Err(Refused::NotMergeable(
-            "Head branch was modified. Review and try the merge again.",
-        ));
-    }
-    let message =
-        format!("Merge pull request #{number} from {}\n\n{}", pull.head.label(), pull.title);
-    let (before, head) = (pull.base.sha.clone(), pull.head.sha.clone());
-    let merged = repository.merge(&before, &head, &message, now)?;
-    let merged = merged.ok_or(Refused::NotMergeable("Pull Request is not mergeable"))?;
-    let name = format!("refs/heads/{}", pull.base.branch);
-    if !repository.move_ref(&name, &before, &merged)? {
-        return Err(Refused::NotMergeable(
-            "Base branch was modified. Review and try the merge again.",
-        ));
-    }
-    // It is in, whatever its branch is pushed to from now on.
-    pull.state = PullState::Merged { at: now };
-    keep(shared, &pull);
-    let update = RefUpdate { name, before: Some(before), after: Some(merged) };
-    Ok((repository, pull, update))
-}
-
 /// Looks at both branches again.
 fn refresh(
     shared: &Shared,
@@ -335,7 +216,84 @@ fn refresh(
     Ok(())
 }
 
-fn keep(shared: &Shared, pull: &PullRequest) {
-    shared.change(|state, _| state.pulls.put(pull.clone()));
+/// Looks at an open one's base again: whether the two go together is another matter when that has gone on.
+/// False if it is as it was.
+fn freshen(
+    repository: &Repository,
+    pull: &mut PullRequest,
+    now: Timestamp,
+) -> Result<bool, GitError> {
+    let tip = match pull.is_open() {
+        true => repository.resolve(&format!("refs/heads/{}", pull.base.branch))?,
+        false => None,
+    };
+    let Some(tip) = tip.filter(|tip| *tip != pull.base.sha) else { return Ok(false) };
+    pull.base.sha = tip;
+    pull.merge_sha = test_merge(repository, pull, now)?;
+    Ok(true)
+}
+
+/// One, as it is now. Blocking.
+pub(crate) fn seen(
+    shared: &Shared,
+    ids: &RepositoryIds,
+    number: u64,
+) -> Result<PullRequest, Refused> {
+    let (repository, pull) = find(shared, ids, number)?;
+    let base = format!("refs/heads/{}", pull.base.branch);
+    if !pull.is_open() || repository.resolve(&base)?.is_none_or(|tip| tip == pull.base.sha) {
+        return Ok(pull);
+    }
+    let lock = shared.pull_lock(ids.id);
+    let _turn = turn(&lock);
+    let (repository, mut pull) = find(shared, ids, number)?;
+    if freshen(&repository, &mut pull, shared.clock.now())? {
+        keep(shared, &repository, &pull)?;
+    }
+    Ok(pull)
+}
+
+/// Looks at the head of one that is open from now on once more: a push that came since it was looked at
+/// has found no open one to bring up to date. Any later push finds it.
+fn catch_up(
+    shared: &Shared,
+    repository: &Repository,
+    pull: &mut PullRequest,
+    now: Timestamp,
+) -> Result<(), Refused> {
+    let from = shared.git.repository(&pull.head.repository.name).ok_or(Refused::NotFound)?;
+    match from.resolve(&format!("refs/heads/{}", pull.head.branch))? {
+        Some(tip) if tip == pull.head.sha => return Ok(()),
+        Some(_) => refresh(shared, repository, pull, now)?,
+        None => pull.state = PullState::Closed { at: now },
+    }
+    keep(shared, repository, pull)
+}
+
+/// Its base has it from this commit on.
+fn is_in(
+    repository: &Repository,
+    pull: &mut PullRequest,
+    commit: &str,
+    now: Timestamp,
+) -> Result<(), GitError> {
+    pull.state = PullState::Merged { at: now };
+    pull.merge_sha = Some(commit.to_owned());
+    repository.set_ref(&PullRequest::merge_ref(pull.number), commit)
+}
+
+/// Writes one down. It may have had to make room for another.
+fn keep(shared: &Shared, repository: &Repository, pull: &PullRequest) -> Result<(), Refused> {
+    if !shared.change(|state, _| state.pulls.put(pull.clone())) {
+        forget_refs(repository, pull.number)?;
+        return Err(Refused::NotFound);
+    }
     shared.save_pulls();
+    Ok(())
+}
+
+/// Removes the refs of one.
+fn forget_refs(repository: &Repository, number: u64) -> Result<(), GitError> {
+    repository.remove_ref(&PullRequest::merge_ref(number))?;
+    repository.remove_ref(&PullRequest::head_ref(number))
 }

@@ -148,7 +148,7 @@ fn start(
     }
     let mut outcome = Pushed::default();
     let unwanted = facts.head().is_some_and(|commit| wants_no_run(&commit.message));
-    if unwanted || !actor.starts_runs {
+    if unwanted || actor.is_job {
         return Ok((sha, outcome));
     }
     let mut paths = None;

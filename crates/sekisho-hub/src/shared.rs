@@ -52,10 +52,10 @@ pub(crate) struct Shared {
     faults: Mutex<Armed>,
     /// Pushes to one repository go one after the other. Bounded by the number of repositories.
     push_locks: Mutex<BTreeMap<String, Arc<Semaphore>>>,
-    /// Whoever does something about pull requests has it from his look at the branches until all is
-    /// written down. One for all: each has two ends, in repositories that are pushed to side by side.
-    /// It is asked for after a push lock, never before.
-    pulls: Mutex<()>,
+    /// Whoever does something about a pull request has the lock of the repository that it is to go to,
+    /// from his look at the branches until all is written down. It is asked for after a push lock, never
+    /// before, and none is waited for with another in hand. Bounded by the number of repositories.
+    pull_locks: Mutex<BTreeMap<u64, Arc<Mutex<()>>>>,
     /// Who has a permit may read a repository for a dispatch.
     pub(crate) readers: Arc<Semaphore>,
     pub(crate) stopping: CancellationToken,
@@ -135,7 +135,7 @@ impl Shared {
             news: Mutex::default(),
             faults: Mutex::default(),
             push_locks: Mutex::default(),
-            pulls: Mutex::default(),
+            pull_locks: Mutex::default(),
             readers: Arc::new(Semaphore::new(MAX_READERS)),
             stopping,
             tasks,
@@ -357,9 +357,10 @@ impl Shared {
         Arc::clone(locks.entry(repository.key()).or_insert_with(|| Arc::new(Semaphore::new(1))))
     }
 
-    /// A turn at the pull requests. Blocking.
-    pub(crate) fn pulls_turn(&self) -> MutexGuard<'_, ()> {
-        self.pulls.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The lock of the pull requests to a repository.
+    pub(crate) fn pull_lock(&self, repository: u64) -> Arc<Mutex<()>> {
+        let mut locks = self.pull_locks.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(locks.entry(repository).or_default())
     }
 
     /// Whether a runner is at a job.

@@ -36,7 +36,7 @@ pub(crate) use expire::end_interrupted;
 pub(crate) use groups::{DEFAULT_GROUP, DEFAULT_GROUP_NAME, Group, GroupError, Groups};
 pub(crate) use jobs::{Completion, JobError};
 pub(crate) use owner::Owner;
-pub(crate) use pulls::{PullError, PullRequest, PullState, Pulls, Side};
+pub(crate) use pulls::{MAX_PULLS, MAX_TEXT, PullError, PullRequest, PullState, Pulls, Side};
 pub(crate) use repositories::{Repositories, RepositoryIds};
 pub(crate) use rerun::{Kept, RerunError, RerunOf, contexts};
 pub(crate) use runners::{

@@ -9,11 +9,12 @@ use axum::{Extension, Json};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::OwnedSemaphorePermit;
 
+use super::authorize::{Caller, reads};
 use super::limits::listed;
 use super::reply::GithubError;
 use super::rest::{self, At, Page};
+use super::work;
 use crate::event::{Actor, pull_request_json};
 use crate::git::PUSH_WAIT;
 use crate::pull::{self, Change, NewPull, Refused};
@@ -45,6 +46,7 @@ struct Open {
 pub(super) async fn open(
     State(shared): Hub,
     Extension(actor): Extension<Actor>,
+    Extension(caller): Extension<Caller>,
     Path(at): Path<At>,
     body: Bytes,
 ) -> Reply {
@@ -52,7 +54,10 @@ pub(super) async fn open(
     let Open { title, body, draft, head, head_repo, base } = rest::read(&body)?;
     check(Some(&title), body.as_deref())?;
     let new = NewPull { title, body, draft, head, head_repository: head_repo, base };
-    let pull = turn(&shared, &ids, move |shared, ids| pull::open(shared, ids, new, &actor)).await?;
+    let open = move |shared: &Shared, ids: &RepositoryIds| {
+        pull::open(shared, ids, new, &actor, |name| reads(&caller, name))
+    };
+    let pull = turn(&shared, &ids, open).await?;
     Ok((StatusCode::CREATED, Json(shown(&shared, &ids, &pull)?)).into_response())
 }
 
@@ -130,9 +135,9 @@ pub(super) async fn get(
     Path(at): Path<At>,
 ) -> Result<Json<Value>, GithubError> {
     let ids = at.repository(&shared)?;
-    let pull = shared.look(|state| state.pulls.get(ids.id, at.pull).cloned());
-    let pull = pull.ok_or_else(GithubError::not_found)?;
-    Ok(Json(shown(&shared, &ids, &pull)?))
+    let (looks, of) = (Arc::clone(&shared), ids.clone());
+    let seen = rest::blocking(move || pull::seen(&looks, &of, at.pull)).await?;
+    Ok(Json(shown(&shared, &ids, &seen.map_err(refused)?)?))
 }
 
 /// Query of [`list`].
@@ -168,19 +173,45 @@ pub(super) async fn list(
         shared.look(|state| state.pulls.of(ids.id).filter(is_wanted).cloned().collect());
     let total = all.len();
     let page = Page::new(wanted.page, wanted.per_page).of(all);
-    let page: Result<Vec<Value>, GithubError> =
-        page.iter().map(|pull| shown(&shared, &ids, pull)).collect();
+    // Whether one goes together with its base is looked at when it is asked for by itself, as on GitHub.
+    let brief = |pull: &PullRequest| {
+        shown(&shared, &ids, pull).map(|mut shown| {
+            shown.as_object_mut().map(|fields| fields.remove("mergeable"));
+            shown
+        })
+    };
+    let page: Result<Vec<Value>, GithubError> = page.iter().map(brief).collect();
     Ok(listed(total, json!(page?)).into_response())
 }
 
 fn check(title: Option<&str>, body: Option<&str>) -> Result<(), GithubError> {
-    let title_is_good = title.is_none_or(|title| {
-        (1..=MAX_TITLE).contains(&title.chars().count()) && !title.chars().any(char::is_control)
-    });
-    if title_is_good && body.is_none_or(|body| body.chars().count() <= MAX_BODY) {
-        return Ok(());
+    let refuse = |why: String| Err(GithubError::unprocessable(format!("Validation Failed: {why}")));
+    if let Some(title) = title {
+        if title.trim().is_empty() || title.chars().any(char::is_control) {
+            return refuse("title is empty, or has control characters".to_owned());
+        }
+        if title.chars().count() > MAX_TITLE {
+            return refuse(format!("title is too long (maximum is {MAX_TITLE} characters)"));
+        }
     }
-    Err(GithubError::unprocessable("Validation Failed: title or body is too long, or empty"))
+    if body.is_some_and(|body| body.chars().count() > MAX_BODY) {
+        return refuse(format!("body is too long (maximum is {MAX_BODY} characters)"));
+    }
+    Ok(())
+}
+
+fn refused(refused: Refused) -> GithubError {
+    match refused {
+        Refused::NotFound => GithubError::not_found(),
+        Refused::Invalid(why) => GithubError::unprocessable(why),
+        Refused::NotMergeable(why) => GithubError(StatusCode::METHOD_NOT_ALLOWED, why.to_owned()),
+        Refused::Forbidden(why) => GithubError(StatusCode::FORBIDDEN, why),
+        Refused::Busy => {
+            let why = "other pull requests are being worked on: try again".to_owned();
+            GithubError(StatusCode::SERVICE_UNAVAILABLE, why)
+        }
+        Refused::Git(error) => GithubError::internal(&error),
+    }
 }
 
 fn shown(shared: &Shared, ids: &RepositoryIds, pull: &PullRequest) -> Result<Value, GithubError> {
@@ -203,52 +234,9 @@ async fn turn<T: Send + 'static>(
     let lock = tokio::time::timeout(PUSH_WAIT, lock).await.map_err(busy)?;
     let lock = lock.map_err(|error| GithubError::internal(&error))?;
     let (of_work, ids) = (Arc::clone(shared), ids.clone());
-    let done = holding(lock, move || work(&of_work, &ids)).await?;
+    let done = work::holding(lock, move || work(&of_work, &ids)).await?;
     // Who is told that it is done finds it so, whatever becomes of this process.
-    shared.saver.flushed().await?;
-    done.map_err(|refused| match refused {
-        Refused::NotFound => GithubError::not_found(),
-        Refused::Invalid(why) => GithubError::unprocessable(why),
-        Refused::NotMergeable(why) => GithubError(StatusCode::METHOD_NOT_ALLOWED, why.to_owned()),
-        Refused::Git(error) => GithubError::internal(&error),
-    })
-}
-
-/// Does what blocks. The permit is given back when it is done, also if nobody waits for it any more.
-async fn holding<T: Send + 'static>(
-    permit: OwnedSemaphorePermit,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, GithubError> {
-    let held = move || {
-        let _permit = permit;
-        work()
-    };
-    rest::blocking(held).await
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::sync::{Semaphore, oneshot};
-
-    use super::*;
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn who_goes_away_does_not_let_another_in_before_the_work_is_done() {
-        let lock = Arc::new(Semaphore::new(1));
-        let permit = Arc::clone(&lock).acquire_owned().await.unwrap();
-        let (begins, begun) = oneshot::channel();
-        let (end, ends) = oneshot::channel::<()>();
-        let work = holding(permit, move || {
-            begins.send(()).unwrap();
-            ends.blocking_recv().unwrap();
-        });
-        tokio::select! {
-            biased;
-            _ = work => panic!("it is not over"),
-            begun = begun => begun.unwrap(),
-        }
-        assert_eq!(lock.available_permits(), 0);
-        end.send(()).unwrap();
-        assert!(lock.acquire().await.is_ok());
-    }
+    let written = shared.saver.flushed().await;
+    let done = done.map_err(refused)?;
+    Ok(written.map(|()| done)?)
 }

@@ -3,7 +3,7 @@
 use sekisho_github::hub_api::Pushed;
 
 use super::runs::happened;
-use super::{Refused, keep, refresh};
+use super::{Refused, find, is_in, keep, refresh, turn};
 use crate::event::{Activity, Actor};
 use crate::push::{RefUpdate, tell};
 use crate::shared::Shared;
@@ -20,12 +20,10 @@ pub(crate) fn pushed(
     let mut messages = Vec::new();
     for update in updates {
         let Some(branch) = update.name.strip_prefix("refs/heads/") else { continue };
-        // Whoever opened or changed one before has written down what he saw of the branch; whoever
-        // comes after sees this push.
-        let _turn = shared.pulls_turn();
+        // Whoever is opening one looks at its branches once more when it can be found here.
         for pull in shared.look(|state| state.pulls.about(ids.id, branch)) {
             let number = pull.number;
-            match moved(shared, (ids, branch), update, pull, actor) {
+            match moved(shared, (ids, branch), update, &pull, actor) {
                 Ok(outcome) => messages.extend(tell(&outcome)),
                 Err(error) => {
                     tracing::error!("pull request {number} is not brought up to date: {error:?}");
@@ -43,10 +41,21 @@ fn moved(
     shared: &Shared,
     (ids, branch): (&RepositoryIds, &str),
     update: &RefUpdate,
-    mut pull: PullRequest,
+    known: &PullRequest,
     actor: &Actor,
 ) -> Result<Pushed, Refused> {
-    let repository = shared.git.repository(&pull.base.repository.name).ok_or(Refused::NotFound)?;
+    let base = &known.base.repository;
+    let lock = shared.pull_lock(base.id);
+    let _turn = turn(&lock);
+    // Whoever had the turn before may have changed it.
+    let (repository, mut pull) = match find(shared, base, known.number) {
+        Err(Refused::NotFound) => return Ok(Pushed::default()),
+        found => found?,
+    };
+    let sides = [&pull.head, &pull.base];
+    if !pull.is_open() || !sides.iter().any(|side| side.is_branch(ids.id, branch)) {
+        return Ok(Pushed::default());
+    }
     let now = shared.clock.now();
     let before = pull.head.sha.clone();
     let is_head = pull.head.repository.id == ids.id && pull.head.branch == branch;
@@ -59,7 +68,7 @@ fn moved(
             if !repository.is_ancestor(&pull.head.sha, after)? {
                 return Ok(Pushed::default());
             }
-            pull.state = PullState::Merged { at: now };
+            is_in(&repository, &mut pull, after, now)?;
             Activity::Closed
         }
         // Whoever changed it meanwhile has seen this push already.
@@ -70,6 +79,6 @@ fn moved(
         }
     };
     pull.updated_at = now;
-    keep(shared, &pull);
+    keep(shared, &repository, &pull)?;
     Ok(happened(shared, &repository, &pull, &activity, actor)?)
 }

@@ -7,7 +7,7 @@ use crate::git::{GitError, Repository};
 use crate::push::{MAX_PATHS, wants_no_run};
 use crate::shared::Shared;
 use crate::start::{Started, create, told, workflows};
-use crate::state::PullRequest;
+use crate::state::{PullRequest, PullState};
 
 /// Tells of an activity, and starts the runs of the workflows that wait for it, if its actor may start
 /// any.
@@ -25,7 +25,7 @@ pub(super) fn happened(
     if shared.hooks.is_wanted("pull_request") {
         shared.hooks.tell("pull_request", &payload);
     }
-    if !actor.starts_runs {
+    if actor.is_job {
         return Ok(Pushed::default());
     }
     let at = |git_ref: String, sha: &str| RunAt {
@@ -69,7 +69,9 @@ pub(super) fn happened(
                 Err(errors) => outcome.errors.extend(errors.into_iter().map(told)),
             }
         }
-        if event == "pull_request" {
+        // The commit of one that is merged is of a push, which has said what came of that.
+        let is_merged = matches!(pull.state, PullState::Merged { .. });
+        if event == "pull_request" && !is_merged {
             shared.note_push(&pull.base.repository.name, &at.sha, outcome.clone());
         }
         all.runs.extend(outcome.runs);

@@ -1,6 +1,7 @@
 //! Pull requests: what is asked to go where, and what has become of it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::RepositoryIds;
 
 /// Pull requests that are kept, of all repositories.
-const MAX_PULLS: usize = 1_000;
+pub(crate) const MAX_PULLS: usize = 1_000;
+/// Titles and descriptions of all that are kept, in bytes: they are in one file, which is written anew
+/// at every change.
+pub(crate) const MAX_TEXT: usize = 16 * 1024 * 1024;
 
 /// All pull requests, by the repository that they are to go to. This is also the form on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,8 +24,10 @@ pub(crate) struct Pulls {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct OfRepository {
+    /// The last number that was given: none is given twice, whatever has become of its pull request.
     last_number: u64,
-    pulls: BTreeMap<u64, PullRequest>,
+    /// Shared with a copy that is being written down.
+    pulls: BTreeMap<u64, Arc<PullRequest>>,
 }
 
 /// A pull request.
@@ -41,7 +47,7 @@ pub(crate) struct PullRequest {
     pub(crate) head: Side,
     /// Where it is to go.
     pub(crate) base: Side,
-    /// The commit that would come of it; `None`: the two do not go together.
+    /// The commit that would come of it, or did; `None`: the two do not go together.
     pub(crate) merge_sha: Option<String>,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
@@ -80,8 +86,8 @@ pub(crate) struct Side {
 pub(crate) enum PullError {
     /// One of these two branches is open.
     Exists,
-    /// [`MAX_PULLS`].
-    TooMany,
+    /// There is no room: see [`Pulls::has_room`].
+    Full,
 }
 
 impl PullRequest {
@@ -93,6 +99,11 @@ impl PullRequest {
     /// Whether it comes from another repository: nobody has to be allowed to write to open one.
     pub(crate) fn is_of_fork(&self) -> bool {
         self.head.repository.id != self.base.repository.id
+    }
+
+    /// Title and description, in bytes.
+    pub(crate) fn text(&self) -> usize {
+        self.title.len() + self.body.as_ref().map_or(0, String::len)
     }
 
     /// The ref of what it brings, in the repository that it is to go to.
@@ -112,7 +123,8 @@ impl Side {
         format!("{}:{}", self.repository.name.owner(), self.branch)
     }
 
-    fn is_branch(&self, repository: u64, branch: &str) -> bool {
+    /// Whether it is this branch.
+    pub(crate) fn is_branch(&self, repository: u64, branch: &str) -> bool {
         self.repository.id == repository && self.branch == branch
     }
 }
@@ -127,16 +139,51 @@ impl Pulls {
 
     /// Opens one, with a number from [`Self::reserve`]. Gives it back with its id.
     pub(crate) fn open(&mut self, mut new: PullRequest) -> Result<PullRequest, PullError> {
-        if self.of.values().map(|of| of.pulls.len()).sum::<usize>() >= MAX_PULLS {
-            return Err(PullError::TooMany);
-        }
         if self.is_taken(&new) {
             return Err(PullError::Exists);
         }
+        if !self.has_room(1, new.text()) {
+            return Err(PullError::Full);
+        }
         self.last_id += 1;
         new.id = self.last_id;
-        self.put(new.clone());
+        let of = self.of.entry(new.base.repository.id).or_default();
+        of.pulls.insert(new.number, Arc::new(new.clone()));
         Ok(new)
+    }
+
+    /// Whether there is room for so many more, and for so many bytes of title and description.
+    pub(crate) fn has_room(&self, more: usize, text: usize) -> bool {
+        let (count, used) =
+            self.all().fold((0, 0), |(count, used), pull| (count + 1, used + pull.text()));
+        count + more <= MAX_PULLS && used + text <= MAX_TEXT
+    }
+
+    /// Repository and number of those that are closed, the first that was comes first: in this order they
+    /// go when there is no room.
+    pub(crate) fn closed(&self) -> Vec<(u64, u64)> {
+        let closed_at = |pull: &PullRequest| match pull.state {
+            PullState::Open => None,
+            PullState::Closed { at } | PullState::Merged { at } => Some((at, pull.id)),
+        };
+        let key = |pull: &PullRequest| (pull.base.repository.id, pull.number);
+        let closed = self.all().filter_map(|pull| Some((closed_at(pull)?, key(pull))));
+        let mut closed: Vec<_> = closed.collect();
+        closed.sort_unstable();
+        closed.into_iter().map(|(_, key)| key).collect()
+    }
+
+    /// Forgets one that is closed. False if it is not, or not there.
+    pub(crate) fn forget(&mut self, repository: u64, number: u64) -> bool {
+        if self.get(repository, number).is_none_or(PullRequest::is_open) {
+            return false;
+        }
+        let of = self.of.get_mut(&repository);
+        of.is_some_and(|of| of.pulls.remove(&number).is_some())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &PullRequest> {
+        self.of.values().flat_map(|of| of.pulls.values()).map(Arc::as_ref)
     }
 
     /// Whether one of these two branches is open.
@@ -151,80 +198,32 @@ impl Pulls {
 
     /// One of a repository.
     pub(crate) fn get(&self, repository: u64, number: u64) -> Option<&PullRequest> {
-        self.of.get(&repository)?.pulls.get(&number)
+        self.of.get(&repository)?.pulls.get(&number).map(Arc::as_ref)
     }
 
     /// All of a repository, the newest first.
     pub(crate) fn of(&self, repository: u64) -> impl Iterator<Item = &PullRequest> {
-        self.of.get(&repository).into_iter().flat_map(|of| of.pulls.values().rev())
+        let of = self.of.get(&repository).into_iter();
+        of.flat_map(|of| of.pulls.values().rev()).map(Arc::as_ref)
     }
 
     /// Open ones that a branch is the head or the base of.
     pub(crate) fn about(&self, repository: u64, branch: &str) -> Vec<PullRequest> {
-        let all = self.of.values().flat_map(|of| of.pulls.values());
         let about = |pull: &&PullRequest| {
             let sides = [&pull.head, &pull.base];
             pull.is_open() && sides.iter().any(|side| side.is_branch(repository, branch))
         };
-        all.filter(about).cloned().collect()
+        self.all().filter(about).cloned().collect()
     }
 
-    /// Replaces one.
-    pub(crate) fn put(&mut self, pull: PullRequest) {
-        let of = self.of.entry(pull.base.repository.id).or_default();
-        of.pulls.insert(pull.number, pull);
+    /// Replaces one. False if it is not there any more.
+    pub(crate) fn put(&mut self, pull: PullRequest) -> bool {
+        let of = self.of.get_mut(&pull.base.repository.id);
+        let Some(place) = of.and_then(|of| of.pulls.get_mut(&pull.number)) else { return false };
+        *place = Arc::new(pull);
+        true
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn side(repository: u64, branch: &str) -> Side {
-        let name = format!("owner{repository}/app").parse().unwrap();
-        let repository = RepositoryIds { name, id: repository, owner_id: repository + 100 };
-        Side { repository, branch: branch.to_owned(), sha: "0".repeat(40) }
-    }
-
-    fn pull(number: u64, head: Side, base: Side) -> PullRequest {
-        PullRequest {
-            id: 0,
-            number,
-            title: "t".to_owned(),
-            body: None,
-            draft: false,
-            state: PullState::Open,
-            actor: "a".to_owned(),
-            head,
-            base,
-            merge_sha: None,
-            created_at: Timestamp::UNIX_EPOCH,
-            updated_at: Timestamp::UNIX_EPOCH,
-        }
-    }
-
-    #[test]
-    fn one_open_pull_request_of_two_branches() {
-        let mut pulls = Pulls::default();
-        assert_eq!([pulls.reserve(1), pulls.reserve(1), pulls.reserve(2)], [1, 2, 1]);
-        let first = pulls.open(pull(1, side(1, "topic"), side(1, "main"))).unwrap();
-        let again = pull(2, side(1, "topic"), side(1, "main"));
-        assert_eq!(pulls.open(again.clone()), Err(PullError::Exists));
-        // Of a fork, to another branch, to another repository: others.
-        let fork = pulls.open(pull(3, side(2, "topic"), side(1, "main"))).unwrap();
-        assert!(fork.is_of_fork() && !first.is_of_fork());
-        pulls.open(pull(4, side(1, "topic"), side(1, "release"))).unwrap();
-        let there = pulls.open(pull(1, side(1, "topic"), side(2, "main"))).unwrap();
-        assert_eq!((first.id, there.id), (1, 4));
-        let numbers = |all: Vec<PullRequest>| all.iter().map(|p| p.id).collect::<Vec<_>>();
-        assert_eq!(numbers(pulls.about(1, "topic")), [1, 3, 4]);
-        assert_eq!(numbers(pulls.about(1, "main")), [1, 2]);
-        assert_eq!(numbers(pulls.about(2, "topic")), [2]);
-        pulls.put(PullRequest { state: PullState::Closed { at: first.created_at }, ..first });
-        assert_eq!(numbers(pulls.about(1, "topic")), [3, 4]);
-        assert!(pulls.open(again).is_ok());
-        assert_eq!(pulls.of(1).map(|pull| pull.number).collect::<Vec<_>>(), [4, 3, 2, 1]);
-        let written = serde_json::to_string(&pulls).unwrap();
-        assert_eq!(serde_json::from_str::<Pulls>(&written).unwrap(), pulls);
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 mod changes;
 mod forks;
 mod jobs;
+mod limits;
 
 use reqwest::{Method, Response};
 use sekisho_hub::Config;
@@ -288,7 +289,14 @@ async fn what_is_no_pull_request_is_refused_and_all_are_kept() {
     refused(of("topic", "none"), "base is invalid").await;
     refused(of("nobody:topic", "main"), "head is invalid").await;
     refused(of("../../x", "main"), "head is invalid").await;
-    refused(json!({"title": "", "head": "topic", "base": "main"}), "title").await;
+    refused(json!({"title": "", "head": "topic", "base": "main"}), "title is empty").await;
+    let long = |title: usize, body: usize| {
+        let (title, body) = ("t".repeat(title), "ä".repeat(body));
+        json!({"title": title, "body": body, "head": "none", "base": "main"})
+    };
+    refused(long(257, 1), "title is too long (maximum is 256 characters)").await;
+    refused(long(1, 65_537), "body is too long (maximum is 65536 characters)").await;
+    refused(long(256, 65_536), "head is invalid").await;
     let pull = open(&world, "topic").await;
     refused(of("topic", "main"), "A pull request already exists for acme:topic.").await;
     folder.git(&["checkout", "--quiet", "--orphan", "alone"]);

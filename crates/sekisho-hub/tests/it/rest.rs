@@ -55,7 +55,7 @@ fn pem(key: usize) -> String {
     keys()[key].to_pkcs8_pem(LineEnding::LF).unwrap().to_string()
 }
 
-fn with_app(config: &mut Config) {
+pub(crate) fn with_app(config: &mut Config) {
     let permissions = [
         ("administration", "write"),
         ("organization_self_hosted_runners", "write"),

@@ -16,13 +16,13 @@ fn bot(permissions: &str) -> String {
 }
 
 /// A job that runs, with its token.
-struct Bot {
+pub(super) struct Bot {
     job: Job,
     token: String,
 }
 
 impl Bot {
-    async fn new(permissions: &str) -> (World, Folder, Self) {
+    pub(super) async fn new(permissions: &str) -> (World, Folder, Self) {
         let workflow = bot(permissions);
         let files = [(".github/workflows/bot.yml", workflow.as_str())];
         let (world, folder) = world_with(|_| (), &files).await;
@@ -38,8 +38,34 @@ impl Bot {
         world.request(method, path).bearer_auth(&self.token)
     }
 
-    async fn ask(&self, world: &World, method: Method, path: &str, body: Value) -> Response {
+    pub(super) async fn ask(
+        &self,
+        world: &World,
+        method: Method,
+        path: &str,
+        body: Value,
+    ) -> Response {
         self.request(world, method, path).json(&body).send().await.unwrap()
+    }
+
+    /// Pushes with the job's token; whether it went well, and what was said.
+    pub(super) async fn push(
+        &self,
+        world: &World,
+        folder: &Folder,
+        what: &[&str],
+    ) -> (bool, String) {
+        let credential = STANDARD.encode(format!("x-access-token:{}", self.token));
+        let header = format!("http.extraHeader=Authorization: Basic {credential}");
+        let remote = world.remote("acme/app");
+        let mut args = vec!["-c".to_owned(), header, "push".to_owned()];
+        args.extend(what.iter().filter(|one| one.starts_with('-')).map(|&one| one.to_owned()));
+        args.push(remote);
+        args.extend(what.iter().filter(|one| !one.starts_with('-')).map(|&one| one.to_owned()));
+        let from = folder.clone();
+        let push = move || from.try_git(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        let pushed = tokio::task::spawn_blocking(push).await.unwrap();
+        (pushed.status.success(), String::from_utf8_lossy(&pushed.stderr).into_owned())
     }
 
     /// Status and words of git's first request for a push.
@@ -76,11 +102,8 @@ async fn a_job_opens_changes_pushes_and_merges_and_starts_nothing() {
     // What it pushes is seen, and starts nothing either.
     folder.git(&["checkout", "--quiet", TOPIC]);
     folder.commit(&[("b.txt", "more\n")]);
-    let credential = STANDARD.encode(format!("x-access-token:{}", bot.token));
-    let header = format!("http.extraHeader=Authorization: Basic {credential}");
-    let (from, remote) = (folder.clone(), world.remote("acme/app"));
-    let pushed = move || from.git(&["-c", &header, "push", "--quiet", &remote, TOPIC]);
-    tokio::task::spawn_blocking(pushed).await.unwrap();
+    let (pushed, said) = bot.push(&world, &folder, &[TOPIC]).await;
+    assert!(pushed, "{said}");
     let shown = world.get(&path).await;
     assert_eq!((&shown["title"], &shown["head"]["sha"]), (&json!("Better"), &json!(folder.sha())));
     let merged = bot.ask(&world, Method::PUT, &format!("{path}/merge"), json!({})).await;
@@ -102,6 +125,11 @@ async fn a_job_opens_changes_pushes_and_merges_and_starts_nothing() {
     assert!(why.contains("to the repository of the job alone"), "{why}");
     let other = PULLS.replace("acme/app", "acme/other");
     assert_eq!(bot.ask(&world, Method::POST, &other, wanted()).await.status(), 404);
+    // Nor does it bring in what is another's.
+    push(&world, &folder, "other/app", "main:there").await;
+    let foreign = json!({"title": "t", "head": "other:there", "base": "bot"});
+    let refused = bot.ask(&world, Method::POST, PULLS, foreign).await;
+    assert_eq!(refused.status(), 422);
     let runs = "/api/v3/repos/acme/app/actions/runs";
     assert_eq!(bot.request(&world, Method::GET, runs).send().await.unwrap().status(), 403);
     assert_eq!(bot.pushes(&world, "acme/app").await.0, 200);
