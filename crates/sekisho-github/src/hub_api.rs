@@ -5,6 +5,7 @@
 //!
 //! | request | answer |
 //! |---|---|
+//! | `GET health` | `{"status":"ok"}`; 503 while what is done cannot be written down |
 //! | `GET queue?after=<seq>&wait_ms=<n>` | [`Queue`], at once if its `seq` is past `after`, else when it is, or when the wait ends |
 //! | `POST runners/{id}/gone` [`RunnerGone`] | 204; 404 if there is no such runner |
 //! | `GET runs?limit=<n>` | [`Runs`], newest first |

@@ -1,13 +1,14 @@
 //! The hub's repositories: bare git repositories on disk, worked on by the `git` program.
 //!
 //! Every `git` runs with an empty environment plus a few variables, so no configuration of the
-//! user or the system, and no hook of a repository, has a say.
+//! user or the system, and no hook of a repository, has a say. The hub's own hook looks at what jobs push.
 
 mod builtin;
 mod frames;
 mod http;
 mod merge;
 pub(crate) mod peer;
+mod pre_receive;
 mod read;
 mod serve;
 
@@ -88,19 +89,23 @@ pub(crate) struct Git {
     root: PathBuf,
     home: PathBuf,
     search_path: String,
+    /// Where the hook is that looks at what a job pushes; `None`: it cannot be run.
+    hooks: Option<PathBuf>,
 }
 
 impl Git {
     /// `dir` is the hub's folder.
     pub(crate) fn open(dir: &Path, search_path: &str) -> io::Result<Self> {
-        let git = Self {
+        let mut git = Self {
             program: program(search_path),
             root: dir.join("repos"),
             home: dir.join("home"),
             search_path: search_path.to_owned(),
+            hooks: None,
         };
         fs_err::create_dir_all(&git.root)?;
         fs_err::create_dir_all(&git.home)?;
+        git.hooks = git.install_hook(dir)?;
         Ok(git)
     }
 

@@ -1,6 +1,7 @@
 //! The smart HTTP protocol (gitprotocol-http(5)): checks the request, lets `git` answer it.
 
 use std::net::SocketAddr;
+use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,7 +120,7 @@ async fn advertise(
     if !protocol.is_some_and(|text| text.contains("version=2")) || service == Service::ReceivePack {
         body = service_header(service.name());
     }
-    let rpc = start(&repository, service, true, protocol)?;
+    let rpc = start(&repository, service, true, protocol, None)?;
     let stream = stream(shared, rpc, Input { body: Body::empty(), gzip: false, max: 0 }, None);
     let first =
         futures_util::stream::once(async move { Ok::<_, std::io::Error>(Bytes::from(body)) });
@@ -138,7 +139,7 @@ async fn fetch(
     let gzip = check(service, request.headers())?;
     may_fetch(shared, request.headers(), peer).await?;
     let (_, repository) = find(shared, at)?;
-    let rpc = start(&repository, service, false, protocol(request.headers()))?;
+    let rpc = start(&repository, service, false, protocol(request.headers()), None)?;
     let input = Input { body: request.into_body(), gzip, max: MAX_FETCH_BYTES };
     Ok(result(service, stream(shared, rpc, input, None)))
 }
@@ -156,6 +157,7 @@ async fn push(
     if shared.config.builtin_repositories.iter().any(|b| ids.name.key() == key(&b.owner, &b.name)) {
         return Err((StatusCode::FORBIDDEN, format!("{} is built in: it takes no push", ids.name)));
     }
+    let hooks = if actor.is_job { Some(hooks(&shared)?) } else { None };
     let busy = || (StatusCode::SERVICE_UNAVAILABLE, "another push is under way".to_owned());
     let lock = shared.push_lock(&ids.name).acquire_owned();
     let lock = tokio::time::timeout(PUSH_WAIT, lock).await.map_err(|_| busy())?;
@@ -164,7 +166,7 @@ async fn push(
         let repository = repository.clone();
         blocking(move || repository.refs()).await?.map_err(|error| internal(&error))?
     };
-    let rpc = start(&repository, service, false, protocol(request.headers()))?;
+    let rpc = start(&repository, service, false, protocol(request.headers()), hooks)?;
     let input = Input { body: request.into_body(), gzip, max: MAX_PUSH_BYTES };
     let held = Arc::clone(&shared);
     let after: Messages = Box::pin(async move {
@@ -183,6 +185,14 @@ async fn push(
         messages
     });
     Ok(result(service, stream(&shared, rpc, input, Some(after))))
+}
+
+/// Who looks at what a job pushes. Nobody else can: where it cannot be run, no job pushes.
+fn hooks(shared: &Shared) -> Result<&FilePath, Refused> {
+    shared.git.hooks.as_deref().ok_or_else(|| {
+        let why = "no job pushes here: the hub's hook cannot be run, see its log";
+        (StatusCode::FORBIDDEN, why.to_owned())
+    })
 }
 
 /// The first branch of a repository is its default branch, whatever its name.
@@ -204,8 +214,9 @@ fn start(
     service: Service,
     advertise: bool,
     protocol: Option<&str>,
+    hooks: Option<&FilePath>,
 ) -> Result<Rpc, Refused> {
-    serve::start(repository, service, advertise, protocol).map_err(|error| internal(&error))
+    serve::start(repository, service, advertise, protocol, hooks).map_err(|error| internal(&error))
 }
 
 /// Runs the exchange on a task of its own: a push is finished even if its client goes away.

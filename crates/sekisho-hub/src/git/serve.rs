@@ -1,6 +1,7 @@
 //! Runs `git upload-pack` and `git receive-pack` for one request, streaming both ways.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -76,14 +77,22 @@ pub(super) struct Rpc {
     stdout: ChildStdout,
 }
 
-/// Starts the program. `protocol` is the client's `Git-Protocol` header.
+/// Starts the program. `protocol` is the client's `Git-Protocol` header, `hooks` the folder of the hooks that
+/// have a say.
 pub(super) fn start(
     repository: &Repository,
     service: Service,
     advertise: bool,
     protocol: Option<&str>,
+    hooks: Option<&Path>,
 ) -> std::io::Result<Rpc> {
     let mut command = repository.command();
+    if let Some(hooks) = hooks {
+        // The command line has the last word over the variables.
+        let mut setting = std::ffi::OsString::from("core.hooksPath=");
+        setting.push(hooks);
+        command.arg("-c").arg(setting);
+    }
     command.arg(service.verb()).arg("--stateless-rpc");
     if advertise {
         command.arg("--advertise-refs");

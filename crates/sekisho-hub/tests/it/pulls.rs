@@ -4,6 +4,7 @@ mod changes;
 mod forks;
 mod jobs;
 mod limits;
+mod workflows;
 
 use reqwest::{Method, Response};
 use sekisho_hub::Config;
