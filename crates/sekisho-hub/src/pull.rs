@@ -14,7 +14,7 @@ mod pushes;
 mod room;
 mod runs;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use jiff::Timestamp;
 
@@ -233,24 +233,29 @@ fn freshen(
     Ok(true)
 }
 
-/// One, as it is now. Blocking.
+/// One, as it is now; and whether it is known if the two go together, which it is not while somebody else
+/// is at work in the repository. Blocking, but nobody is waited for.
 pub(crate) fn seen(
     shared: &Shared,
     ids: &RepositoryIds,
     number: u64,
-) -> Result<PullRequest, Refused> {
+) -> Result<(PullRequest, bool), Refused> {
     let (repository, pull) = find(shared, ids, number)?;
     let base = format!("refs/heads/{}", pull.base.branch);
     if !pull.is_open() || repository.resolve(&base)?.is_none_or(|tip| tip == pull.base.sha) {
-        return Ok(pull);
+        return Ok((pull, true));
     }
     let lock = shared.pull_lock(ids.id);
-    let _turn = turn(&lock);
+    let _turn = match lock.try_lock() {
+        Ok(turn) => turn,
+        Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
+        Err(TryLockError::WouldBlock) => return Ok((pull, false)),
+    };
     let (repository, mut pull) = find(shared, ids, number)?;
     if freshen(&repository, &mut pull, shared.clock.now())? {
         keep(shared, &repository, &pull)?;
     }
-    Ok(pull)
+    Ok((pull, true))
 }
 
 /// Looks at the head of one that is open from now on once more: a push that came since it was looked at

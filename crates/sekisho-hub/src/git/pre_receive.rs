@@ -1,6 +1,7 @@
 //! Keeps what a job pushes from making or changing workflow files, as GitHub does: a hook of `git`, which
 //! looks at all that is to move before any of it does.
 
+use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,7 +12,9 @@ use std::time::Duration;
 use super::{Git, GitError, Repository};
 
 /// Where workflows are.
-const WORKFLOWS: &str = ".github/workflows";
+const WORKFLOWS: &str = ".github/workflows/";
+/// What a list of them may be, in bytes.
+const MAX_LIST: usize = 4 * 1024 * 1024;
 /// How often a hook is run that is busy, and the pause between.
 const BUSY_TRIES: u32 = 20;
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
@@ -64,8 +67,15 @@ impl Repository {
         before: &str,
         after: &str,
     ) -> Result<Option<String>, GitError> {
-        let known = self.list(before, WORKFLOWS)?;
-        let mut files = self.list(after, WORKFLOWS)?.into_iter();
-        Ok(files.find(|file| !known.contains(file)).map(|file| file.path))
+        let listed = |sha: &str| {
+            let args = ["-r", "-z", "--full-tree", sha, "--", WORKFLOWS];
+            self.read("ls-tree", &args, MAX_LIST)
+        };
+        let (known, files) = (listed(before)?, listed(after)?);
+        // Mode, kind and object, then a tab and the path.
+        let known: BTreeSet<&[u8]> = known.split(|byte| *byte == 0).collect();
+        let new = files.split(|byte| *byte == 0).find(|file| !known.contains(file));
+        let path = new.map(|file| file.split(|byte| *byte == b'\t').skip(1).collect::<Vec<_>>());
+        Ok(path.map(|parts| String::from_utf8_lossy(&parts.join(&b'\t')).into_owned()))
     }
 }

@@ -137,7 +137,12 @@ pub(super) async fn get(
     let ids = at.repository(&shared)?;
     let (looks, of) = (Arc::clone(&shared), ids.clone());
     let seen = rest::blocking(move || pull::seen(&looks, &of, at.pull)).await?;
-    Ok(Json(shown(&shared, &ids, &seen.map_err(refused)?)?))
+    let (pull, is_known) = seen.map_err(refused)?;
+    let mut shown = shown(&shared, &ids, &pull)?;
+    if !is_known {
+        shown["mergeable"] = Value::Null;
+    }
+    Ok(Json(shown))
 }
 
 /// Query of [`list`].

@@ -196,14 +196,23 @@ async fn a_slow_repository_does_not_keep_another_waiting() {
     push(&world, &folder, "slow/app", "main").await;
     branch(&world, &folder, ("slow/app", "topic"), &[("b.txt", "b\n")]).await;
     push(&world, &folder, "acme/app", "topic").await;
+    let slow_pulls = "/api/v3/repos/slow/app/pulls";
+    branch(&world, &folder, ("slow/app", "first"), &[("f.txt", "f\n")]).await;
+    let first = json!({"title": "t", "head": "first", "base": "main"});
+    assert_eq!(ask(&world, Method::POST, slow_pulls, first).await.status(), 201);
+    folder.commit(&[("g.txt", "g\n")]);
+    push(&world, &folder, "slow/app", "main").await;
     std::fs::write(slow.path().join("hold"), "").unwrap();
     let body = json!({"title": "t", "head": "topic", "base": "main"});
-    let waits = world.request(Method::POST, "/api/v3/repos/slow/app/pulls").bearer_auth(ADMIN);
+    let waits = world.request(Method::POST, slow_pulls).bearer_auth(ADMIN);
     let waits = tokio::spawn(waits.json(&body).send());
     while !slow.path().join("held").exists() {
         assert!(!waits.is_finished());
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
+    // Nor is anybody kept waiting who only looks: it is not known yet.
+    let first = format!("{slow_pulls}/1");
+    assert_eq!(world.get(&first).await["mergeable"], Value::Null);
     // Opened, brought up to date by a push, merged: all while the other one is held.
     let number = open(&world, "topic").await["number"].clone();
     folder.git(&["checkout", "--quiet", "topic"]);
@@ -217,4 +226,5 @@ async fn a_slow_repository_does_not_keep_another_waiting() {
     assert_eq!(opened.status(), 201);
     let opened: Value = opened.json().await.unwrap();
     assert_eq!(opened["mergeable"], json!(true));
+    assert_eq!(world.get(&first).await["mergeable"], json!(true));
 }
