@@ -130,9 +130,6 @@ pub(crate) fn update(
     let (now, was) = (shared.clock.now(), pull.clone());
     pull.title = change.title.unwrap_or(pull.title);
     pull.body = change.body.or(pull.body);
-    if pull.text() > was.text() {
-        room::make(shared, (ids.id, number), 0, pull.text() - was.text())?;
-    }
     freshen(&repository, &mut pull, now)?;
     if let Some(base) = change.base.filter(|base| *base != pull.base.branch) {
         retarget(shared, &repository, &mut pull, base, now)?;
@@ -153,6 +150,9 @@ pub(crate) fn update(
         (PullState::Merged { .. }, Some(true)) => return Err(invalid("it is merged")),
         _ => None,
     };
+    if pull.text() > was.text() {
+        room::make(shared, (ids.id, number), 0, pull.text() - was.text())?;
+    }
     pull.updated_at = now;
     keep(shared, &repository, &pull)?;
     if activity == Some(Activity::Reopened) {

@@ -5,6 +5,7 @@ use super::{
     why_not,
 };
 use crate::event::{Activity, Actor};
+use crate::git::Repository;
 use crate::names::RepoName;
 use crate::shared::Shared;
 use crate::state::{PullError, PullRequest, PullState, RepositoryIds, Side};
@@ -41,20 +42,9 @@ pub(crate) fn open(
     let head_ref = PullRequest::head_ref(number);
     let head_sha = repository.take(&from, &branch, &head_ref)?;
     let head_sha = head_sha.ok_or_else(|| invalid("head is invalid"))?;
-    let refuse = |why: String| {
-        repository.remove_ref(&head_ref)?;
-        Err(Refused::Invalid(why))
-    };
-    if let Some(why) = why_not(&repository, (&new.base, &base_sha), (&branch, &head_sha))? {
-        return refuse(why);
-    }
+    let (base, head) = (side(ids, new.base, base_sha), side(&head_ids, branch, head_sha));
     let now = shared.clock.now();
-    let side = |repository: &RepositoryIds, branch: String, sha| Side {
-        repository: repository.clone(),
-        branch,
-        sha,
-    };
-    let mut pull = PullRequest {
+    let pull = PullRequest {
         id: 0,
         number,
         title: new.title,
@@ -62,14 +52,13 @@ pub(crate) fn open(
         draft: new.draft,
         state: PullState::Open,
         actor: actor.name.clone(),
-        head: side(&head_ids, branch, head_sha),
-        base: side(ids, new.base, base_sha),
+        head,
+        base,
         merge_sha: None,
         created_at: now,
         updated_at: now,
     };
-    pull.merge_sha = test_merge(&repository, &pull, now)?;
-    let mut pull = match put(shared, pull) {
+    let mut pull = match put(shared, &repository, pull) {
         Ok(pull) => pull,
         Err(why) => {
             forget_refs(&repository, number)?;
@@ -82,8 +71,22 @@ pub(crate) fn open(
     Ok(pull)
 }
 
-/// Has one among the others; room is made for it, if there is none.
-fn put(shared: &Shared, pull: PullRequest) -> Result<PullRequest, Refused> {
+fn side(repository: &RepositoryIds, branch: String, sha: String) -> Side {
+    Side { repository: repository.clone(), branch, sha }
+}
+
+/// Has one among the others, if it may be there; room is made for it, if there is none.
+fn put(
+    shared: &Shared,
+    repository: &Repository,
+    mut pull: PullRequest,
+) -> Result<PullRequest, Refused> {
+    let (base, head) = (&pull.base, &pull.head);
+    let why = why_not(repository, (&base.branch, &base.sha), (&head.branch, &head.sha))?;
+    if let Some(why) = why {
+        return Err(Refused::Invalid(why));
+    }
+    pull.merge_sha = test_merge(repository, &pull, pull.created_at)?;
     let (text, own) = (pull.text(), (pull.base.repository.id, pull.number));
     loop {
         match shared.change(|state, _| state.pulls.open(pull.clone())) {

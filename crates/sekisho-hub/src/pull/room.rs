@@ -14,48 +14,47 @@ pub(super) fn make(
     more: usize,
     text: usize,
 ) -> Result<(), Refused> {
-    let mut busy = false;
+    // None goes for nothing.
+    if !shared.look(|state| state.pulls.can_have_room(own, more, text)) {
+        let counts = shared.look(|state| state.pulls.can_have_room(own, more, 0));
+        return Err(Refused::Invalid(if counts {
+            format!(
+                "Validation Failed: title and body: the open pull requests of the hub hold at most \
+                 {MAX_TEXT} bytes of text"
+            )
+        } else {
+            format!(
+                "Validation Failed: the hub holds {MAX_PULLS} pull requests, and all are open: close one \
+                 first"
+            )
+        }));
+    }
     for key in shared.look(|state| state.pulls.closed()) {
         if shared.look(|state| state.pulls.has_room(more, text)) {
             break;
         }
         if key != own {
-            busy |= !remove(shared, own.0, key)?;
+            remove(shared, own.0, key)?;
         }
     }
-    if shared.look(|state| state.pulls.has_room(more, text)) {
-        return Ok(());
-    }
-    if busy {
-        return Err(Refused::Busy);
-    }
-    let room = shared.look(|state| state.pulls.has_room(more, 0));
-    Err(Refused::Invalid(if room {
-        format!(
-            "Validation Failed: title and body: the pull requests of the hub hold {MAX_TEXT} bytes of \
-             text, and no more"
-        )
-    } else {
-        format!(
-            "Validation Failed: the hub holds {MAX_PULLS} pull requests, and all are open: close one first"
-        )
-    }))
+    let has_room = shared.look(|state| state.pulls.has_room(more, text));
+    has_room.then_some(()).ok_or(Refused::Busy)
 }
 
-/// Removes a closed one: its refs, then what is known of it, so that none of its refs is left behind. False
+/// Removes a closed one: its refs, then what is known of it, so that none of its refs is left behind. It stays
 /// if somebody is at work in its repository.
-fn remove(shared: &Shared, held: u64, (repository, number): (u64, u64)) -> Result<bool, Refused> {
+fn remove(shared: &Shared, held: u64, (repository, number): (u64, u64)) -> Result<(), Refused> {
     let lock = shared.pull_lock(repository);
     // Not waited for: whoever has it may wait for ours.
     let _turn = match lock.try_lock() {
         Ok(turn) => Some(turn),
         Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
         Err(TryLockError::WouldBlock) if repository == held => None,
-        Err(TryLockError::WouldBlock) => return Ok(false),
+        Err(TryLockError::WouldBlock) => return Ok(()),
     };
     let is_closed = shared.look(|state| state.pulls.closed().contains(&(repository, number)));
     if !is_closed {
-        return Ok(true);
+        return Ok(());
     }
     let ids = shared.look(|state| state.repositories.by_id(repository));
     if let Some(found) = ids.and_then(|ids| shared.git.repository(&ids.name)) {
@@ -63,5 +62,5 @@ fn remove(shared: &Shared, held: u64, (repository, number): (u64, u64)) -> Resul
     }
     shared.change(|state, _| state.pulls.forget(repository, number));
     shared.save_pulls();
-    Ok(true)
+    Ok(())
 }

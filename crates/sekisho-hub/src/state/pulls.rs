@@ -129,6 +129,12 @@ impl Side {
     }
 }
 
+fn fits<'a>(all: impl Iterator<Item = &'a PullRequest>, more: usize, text: usize) -> bool {
+    let add = |(count, used), pull: &PullRequest| (count + 1, used + pull.text());
+    let (count, used) = all.fold((more, text), add);
+    count <= MAX_PULLS && used <= MAX_TEXT
+}
+
 impl Pulls {
     /// A number for one that is about to be opened.
     pub(crate) fn reserve(&mut self, repository: u64) -> u64 {
@@ -154,9 +160,14 @@ impl Pulls {
 
     /// Whether there is room for so many more, and for so many bytes of title and description.
     pub(crate) fn has_room(&self, more: usize, text: usize) -> bool {
-        let (count, used) =
-            self.all().fold((0, 0), |(count, used), pull| (count + 1, used + pull.text()));
-        count + more <= MAX_PULLS && used + text <= MAX_TEXT
+        fits(self.all(), more, text)
+    }
+
+    /// Whether there would be if all that are closed went, but for one, by repository and number.
+    pub(crate) fn can_have_room(&self, but: (u64, u64), more: usize, text: usize) -> bool {
+        let stays =
+            |pull: &&PullRequest| pull.is_open() || (pull.base.repository.id, pull.number) == but;
+        fits(self.all().filter(stays), more, text)
     }
 
     /// Repository and number of those that are closed, the first that was comes first: in this order they

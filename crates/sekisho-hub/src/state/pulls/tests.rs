@@ -108,7 +108,11 @@ fn the_text_of_all_has_a_bound() {
     assert!(pulls.has_room(1, 0) && !pulls.has_room(1, 1));
     let new = long(&mut pulls);
     assert_eq!(pulls.open(new.clone()), Err(PullError::Full));
+    assert!(!pulls.can_have_room((1, 9), 1, 1), "all are open");
     close(&mut pulls, (1, 3), 1);
+    assert!(pulls.can_have_room((1, 9), 1, new.text()));
+    assert!(!pulls.can_have_room((1, 9), 1, new.text() + 1), "none goes for nothing");
+    assert!(!pulls.can_have_room((1, 3), 1, new.text()), "it is the one that stays");
     assert!(pulls.forget(1, 3));
     assert!(pulls.open(new).is_ok());
 }
