@@ -1,5 +1,7 @@
 //! Workflow files, their expressions and filters.
 
+mod seeds;
+
 use sekisho_workflow::diagnostic::{MAX_DIAGNOSTICS, MAX_MESSAGE_CHARS};
 use sekisho_workflow::expr::{
     self, ContextData, Contexts, MAX_EVALUATION_BYTES, MAX_EXPRESSION_CHARS, NoFunctions, Value,
@@ -13,6 +15,7 @@ use sekisho_workflow::yaml::{self, MAX_DEPTH, MAX_NODES, Node, NodeValue};
 use sekisho_workflow::{Diagnostic, Position, model};
 use serde_json::json;
 
+use self::seeds::{EXPRESSION_WORDS, LARGE, SMALL, YAML_WORDS};
 use super::{lines, must, parts, text, texts};
 use crate::Target;
 
@@ -107,146 +110,6 @@ pub(super) const TARGETS: &[Target] = &[
         cost: 5,
         run: filter,
     },
-];
-
-const SMALL: &str = "on: push\njobs:\n  a:\n    runs-on: x\n    steps:\n      - run: make\n";
-const LARGE: &str = r#"name: image
-run-name: ${{ github.actor }} builds
-on:
-  push: {branches: [main, 'v*'], paths-ignore: ['docs/**']}
-  pull_request: {types: [opened]}
-  workflow_dispatch:
-    inputs:
-      size: {type: choice, options: [a, b], default: a, required: true}
-      count: {type: number, default: 3}
-  workflow_call:
-    inputs: {who: {type: string}}
-    outputs: {x: {value: "${{ jobs.b.outputs.x }}"}}
-    secrets: {token: {required: false}}
-permissions: {contents: read, id-token: write}
-env: {A: 1, B: "${{ vars.B }}"}
-defaults: {run: {shell: bash, working-directory: x}}
-concurrency: {group: "g-${{ github.ref }}", cancel-in-progress: true}
-jobs:
-  a:
-    runs-on: [self-hosted, "${{ matrix.os }}"]
-    strategy:
-      fail-fast: false
-      max-parallel: 2
-      matrix:
-        os: [x, y]
-        n: ${{ fromJSON('[1,2]') }}
-        include: [{os: z, extra: true}]
-        exclude: [{os: y, n: 2}]
-    outputs: {x: "${{ steps.s.outputs.x }}"}
-    timeout-minutes: 5
-    steps:
-      - uses: actions/checkout@v4
-        with: {fetch-depth: 0}
-      - id: s
-        if: success() && github.ref == 'refs/heads/main'
-        name: it
-        run: |
-          echo "x=1" >> "$GITHUB_OUTPUT"
-        env: {C: "${{ secrets.C }}"}
-        continue-on-error: true
-  b:
-    needs: a
-    if: ${{ always() }}
-    uses: ./.github/workflows/f.yml
-    with: {who: me}
-    secrets: inherit
-"#;
-const YAML_WORDS: &[&str] = &[
-    "on:",
-    "push:",
-    "jobs:",
-    "steps:",
-    "- run: x\n",
-    "uses: ",
-    "needs: [",
-    "strategy:",
-    "matrix:",
-    "include:",
-    "exclude:",
-    "concurrency:",
-    "permissions: write-all",
-    "${{ ",
-    " }}",
-    "fromJSON('",
-    "&a ",
-    "*a",
-    "[",
-    "]",
-    "{",
-    "}",
-    ": ",
-    "- ",
-    "|\n",
-    ">-\n",
-    "\n  ",
-    "\n",
-    "? ",
-    "!!str ",
-    "<<: ",
-    "'",
-    "\"",
-    "#",
-    "%YAML 1.1",
-    "---\n",
-    "...\n",
-    ".inf",
-    ".nan",
-    "0x1F",
-    "0o7",
-    "~",
-    "null",
-    "workflow_call:",
-    "secrets: inherit",
-    "runs-on: ",
-    "schedule: [{cron: '* * * * *'}]",
-];
-const EXPRESSION_WORDS: &[&str] = &[
-    "github.",
-    "matrix",
-    "env.A",
-    "[0]",
-    ".*",
-    "&&",
-    "||",
-    "==",
-    "!=",
-    "<=",
-    "!",
-    "(",
-    ")",
-    "'",
-    "''",
-    "contains(",
-    "format('{0}', ",
-    "join(",
-    "toJSON(",
-    "fromJSON('",
-    "startsWith(",
-    "hashFiles(",
-    "case(",
-    "success()",
-    "always()",
-    "${{",
-    "}}",
-    "0x1F",
-    "0o17",
-    "-1.5e3",
-    "NaN",
-    "Infinity",
-    "null",
-    "true",
-    ",",
-    "{{",
-    "'{\"a\":[1]}'",
-    "\"type\":3",
-    "\"expr\":",
-    "insert",
 ];
 
 fn workflow(input: &[u8]) {
