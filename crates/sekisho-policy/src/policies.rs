@@ -1,5 +1,6 @@
 //! A set of policies: loaded strictly, then asked.
 
+mod about;
 mod error;
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 use sekisho_advisory::Finding;
 use sekisho_types::Digest;
 
+use self::about::about;
 pub(crate) use self::error::place_of;
 pub use self::error::{Place, PolicyError};
 use self::error::{invalid, places_of_policies};
@@ -341,56 +343,6 @@ fn waived_reason(message: String, about: Vec<String>) -> Reason {
         about,
         findings: vec![],
     }
-}
-
-/// What in the image a rule about the whole of it speaks of, by the attributes that it names.
-fn about(rule: &str, content: &Content) -> Vec<String> {
-    let names = |attribute: &str| {
-        let mut at = rule.match_indices(attribute).map(|(at, _)| (at, at + attribute.len()));
-        at.any(|(begin, end)| {
-            let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-            let dotted = rule[..begin].ends_with(['.', '"']);
-            dotted && !rule[end..].starts_with(word)
-        })
-    };
-    let not_assessed = |unreadable: bool| {
-        let all = content.not_assessed.iter();
-        all.filter(move |it| entities::is_unreadable(it.reason) == unreadable)
-    };
-    let secrets = |sample: bool| content.secrets.iter().filter(move |it| it.sample == sample);
-    // Of a set, what the rule itself names.
-    let quoted = |text: &str| rule.contains(&format!("\"{text}\""));
-    let mut about: Vec<String> = Vec::new();
-    if names("unreadable") {
-        about.extend(not_assessed(true).map(ToString::to_string));
-    }
-    if names("unjudged") {
-        about.extend(not_assessed(false).map(ToString::to_string));
-    }
-    if names("secrets") {
-        about.extend(secrets(false).map(ToString::to_string));
-    }
-    if names("sample_secrets") {
-        about.extend(secrets(true).map(ToString::to_string));
-    }
-    if names("exposed_ports") {
-        let named = content.exposed_ports.iter().filter(|port| quoted(port));
-        about.extend(named.map(|port| format!("port {port}")));
-    }
-    if names("licences") {
-        for (licence, packages) in content.licences.iter().filter(|(licence, _)| quoted(licence)) {
-            let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
-            about.push(format!("{licence} of {}", packages.join(", ")));
-        }
-    }
-    if names("size_bytes") {
-        about.push(format!("{} bytes in {} layers", content.size_bytes, content.layers));
-    }
-    let of_base = ["base_name", "base_digest", "base_known", "base_age_days"];
-    if let Some(base) = content.base.as_ref().filter(|_| of_base.iter().any(|it| names(it))) {
-        about.push(format!("base `{}`", base.name));
-    }
-    about
 }
 
 fn annotation(

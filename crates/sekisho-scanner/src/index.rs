@@ -3,16 +3,19 @@
 //! An index is made once, while the layer's bytes arrive, and kept by the layer's digest and
 //! [`ANALYSER`]. It holds no verdict: new advisories need no second look at a layer.
 
+mod facts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write as _};
 
-use sekisho_advisory::{NotAssessed, Reason, Source};
+use sekisho_advisory::{NotAssessed, Reason};
 use sekisho_oci::layer::{self, AbsolutePaths, Entry, EntryKind, ReadError, Whiteout};
 use sekisho_types::{Digest, LeakedSecret, Sha256Writer};
 use serde::{Deserialize, Serialize};
 
+pub use self::facts::{Facts, Found};
 use crate::format::{Parsed, apk, dpkg, npm, python};
-use crate::os::{OsRelease, parse_os_release};
+use crate::os::parse_os_release;
 use crate::secrets::{Finder, FingerprintKey, MAX_SECRETS};
 use crate::watch::{Kind, kind, leads_to_system};
 
@@ -91,46 +94,6 @@ pub struct LayerIndex {
     /// What the layer as a whole keeps from being assessed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_assessed: Vec<NotAssessed>,
-}
-
-/// What one file says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Facts {
-    /// An os-release file.
-    OsRelease(OsRelease),
-    /// The first line of `debian_version` or `alpine-release`.
-    Line(String),
-    /// That it is there is all that counts (a C library's loader).
-    Present,
-    /// Something that is no regular file stands at the path of a package file.
-    Absent,
-    /// A package file.
-    Packages {
-        /// In order, without repeats.
-        found: Vec<Found>,
-        /// What in it could not be read.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        problems: Vec<(Reason, String)>,
-    },
-}
-
-/// One package in a file.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Found {
-    /// Its name.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// Its source package, where that differs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<Source>,
-    /// Needed for development only.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub dev: bool,
-    /// Its licence, where the file says so: most often an SPDX expression.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub licence: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
