@@ -21,7 +21,9 @@ const HELP: &str =
   bench operator        measures the operator on testkit's API server, and on a real one where
                         KUBEBUILDER_ASSETS names it, and writes its section
   bench operator --quick  a tenth of that, of the everyday build, to the terminal
-  bench gate            measures the gate beside docker-registry, and writes its section
+  bench gate            measures the gate beside docker-registry, and writes its section; its 100 uploads at
+                        once are of 1 GiB where half of the free disk holds that, which takes minutes
+                        (SEKISHO_BENCH_UPLOAD_MIB says another size)
   bench gate --quick    a little of that, of the everyday build, to the terminal
   bench build           measures the builder beside buildah and BuildKit, and writes its section
   bench build --quick   a little of that, of the everyday build, to the terminal

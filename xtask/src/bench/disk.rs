@@ -23,8 +23,13 @@ pub(super) struct Disk {
 impl Disk {
     /// An ext4 with a journal where we may mount one; else a folder of the machine's own.
     pub(super) fn new() -> anyhow::Result<Self> {
+        Self::with(SIZE)
+    }
+
+    /// The same for so many bytes, or three quarters of what is free.
+    pub(super) fn with(bytes: u64) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("making a folder for the benchmark")?;
-        let mounted = mount(folder.path())?;
+        let mounted = mount(folder.path(), bytes)?;
         if mounted.is_none() {
             super::progress(
                 "no file system of its own for this benchmark: that needs root and mkfs.ext4",
@@ -71,9 +76,9 @@ pub(super) fn free_bytes(path: &Path) -> anyhow::Result<u64> {
     bytes.context("reading what df says")
 }
 
-fn mount(folder: &Path) -> anyhow::Result<Option<PathBuf>> {
+fn mount(folder: &Path, bytes: u64) -> anyhow::Result<Option<PathBuf>> {
     let (file, place) = (folder.join("disk"), folder.join("mounted"));
-    fs_err::File::create(&file)?.set_len(SIZE.min(free_bytes(folder)? / 4 * 3))?;
+    fs_err::File::create(&file)?.set_len(bytes.min(free_bytes(folder)? / 4 * 3))?;
     fs_err::create_dir(&place)?;
     let done = |program: &str, arguments: &[&str], place: Option<&Path>| {
         let mut command = Command::new(program);

@@ -9,9 +9,9 @@ mod load;
 mod peers;
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use sekisho_types::Digest;
 
 use self::http::Connection;
@@ -25,6 +25,8 @@ struct Size {
     rounds: usize,
     pushes: usize,
     reads: usize,
+    /// Of each of 100 uploads at once, to compare with.
+    small_mib: usize,
     /// Of each of 100 uploads at once, when the disk has room for that.
     upload_mib: usize,
     /// Of each of 20 layers.
@@ -37,6 +39,7 @@ const WHOLE: Size = Size {
     rounds: 5,
     pushes: 60,
     reads: 2000,
+    small_mib: 37,
     upload_mib: 1024,
     layer_mib: 100,
     verdicts: 40,
@@ -48,6 +51,7 @@ const QUICK: Size = Size {
     rounds: 2,
     pushes: 20,
     reads: 200,
+    small_mib: 3,
     upload_mib: 8,
     layer_mib: 2,
     verdicts: 8,
@@ -60,6 +64,12 @@ const CLIENTS: usize = 10;
 /// Clients at once in the test of memory.
 const UPLOADS: usize = 100;
 
+/// Says how large each of those is; else as large as half of the free disk allows.
+const UPLOAD_MIB: &str = "SEKISHO_BENCH_UPLOAD_MIB";
+
+/// What a gate writes beside what it is given, in bytes, with room to spare.
+const BESIDE_BYTES: u64 = 2 << 30;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
@@ -67,7 +77,7 @@ const MIB: usize = 1024 * KIB;
 #[expect(clippy::print_stdout, reason = "this is the chore's terminal")]
 pub(super) fn run(root: &Path, program: &Path, quick: bool) -> anyhow::Result<()> {
     let size = if quick { QUICK } else { WHOLE };
-    let peers = [ours(program)?, docker_registry()?];
+    let peers = [ours(program, Disk::new()?)?, docker_registry()?];
     let mut lines = vec![
         "Written by `cargo xtask bench gate`, both by turns in one run; ours syncs every file, checks and signs.".to_owned(),
         format!(
@@ -166,10 +176,10 @@ fn compare(size: &Size, peers: &[Peer; 2], lines: &mut Vec<String>) -> anyhow::R
 }
 
 fn alone(size: &Size, program: &Path, lines: &mut Vec<String>) -> anyhow::Result<()> {
-    let peer = ours(program)?;
+    let peer = ours(program, Disk::new()?)?;
     verdicts(size, &peer, lines)?;
-    memory(size, &peer, lines)?;
     drop(peer);
+    memory(size, program, lines)?;
     start(size, program, lines)
 }
 
@@ -206,30 +216,48 @@ fn verdicts(size: &Size, peer: &Peer, lines: &mut Vec<String>) -> anyhow::Result
     Ok(())
 }
 
-/// A hundred uploads at once, of a quarter of the size and then of the whole: memory that is flat is
-/// the same for both. They are kept by the gate, so the size is what half of the disk can hold.
-fn memory(size: &Size, peer: &Peer, lines: &mut Vec<String>) -> anyhow::Result<()> {
-    let pid = peer.pid();
+/// A hundred uploads at once, small ones and then large ones: memory that is flat is the same for both.
+/// They are kept by the gate, on a disk of their own.
+fn memory(size: &Size, program: &Path, lines: &mut Vec<String>) -> anyhow::Result<()> {
     let mib = |bytes: u64| bytes.div_ceil(MIB as u64);
-    let fits = peers::free_bytes(peer)? / 2 / UPLOADS as u64;
-    let whole = size.upload_mib.min(usize::try_from(mib(fits))?);
-    let mut peaks = Vec::new();
-    for (which, upload_mib) in [whole / 4, whole].into_iter().enumerate() {
-        let sampler = Sampler::start(pid);
+    let (small, (large, why)) = (size.small_mib, upload_mib(size)?);
+    let disk = Disk::with(((small + large) * UPLOADS * MIB) as u64 + BESIDE_BYTES)?;
+    let peer = ours(program, disk)?;
+    let (mut peaks, mut took) = (Vec::new(), Duration::ZERO);
+    for (which, upload_mib) in [small, large].into_iter().enumerate() {
+        super::progress(&format!("{UPLOADS} uploads of {upload_mib} MiB at once"));
+        let sampler = Sampler::start(peer.pid());
         let work = |connection: &mut Connection, number: usize| {
             let number = UPLOADS * (10 + which) + number;
-            load::big_layer(connection, peer, number, upload_mib).map(drop)
+            load::big_layer(connection, &peer, number, upload_mib).map(drop)
         };
-        in_parallel(peer, UPLOADS, UPLOADS, &work)?;
+        let began = Instant::now();
+        in_parallel(&peer, UPLOADS, UPLOADS, &work)?;
+        took = began.elapsed();
         peaks.push(mib(sampler.peak()?));
     }
     lines.push(format!(
-        "| memory, {UPLOADS} parallel uploads of {} MiB, and of {whole} MiB (PSS, analysers included) | {} / {} MiB | within ± 10 MiB, ≤ 128 MiB |",
-        whole / 4,
+        "| memory, {UPLOADS} parallel uploads of {small} MiB, and of {large} MiB{why} in {:.0} s (PSS, analysers included) | {} / {} MiB | within ± 10 MiB, ≤ 128 MiB |",
+        took.as_secs_f64(),
         peaks[0],
         peaks[1],
     ));
     Ok(())
+}
+
+/// How large each of a hundred uploads is, and why it is no larger.
+fn upload_mib(size: &Size) -> anyhow::Result<(usize, &'static str)> {
+    if let Some(text) = std::env::var_os(UPLOAD_MIB) {
+        let mib = text.to_str().and_then(|text| text.parse().ok()).filter(|mib| *mib > 2);
+        return Ok((mib.with_context(|| format!("{UPLOAD_MIB} is no number above 2"))?, ""));
+    }
+    let fits = disk::free_bytes(&std::env::temp_dir())? / 2 / (UPLOADS * MIB) as u64;
+    let fits = usize::try_from(fits)?;
+    ensure!(fits > 2, "half of the free disk does not hold {UPLOADS} uploads");
+    Ok(match fits < size.upload_mib {
+        true => (fits, ", which half of the free disk allows,"),
+        false => (size.upload_mib, ""),
+    })
 }
 
 /// From the start of the process to its first answer, on a store that has much in it.

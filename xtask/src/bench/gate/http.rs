@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
-/// A registry that does not answer for so long has failed.
-const DEADLINE: Duration = Duration::from_secs(120);
+/// A registry that does not answer for so long has failed. A hundred large uploads end at once, and each
+/// is synced before it is answered.
+const DEADLINE: Duration = Duration::from_secs(900);
 
 /// Without it `docker-registry` has no OCI manifest.
 const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, */*";

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::http::Connection;
 use crate::bench::Plane;
-use crate::bench::disk::{self, Disk};
+use crate::bench::disk::Disk;
 
 /// A registry that is up, until it is dropped.
 pub(super) struct Peer {
@@ -57,9 +57,8 @@ pub(super) fn docker_registry() -> anyhow::Result<Peer> {
     })
 }
 
-/// Ours: a plane, and the session of a user with a password. A job's would be bound to its process.
-pub(super) fn ours(program: &Path) -> anyhow::Result<Peer> {
-    let data = Disk::new()?;
+/// Ours: a plane on a disk, and the session of a user with a password. A job's would be bound to its process.
+pub(super) fn ours(program: &Path, data: Disk) -> anyhow::Result<Peer> {
     let folder = data.path().join("plane");
     add_user(program, &folder)?;
     let plane = Plane::start(program, &folder)?;
@@ -112,11 +111,6 @@ pub(super) fn host_of(data: &Path) -> anyhow::Result<String> {
     let plane: Value = serde_json::from_slice(&fs_err::read(data.join("plane.json"))?)?;
     let url = plane["url"].as_str().context("the plane has no address")?;
     Ok(url.trim_start_matches("http://").trim_end_matches('/').to_owned())
-}
-
-/// Of the disk that a peer writes to.
-pub(super) fn free_bytes(peer: &Peer) -> anyhow::Result<u64> {
-    disk::free_bytes(peer.data.path())
 }
 
 /// The kind of file system that a peer writes to.
