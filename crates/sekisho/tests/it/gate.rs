@@ -30,7 +30,7 @@ fn status(package: &str) -> String {
 }
 
 /// A project whose image holds one package of Debian.
-fn project(world: &World, name: &str, package: &str) -> String {
+pub(crate) fn project(world: &World, name: &str, package: &str) -> String {
     let status = status(package);
     let files = [
         (".github/workflows/image.yml", WORKFLOW),

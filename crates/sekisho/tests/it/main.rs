@@ -18,3 +18,4 @@ mod page;
 mod plane;
 mod policy;
 mod support;
+mod threats;
