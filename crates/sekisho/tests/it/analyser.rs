@@ -158,3 +158,27 @@ fn a_layer_that_eats_memory_is_refused_and_the_gate_lives_on() {
     assert_eq!(up.stop(), 0);
     world.nothing_is_left();
 }
+
+#[test]
+fn a_layer_that_eats_time_is_refused_and_the_next_one_is_read() {
+    let world = World::new();
+    world.configure("gate/analysis.toml", "cpu_seconds = 1\n");
+    let up = world.up();
+    // Far more than is read in that time: every line begins like a secret, and is none.
+    let text = "aws_secret_access_key = AKIA ghp_ glpat- xoxb-\n".repeat(3_000_000);
+    let files = [
+        (".github/workflows/image.yml", PIPELINE),
+        ("Dockerfile", "FROM scratch\nCOPY notes /notes\nUSER 1\n"),
+        ("notes", text.as_str()),
+    ];
+    let slow = world.project("slow", &files);
+    let said = world.sekisho(&["run", slow.to_str().unwrap()]).exits(10);
+    said.says(&["unreadable-content", "more than 1s of processor time", "layer "]);
+    assert_eq!(said.stdout, "");
+    // The same gate.
+    let scratch = world.sekisho(&["run", &example("scratch"), "--output", "json"]).exits(0).json();
+    let reference = scratch["images"][0]["reference"].as_str().unwrap();
+    assert!(reference.starts_with(up.authority()), "{reference}");
+    assert_eq!(up.stop(), 0);
+    world.nothing_is_left();
+}
