@@ -129,7 +129,8 @@ impl ApiError {
         Self::new(Code::Unknown, format!("the gate failed; its log knows more under {request_id}"))
     }
 
-    /// A failure of the disk; a full one is worth coming back for, and so is what was busy.
+    /// A failure of the disk or bucket; a full one is worth coming back for, and so is what was busy or
+    /// did not answer.
     pub(crate) fn io(doing: &str, error: &io::Error) -> Self {
         if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
             tracing::error!("gate is out of disk space {doing}: {error}");
@@ -138,6 +139,10 @@ impl ApiError {
         if error.kind() == io::ErrorKind::ResourceBusy {
             tracing::error!("gate is busy {doing}: {error}");
             return Self::new(Code::Unavailable, "the gate is busy; try again");
+        }
+        if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::NotConnected) {
+            tracing::error!("gate's storage does not answer {doing}: {error}");
+            return Self::new(Code::Unavailable, "the gate's storage does not answer; try again");
         }
         Self::internal(doing, error)
     }

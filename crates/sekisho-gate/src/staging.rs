@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use jiff::{SignedDuration, Timestamp};
 use sekisho_policy::Identity;
@@ -41,9 +41,14 @@ impl Scope {
     }
 }
 
+/// The staging of one run, as this gate has it open.
 struct Open {
     repositories: Repositories,
-    noted: Timestamp,
+    /// When its use was written down last.
+    noted: Mutex<Option<Timestamp>>,
+    /// Whether it was removed since. Held for writing while it is, so that nobody uses it meanwhile;
+    /// uses do not wait for each other, for a bucket may take its time.
+    is_gone: RwLock<bool>,
 }
 
 /// Where staged content lies.
@@ -60,7 +65,7 @@ pub(crate) struct Staging {
     place: Place,
     /// The times of use.
     records: Records,
-    open: Mutex<HashMap<Scope, Open>>,
+    open: Mutex<HashMap<Scope, Arc<Open>>>,
 }
 
 impl Staging {
@@ -72,7 +77,7 @@ impl Staging {
         Ok(Self { place, records, open: Mutex::default() })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Scope, Open>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Scope, Arc<Open>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -95,21 +100,33 @@ impl Staging {
         }
     }
 
+    fn entry(&self, scope: &Scope) -> io::Result<Arc<Open>> {
+        let mut open = self.lock();
+        if let Some(known) = open.get(scope) {
+            return Ok(Arc::clone(known));
+        }
+        let repositories = self.repositories(scope)?;
+        let (noted, is_gone) = (Mutex::default(), RwLock::default());
+        let new = Arc::new(Open { repositories, noted, is_gone });
+        open.insert(scope.clone(), Arc::clone(&new));
+        Ok(new)
+    }
+
     /// The staging of one run.
     pub(crate) fn of(&self, scope: &Scope, now: Timestamp) -> io::Result<Repositories> {
-        let mut open = self.lock();
-        if let Some(known) = open.get_mut(scope) {
-            if now.duration_since(known.noted) > USE_NOTED {
-                self.used(scope, now)?;
-                known.noted = now;
+        loop {
+            let open = self.entry(scope)?;
+            let is_gone = open.is_gone.read().unwrap_or_else(PoisonError::into_inner);
+            if *is_gone {
+                continue;
             }
-            return Ok(known.repositories.clone());
+            let noted = *open.noted.lock().unwrap_or_else(PoisonError::into_inner);
+            if noted.is_none_or(|noted| now.duration_since(noted) > USE_NOTED) {
+                self.used(scope, now)?;
+                *open.noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+            }
+            return Ok(open.repositories.clone());
         }
-        self.used(scope, now)?;
-        let repositories = self.repositories(scope)?;
-        let known = Open { repositories: repositories.clone(), noted: now };
-        open.insert(scope.clone(), known);
-        Ok(repositories)
     }
 
     /// Keeps all that a run staged until a time, whether it is used or not.
@@ -122,20 +139,36 @@ impl Staging {
         self.records.write_json(&name, &until)
     }
 
+    /// Whether somebody used it of late, or it is to be kept. What cannot be read is an error and no
+    /// reason to remove anything; what was damaged is none to keep it.
+    fn is_needed(&self, name: &str, now: Timestamp) -> io::Result<bool> {
+        let time = |what: &str| -> io::Result<Option<Timestamp>> {
+            let read = self.records.read_json(&format!("{name}/{what}"));
+            read.or_else(|error| match error.kind() {
+                io::ErrorKind::InvalidData => Ok(None),
+                _ => Err(error),
+            })
+        };
+        let is_used = time("used")?.is_some_and(|used| now.duration_since(used) <= STAGING_KEPT);
+        Ok(is_used || time("kept")?.is_some_and(|until| now < until))
+    }
+
     /// Removes what nobody used for [`STAGING_KEPT`], and what was to be kept no longer.
     pub(crate) fn expire(&self, now: Timestamp) -> io::Result<()> {
         for name in self.records.names("")? {
-            // Held while it is removed, so that nobody opens it meanwhile.
-            let mut open = self.lock();
-            let time = |what: &str| -> Option<Timestamp> {
-                self.records.read_json(&format!("{name}/{what}")).unwrap_or_default()
-            };
-            let is_used = time("used").is_some_and(|used| now.duration_since(used) <= STAGING_KEPT);
-            if is_used || time("kept").is_some_and(|until| now < until) {
+            if self.is_needed(&name, now)? {
                 continue;
             }
-            open.retain(|known, _| known.0 != name);
-            self.records.remove_all(&name)?;
+            let scope = Scope(name);
+            let open = self.entry(&scope)?;
+            let mut is_gone = open.is_gone.write().unwrap_or_else(PoisonError::into_inner);
+            // Once more: somebody may have come back just now.
+            if self.is_needed(&scope.0, now)? {
+                continue;
+            }
+            *is_gone = true;
+            self.lock().remove(&scope);
+            self.records.remove_all(&scope.0)?;
         }
         Ok(())
     }

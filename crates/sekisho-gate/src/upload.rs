@@ -281,8 +281,11 @@ impl Uploads {
         self.forget(upload);
         let caught_up = content.catch_up(self.sessions.as_deref(), analyses);
         caught_up.or_fail("storing a blob")?;
-        self.cancel(upload);
         let committed = staging.commit(&upload.repository, content.writer, digest);
+        // What was shared is of use only to one who comes again because it could not be stored.
+        if !matches!(committed, Err(CommitError::Io(_))) {
+            self.cancel(upload);
+        }
         committed.map_err(|error| match error {
             CommitError::Mismatch { .. } => ApiError::new(Code::DigestInvalid, error.to_string()),
             CommitError::Io(error) => ApiError::io("storing a blob", &error),

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::aws::AmazonS3Builder;
+use object_store::client::{HttpError, HttpErrorKind};
 use object_store::path::Path as Key;
 use object_store::{
     ClientOptions, Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, PutMode,
@@ -21,11 +22,11 @@ use object_store::{
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::runtime::Runtime;
 
-/// Longest time that one request is tried again for, retries included.
+/// Longest time that a request is tried again for: the last try begins within it.
 const RETRY_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Longest time for one request.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(60);
+/// [`BucketConfig::silence`] where nobody says otherwise.
+pub const BUCKET_SILENCE: Duration = Duration::from_secs(60);
 
 /// Size of a part of a large object, in bytes: S3 takes at most 10 000 parts of at least 5 MiB, so
 /// this is good for 80 GB.
@@ -47,6 +48,9 @@ pub struct BucketConfig {
     pub region: String,
     /// `None`: what AWS gives the machine (web identity, container, instance).
     pub credentials: Option<BucketCredentials>,
+    /// How long it may take to begin an answer, and within one to go on, before that is an error. As a
+    /// whole an answer has no deadline: a large blob goes to a client as fast as that takes it.
+    pub silence: Duration,
 }
 
 /// A key pair.
@@ -103,6 +107,7 @@ fn wait<T: Send + 'static>(
     receiver.recv().map_err(|_| io::Error::other("a request to the bucket was dropped"))
 }
 
+/// `TimedOut` and `NotConnected` are the bucket's own: it is there again some time.
 fn failed(error: Error) -> io::Error {
     let kind = match &error {
         Error::NotFound { .. } => io::ErrorKind::NotFound,
@@ -111,9 +116,14 @@ fn failed(error: Error) -> io::Error {
         }
         _ => io::ErrorKind::Other,
     };
-    // Fault-injecting stores of tests say what happened in the words of `std::io`.
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(cause) = source {
+        match cause.downcast_ref::<HttpError>().map(HttpError::kind) {
+            Some(HttpErrorKind::Timeout) => return io::Error::new(io::ErrorKind::TimedOut, error),
+            Some(_) => return io::Error::new(io::ErrorKind::NotConnected, error),
+            None => {}
+        }
+        // Fault-injecting stores of tests say what happened in the words of `std::io`.
         if let Some(io) = cause.downcast_ref::<io::Error>() {
             return io::Error::new(io.kind(), error);
         }
@@ -137,9 +147,11 @@ impl Bucket {
     /// # Errors
     /// The configuration makes no sense.
     pub fn s3(config: &BucketConfig) -> io::Result<Self> {
-        let retry = RetryConfig { retry_timeout: RETRY_DEADLINE, ..RetryConfig::default() };
+        let retry_timeout = RETRY_DEADLINE.min(config.silence);
+        let retry = RetryConfig { retry_timeout, ..RetryConfig::default() };
         let is_http = config.endpoint.as_deref().is_some_and(|url| url.starts_with("http://"));
-        let client = ClientOptions::new().with_timeout(REQUEST_DEADLINE).with_allow_http(is_http);
+        let client = ClientOptions::new().with_timeout_disabled().with_allow_http(is_http);
+        let client = client.with_read_timeout(config.silence);
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(&config.name)
             .with_region(&config.region)

@@ -36,7 +36,8 @@ pub use atomic::write_atomic;
 pub use batch::Batch;
 pub use blobs::{Blob, BlobStore, Content};
 pub use bucket::{
-    Bucket, BucketConfig, BucketCredentials, BucketReader, BucketWriter, Meta, PART_BYTES,
+    BUCKET_SILENCE, Bucket, BucketConfig, BucketCredentials, BucketReader, BucketWriter, Meta,
+    PART_BYTES,
 };
 pub use records::{Keep, Records, Version};
 pub use repositories::{Expected, ManifestRecord, Repositories, TagPage};

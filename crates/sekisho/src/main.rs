@@ -13,6 +13,7 @@ mod signals;
 mod snapshot;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -22,6 +23,10 @@ use crate::cli::{Cli, Command};
 use crate::exit::Exit;
 use crate::printer::Printer;
 use crate::settings::DataDir;
+
+/// How long work gets that nobody waits for any more: a bucket or a disk that does not answer keeps no
+/// program from ending.
+const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     // A stage of a sandbox is this program started again; nothing may happen before this.
@@ -62,7 +67,9 @@ fn start(cli: &Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(dispatch(cli, printer))
+    let done = runtime.block_on(dispatch(cli, printer));
+    runtime.shutdown_timeout(LEAVE_WITHIN);
+    done
 }
 
 async fn dispatch(cli: &Cli, printer: Printer) -> anyhow::Result<ExitCode> {

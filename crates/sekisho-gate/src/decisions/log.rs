@@ -57,6 +57,11 @@ struct Shared {
     queue: Queue,
 }
 
+/// Whether the storage did not answer.
+fn is_away(error: &&io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::NotConnected)
+}
+
 /// The log. Everything blocks.
 pub(crate) struct Log {
     shared: Arc<Shared>,
@@ -152,8 +157,15 @@ impl Log {
         let mut state = self.shared.lock();
         let before = (state.last.clone(), state.repeat.clone(), state.unsigned.len());
         let (mut batch, mut entered) = (Batch::default(), Vec::new());
+        // Who waits behind one for whom the storage had no answer does not wait for another one.
+        let mut away: Option<String> = None;
         for Waiting { draft, evidence, asker } in waiting {
-            entered.push((asker, self.enter(&mut state, &mut batch, &draft, evidence)));
+            let result = match &away {
+                Some(why) => Err(io::Error::new(io::ErrorKind::TimedOut, why.clone())),
+                None => self.enter(&mut state, &mut batch, &draft, evidence),
+            };
+            away = away.or_else(|| result.as_ref().err().filter(is_away).map(ToString::to_string));
+            entered.push((asker, result));
         }
         let committed = batch.commit();
         if committed.is_err() {

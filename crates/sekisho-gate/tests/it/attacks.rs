@@ -279,7 +279,7 @@ fn the_page_of_attacks_names_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let page = fs_err::read_to_string(root.join("docs/gate-attacks.md")).unwrap();
     let mut sources = String::new();
-    for name in ["gate", "policy", "scanner", "sandbox", "oci", "types", "registry"] {
+    for name in ["gate", "policy", "scanner", "sandbox", "store", "oci", "types", "registry"] {
         read_all(&root.join(format!("crates/sekisho-{name}")), &mut sources);
     }
     read_all(&root.join("crates/sekisho"), &mut sources);

@@ -206,6 +206,7 @@ fn a_gate_that_dies_or_is_full_at_any_write_loses_nothing_that_it_acknowledged()
             }
         }
     }
+    eprintln!("{made} injections: {hit:?}");
     assert!(hit.len() == 2, "{hit:?}");
 }
 
@@ -298,7 +299,8 @@ fn a_gate_that_is_killed_loses_nothing_that_it_acknowledged() {
     let folder = dir.path().display();
     let told = format!("{folder}\n{}\n{}\n{folder}", keys.display(), rig.world.config().base_url);
     let (mut random, mut last, mut acknowledged) = (7, None, 0);
-    for kill in 0..many("SEKISHO_KILLS", KILLS) {
+    let kills = many("SEKISHO_KILLS", KILLS);
+    for kill in 0..kills {
         let port = dir.path().join("port");
         let _ = fs_err::remove_file(&port);
         let mut child = std::process::Command::new(std::env::current_exe().unwrap())
@@ -343,5 +345,6 @@ fn a_gate_that_is_killed_loses_nothing_that_it_acknowledged() {
         assert_eq!(gate.verify_decisions().unwrap().faults, []);
         last = found;
     }
+    eprintln!("{kills} kills, {acknowledged} acknowledged blobs, all there");
     assert!(acknowledged > 0, "every kill came before the first blob");
 }

@@ -25,6 +25,7 @@ mod quarantine;
 mod referrers;
 mod replicas;
 mod robust;
+mod silent;
 mod skopeo;
 mod slow;
 mod support;

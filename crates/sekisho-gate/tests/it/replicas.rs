@@ -1,8 +1,9 @@
 //! Several gates over one bucket: in memory, and at an S3-compatible server that nobody here wrote.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use sekisho_store::{Bucket, BucketConfig, BucketCredentials};
+use sekisho_store::{BUCKET_SILENCE, Bucket, BucketConfig, BucketCredentials};
 use sekisho_types::Digest;
 use serde_json::json;
 
@@ -19,8 +20,19 @@ impl Moto {
     }
 
     pub(crate) async fn bucket(&self) -> Bucket {
+        self.bucket_at(self.host(), BUCKET_SILENCE).await
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        self.0.host()
+    }
+
+    /// A bucket, by an address that leads to the server.
+    pub(crate) async fn bucket_at(&self, host: &str, silence: Duration) -> Bucket {
+        // A client needs one; another test may have installed it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let url = format!("http://{}", self.0.host());
+        let url = format!("http://{host}");
         let made = client.put(format!("{url}/sekisho")).send().await.unwrap();
         assert_eq!(made.status(), 200);
         let credentials = BucketCredentials {
@@ -33,6 +45,7 @@ impl Moto {
             endpoint: Some(url),
             region: "us-east-1".into(),
             credentials: Some(credentials),
+            silence,
         })
         .unwrap()
     }

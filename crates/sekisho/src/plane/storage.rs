@@ -12,18 +12,23 @@
 //! access_key_id = "…"              # with the file of the secret; else what AWS gives the machine
 //! secret_access_key_file = "/run/secrets/bucket"
 //! keys_dir = "/etc/sekisho/keys"   # of all gates on the bucket
+//! silence_seconds = 60             # a bucket that says nothing for so long is not there
 //! ```
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use jiff::SignedDuration;
 use sekisho_gate::Options;
-use sekisho_store::{Bucket, BucketConfig, BucketCredentials};
+use sekisho_store::{BUCKET_SILENCE, Bucket, BucketConfig, BucketCredentials};
 use serde::Deserialize;
 
 /// Longest secret, in bytes.
 const MAX_SECRET_BYTES: u64 = 4096;
+
+/// Longest silence of a bucket.
+const MAX_SILENCE: Duration = Duration::from_secs(3600);
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +49,7 @@ struct RawBucket {
     access_key_id: Option<String>,
     secret_access_key_file: Option<PathBuf>,
     keys_dir: PathBuf,
+    silence_seconds: Option<u64>,
 }
 
 /// What the file says. Nothing is asked of a bucket yet.
@@ -78,12 +84,16 @@ fn open(raw: RawBucket) -> anyhow::Result<Bucket> {
         (None, None) => None,
         _ => anyhow::bail!("`access_key_id` and `secret_access_key_file` go together"),
     };
+    let silence = raw.silence_seconds.map_or(BUCKET_SILENCE, Duration::from_secs);
+    let allowed = Duration::from_secs(1)..=MAX_SILENCE;
+    ensure!(allowed.contains(&silence), "`silence_seconds` is not between 1 and 3600");
     let config = BucketConfig {
         name: raw.name,
         prefix: raw.prefix,
         endpoint: raw.endpoint,
         region: raw.region,
         credentials,
+        silence,
     };
     Bucket::s3(&config).context("opening the bucket")
 }
@@ -109,6 +119,7 @@ mod tests {
             "keep_days = 0",
             "[bucket]\nname = \"b\"\nregion = \"r\"",
             &format!("{bucket}access_key_id = \"a\""),
+            &format!("{bucket}silence_seconds = 0"),
             &format!("{bucket}secret_access_key = \"in the open\""),
         ] {
             assert!(parse(bad).is_err(), "{bad}");

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{World, example, has};
+use crate::support::{World, eventually, example, has, signal};
 
 /// moto's server.
 struct Moto(peers::Moto);
@@ -39,21 +39,26 @@ fn forget(world: &World) {
     }
 }
 
-#[test]
-fn a_plane_with_a_bucket_outlives_its_disk() {
-    let Some(moto) = Moto::start() else { return };
-    let world = World::new();
+/// Has the plane keep what its gate has in the bucket at an address.
+fn storage(world: &World, host: &str, silence_seconds: u64) {
     let secret = world.folder.path().join("secret");
     fs_err::write(&secret, "test\n").unwrap();
     let storage = format!(
         "[bucket]\nname = \"images\"\nprefix = \"gate\"\nregion = \"us-east-1\"\n\
-         endpoint = \"http://{}\"\naccess_key_id = \"test\"\nsecret_access_key_file = \"{}\"\n\
-         keys_dir = \"{}\"\n",
-        moto.0.host(),
+         endpoint = \"http://{host}\"\naccess_key_id = \"test\"\n\
+         secret_access_key_file = \"{}\"\nkeys_dir = \"{}\"\n\
+         silence_seconds = {silence_seconds}\n",
         secret.display(),
         world.folder.path().join("keys").display(),
     );
     world.configure("gate/storage.toml", &storage);
+}
+
+#[test]
+fn a_plane_with_a_bucket_outlives_its_disk() {
+    let Some(moto) = Moto::start() else { return };
+    let world = World::new();
+    storage(&world, moto.0.host(), 60);
     // Builds, pushes through the gate, and is judged; one passes and one does not.
     world.sekisho(&["run", &example("scratch")]).exits(0);
     world.sekisho(&["run", &example("vulnerable")]).exits(10);
@@ -80,6 +85,43 @@ fn a_plane_with_a_bucket_outlives_its_disk() {
     let prune = world.sekisho(&["gate", "prune", "--keep-days", "1"]).exits(3);
     prune.says(&["no signed checkpoint is that old"]);
     world.sekisho(&["gate", "prune", "--keep-days", "0"]).exits(2);
+}
+
+#[test]
+fn a_bucket_that_fell_silent_does_not_keep_the_plane() {
+    let Some(moto) = Moto::start() else { return };
+    let relay = peers::Relay::before(moto.0.host()).unwrap();
+    let world = World::new();
+    // Longer than anybody here waits.
+    storage(&world, &relay.host(), 3600);
+    let mut up = world.up();
+    let ask = |tag: &str| {
+        let mut stream = TcpStream::connect(up.authority()).unwrap();
+        let path = format!("/v2/nobody/app/manifests/{tag}");
+        let head = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n", up.authority());
+        write!(stream, "{head}connection: close\r\n\r\n").unwrap();
+        stream
+    };
+    let mut answer = String::new();
+    ask("v1").read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    relay.say(peers::Speech::Nothing);
+    let waiting = ask("v2");
+    eventually("the bucket was asked", || relay.swallowed() > 0);
+    signal(&up.child, "TERM");
+    let ended = std::cell::RefCell::new(None);
+    let child = std::cell::RefCell::new(&mut up.child);
+    eventually("the plane has ended", || {
+        *ended.borrow_mut() = child.borrow_mut().try_wait().unwrap();
+        ended.borrow().is_some()
+    });
+    assert_eq!(ended.borrow().and_then(|status| status.code()), Some(0));
+    drop(waiting);
+
+    // One that begins says what is wrong.
+    storage(&world, &relay.host(), 1);
+    let said = world.sekisho(&["up", "--port", "0"]).exits(1);
+    said.says(&["opening the gate"]);
 }
 
 /// The digest of what a client gets that nobody here wrote; `None` without one.
