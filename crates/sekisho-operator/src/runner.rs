@@ -6,11 +6,11 @@ mod register;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{Node as NodeObject, Pod, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Resource as _, ResourceExt as _};
+use kube::{Api, Resource as _, ResourceExt as _};
 use sekisho_api::{ANNOTATION_STOP_NOW, FINALIZER_REGISTRATION, JobResult, Runner};
 use sekisho_github::rest::{Repository, RunJobs, RunStatus};
 use sekisho_reconcile::runner::{self, AtGitHub, Container, Effect, Fate, Node, Observed, Record};
@@ -128,6 +128,20 @@ impl Work<'_> {
             let live = context.api::<Pod>(namespace).get_opt(name).await.map_err(failure::kube)?;
             pod = live.map(Arc::new);
         }
+        // A node that the cache does not show may just have been added: it is gone only where it is not
+        // there live, and then what became of its pod is read after that.
+        let bound = pod.as_ref().and_then(|pod| pod.spec.as_ref()?.node_name.clone());
+        let bound = bound.or_else(|| record.pod.as_ref().and_then(|pod| pod.node.clone()));
+        let mut node = None;
+        if let Some(bound) = &bound {
+            node = context.stores.nodes.get(&ObjectRef::new(bound));
+            if node.is_none() {
+                let nodes = Api::<NodeObject>::all(context.client.clone());
+                node = nodes.get_opt(bound).await.map_err(failure::kube)?.map(Arc::new);
+                let pods = context.api::<Pod>(namespace);
+                pod = pods.get_opt(name).await.map_err(failure::kube)?.map(Arc::new);
+            }
+        }
         self.pod.clone_from(&pod);
         let deployment = context
             .stores
@@ -139,9 +153,7 @@ impl Work<'_> {
         let terminating = context.terminating(namespace);
         let mut memory = context.memory();
         let pod = pod.map(|pod| record::pod(&pod, &uid, &mut memory.pulls, now));
-        let node = pod.as_ref().and_then(|pod| pod.node.as_ref()).map_or(Node::Unknown, |node| {
-            record::node(context.stores.nodes.get(&ObjectRef::new(node)).as_deref(), now)
-        });
+        let node = bound.map_or(Node::Unknown, |_| record::node(node.as_deref(), now));
         Ok(Observed {
             now,
             name: name.clone(),

@@ -6,6 +6,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use sekisho_api::{Runner, RunnerDeployment, RunnerReplicaSet, condition};
 use sekisho_hub::faults::{Call, Fault};
 use serde_json::json;
+use testkit::{ApiServer, Fault as ApiFault, FaultKind, Verb};
 
 use crate::refusals::rule;
 use crate::world::{Server, World, until};
@@ -135,4 +136,59 @@ async fn what_waited_for_the_connection_goes_on_when_it_is_ready() {
     let conclusion = tokio::time::timeout(std::time::Duration::from_secs(50), goes_on).await;
     assert_eq!(conclusion.as_deref(), Ok("success"));
     two.shutdown().await;
+}
+
+/// On the double alone: nobody makes the watch of a real one late.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_the_watch_does_not_show_yet_ends_no_runner_and_one_that_is_gone_does() {
+    let api = ApiServer::new();
+    let world = World::new(&Server::Double(api.clone()), |_| ()).await;
+    let operator = world.operator("one").await;
+    // From now on nothing is told of nodes.
+    api.arm(ApiFault {
+        kind: FaultKind::Status(503),
+        verbs: vec![Verb::List, Verb::Watch],
+        resource: "nodes".to_owned(),
+        client: "one".to_owned(),
+        skip: 0,
+        times: u32::MAX,
+    });
+    api.cut_watches();
+    world.cluster.add_node("late", [("pool".to_owned(), "late".to_owned())].into()).await.unwrap();
+    let template = json!({ "spec": { "nodeSelector": { "pool": "late" } } });
+    let scaling = json!({ "min": 0, "max": 2, "scaleDownDelaySeconds": 0 });
+    world.set(json!({ "scaling": scaling, "template": template })).await;
+    let run = world.push(1).await;
+    world.begun(1).await;
+    let known = world.list::<Pod>().await;
+    assert_eq!(known[0].spec.as_ref().unwrap().node_name.as_deref(), Some("late"));
+    // It is looked at again and again, and keeps its job.
+    for _ in 0..10 {
+        operator.look();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    world.runners.ends.add_permits(1);
+    assert_eq!(world.conclusion(run).await, "success");
+    world.clean().await;
+    assert_eq!(world.runners.begun.load(std::sync::atomic::Ordering::SeqCst), 1);
+    assert!(!operator.metrics().contains("runners_ended_total{"), "{}", operator.metrics());
+
+    world.push(1).await;
+    world.begun(2).await;
+    let runner = until("the job on its Runner", || async {
+        let all = world.list::<Runner>().await;
+        all.into_iter().find(|it| it.status.as_ref().is_some_and(|it| it.job.is_some()))
+    })
+    .await;
+    world.cluster.lose_node("late").await.unwrap();
+    world.cluster.remove_node("late").await.unwrap();
+    let reason = until("the loss on its Runner", || async {
+        let conditions =
+            world.api::<Runner>().get(&runner.name_any()).await.unwrap().status?.conditions;
+        let ended = condition::find(&conditions, condition::SUCCEEDED)?;
+        (ended.status == "False").then(|| ended.reason.clone())
+    })
+    .await;
+    assert_eq!(reason, "NodeLost");
+    operator.shutdown().await;
 }

@@ -54,13 +54,14 @@ async fn a_node_that_is_lost_with_a_job_is_said_and_cleaned_up(server: Server) {
     let node = pod.spec.unwrap().node_name.unwrap();
     world.cluster.lose_node(&node).await.unwrap();
     world.cluster.remove_node(&node).await.unwrap();
-    until("the loss on its Runner", || async {
+    let reason = until("the loss on its Runner", || async {
         let runner = world.api::<Runner>().get_opt(&runner.name_any()).await.unwrap()?;
         let conditions = runner.status?.conditions;
         let ended = condition::find(&conditions, condition::SUCCEEDED)?;
-        matches!(ended.reason.as_str(), "NodeLost" | "PodLost").then_some(())
+        (ended.status == "False").then(|| ended.reason.clone())
     })
     .await;
+    assert_eq!(reason, "NodeLost");
     operator.shutdown().await;
 }
 

@@ -319,7 +319,11 @@ fn ended_without_job(pod: &Pod) -> Reason {
 
 /// The pod is gone, and the runner with it.
 fn lost(seen: &Observed, message: &str) -> Plan {
-    let reason = if seen.node == Node::Gone { Reason::NodeLost } else { Reason::PodLost };
+    // A pod that vanishes from a node which does not answer went with it.
+    let reason = match seen.node {
+        Node::Gone | Node::Silent { .. } => Reason::NodeLost,
+        Node::Ready | Node::Unknown => Reason::PodLost,
+    };
     let node = seen.record.pod.as_ref().and_then(|pod| pod.node.as_deref());
     let mut message = message.to_owned();
     if let Some(node) = node {
