@@ -228,9 +228,7 @@ impl Work {
         let Some(mark) = self.context.mark(&self.name.0) else {
             return Err(Failure::NamespaceTerminating);
         };
-        let ours = statistics.total_assigned_jobs + statistics.total_acquired_jobs;
-        let room = self.lock().capacity.saturating_sub(u32::try_from(ours).unwrap_or_default());
-        let reading = message::read(&events, &mark, room);
+        let reading = message::read(&events, &mark);
         self.counts(statistics, &reading.record);
         if !reading.acquire.is_empty() {
             let acquired = self.listener.acquire(&reading.acquire).await;

@@ -91,7 +91,7 @@ impl Queue {
             (self.polled, self.requests) = (Some(now), requests);
             self.jobs.retain(|repository, _| repositories.contains(repository));
         }
-        let news = message::read(&events, &mark, 0).record;
+        let news = message::read(&events, &mark).record;
         let jobs: Vec<QueuedJob> = self.jobs.values().flatten().cloned().collect();
         let demand = queue::demand(&jobs, &object.spec.labels, |runner| mark.is_on(runner), now);
         let running = jobs.into_iter().filter_map(|job| job.runner).collect();

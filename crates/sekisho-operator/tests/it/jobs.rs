@@ -15,6 +15,7 @@ scenarios![
     the_first_job_from_the_queue_to_nothing_that_is_left,
     a_burst_of_jobs_each_on_a_runner_of_its_own,
     where_jobs_must_be_acquired_they_are,
+    more_jobs_than_runners_are_acquired_all_the_same,
     another_operator_goes_on_where_one_was_stopped,
     another_operator_goes_on_where_one_was_killed,
     a_deployment_that_is_deleted_waits_for_its_jobs,
@@ -86,6 +87,31 @@ async fn where_jobs_must_be_acquired_they_are(server: Server) {
     assert_eq!(world.conclusion(run).await, "success");
     world.clean().await;
     operator.shutdown().await;
+}
+
+async fn more_jobs_than_runners_are_acquired_all_the_same(server: Server) {
+    let world = World::new(&server, |config| config.assignment = Assignment::Explicit).await;
+    world.set(json!({ "scaling": { "min": 0, "max": 2, "scaleDownDelaySeconds": 0 } })).await;
+    let operator = world.operator("one").await;
+    world.says("AllRunnersReady").await;
+    // They are offered once.
+    let run = world.push(5).await;
+    world.begun(2).await;
+    for _ in 0..10 {
+        assert!(world.list::<Runner>().await.iter().filter(|it| is_alive(it)).count() <= 2);
+        operator.look();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(world.runners.begun.load(Ordering::SeqCst), 2, "the others wait for their turn");
+    world.runners.ends.add_permits(5);
+    assert_eq!(world.conclusion(run).await, "success");
+    assert_eq!(world.runners.begun.load(Ordering::SeqCst), 5);
+    world.clean().await;
+    operator.shutdown().await;
+}
+
+fn is_alive(runner: &Runner) -> bool {
+    runner.metadata.deletion_timestamp.is_none()
 }
 
 async fn another_operator_goes_on_where_one_was_stopped(server: Server) {

@@ -81,14 +81,14 @@ pub enum What {
     },
 }
 
-/// Reads a message. `room`: how many more jobs may be acquired.
-pub fn read(events: &[Event], mark: &Mark, room: u32) -> Reading {
+/// Reads a message. All jobs that it offers are acquired: a message is acknowledged as a whole, and what
+/// was not acquired by then is offered to nobody again. How many run at a time is the set's maximum.
+pub fn read(events: &[Event], mark: &Mark) -> Reading {
     let mut reading = Reading::default();
     for event in events {
         match event {
             Event::Available { request } => {
-                let full = reading.acquire.len() >= room as usize;
-                if !full && !reading.acquire.contains(request) {
+                if !reading.acquire.contains(request) {
                     reading.acquire.push(*request);
                 }
             }

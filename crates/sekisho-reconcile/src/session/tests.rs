@@ -141,8 +141,8 @@ fn a_message_becomes_what_is_to_be_written_down() {
         started(&other),
         Event::Unreadable,
     ];
-    let Reading { acquire, record, without_runner, foreign, unreadable } = read(&events, &mark, 2);
-    assert_eq!(acquire, [1, 2], "each once, and no more than there is room for");
+    let Reading { acquire, record, without_runner, foreign, unreadable } = read(&events, &mark);
+    assert_eq!(acquire, [1, 2, 3], "each once; who is not acquired now is offered never again");
     let runners: Vec<&str> = record.iter().map(|known| known.runner.as_str()).collect();
     assert_eq!(runners, [&ours, &other], "what is over already is not said to begin");
     assert!(matches!(record[0].what, What::Completed { .. }));

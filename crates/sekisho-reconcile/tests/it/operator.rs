@@ -234,7 +234,7 @@ impl Operator {
         if std::mem::replace(&mut self.demand, demand) != demand || self.settled.is_none() {
             self.settled = Some(now + deployment::SETTLE_QUEUE);
         }
-        let reading = message::read(&world.github.list(), &world.mark, 0);
+        let reading = message::read(&world.github.list(), &world.mark);
         let news = reading.record.into_iter().filter(|news| {
             self.cache.runners.get(&news.runner).is_some_and(|runner| {
                 let target = message::Target {
@@ -279,8 +279,7 @@ impl Operator {
         self.settled = None;
         let events = events.clone();
         listening.cursor = id;
-        let room = self.capacity.saturating_sub(world.github.demand().assigned);
-        let reading = message::read(&events, &world.mark, room);
+        let reading = message::read(&events, &world.mark);
         for recording in &reading.record {
             // In one moment with the numbers, which do not have these jobs any more.
             if let What::Completed { job } = &recording.what
@@ -291,14 +290,6 @@ impl Operator {
             }
         }
         let mut ops = Vec::new();
-        let unacquired =
-            events.iter().any(|event| matches!(event, message::Event::Available { .. }))
-                && reading.acquire.is_empty();
-        if unacquired {
-            // There is no room: it stays in the queue, and is asked for again.
-            listening.cursor = 0;
-            return None;
-        }
         if !reading.acquire.is_empty() {
             ops.push(Op::Acquire(reading.acquire));
         }
