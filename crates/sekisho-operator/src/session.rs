@@ -40,6 +40,7 @@ pub(crate) fn ensure(context: &Arc<Context>, name: &Name) {
         listening: None,
         trouble: None,
         generation: None,
+        ensured: None,
         queue: poll::Queue::default(),
     };
     context.settings.tasks.spawn(work.run());
@@ -54,6 +55,8 @@ struct Work {
     trouble: Option<Trouble>,
     /// The version of the spec that the trouble is of.
     generation: Option<i64>,
+    /// Group and labels that the set was last made with.
+    ensured: Option<(String, Vec<String>)>,
     queue: poll::Queue,
 }
 
@@ -195,7 +198,7 @@ impl Work {
     }
 
     async fn listen(&mut self, object: &RunnerDeployment) -> Option<Duration> {
-        self.bury();
+        self.bury(object);
         let seen = self.observe(object);
         let plan = session::decide(&seen);
         if let Some(listening) = &self.listening {
@@ -212,10 +215,11 @@ impl Work {
             after = Some(Duration::from_millis(50));
         }
         let told = match (&self.listening, &self.trouble) {
-            (Some(listening), _) => match listening.state().trouble.clone() {
-                Some(failure) => Told::Troubled(failure),
-                None => Told::Polling,
-            },
+            (Some(listening), trouble) => {
+                let own = listening.state().trouble.clone();
+                let known = own.or_else(|| trouble.as_ref().map(|it| it.failure.clone()));
+                known.map_or(Told::Polling, Told::Troubled)
+            }
             (None, Some(trouble)) => Told::Troubled(trouble.failure.clone()),
             (None, None) => Told::None,
         };
@@ -246,14 +250,24 @@ impl Work {
         self.trouble = Some(Trouble::after(self.trouble.as_ref(), failure, now, jitter));
     }
 
+    /// Whether the set was made with another group or other labels, as far as this process knows.
+    fn is_changed(&self, object: &RunnerDeployment) -> bool {
+        let spec = &object.spec;
+        self.ensured
+            .as_ref()
+            .is_some_and(|(group, labels)| (group, labels) != (&spec.group, &spec.labels))
+    }
+
     /// A listener that ended by itself.
-    fn bury(&mut self) {
+    fn bury(&mut self, object: &RunnerDeployment) {
         let ended = self.listening.as_ref().and_then(|it| it.state().ended.clone());
         if let Some(failure) = ended {
             self.listening = None;
             self.context.metrics.sessions.dec();
             self.fail(failure);
-        } else if self.listening.as_ref().is_some_and(|it| it.state().session.is_some()) {
+        } else if self.listening.as_ref().is_some_and(|it| it.state().session.is_some())
+            && !self.is_changed(object)
+        {
             self.trouble = None;
         }
     }
@@ -291,6 +305,7 @@ impl Work {
             },
             blocked: remembered.blocked,
             scale_set: status.scale_set.map(|set| set.id),
+            changed: self.is_changed(object),
             previous: self.lease.as_ref().and_then(lease::session),
             listener,
             statistics,
@@ -338,7 +353,9 @@ impl Work {
                 if !made.dropped_labels.is_empty() {
                     tracing::warn!(labels = ?made.dropped_labels, "GitHub dropped labels: it is a server of before 3.21");
                 }
-                if known != Some(made.set.id) {
+                self.ensured = Some((spec.group.clone(), spec.labels.clone()));
+                let known = object.status.as_ref().and_then(|it| it.scale_set.as_ref());
+                if known.is_none_or(|it| (it.id, &it.name) != (made.set.id, &made.set.name)) {
                     self.write_set(made.set.id, &made.set.name).await?;
                 }
                 Ok(())

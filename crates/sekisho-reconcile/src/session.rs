@@ -47,6 +47,8 @@ pub struct Observed {
     pub blocked: Option<Failure>,
     /// `status.scaleSet.id`.
     pub scale_set: Option<i64>,
+    /// Group or labels are not those that this process last made the set with.
+    pub changed: bool,
     /// The id of the session that the holder before us left behind.
     pub previous: Option<String>,
     /// The listener of this process.
@@ -187,8 +189,16 @@ fn listen(seen: &Observed, set: i64, plan: &mut Plan) {
             plan.effects.extend([Effect::StopListening, start]);
         }
         Listener::Running { alive, trouble, .. } => {
-            plan.claim = trouble.as_ref().map_or_else(|| Some(polling()), Failure::claim);
             let mut next = seen.now.until(*alive + SILENCE_MAX);
+            plan.claim = trouble.as_ref().map_or_else(|| Some(polling()), Failure::claim);
+            if seen.changed {
+                // It takes jobs as it was, until it is as it should be.
+                plan.claim = trouble_claim(seen).or(plan.claim.take());
+                match seen.trouble.as_ref().filter(|trouble| trouble.holds(seen.now)) {
+                    Some(trouble) => next = next.min(seen.now.until(trouble.next)),
+                    None => plan.effects.push(Effect::EnsureScaleSet),
+                }
+            }
             if trouble.is_none() {
                 next = next.min(refresh(seen, set, plan));
             }

@@ -1,7 +1,6 @@
 //! From one version to the next, and away again.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -10,12 +9,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use sekisho_api::{GitHubConnection, Runner, RunnerDeployment, RunnerReplicaSet};
-use sekisho_github::http::ClientOptions;
-use sekisho_github::rest::{Address, Clock, Credential, GithubClient};
-use sekisho_github::scale_set::{Tenant, TenantOptions};
 use serde_json::{Value, json};
 
-use crate::world::{ADMIN, Server, World, until};
+use crate::world::{Server, World, until};
 
 scenarios![
     an_upgrade_with_jobs_under_way_loses_none,
@@ -104,7 +100,7 @@ async fn an_uninstall_leaves_nothing(server: Server) {
     // As the page says: `kubectl delete rdeploy --all`, which waits for the jobs.
     let api = world.api::<RunnerDeployment>();
     let set = api.get("gpu").await.unwrap().status.unwrap().scale_set.unwrap().id;
-    assert!(world.has_set(set).await);
+    assert!(world.scale_set(set).await.is_some());
     api.delete("gpu", &DeleteParams::default()).await.unwrap();
     world.says("Deleting").await;
     // Who has no job goes at once, and not when somebody else has news.
@@ -115,7 +111,7 @@ async fn an_uninstall_leaves_nothing(server: Server) {
     world.runners.ends.add_permits(1);
     assert_eq!(world.conclusion(run).await, "success");
     world.ended().await;
-    assert!(!world.has_set(set).await, "the scale set is gone");
+    assert!(world.scale_set(set).await.is_none(), "the scale set is gone");
     until("nothing that is left of it in the namespace", || async {
         let left = world.list::<RunnerReplicaSet>().await.len()
             + world.list::<Runner>().await.len()
@@ -160,15 +156,6 @@ async fn an_operator_that_is_dropped_stops(server: Server) {
 }
 
 impl World {
-    /// Whether GitHub has the scale set of that number.
-    async fn has_set(&self, id: i64) -> bool {
-        let address = Address::parse(&format!("{}/acme", self.url), false).unwrap();
-        let (http, credential) = (ClientOptions::default(), Credential::Token(ADMIN.into()));
-        let rest = GithubClient::new(address, credential, &http, Clock::default()).unwrap();
-        let options = TenantOptions { http, subsystem: "test", ..Default::default() };
-        Tenant::new(Arc::new(rest), options).unwrap().set(id).await.unwrap().is_some()
-    }
-
     /// Network policies that were made for a RunnerDeployment.
     async fn policies_of_deployments(&self) -> usize {
         let all = self.list::<NetworkPolicy>().await;

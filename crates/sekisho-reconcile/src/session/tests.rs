@@ -21,6 +21,7 @@ fn seen(listener: Listener) -> Observed {
         lease: Lease::Held { until: at(15) },
         blocked: None,
         scale_set: Some(4),
+        changed: false,
         previous: Some("old".to_owned()),
         listener,
         statistics: Some(at(0)),
@@ -91,6 +92,19 @@ fn another_session_is_waited_for() {
         claim.message
     );
     assert_eq!(decide(&Observed { now: at(9), ..held }).effects.len(), 2);
+}
+
+#[test]
+fn a_set_that_should_be_another_is_changed_while_it_listens() {
+    let changed = Observed { changed: true, ..seen(running(1)) };
+    assert_eq!(decide(&changed).effects, [Effect::EnsureScaleSet]);
+    let failure = Failure::GroupNotFound { group: "x".to_owned() };
+    let trouble = Some(Trouble { failure, failures: 1, next: at(9) });
+    let held = Observed { trouble, ..changed };
+    let plan = decide(&held);
+    assert_eq!((plan.effects, plan.requeue_after), (vec![], Some(secs(9))));
+    assert_eq!(plan.claim.unwrap().reason, Reason::GroupNotFound);
+    assert_eq!(decide(&Observed { now: at(9), ..held }).effects, [Effect::EnsureScaleSet]);
 }
 
 #[test]

@@ -197,6 +197,7 @@ impl Operator {
             lease: session::Lease::Held { until: now + Duration::from_secs(15) },
             blocked: None,
             scale_set: deployment.and_then(|known| known.scale_set),
+            changed: false,
             previous: None,
             listener: match &self.listening {
                 None => session::Listener::None,

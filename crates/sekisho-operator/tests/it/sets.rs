@@ -1,0 +1,76 @@
+//! The scale set of a deployment, as GitHub has it.
+
+use std::sync::Arc;
+
+use kube::api::{Patch, PatchParams};
+use sekisho_api::RunnerDeployment;
+use sekisho_github::http::ClientOptions;
+use sekisho_github::rest::{Address, Clock, Credential, GithubClient};
+use sekisho_github::scale_set::{Tenant, TenantOptions};
+use sekisho_github::wire::scale_set::ScaleSet;
+use serde_json::{Value, json};
+
+use crate::world::{ADMIN, Server, World, until};
+
+scenarios![a_set_that_is_listened_to_gets_other_labels_and_another_group];
+
+async fn a_set_that_is_listened_to_gets_other_labels_and_another_group(server: Server) {
+    let world = World::new(&server, |_| ()).await;
+    world.set(json!({ "scaling": { "min": 0, "max": 2, "scaleDownDelaySeconds": 0 } })).await;
+    let operator = world.operator("one").await;
+    world.says("AllRunnersReady").await;
+    let id = world.set_of("gpu").await;
+    assert_eq!(labels(&world, id).await, ["gpu"]);
+    world.change("gpu", json!({ "labels": ["gpu", "large"] })).await;
+    until("the other labels at GitHub", || async {
+        (labels(&world, id).await == ["gpu", "large"]).then_some(())
+    })
+    .await;
+    // What cannot be done is said, and the set takes jobs as it was.
+    world.change("gpu", json!({ "group": "nobody" })).await;
+    let message = world.says("GroupNotFound").await;
+    assert!(message.contains("`nobody`"), "{message}");
+    let run = world.push(1).await;
+    world.runners.ends.add_permits(1);
+    assert_eq!(world.conclusion(run).await, "success");
+    world.change("gpu", json!({ "group": "Default", "labels": ["gpu", "small"] })).await;
+    world.says("AllRunnersReady").await;
+    until("the last labels at GitHub", || async {
+        (labels(&world, id).await == ["gpu", "small"]).then_some(())
+    })
+    .await;
+    assert_eq!(world.set_of("gpu").await, id);
+    operator.shutdown().await;
+}
+
+async fn labels(world: &World, id: i64) -> Vec<String> {
+    let set = world.scale_set(id).await.unwrap();
+    set.labels.into_iter().map(|label| label.name).collect()
+}
+
+impl World {
+    /// The scale set of that number.
+    pub(crate) async fn scale_set(&self, id: i64) -> Option<ScaleSet> {
+        let address = Address::parse(&format!("{}/acme", self.url), false).unwrap();
+        let (http, credential) = (ClientOptions::default(), Credential::Token(ADMIN.into()));
+        let rest = GithubClient::new(address, credential, &http, Clock::default()).unwrap();
+        let options = TenantOptions { http, subsystem: "test", ..Default::default() };
+        Tenant::new(Arc::new(rest), options).unwrap().set(id).await.unwrap()
+    }
+
+    /// The number of a deployment's scale set, once it has one.
+    pub(crate) async fn set_of(&self, deployment: &str) -> i64 {
+        let api = self.api::<RunnerDeployment>();
+        until("a scale set", || async {
+            Some(api.get(deployment).await.unwrap().status?.scale_set?.id)
+        })
+        .await
+    }
+
+    /// Changes the spec of a deployment.
+    pub(crate) async fn change(&self, deployment: &str, spec: Value) {
+        let patch = Patch::Merge(json!({ "spec": spec }));
+        let api = self.api::<RunnerDeployment>();
+        api.patch(deployment, &PatchParams::default(), &patch).await.unwrap();
+    }
+}
