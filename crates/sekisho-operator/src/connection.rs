@@ -74,6 +74,9 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
         let mut memory = context.memory();
         let entry = memory.connections.entry(name.clone()).or_default();
         entry.account = account.clone();
+        // What GitHub's outage says of a key is nothing; of another key it is not known.
+        let worked = entry.signed_in && entry.content.as_ref() == Some(&content);
+        entry.signed_in = account.is_some() && (worked || seen.trouble.is_none());
         entry.content = Some(content);
         entry.checked = seen.checked;
         entry.trouble.clone_from(&seen.trouble);

@@ -139,6 +139,8 @@ impl DeploymentMemory {
 #[derive(Clone, Default)]
 pub(crate) struct ConnectionMemory {
     pub(crate) account: Option<Arc<Account>>,
+    /// GitHub took these credentials.
+    pub(crate) signed_in: bool,
     /// Names spec and secrets that the account was made of.
     pub(crate) content: Option<String>,
     pub(crate) checked: Option<At>,
@@ -230,6 +232,12 @@ impl Context {
     pub(crate) fn account(&self, namespace: &str, name: &str) -> Option<Arc<Account>> {
         let key = (namespace.to_owned(), name.to_owned());
         self.memory().connections.get(&key).and_then(|it| it.account.clone())
+    }
+
+    /// Whether GitHub took the credentials of a connection.
+    pub(crate) fn is_signed_in(&self, namespace: &str, name: &str) -> bool {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.memory().connections.get(&key).is_some_and(|it| it.signed_in)
     }
 
     /// Remembers that an effect failed, for the next observation.

@@ -15,6 +15,7 @@ use sekisho_api::{
 };
 use sekisho_reconcile::deployment::rollout::Percent;
 use sekisho_reconcile::deployment::{self, Effect, Observed, Plan, Rollout, Session, Set, Size};
+use sekisho_reconcile::failure::CHANGE_PAUSE;
 use sekisho_reconcile::{At, Failure, replica_set};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -47,6 +48,9 @@ pub(crate) async fn reconcile(context: &Arc<Context>, name: Name) -> Option<Dura
         return None;
     };
     session::ensure(context, &name);
+    for (namespace, name) in checks::younger(context, &object) {
+        context.enqueue(Key::Deployment(namespace, name));
+    }
     if !context.holds(&name) {
         return None;
     }
@@ -68,6 +72,10 @@ pub(crate) async fn reconcile(context: &Arc<Context>, name: Name) -> Option<Dura
         context.memory().trouble.remove(&key);
     }
     let mut after = plan.requeue_after;
+    if seen.blocked.is_some() {
+        // Not all that puts it right is an event of its own.
+        after = Some(after.map_or(CHANGE_PAUSE, |known| known.min(CHANGE_PAUSE)));
+    }
     if let Some(due) = write_status(context, &object, &plan, seen.now, key).await {
         after = Some(after.map_or(due, |known| known.min(due)));
     }

@@ -76,9 +76,7 @@ pub(crate) fn begin(
         }),
         nodes: start.cluster(node),
         namespaces: start.cluster(|context, it: &Namespace| {
-            if it.metadata.deletion_timestamp.is_some() {
-                in_namespace(context, &it.name_any());
-            }
+            in_namespace(context, &it.name_any(), it.metadata.deletion_timestamp.is_some());
         }),
         watches: 0,
         full: Arc::clone(&full),
@@ -286,9 +284,10 @@ fn node(context: &Context, node: &Node) {
     }
 }
 
-fn in_namespace(context: &Context, name: &str) {
+/// A namespace has another zone, perhaps; where it goes, its runners do.
+fn in_namespace(context: &Context, name: &str, goes: bool) {
     for it in context.stores.runners.state() {
-        if namespace(&*it) == name {
+        if goes && namespace(&*it) == name {
             context.enqueue(Key::Runner(namespace(&*it), it.name_any()));
         }
     }

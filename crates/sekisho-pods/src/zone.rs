@@ -32,7 +32,7 @@ pub enum ZoneError {
         /// The zone of the RunnerDeployment.
         wanted: &'static str,
     },
-    /// A set of another zone takes jobs for the same group.
+    /// A set of another zone that was there before takes jobs for the same group.
     #[error(
         "runner group `{group}` at {url} is also that of `{other}`, whose zone is `{found}` and not \
          `{wanted}`: a group decides which repositories may use a runner, so each zone needs its own"
@@ -91,18 +91,36 @@ pub struct GroupUse {
     pub group: String,
     /// Its zone.
     pub zone: TrustZone,
+    /// When the RunnerDeployment was made, in seconds: the API server says so, and nobody else.
+    pub created: i64,
 }
 
-/// Whether no other of `all` uses the group of `this` for another zone.
+impl GroupUse {
+    /// Whether both use one group for different zones.
+    pub fn clashes_with(&self, other: &Self) -> bool {
+        let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
+        self.deployment != other.deployment
+            && same(&self.url, &other.url)
+            && same(&self.group, &other.group)
+            && self.zone != other.zone
+    }
+
+    /// Whether it was there before the other, and so may stay.
+    pub fn is_older_than(&self, other: &Self) -> bool {
+        (self.created, &self.deployment) < (other.created, &other.deployment)
+    }
+}
+
+/// Whether nobody before `this` used its group for another zone. Who comes later is refused: else
+/// whoever may make a RunnerDeployment could stop those that are there.
+///
+/// `all`: the uses of those that may work. One that is refused for itself takes no job of the group.
 ///
 /// # Errors
-/// With the first one that does.
+/// With the oldest one that did.
 pub fn check_group(this: &GroupUse, all: &[GroupUse]) -> Result<(), ZoneError> {
-    let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
-    let clash = all.iter().filter(|other| other.deployment != this.deployment).find(|other| {
-        same(&other.url, &this.url) && same(&other.group, &this.group) && other.zone != this.zone
-    });
-    match clash {
+    let before = all.iter().filter(|other| this.clashes_with(other) && other.is_older_than(this));
+    match before.min_by_key(|other| (other.created, &other.deployment)) {
         None => Ok(()),
         Some(other) => Err(ZoneError::Group {
             group: this.group.clone(),

@@ -10,7 +10,7 @@ use sekisho_reconcile::Failure;
 use serde_json::json;
 
 use super::runner_spec;
-use crate::context::Context;
+use crate::context::{Context, Name};
 use crate::failure;
 
 /// Who applies network policies.
@@ -66,34 +66,55 @@ fn zones(
             }
         })?;
     }
-    let uses: Vec<GroupUse> = context
-        .stores
-        .deployments
-        .state()
-        .iter()
-        .filter_map(|other| {
-            let namespace = other.namespace().unwrap_or_default();
-            let reference = ObjectRef::new(&other.spec.connection_ref).within(&namespace);
-            Some(GroupUse {
-                deployment: format!("{namespace}/{}", other.name_any()),
-                url: context.stores.connections.get(&reference)?.spec.url.clone(),
-                group: other.spec.group.clone(),
-                zone: other.spec.trust_zone,
-            })
-        })
-        .collect();
-    let this = GroupUse {
-        deployment: format!("{namespace}/{}", object.name_any()),
-        url: url.to_owned(),
-        group: object.spec.group.clone(),
-        zone,
-    };
+    let this = group_use(object, url.to_owned());
+    let uses: Vec<GroupUse> = uses(context).collect();
     sekisho_pods::check_group(&this, &uses).map_err(|error| match error {
         sekisho_pods::ZoneError::Group { group, other, .. } => {
             Failure::GroupShared { group, other }
         }
         other => Failure::TrustZoneMismatch { namespace: other.to_string(), wanted: String::new() },
     })
+}
+
+fn group_use(object: &RunnerDeployment, url: String) -> GroupUse {
+    let namespace = object.namespace().unwrap_or_default();
+    GroupUse {
+        deployment: format!("{namespace}/{}", object.name_any()),
+        url,
+        group: object.spec.group.clone(),
+        zone: object.spec.trust_zone,
+        created: object.creation_timestamp().map_or(i64::MAX, |it| it.0.as_second()),
+    }
+}
+
+/// The uses of runner groups that count: where the namespace is of the zone, and GitHub took the
+/// credentials. Others get no job, and what they say of a group stops nobody.
+fn uses(context: &Context) -> impl Iterator<Item = GroupUse> {
+    let all = context.stores.deployments.state().into_iter();
+    all.filter_map(|it| {
+        let (namespace, connection) = (it.namespace()?, &it.spec.connection_ref);
+        let found = context.stores.namespaces.get(&ObjectRef::new(&namespace))?;
+        let zone = sekisho_pods::check_namespace(&namespace, found.labels(), it.spec.trust_zone);
+        if zone.is_err() || !context.is_signed_in(&namespace, connection) {
+            return None;
+        }
+        let reference = ObjectRef::new(connection).within(&namespace);
+        Some(group_use(&it, context.stores.connections.get(&reference)?.spec.url.clone()))
+    })
+}
+
+/// Deployments that this one may have been in the way of, or is now: they are looked at too.
+pub(super) fn younger(context: &Context, object: &RunnerDeployment) -> Vec<Name> {
+    let namespace = object.namespace().unwrap_or_default();
+    let reference = ObjectRef::new(&object.spec.connection_ref).within(&namespace);
+    let Some(connection) = context.stores.connections.get(&reference) else { return Vec::new() };
+    let this = group_use(object, connection.spec.url.clone());
+    let theirs = uses(context).filter(|it| this.clashes_with(it) && this.is_older_than(it));
+    theirs.filter_map(|it| it.deployment.split_once('/').map(owned)).collect()
+}
+
+fn owned((namespace, name): (&str, &str)) -> Name {
+    (namespace.to_owned(), name.to_owned())
 }
 
 /// Network policies, applied when they changed.

@@ -33,6 +33,7 @@ mod sets;
 mod told;
 mod troubles;
 mod world;
+mod zones;
 
 use std::sync::Arc;
 
@@ -46,8 +47,12 @@ async fn cluster_all_scenarios_on_a_real_api_server() {
     let server = Server::Real(Arc::new(real));
     let mut failed = Vec::new();
     let all = jobs::ALL.iter().chain(troubles::ALL).chain(losses::ALL).chain(refusals::ALL);
-    let all =
-        all.chain(sets::ALL).chain(registration::ALL).chain(install::ALL).chain(hardening::ALL);
+    let all = all
+        .chain(sets::ALL)
+        .chain(zones::ALL)
+        .chain(registration::ALL)
+        .chain(install::ALL)
+        .chain(hardening::ALL);
     for (name, scenario) in all {
         #[expect(clippy::print_stderr, reason = "which one fails, and where")]
         {

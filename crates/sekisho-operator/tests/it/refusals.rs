@@ -70,7 +70,7 @@ async fn connection_says(world: &World, reason: Reason) -> Option<String> {
 }
 
 /// What has to be so while it is not put right.
-async fn is_waited_for(operator: &Operator, reason: Reason, message: &str) {
+pub(crate) async fn is_waited_for(operator: &Operator, reason: Reason, message: &str) {
     assert!(!reason.next_step().is_empty(), "{reason} has no next step");
     assert!(message.ends_with(reason.next_step()), "{message}");
     until("a metric that shows it", || async { (waiting(operator, reason) > 0).then_some(()) })
@@ -94,7 +94,7 @@ async fn is_no_hot_loop(operator: &Operator, reason: Reason) {
 }
 
 /// It is over.
-async fn is_over(world: &World, operator: &Operator, reason: Reason) {
+pub(crate) async fn is_over(world: &World, operator: &Operator, reason: Reason) {
     world.says("AllRunnersReady").await;
     until("a metric that forgets it", || async { (waiting(operator, reason) == 0).then_some(()) })
         .await;

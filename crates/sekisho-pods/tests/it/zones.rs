@@ -41,7 +41,13 @@ fn a_namespace_has_one_zone() {
 }
 
 fn uses(deployment: &str, url: &str, group: &str, zone: TrustZone) -> GroupUse {
-    GroupUse { deployment: deployment.into(), url: url.into(), group: group.into(), zone }
+    GroupUse {
+        deployment: deployment.into(),
+        url: url.into(),
+        group: group.into(),
+        zone,
+        created: 7,
+    }
 }
 
 #[test]
@@ -55,8 +61,8 @@ fn a_runner_group_has_one_zone() {
         uses("fork/build", "https://github.com/other", "trusted", ForkPullRequest),
     ];
     assert_eq!(check_group(&this, &fine), Ok(()));
-    let clash =
-        [this.clone(), uses("fork/build", "https://GitHub.com/acme", "Trusted", ForkPullRequest)];
+    let fork = uses("fork/build", "https://GitHub.com/acme", "Trusted", ForkPullRequest);
+    let clash = [this.clone(), fork.clone()];
     let error = check_group(&this, &clash).unwrap_err();
     assert_eq!(error.reason(), Reason::GroupSharedAcrossZones);
     assert_eq!(
@@ -65,6 +71,12 @@ fn a_runner_group_has_one_zone() {
          `fork-pull-request` and not `protected-branch`: a group decides which repositories may use a \
          runner, so each zone needs its own"
     );
+    assert_eq!(check_group(&fork, &clash), Ok(()), "of the same second, the first by name stays");
+    let fork = GroupUse { created: 8, ..fork };
+    let clash = [fork.clone(), this.clone()];
+    assert_eq!(check_group(&this, &clash), Ok(()), "who comes later stops nobody");
+    let error = check_group(&fork, &clash).unwrap_err();
+    assert!(error.to_string().contains("is also that of `main/build`"), "{error}");
 }
 
 /// The scheduler heeds a required anti-affinity from both sides.
