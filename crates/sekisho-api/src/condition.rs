@@ -134,6 +134,8 @@ reasons! {
     SessionHeldByOther => "stop the other listener, or wait until its session ends",
     /// GitHub cannot be reached.
     GitHubUnreachable => "check the egress of the operator and https://www.githubstatus.com",
+    /// GitHub does not take a request as it is.
+    RequestRefused => "correct the labels or the group of the RunnerDeployment; the message has GitHub's words",
     /// GitHub's rate limit is used up.
     RateLimited => "",
     /// The pod template is not a pod's.

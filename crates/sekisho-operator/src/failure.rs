@@ -49,9 +49,17 @@ pub(crate) fn rest(error: &RestError) -> Failure {
             let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
             Failure::PermissionMissing { detail: format!("{detail}{hint}") }
         }
-        (_, Some(422)) => Failure::RunnerBusy,
+        (_, Some(422)) => Failure::RequestRefused { detail },
         (_, Some(429)) => Failure::RateLimited { until: None },
         _ => Failure::Unreachable { detail },
+    }
+}
+
+/// Of GitHub's REST, where a runner is removed: one with a job cannot be.
+pub(crate) fn removal(error: &RestError) -> Failure {
+    match error.status() {
+        Some(422) => Failure::RunnerBusy,
+        _ => rest(error),
     }
 }
 

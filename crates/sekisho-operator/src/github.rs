@@ -105,7 +105,7 @@ impl Account {
     }
 
     /// The number of a runner group, over REST. Repositories have the first alone.
-    async fn group(&self, name: &str) -> Result<u64, Failure> {
+    pub(crate) async fn group(&self, name: &str) -> Result<u64, Failure> {
         if name.eq_ignore_ascii_case("default") {
             return Ok(1);
         }
@@ -158,7 +158,7 @@ impl Account {
             }
             AcquisitionMode::Registration => {
                 let removed = self.rest.delete_runner(id.try_into().unwrap_or_default()).await;
-                removed.map(drop).map_err(|error| failure::rest(&error))
+                removed.map(drop).map_err(|error| failure::removal(&error))
             }
         }
     }

@@ -85,7 +85,8 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
             after = Some(Duration::ZERO);
         }
     }
-    if !plan.effects.is_empty() {
+    // That a trouble was written down does not end it.
+    if plan.effects.iter().any(|effect| !matches!(effect, Effect::WriteStatus(_))) {
         context.memory().trouble.remove(&key);
     }
     after

@@ -55,7 +55,7 @@ struct Work {
     trouble: Option<Trouble>,
     /// The version of the spec that the trouble is of.
     generation: Option<i64>,
-    /// Group and labels that the set was last made with.
+    /// Group and labels that the set was last made with; without a set, those that GitHub has.
     ensured: Option<(String, Vec<String>)>,
     queue: poll::Queue,
 }
@@ -410,7 +410,7 @@ impl Work {
 
     /// Runners that are registered one by one: the queue is read from time to time.
     async fn poll(&mut self, object: &RunnerDeployment) -> Option<Duration> {
-        let wanted = object.metadata.deletion_timestamp.is_none() && object.spec.scaling.is_some();
+        let wanted = object.metadata.deletion_timestamp.is_none();
         if !wanted || !self.watched.holds(self.context.now()) {
             self.queue = poll::Queue::default();
             self.say(Told::None);
@@ -418,6 +418,25 @@ impl Work {
         }
         let account = self.context.account(&self.name.0, &object.spec.connection_ref)?;
         let trouble = self.trouble.clone();
+        if self.ensured.is_none() || self.is_changed(object) {
+            let now = self.context.now();
+            if let Some(trouble) = trouble.as_ref().filter(|trouble| trouble.holds(now)) {
+                return Some(now.until(trouble.next));
+            }
+            // Without its group no runner can be registered: that is said once, and not of each.
+            if let Err(failure) = account.group(&object.spec.group).await {
+                self.fail(failure.clone());
+                self.say(Told::Troubled(failure));
+                return None;
+            }
+            self.ensured = Some((object.spec.group.clone(), object.spec.labels.clone()));
+            self.trouble = None;
+        }
+        if object.spec.scaling.is_none() {
+            // So many as are wanted, whatever there is to do: nothing is read.
+            self.say(Told::None);
+            return None;
+        }
         let looked = self.queue.look(&self.context, &account, &self.name, object, trouble.as_ref());
         let told = match looked.await {
             Ok(wait) if !wait.is_zero() => return Some(wait),

@@ -175,8 +175,10 @@ async fn act(
             tracing::info!(runner = name, "a registration without a Runner is removed");
             match account.rest.delete_runner(runner.id).await {
                 Ok(_) => Ok(()),
-                Err(error) if error.status() == Some(422) => Ok(()),
-                Err(error) => Err(failure::rest(&error)),
+                Err(error) => match failure::removal(&error) {
+                    Failure::RunnerBusy => Ok(()),
+                    other => Err(other),
+                },
             }
         }
         Effect::DeleteRunner { name, uid } => {

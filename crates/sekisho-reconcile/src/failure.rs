@@ -58,6 +58,12 @@ pub enum Failure {
         /// What it was.
         detail: String,
     },
+    /// GitHub does not take the request as it is (422).
+    #[error("GitHub refuses the request: {detail}")]
+    RequestRefused {
+        /// Its words.
+        detail: String,
+    },
     /// GitHub's rate limit is used up.
     #[error("GitHub's rate limit is used up")]
     RateLimited {
@@ -196,6 +202,7 @@ impl Failure {
             Self::NamespaceTerminating => Reason::NamespaceTerminating,
             Self::NameTaken { .. } | Self::ScaleSetGone => Reason::RegistrationLost,
             Self::Unreachable { .. } => Reason::GitHubUnreachable,
+            Self::RequestRefused { .. } => Reason::RequestRefused,
             Self::RateLimited { .. } => Reason::RateLimited,
             Self::CredentialsRefused { .. } => Reason::CredentialsRefused,
             Self::PermissionMissing { .. } => Reason::PermissionMissing,
@@ -228,6 +235,7 @@ impl Failure {
             | Self::PodForbidden { .. }
             | Self::NamespaceTerminating
             | Self::NameTaken { .. }
+            | Self::RequestRefused { .. }
             | Self::CredentialsRefused { .. }
             | Self::PermissionMissing { .. }
             | Self::GroupNotFound { .. }

@@ -8,11 +8,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use sekisho_api::{GitHubConnection, Runner, RunnerDeployment, condition};
+use sekisho_api::{GitHubConnection, Reason, Runner, RunnerDeployment, condition};
 use sekisho_github::webhook::sign;
 use sekisho_hub::Webhook;
+use sekisho_hub::faults::{Call, Fault, Plan};
 use serde_json::{Value, json};
 
+use crate::refusals::{is_over, is_waited_for, rule};
 use crate::world::{Server, World, until};
 
 scenarios![
@@ -20,6 +22,8 @@ scenarios![
     jobs_of_an_organization_are_found_without_webhooks,
     a_webhook_has_the_queue_read_whichever_replica_gets_it,
     a_webhook_that_is_not_signed_is_refused,
+    a_group_that_is_not_there_is_said_where_no_set_is,
+    a_registration_that_is_refused_is_said_at_the_deadline,
 ];
 
 const SECRET: &str = "what webhooks are signed with";
@@ -199,5 +203,43 @@ async fn a_webhook_that_is_not_signed_is_refused(server: Server) {
     assert_eq!(send("acme", good, "workflow_job").await, 400, "signed, and no job's");
     let connection = world.api::<GitHubConnection>().get("acme").await.unwrap();
     assert_eq!(connection.metadata.annotations, None, "nothing is written down");
+    operator.shutdown().await;
+}
+
+async fn a_group_that_is_not_there_is_said_where_no_set_is(server: Server) {
+    let world = World::new(&server, |_| ()).await;
+    let mode = json!({ "mode": "Registration" });
+    world.set(json!({ "replicas": 1, "group": "nobody", "acquisition": mode })).await;
+    let operator = world.operator("one").await;
+    let message = world.says("GroupNotFound").await;
+    assert!(message.starts_with("GitHub has no runner group `nobody`; "), "{message}");
+    is_waited_for(&operator, Reason::GroupNotFound, &message).await;
+    world.change("gpu", json!({ "group": "Default" })).await;
+    is_over(&world, &operator, Reason::GroupNotFound).await;
+    operator.shutdown().await;
+}
+
+async fn a_registration_that_is_refused_is_said_at_the_deadline(server: Server) {
+    let world = World::new(&server, |_| ()).await;
+    world.hub.arm(rule(Fault::Status { status: 422, after_ms: 0 }, Call::Jit, u32::MAX));
+    let (mode, short) = (json!({ "mode": "Registration" }), json!({ "pendingTimeoutSeconds": 60 }));
+    world.set(json!({ "replicas": 1, "acquisition": mode, "lifecycle": short })).await;
+    let operator = world.operator("one").await;
+    let (reason, message) = world
+        .until_later("the end of a runner", 31, &operator, || async {
+            world.list::<Runner>().await.into_iter().find_map(|it| {
+                let conditions = it.status?.conditions;
+                let ended = condition::find(&conditions, condition::SUCCEEDED)?;
+                (ended.status == "False").then(|| (ended.reason.clone(), ended.message.clone()))
+            })
+        })
+        .await;
+    assert_eq!(reason, "RequestRefused", "{message}");
+    assert!(message.starts_with("GitHub refuses the request: "), "{message}");
+    assert!(message.ends_with(Reason::RequestRefused.next_step()), "{message}");
+    world.hub.arm(Plan { seed: 1, rules: vec![] });
+    // The operator's clock is ahead of the pods' by now, and the short time over before it began.
+    world.change("gpu", json!({ "lifecycle": null })).await;
+    until("a runner", || async { (world.registered().await.len() == 1).then_some(()) }).await;
     operator.shutdown().await;
 }

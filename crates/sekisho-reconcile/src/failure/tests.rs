@@ -21,6 +21,7 @@ fn all() -> Vec<Failure> {
         Failure::NameTaken { detail: text() },
         Failure::RunnerBusy,
         Failure::Unreachable { detail: text() },
+        Failure::RequestRefused { detail: text() },
         Failure::RateLimited { until: None },
         Failure::CredentialsRefused { detail: text() },
         Failure::PermissionMissing { detail: text() },

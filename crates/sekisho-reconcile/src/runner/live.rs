@@ -101,6 +101,14 @@ fn waiting(seen: &Observed, pod: &Pod) -> Plan {
         Some(Waiting::ImagePull { detail, .. }) => detail.clone(),
     };
     if seen.now >= deadline {
+        if pod.node.is_some()
+            && !seen.registered()
+            && let Some(trouble) = &seen.trouble
+        {
+            // It waits for its registration, and what that fails for is why.
+            let reason = trouble.failure.reason().unwrap_or(Reason::PendingTimeout);
+            return ended::give_up(seen, reason, trouble.failure.sentence());
+        }
         let message = format!(
             "its pod did not start within {} s: {}",
             seen.lifecycle.pending_timeout_seconds,

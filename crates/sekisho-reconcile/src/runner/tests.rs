@@ -162,6 +162,15 @@ fn the_five_deadlines() {
         ..seen(600)
     };
     check(&pending, &["end PendingTimeout", "delete pod at once", "deregister", "RemoveFinalizer"]);
+    // What waits for its registration says what that failed for, and not that nothing says why.
+    let failure = Failure::GroupNotFound { group: "nobody".to_owned() };
+    let unregistered = Observed {
+        pod: Some(pod(Container::Waiting)),
+        node: Node::Ready,
+        trouble: trouble(failure, 640),
+        ..seen(600)
+    };
+    assert_eq!(effects(&unregistered)[0], "end GroupNotFound");
     // One that never came online may have come just now: its registration goes first.
     let unseen = Observed { github: present(false, false, 170), ..running(180) };
     check(&unseen, &["deregister", "end RegistrationTimeout", "delete secret", "delete pod"]);
