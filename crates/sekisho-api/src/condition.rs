@@ -146,6 +146,8 @@ reasons! {
     TrustZoneMismatch => "label the namespace with this trust zone, or move the RunnerDeployment",
     /// A set of another trust zone uses the same runner group.
     GroupSharedAcrossZones => "use one runner group for each trust zone",
+    /// The API server does not let the operator do what it has to.
+    Forbidden => "apply the operator's manifests of this version; or change the rule that the message names",
     /// The namespace is being deleted.
     NamespaceTerminating => "make the RunnerDeployment again where it is to stay",
 }

@@ -112,12 +112,31 @@ pub(crate) struct DeploymentMemory {
     pub(crate) session: Option<Session>,
     pub(crate) blocked: Option<Failure>,
     pub(crate) gate: Option<sekisho_reconcile::session::Gate>,
-    pub(crate) policies: Option<String>,
+    pub(crate) shield: Option<Shield>,
     /// A pod for which the quota had no room, and when it is tried again.
     pub(crate) refused: Option<Trouble>,
     /// Wakes its session.
     pub(crate) wake: Arc<Notify>,
     pub(crate) started: bool,
+}
+
+/// Network policies that were applied, or that were refused.
+#[derive(Clone)]
+pub(crate) struct Shield {
+    pub(crate) content: String,
+    /// When they are applied again.
+    pub(crate) next: At,
+    pub(crate) trouble: Option<Trouble>,
+    /// They were applied once.
+    pub(crate) stands: bool,
+}
+
+impl Shield {
+    /// Why nothing may run behind it. Where it was applied once, an API server that is away is no reason.
+    pub(crate) fn gap(&self) -> Option<Failure> {
+        let failure = &self.trouble.as_ref()?.failure;
+        (!self.stands || failure.reason().is_some()).then(|| failure.clone())
+    }
 }
 
 impl DeploymentMemory {

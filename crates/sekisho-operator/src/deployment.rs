@@ -71,11 +71,9 @@ pub(crate) async fn reconcile(context: &Arc<Context>, name: Name) -> Option<Dura
     if !plan.effects.is_empty() {
         context.memory().trouble.remove(&key);
     }
-    let mut after = plan.requeue_after;
-    if seen.blocked.is_some() {
-        // Not all that puts it right is an event of its own.
-        after = Some(after.map_or(CHANGE_PAUSE, |known| known.min(CHANGE_PAUSE)));
-    }
+    // Not all that puts it right is an event of its own; and policies may be edited by others.
+    let look = if seen.blocked.is_some() { CHANGE_PAUSE } else { checks::SHIELD_EVERY };
+    let mut after = Some(plan.requeue_after.map_or(look, |known| known.min(look)));
     if let Some(due) = write_status(context, &object, &plan, seen.now, key).await {
         after = Some(after.map_or(due, |known| known.min(due)));
     }

@@ -6,6 +6,19 @@ use sekisho_github::scale_set::ScaleSetError;
 use sekisho_pods::PodError;
 use sekisho_reconcile::{At, Failure};
 
+/// Of the API server, where a pod is made.
+pub(crate) fn kube_pod(error: kube::Error) -> Failure {
+    let code = match &error {
+        kube::Error::Api(status) => status.code,
+        _ => 0,
+    };
+    match kube(error) {
+        Failure::Forbidden { detail } if code == 403 => Failure::PodForbidden { detail },
+        Failure::Forbidden { detail } => Failure::PodInvalid { detail },
+        other => other,
+    }
+}
+
 /// Of the API server. Its words are about objects, never about the content of secrets.
 pub(crate) fn kube(error: kube::Error) -> Failure {
     let kube::Error::Api(status) = error else {
@@ -20,8 +33,7 @@ pub(crate) fn kube(error: kube::Error) -> Failure {
         403 if detail.contains("exceeded quota") || detail.contains("status unknown for quota") => {
             Failure::Quota { detail }
         }
-        403 => Failure::PodForbidden { detail },
-        400 | 422 => Failure::PodInvalid { detail },
+        400 | 403 | 422 => Failure::Forbidden { detail },
         404 | 409 => Failure::Conflict,
         _ => Failure::ApiServer { detail },
     }

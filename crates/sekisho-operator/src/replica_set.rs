@@ -36,6 +36,7 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
         let mut memory = context.memory();
         memory.backing_off.remove(&name);
         memory.written.remove(&key);
+        memory.trouble.remove(&key);
         return None;
     };
     let deployment = (name.0.clone(), set.spec.runner.deployment.clone());
@@ -50,10 +51,11 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
             Some(_) => memory.backing_off.insert(name.clone()),
             None => memory.backing_off.remove(&name),
         };
-        let gate = match (plan.backoff, &seen.refused) {
-            (Some(_), _) => Some(Gate::Backoff),
-            (None, Some(_)) => Some(Gate::Quota),
-            (None, None) => None,
+        let tried = seen.trouble.as_ref().is_some_and(|it| it.failure.reason().is_some());
+        let gate = match plan.backoff {
+            Some(_) => Some(Gate::Backoff),
+            None if seen.refused.is_some() || tried => Some(Gate::Quota),
+            None => None,
         };
         // The set that new runners are of is the one that says whether there is room for them.
         if seen.growth.is_some() {
@@ -64,15 +66,22 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
     context.metrics.backing_off.set(i64::try_from(backing_off).unwrap_or(i64::MAX));
     // Each write is of the version that the one before it made.
     let mut version = set.resource_version();
-    let mut wrote = false;
+    let (mut wrote, mut made) = (false, false);
     for effects in plan.effects.chunk_by(|a, b| discriminant(a) == discriminant(b)) {
         if let Err(failure) = act(context, &set, effects, &mut version).await {
+            tracing::info!(set = name.1, "{failure}");
             let trouble = context.failed(&key, failure);
-            return Some(context.now().until(trouble.next).max(Duration::from_millis(100)));
+            // What somebody has to hear of is written at once, and tried again later.
+            let told = trouble.failure.reason().map(|_| Duration::ZERO);
+            let next = told.unwrap_or_else(|| context.now().until(trouble.next));
+            return Some(next.max(Duration::from_millis(100)));
         }
         wrote |= matches!(effects, [Effect::WriteStatus(_), ..]);
+        made |= matches!(effects, [Effect::CreateRunners { .. }, ..]);
     }
-    context.memory().trouble.remove(&key);
+    if made || seen.trouble.as_ref().is_some_and(|it| !it.holds(seen.now)) {
+        context.memory().trouble.remove(&key);
+    }
     let mut after = plan.requeue_after;
     if !wrote && differs(&set, &plan.status, seen.now) {
         let due = context
@@ -95,6 +104,7 @@ fn observe(context: &Context, set: &RunnerReplicaSet, deployment: &Name) -> Obse
     let namespace = &deployment.0;
     let uid = set.uid().unwrap_or_default();
     let owner = context.stores.deployments.get(&ObjectRef::new(&deployment.1).within(namespace));
+    let key = Key::ReplicaSet(namespace.clone(), set.name_any());
     let current = owner.as_ref().and_then(|it| it.status.as_ref()?.revision.clone());
     let status = set.status.clone().unwrap_or_default();
     // One moment: who is counted, by which numbers, and who is expected.
@@ -124,6 +134,7 @@ fn observe(context: &Context, set: &RunnerReplicaSet, deployment: &Name) -> Obse
             .refused
             .filter(|it| context.now() < it.next + QUOTA_PAUSE)
             .map(|it| it.failure),
+        trouble: memory.trouble.get(&key).cloned(),
     }
 }
 

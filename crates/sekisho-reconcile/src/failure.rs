@@ -34,6 +34,12 @@ pub enum Failure {
         /// Its words.
         detail: String,
     },
+    /// The API server refuses what is no pod (400, 403, 422): a right is missing, or a rule forbids it.
+    #[error("the API server refuses it: {detail}")]
+    Forbidden {
+        /// Its words.
+        detail: String,
+    },
     /// There is no room in the namespace's quota (403, `exceeded quota`).
     #[error("the namespace's quota has no room: {detail}")]
     Quota {
@@ -198,6 +204,7 @@ impl Failure {
         Some(match self {
             Self::Conflict | Self::ApiServer { .. } | Self::RunnerBusy => return None,
             Self::PodInvalid { .. } | Self::PodForbidden { .. } => Reason::PodRejected,
+            Self::Forbidden { .. } => Reason::Forbidden,
             Self::Quota { .. } => Reason::QuotaExceeded,
             Self::NamespaceTerminating => Reason::NamespaceTerminating,
             Self::NameTaken { .. } | Self::ScaleSetGone => Reason::RegistrationLost,
@@ -233,6 +240,7 @@ impl Failure {
             }
             Self::PodInvalid { .. }
             | Self::PodForbidden { .. }
+            | Self::Forbidden { .. }
             | Self::NamespaceTerminating
             | Self::NameTaken { .. }
             | Self::RequestRefused { .. }

@@ -22,7 +22,7 @@ use sekisho_api::Reason;
 use sekisho_api::condition::{Claim, READY, Truth};
 
 use crate::At;
-use crate::failure::Failure;
+use crate::failure::{Failure, Trouble};
 use crate::runner::Record;
 
 const fn secs(secs: u64) -> Duration {
@@ -81,6 +81,8 @@ pub struct Observed {
     pub blocked: Option<Failure>,
     /// What the last try to make a pod said that will be tried again: the quota has no room.
     pub refused: Option<Failure>,
+    /// What the last try to make Runners said.
+    pub trouble: Option<Trouble>,
 }
 
 /// A runner of the set.
@@ -268,6 +270,10 @@ pub fn decide(seen: &Observed) -> Plan {
         return plan;
     }
     let wanted = growth.map_or(desired, |growth| desired.min(growth));
+    if let Some(trouble) = seen.trouble.as_ref().filter(|it| live < wanted && it.holds(seen.now)) {
+        plan.requeue_after = Some(seen.now.until(trouble.next).max(secs(1)));
+        return plan;
+    }
     if live < wanted && seen.blocked.is_none() && !seen.namespace_terminating {
         steps::start_some(seen, wanted - live, &mut plan);
     }
@@ -372,6 +378,11 @@ fn claim(seen: &Observed, counts: Counts, backoff: Option<Backoff>) -> Claim {
         return not_ready(Reason::NamespaceTerminating, String::new());
     }
     if let Some(claim) = seen.refused.as_ref().and_then(Failure::claim) {
+        return claim;
+    }
+    // It stands until it is tried again, with another end; and where no more are wanted, it is over.
+    let trouble = seen.trouble.as_ref().filter(|_| counts.live < seen.desired);
+    if let Some(claim) = trouble.and_then(|trouble| trouble.failure.claim()) {
         return claim;
     }
     if let Some(backoff) = backoff {

@@ -98,7 +98,7 @@ pub enum Listener {
 /// Why no further runner can be made; the label of the metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Gate {
-    /// A quota of the namespace is used up.
+    /// No further runner is let in: a quota of the namespace is used up, or a rule refuses Runners.
     Quota,
     /// Runners fail before GitHub sees them. One at a time is tried.
     Backoff,

@@ -1,5 +1,7 @@
 //! What must be right before a deployment is worked on; and what shields its runners from the network.
 
+use std::time::Duration;
+
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
@@ -7,14 +9,17 @@ use kube::runtime::reflector::ObjectRef;
 use sekisho_api::RunnerDeployment;
 use sekisho_pods::GroupUse;
 use sekisho_reconcile::Failure;
+use sekisho_reconcile::failure::Trouble;
 use serde_json::json;
 
 use super::runner_spec;
-use crate::context::{Context, Name};
+use crate::context::{Context, Name, Shield};
 use crate::failure;
 
 /// Who applies network policies.
 const MANAGER_POLICIES: &str = "sekisho-network";
+/// How often network policies are applied in any case.
+pub(super) const SHIELD_EVERY: Duration = Duration::from_secs(300);
 
 /// What keeps a deployment from working, whoever can put it right.
 pub(super) fn blocked(context: &Context, object: &RunnerDeployment) -> Result<(), Failure> {
@@ -117,7 +122,8 @@ fn owned((namespace, name): (&str, &str)) -> Name {
     (namespace.to_owned(), name.to_owned())
 }
 
-/// Network policies, applied when they changed.
+/// Network policies, applied when they changed, and now and then: whoever may edit them may have done so.
+/// One that is refused is tried again later.
 pub(super) async fn policies(context: &Context, object: &RunnerDeployment) -> Result<(), Failure> {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let Some(class) = context.stores.classes.get(&ObjectRef::new(&object.spec.class_ref)) else {
@@ -129,13 +135,31 @@ pub(super) async fn policies(context: &Context, object: &RunnerDeployment) -> Re
         .map_err(|error| Failure::TemplateForbidden { detail: error.to_string() })?;
     let content = json!(all).to_string();
     let key = (namespace.clone(), name);
-    let known = context.memory().deployments.get(&key).and_then(|it| it.policies.clone());
-    if known.as_ref() == Some(&content) {
-        return Ok(());
+    let known = context.memory().deployments.get(&key).and_then(|it| it.shield.clone());
+    let known = known.filter(|it| it.content == content);
+    let now = context.now();
+    if let Some(known) = known.as_ref().filter(|it| now < it.next) {
+        return known.gap().map_or(Ok(()), Err);
     }
-    let api = context.api::<NetworkPolicy>(&namespace);
+    let applied = apply(context, &namespace, &all).await;
+    let before = known.as_ref().and_then(|it| it.trouble.as_ref());
+    let trouble = applied.err().map(|failure| {
+        tracing::info!(deployment = key.1, "a network policy: {failure}");
+        context.metrics.failed(&failure);
+        Trouble::after(before, failure, now, context.jitter())
+    });
+    let next = trouble.as_ref().map_or(now + SHIELD_EVERY, |it| it.next);
+    let stands = trouble.is_none() || known.is_some_and(|it| it.stands);
+    let shield = Shield { content, next, trouble, stands };
+    let gap = shield.gap();
+    context.memory().deployments.entry(key).or_default().shield = Some(shield);
+    gap.map_or(Ok(()), Err)
+}
+
+async fn apply(context: &Context, namespace: &str, all: &[NetworkPolicy]) -> Result<(), Failure> {
+    let api = context.api::<NetworkPolicy>(namespace);
     let params = PatchParams::apply(MANAGER_POLICIES).force();
-    for policy in &all {
+    for policy in all {
         let mut policy = json!(policy);
         policy["apiVersion"] = json!("networking.k8s.io/v1");
         policy["kind"] = json!("NetworkPolicy");
@@ -143,6 +167,5 @@ pub(super) async fn policies(context: &Context, object: &RunnerDeployment) -> Re
         context.metrics.wrote("apply");
         api.patch(&name, &params, &Patch::Apply(policy)).await.map_err(failure::kube)?;
     }
-    context.memory().deployments.entry(key).or_default().policies = Some(content);
     Ok(())
 }

@@ -48,7 +48,7 @@ impl Work<'_> {
                 Ok(())
             }
             Err(error) if failure::is_conflict(&error) => self.is_ours(&uid).await,
-            Err(error) => Err(failure::kube(error)),
+            Err(error) => Err(failure::kube_pod(error)),
         }
     }
 

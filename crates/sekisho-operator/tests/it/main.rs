@@ -27,6 +27,7 @@ mod losses;
 mod played;
 mod pushes;
 mod refusals;
+mod refused;
 mod registration;
 mod server;
 mod sets;

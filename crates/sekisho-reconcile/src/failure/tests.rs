@@ -16,6 +16,7 @@ fn all() -> Vec<Failure> {
         Failure::ApiServer { detail: text() },
         Failure::PodInvalid { detail: text() },
         Failure::PodForbidden { detail: text() },
+        Failure::Forbidden { detail: text() },
         Failure::Quota { detail: text() },
         Failure::NamespaceTerminating,
         Failure::NameTaken { detail: text() },

@@ -40,6 +40,7 @@ fn seen(desired: u32, runners: Vec<Runner>) -> Observed {
         expected: BTreeSet::new(),
         blocked: None,
         refused: None,
+        trouble: None,
     }
 }
 
@@ -266,4 +267,19 @@ fn a_quota_without_room_is_said_at_once_and_holds_nothing_back() {
     // What cannot be made is more pressing than what failed before.
     let failed = Observed { runners: vec![failed(3, 90)], ..seen };
     assert_eq!(decide(&failed).status.claim.reason, Reason::QuotaExceeded);
+}
+
+#[test]
+fn a_runner_that_is_refused_is_said_and_tried_later() {
+    let failure = Failure::Forbidden { detail: "denied by rule x".to_owned() };
+    let trouble = Some(Trouble { failure, failures: 1, next: at(130) });
+    let seen = Observed { trouble, ..seen(2, vec![runner(1, Phase::Idle)]) };
+    let plan = decide(&seen);
+    assert_eq!(plan.status.claim.reason, Reason::Forbidden);
+    assert!(plan.status.claim.message.contains("denied by rule x"), "{:?}", plan.status.claim);
+    assert_eq!((made(&plan), plan.requeue_after), (vec![], Some(secs(30))));
+    let later = Observed { now: at(130), ..seen.clone() };
+    assert_eq!(made(&decide(&later)), [20]);
+    let enough = Observed { desired: 1, ..seen };
+    assert_eq!(decide(&enough).status.claim.reason, Reason::AllRunnersReady);
 }

@@ -115,6 +115,7 @@ impl Operator {
             expected: self.expected.get(&set.uid).cloned().unwrap_or_default(),
             blocked: None,
             refused: self.refused(world),
+            trouble: None,
         })
     }
 
