@@ -69,7 +69,8 @@ pub const ASK_EVERY: Duration = secs(15);
 pub const ABSENT_SWEEPS: u32 = 2;
 /// How long beyond its grace period a pod of a dead node may be there.
 pub const FORCE_AFTER: Duration = secs(60);
-/// How long a node may be silent before a runner without a job is given up.
+/// How long a node may be silent before a runner without a job is given up. That one with a job is
+/// interrupted is noted at once: Kubernetes waits some 40 s before it takes a node for silent.
 pub const SILENT_NODE: Duration = secs(60);
 /// How often an effect that waits for GitHub is tried in a deletion.
 pub const RETRY: Duration = secs(10);

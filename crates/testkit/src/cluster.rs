@@ -136,6 +136,15 @@ impl Cluster {
         nodes::add(&self.shared, name, labels).await
     }
 
+    /// A node is not heard any more, and has not been for so long that Kubernetes says so. Its containers
+    /// may run on, and its pods are not told to go yet.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn silence_node(&self, name: &str) -> anyhow::Result<()> {
+        nodes::silence(&self.shared, name).await
+    }
+
     /// A node loses its power: its containers are gone without a word, and it becomes unreachable.
     /// Its pods are told to go, and nobody is there to do it.
     ///

@@ -14,6 +14,7 @@ use crate::world::{Server, World, until};
 scenarios![
     a_registration_without_a_runner_is_removed,
     a_runner_whose_registration_is_gone_is_replaced,
+    a_job_whose_node_falls_silent_is_said_to_be_interrupted_at_once,
 ];
 
 async fn a_registration_without_a_runner_is_removed(server: Server) {
@@ -136,6 +137,35 @@ async fn what_waited_for_the_connection_goes_on_when_it_is_ready() {
     let conclusion = tokio::time::timeout(std::time::Duration::from_secs(50), goes_on).await;
     assert_eq!(conclusion.as_deref(), Ok("success"));
     two.shutdown().await;
+}
+
+async fn a_job_whose_node_falls_silent_is_said_to_be_interrupted_at_once(server: Server) {
+    let world = World::new(&server, |_| ()).await;
+    world.set(json!({ "scaling": { "min": 0, "max": 2, "scaleDownDelaySeconds": 0 } })).await;
+    let operator = world.operator("one").await;
+    world.push(1).await;
+    world.begun(1).await;
+    let runner = until("the job on its Runner", || async {
+        let all = world.list::<Runner>().await;
+        all.into_iter().find(|it| it.status.as_ref().is_some_and(|it| it.job.is_some()))
+    })
+    .await;
+    let pod = world.api::<Pod>().get(&runner.name_any()).await.unwrap();
+    // The clock stands still: no minute passes before it is said.
+    world.stop_the_clock();
+    world.cluster.silence_node(&pod.spec.unwrap().node_name.unwrap()).await.unwrap();
+    let message = until("the interruption on its Runner", || async {
+        let known = world.api::<Runner>().get(&runner.name_any()).await.unwrap();
+        let conditions = known.status?.conditions;
+        let state = condition::find(&conditions, condition::SUCCEEDED)?;
+        (state.reason == "Interrupted").then(|| state.message.clone())
+    })
+    .await;
+    assert_eq!(message, "its node does not answer");
+    let pod = world.api::<Pod>().get(&runner.name_any()).await.unwrap();
+    assert_eq!(pod.metadata.deletion_timestamp, None, "nobody told it to go yet");
+    world.go_on_with_the_clock();
+    operator.shutdown().await;
 }
 
 /// On the double alone: nobody makes the watch of a real one late.

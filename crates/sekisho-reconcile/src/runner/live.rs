@@ -159,8 +159,8 @@ fn running(seen: &Observed, since: At) -> Plan {
     if !busy && seen.record.online.is_none() && !seen.now.is_past(since, ASK_AFTER) {
         return Plan::wait(Reason::Starting, seen.now.until(since + ASK_AFTER));
     }
-    let silent =
-        matches!(seen.node, Node::Silent { since } if seen.now.is_past(since, SILENT_NODE));
+    // Kubernetes waited before it said so: what it knows is written down at once, for it may soon be gone.
+    let silent = matches!(seen.node, Node::Silent { .. });
     let (state, message) = match (busy, silent) {
         (true, true) => (Reason::Interrupted, "its node does not answer"),
         (true, false) => (Reason::Busy, ""),
@@ -230,10 +230,7 @@ fn working(seen: &Observed, since: At) -> Plan {
         let message = format!("its job ran for {} s", seen.lifecycle.max_job_seconds);
         return ended::fail(seen, Reason::JobTimeout, message);
     }
-    let mut plan = Plan::wait(Reason::Busy, seen.now.until(deadline));
-    if let Node::Silent { since } = seen.node {
-        plan = plan.within(seen.now.until(since + SILENT_NODE).max(secs(5)));
-    }
+    let plan = Plan::wait(Reason::Busy, seen.now.until(deadline));
     if !seen.is_absent_for_good() {
         return plan;
     }

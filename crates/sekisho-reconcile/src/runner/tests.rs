@@ -278,8 +278,14 @@ fn the_evidence_is_written_before_the_pod_is_gone() {
         ..busy(150)
     };
     check(&dead, &["end NodeLost", "delete pod at once", "deregister", "RemoveFinalizer"]);
-    let silent = Observed { node: Node::Silent { since: at(0) }, ..busy(60) };
+    let silent = Observed { node: Node::Silent { since: at(60) }, ..busy(60) };
     check(&silent, &["note Interrupted"]);
+    let back = Observed { record: record.clone(), ..busy(70) };
+    check(&back, &["note Busy"]);
+    // One without a job is given up when a minute is over, and not before.
+    let unused = |seconds| Observed { node: Node::Silent { since: at(60) }, ..idle(seconds) };
+    check(&unused(119), &[]);
+    assert_eq!(effects(&unused(120))[..2], ["deregister", "end NodeLost"]);
     // What GitHub then says does not hide that somebody stopped it.
     let ended = |result| {
         let job = Some(Job { result: Some(result), ..job() });

@@ -38,16 +38,25 @@ pub(super) async fn add(
     Ok(())
 }
 
+/// Its kubelet is not heard any more, and Kubernetes says so.
+pub(super) async fn silence(shared: &Shared, name: &str) -> anyhow::Result<()> {
+    shared.lock().frozen.insert(name.to_owned());
+    let nodes: Api<NodeObject> = Api::all(shared.client.clone());
+    let status = json!({ "status": { "conditions": [{ "type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown" }] } });
+    nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await?;
+    Ok(())
+}
+
 pub(super) async fn lose(shared: &Shared, name: &str) -> anyhow::Result<()> {
     {
         let mut state = shared.lock();
         state.nodes.remove(name);
+        // In one moment with the end of its containers: it starts none of them again.
         state.frozen.insert(name.to_owned());
         state.pods.retain(|_, handle| handle.node != name);
     }
+    silence(shared, name).await?;
     let nodes: Api<NodeObject> = Api::all(shared.client.clone());
-    let status = json!({ "status": { "conditions": [{ "type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown" }] } });
-    nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await?;
     let taint = json!({ "spec": { "taints": [{ "key": "node.kubernetes.io/unreachable", "effect": "NoExecute" }] } });
     nodes.patch(name, &PatchParams::default(), &Patch::Merge(taint)).await?;
     for pod in pods_of(shared, name).await? {
