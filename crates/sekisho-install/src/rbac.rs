@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::{Install, NAME, RunnerNamespace, labels};
 
-/// The account of the operator, its leases, and what it reads of the cluster.
+/// The account of the operator, and what it reads of the cluster. In its own namespace it may do nothing:
+/// the lease of a RunnerDeployment is beside it.
 pub(crate) fn of_operator(install: &Install) -> Vec<Value> {
     let account = json!({
         "apiVersion": "v1",
@@ -21,14 +22,9 @@ pub(crate) fn of_operator(install: &Install) -> Vec<Value> {
         { "apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch"] },
         { "apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"] }
     ]);
-    let leases = json!([
-        { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
-          "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"] }
-    ]);
     let mut all = vec![account];
     // The cluster's objects are named after the namespace, so that two operators do not share them.
     all.extend(role("ClusterRole", &cluster_name(install), None, &cluster, install));
-    all.extend(role("Role", NAME, Some(&install.namespace), &leases, install));
     all
 }
 
@@ -37,29 +33,29 @@ pub(crate) fn of_runners(install: &Install, runners: &RunnerNamespace) -> Vec<Va
     let rules = json!([
         // Written by users.
         { "apiGroups": [GROUP], "resources": ["githubconnections", "runnerdeployments"],
-          "verbs": ["get", "list", "watch", "patch", "update"] },
+          "verbs": ["get", "list", "watch", "patch"] },
         // Written by the operator.
         { "apiGroups": [GROUP], "resources": ["runnerreplicasets", "runners"],
-          "verbs": ["get", "list", "watch", "create", "patch", "update", "delete"] },
+          "verbs": ["get", "list", "watch", "create", "patch", "delete"] },
         { "apiGroups": [GROUP],
           "resources": ["githubconnections/status", "runnerdeployments/status",
             "runnerreplicasets/status", "runners/status"],
-          "verbs": ["get", "patch", "update"] },
+          "verbs": ["patch", "update"] },
         // Who names an owner that is not to be deleted before must be allowed to hold it.
         { "apiGroups": [GROUP],
           "resources": ["runnerdeployments/finalizers", "runnerreplicasets/finalizers",
             "runners/finalizers"],
           "verbs": ["update"] },
         { "apiGroups": [""], "resources": ["pods"],
-          "verbs": ["get", "list", "watch", "create", "patch", "delete"] },
+          "verbs": ["get", "list", "watch", "create", "delete"] },
         // The credentials of connections are read; the secrets of registrations written and removed.
         { "apiGroups": [""], "resources": ["secrets"],
-          "verbs": ["get", "list", "watch", "create", "patch", "delete"] },
-        { "apiGroups": [""], "resources": ["resourcequotas"], "verbs": ["get", "list", "watch"] },
+          "verbs": ["get", "list", "watch", "create", "delete"] },
+        // Applied, and never read; they go with their owner.
         { "apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"],
-          "verbs": ["get", "list", "watch", "create", "patch", "delete"] },
+          "verbs": ["create", "patch"] },
         { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
-          "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"] },
+          "verbs": ["get", "create", "update", "delete"] },
         { "apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] }
     ]);
     role("Role", NAME, Some(&runners.name), &rules, install).to_vec()

@@ -29,6 +29,7 @@ mod pushes;
 mod refusals;
 mod refused;
 mod registration;
+mod rights;
 mod server;
 mod sets;
 mod told;
