@@ -10,7 +10,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource as _, ResourceExt as _};
 use sekisho_api::condition;
 use sekisho_api::{
-    ANNOTATION_STOP_NOW, FINALIZER_SCALE_SET, JobCounts, LABEL_DEPLOYMENT, LABEL_REVISION,
+    ANNOTATION_STOP_NOW, FINALIZER_SCALE_SET, JobCounts, LABEL_DEPLOYMENT, LABEL_REVISION, Reason,
     RunnerDeployment, RunnerReplicaSet, RunnerReplicaSetSpec, RunnerSpec,
 };
 use sekisho_reconcile::deployment::rollout::Percent;
@@ -268,6 +268,10 @@ async fn act(context: &Context, object: &RunnerDeployment, effect: &Effect) -> R
             wake.into_iter().for_each(|wake| wake.notify_one());
             Ok(())
         }
+        Effect::LeaveScaleSet { id, why } => {
+            tell_left(context, object, *id, why.as_ref()).await;
+            Ok(())
+        }
         Effect::DeleteScaleSet { id } => {
             let connection = &object.spec.connection_ref;
             let Some(account) = context.account(&namespace, connection) else {
@@ -283,6 +287,18 @@ async fn act(context: &Context, object: &RunnerDeployment, effect: &Effect) -> R
             account.tenant.delete_set(*id).await.map_err(|error| failure::scale_set(&error))
         }
     }
+}
+
+/// What is left at GitHub is told before the deployment is gone: nobody else knows of it.
+async fn tell_left(context: &Context, object: &RunnerDeployment, id: i64, why: Option<&Failure>) {
+    let timeout = deployment::RELEASE_TIMEOUT.as_secs();
+    let detail = why.map(|why| format!(": {why}")).unwrap_or_default();
+    let message = format!(
+        "scale set {id} is left at GitHub, for it could not be removed within {timeout} s{detail}"
+    );
+    tracing::warn!(deployment = object.name_any(), "{message}");
+    let reason = why.and_then(Failure::reason).unwrap_or(Reason::GitHubUnreachable);
+    context.event(&object.object_ref(&()), reason, message).await;
 }
 
 async fn finalizers(

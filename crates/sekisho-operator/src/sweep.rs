@@ -1,6 +1,6 @@
 //! What is left over in a namespace, and at GitHub of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ async fn sweep_namespace(context: &Context, namespace: &str) -> Result<(), Failu
     // In this order: what was made in between then has its Runner in the list.
     let pods = objects(&context.api::<Pod>(namespace)).await?;
     let secrets = objects(&context.api::<Secret>(namespace)).await?;
-    let found = registrations(context, namespace).await?;
+    let (found, listed) = registrations(context, namespace).await;
     let runners = list(&context.api::<Runner>(namespace)).await?;
     let sets = list(&context.api::<RunnerReplicaSet>(namespace)).await?;
     let now = context.now();
@@ -52,7 +52,7 @@ async fn sweep_namespace(context: &Context, namespace: &str) -> Result<(), Failu
         now,
         mark: mark.clone(),
         registrations: found.iter().map(|(_, it)| read_registration(it)).collect(),
-        runners: runners.iter().map(read_runner).collect(),
+        runners: runners.iter().map(|it| read_runner(it, &listed)).collect(),
         sets: sets.iter().filter_map(ResourceExt::uid).collect(),
         pods,
         secrets,
@@ -97,22 +97,30 @@ fn tell_runners(
     }
 }
 
-/// All registrations of all connections of the namespace.
-async fn registrations(context: &Context, namespace: &str) -> Result<ByAccount, Failure> {
-    let mut all = Vec::new();
+/// All registrations of the connections of the namespace, and the names of those that could be listed. Of
+/// the others nothing is known; that is told, and keeps nobody from the rest.
+async fn registrations(context: &Context, namespace: &str) -> (ByAccount, BTreeSet<String>) {
+    let (mut all, mut listed) = (Vec::new(), BTreeSet::new());
     for connection in context.stores.connections.state() {
         if connection.namespace().as_deref() != Some(namespace) {
             continue;
         }
         let name = connection.name_any();
-        let Some(account) = context.account(namespace, &name) else {
-            let detail = "its runners cannot be listed".to_owned();
-            return Err(Failure::ConnectionNotReady { name, detail });
-        };
-        let runners = account.rest.runners(None).await.map_err(|error| failure::rest(&error))?;
-        all.extend(runners.into_iter().map(|runner| (Arc::clone(&account), runner)));
+        // What keeps it from being ready is a condition of its own.
+        let Some(account) = context.account(namespace, &name) else { continue };
+        match account.rest.runners(None).await {
+            Ok(runners) => {
+                all.extend(runners.into_iter().map(|runner| (Arc::clone(&account), runner)));
+                listed.insert(name);
+            }
+            Err(error) => {
+                let failure = failure::rest(&error);
+                tracing::info!(namespace, connection = name, "not swept: {failure}");
+                context.metrics.failed(&failure);
+            }
+        }
     }
-    Ok(all)
+    (all, listed)
 }
 
 fn read_registration(runner: &sekisho_github::rest::Runner) -> Registered {
@@ -123,12 +131,14 @@ fn read_registration(runner: &sekisho_github::rest::Runner) -> Registered {
     }
 }
 
-fn read_runner(runner: &Runner) -> sweep::Runner {
+/// One whose registrations were not listed is not missing.
+fn read_runner(runner: &Runner, listed: &BTreeSet<String>) -> sweep::Runner {
+    let is_listed = listed.contains(&runner.spec.connection_ref);
     let record = Record::of(runner.status.as_ref());
     sweep::Runner {
         name: runner.name_any(),
         uid: runner.uid().unwrap_or_default(),
-        registered: record.ended.is_none() && record.registration.is_some(),
+        registered: is_listed && record.ended.is_none() && record.registration.is_some(),
         finalizer: runner.finalizers().iter().any(|it| it == FINALIZER_REGISTRATION),
         owner: controller(&runner.metadata).map(|it| it.uid.clone()),
         created: runner.creation_timestamp().as_ref().map(at).unwrap_or_default(),

@@ -216,6 +216,13 @@ pub enum Effect {
         /// GitHub's number.
         id: i64,
     },
+    /// Tell that the scale set could not be removed, and is left at GitHub.
+    LeaveScaleSet {
+        /// GitHub's number.
+        id: i64,
+        /// What the last try said.
+        why: Option<Failure>,
+    },
     /// Last.
     RemoveFinalizer,
 }
@@ -405,7 +412,11 @@ fn release(seen: &Observed, plan: &mut Plan) {
             plan.effects.push(Effect::DeleteScaleSet { id });
             look_again(plan, RELEASE_EVERY);
         }
-        _ => {}
+        (Some(id), trouble) => {
+            let why = trouble.as_ref().map(|trouble| trouble.failure.clone());
+            plan.effects.push(Effect::LeaveScaleSet { id, why });
+        }
+        (None, _) => {}
     }
     plan.effects.push(Effect::RemoveFinalizer);
 }

@@ -73,7 +73,7 @@ pub struct Runner {
     pub name: String,
     /// `metadata.uid`.
     pub uid: String,
-    /// It has not ended, and a registration was made for it.
+    /// It has not ended, a registration was made for it, and those of its account were listed.
     pub registered: bool,
     /// Our finalizer is on it: it removes its registration itself.
     pub finalizer: bool,

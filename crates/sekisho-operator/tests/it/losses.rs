@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use sekisho_api::{Runner, RunnerDeployment, RunnerReplicaSet, condition};
+use sekisho_api::{GitHubConnection, Runner, RunnerDeployment, RunnerReplicaSet, condition};
 use sekisho_hub::faults::{Call, Fault};
 use serde_json::json;
 use testkit::{ApiServer, Fault as ApiFault, FaultKind, Verb};
@@ -19,6 +19,15 @@ scenarios![
 
 async fn a_registration_without_a_runner_is_removed(server: Server) {
     let world = World::new(&server, |_| ()).await;
+    // One that cannot be listed keeps no sweep from the others.
+    let none = json!({ "token": { "secretRef": { "name": "none", "key": "none" } } });
+    world
+        .create::<GitHubConnection>(json!({
+            "apiVersion": "runners.sekisho.dev/v1alpha1", "kind": "GitHubConnection",
+            "metadata": { "name": "broken" },
+            "spec": { "url": format!("{}/other", world.url), "auth": none }
+        }))
+        .await;
     world.set(json!({ "replicas": 1 })).await;
     let operator = world.operator("one").await;
     world.says("AllRunnersReady").await;

@@ -2,17 +2,23 @@
 
 use std::sync::Arc;
 
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use sekisho_api::RunnerDeployment;
 use sekisho_github::http::ClientOptions;
 use sekisho_github::rest::{Address, Clock, Credential, GithubClient};
 use sekisho_github::scale_set::{Tenant, TenantOptions};
 use sekisho_github::wire::scale_set::ScaleSet;
+use sekisho_hub::faults::{Call, Fault};
 use serde_json::{Value, json};
 
+use crate::refusals::rule;
 use crate::world::{ADMIN, Server, World, until};
 
-scenarios![a_set_that_is_listened_to_gets_other_labels_and_another_group];
+scenarios![
+    a_set_that_is_listened_to_gets_other_labels_and_another_group,
+    a_set_that_github_does_not_let_go_is_told_of_and_left,
+];
 
 async fn a_set_that_is_listened_to_gets_other_labels_and_another_group(server: Server) {
     let world = World::new(&server, |_| ()).await;
@@ -40,6 +46,31 @@ async fn a_set_that_is_listened_to_gets_other_labels_and_another_group(server: S
     })
     .await;
     assert_eq!(world.set_of("gpu").await, id);
+    operator.shutdown().await;
+}
+
+async fn a_set_that_github_does_not_let_go_is_told_of_and_left(server: Server) {
+    let world = World::new(&server, |_| ()).await;
+    world.set(json!({ "scaling": { "min": 0, "max": 2, "scaleDownDelaySeconds": 0 } })).await;
+    let operator = world.operator("one").await;
+    world.says("AllRunnersReady").await;
+    let id = world.set_of("gpu").await;
+    world.hub.arm(rule(Fault::Status { status: 503, after_ms: 0 }, Call::ScaleSet, u32::MAX));
+    let api = world.api::<RunnerDeployment>();
+    api.delete("gpu", &DeleteParams::default()).await.unwrap();
+    world
+        .until_later("the end of the deployment", 31, &operator, || async {
+            api.get_opt("gpu").await.unwrap().is_none().then_some(())
+        })
+        .await;
+    let told = until("what is told of it", || async {
+        let all = world.list::<Event>().await;
+        all.into_iter().find(|it| it.reason.as_deref() == Some("GitHubUnreachable"))
+    })
+    .await;
+    assert_eq!(told.type_.as_deref(), Some("Warning"));
+    let note = told.note.unwrap();
+    assert!(note.starts_with(&format!("scale set {id} is left at GitHub, ")), "{note}");
     operator.shutdown().await;
 }
 

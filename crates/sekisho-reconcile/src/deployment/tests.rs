@@ -216,14 +216,16 @@ fn it_goes_step_by_step() {
     assert_eq!(plan.released_since, Some(at(500)));
     // GitHub does not let it go: it is tried again, but not for ever.
     let failure = Failure::Unreachable { detail: String::new() };
-    let trouble = Some(Trouble { failure, failures: 3, next: at(505) });
+    let trouble = Some(Trouble { failure: failure.clone(), failures: 3, next: at(505) });
+    let why = Some(failure);
     let refused = Observed { trouble, released_since: Some(at(450)), ..last };
     assert_eq!(
         (decide(&refused).effects, decide(&refused).released_since),
         (vec![], Some(at(450)))
     );
     let given_up = Observed { now: at(750), released_since: Some(at(450)), ..refused };
-    assert_eq!(decide(&given_up).effects, [Effect::RemoveFinalizer]);
+    let told = Effect::LeaveScaleSet { id: 4, why };
+    assert_eq!(decide(&given_up).effects, [told, Effect::RemoveFinalizer]);
     assert_eq!(decide(&Observed { finalizer: false, ..given_up }).effects, []);
 }
 

@@ -107,6 +107,7 @@ impl Operator {
             deployment::Effect::StopSession => {
                 self.act_session(&session::Effect::StopListening, world)?;
             }
+            deployment::Effect::LeaveScaleSet { .. } => {}
             deployment::Effect::DeleteScaleSet { .. } => {
                 (world.github.set, world.github.session) = (None, None);
             }
