@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::copy::{CopyError, Placer};
 use crate::engine::Engine;
 use crate::error::BuildError;
-use crate::files::{self, Node, NodeKind};
+use crate::files::{self, Node, NodeKind, Sum};
 use crate::{archive, fetch, pack};
 
 /// A file from another machine.
@@ -21,7 +21,7 @@ use crate::{archive, fetch, pack};
 pub(crate) struct Fetched {
     path: PathBuf,
     size: u64,
-    pub(crate) digest: Digest,
+    pub(crate) sum: Sum,
     mtime: i64,
 }
 
@@ -62,9 +62,9 @@ pub(crate) fn place_remote(
         (true, Some(name)) => files::join(&target, name.as_bytes()),
         (true, None) => return Err(CopyError::NoName(url.to_owned())),
     };
-    let Fetched { path, size, digest, mtime } = fetched;
+    let Fetched { path, size, sum, mtime } = fetched;
     // As BuildKit: nobody but the owner reads it, unless `--chmod` says so.
-    let node = Node::new(NodeKind::File { size, digest: Some(digest) }, 0o600);
+    let node = Node::new(NodeKind::File { size, digest: Some(sum) }, 0o600);
     placer.put_file(target, &node, path, mtime)
 }
 
@@ -110,11 +110,12 @@ impl Engine {
         let modified = self.layers.remote.run(call).ok_or(BuildError::Cancelled)?;
         let modified = modified.map_err(|error| failed(&error))?;
         let mut file = std::fs::File::open(&path).context("cannot read back a file")?;
-        let (digest, size) = pack::hash(&mut file).context("cannot read back a file")?;
+        let (sum, size) = pack::hash(&mut file).context("cannot read back a file")?;
+        let digest = sum.digest();
         if let Some(wanted) = checksum.filter(|wanted| **wanted != digest) {
             return Err(failed(&anyhow!("its checksum is {digest}, not {wanted}")));
         }
         let mtime = modified.unwrap_or(crate::LAYER_EPOCH);
-        Ok(Fetched { path, size, digest, mtime })
+        Ok(Fetched { path, size, sum, mtime })
     }
 }

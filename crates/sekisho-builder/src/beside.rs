@@ -34,6 +34,29 @@ pub(crate) fn each<T: Sync, R: Send>(
     all.into_iter().map(|(_, made)| made).collect()
 }
 
+/// The same work on each item until one fails; which is told when several do is left open. A panic of it is a
+/// panic of the caller.
+pub(crate) fn try_each<T: Sync, E: Send>(
+    items: &[T],
+    threads: usize,
+    work: impl Fn(&T) -> Result<(), E> + Sync,
+) -> Result<(), E> {
+    let next = AtomicUsize::new(0);
+    let some = || {
+        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+            work(item).inspect_err(|_| next.store(items.len(), Ordering::Relaxed))?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads.min(items.len())).map(|_| scope.spawn(some)).collect();
+        let others = others
+            .into_iter()
+            .map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        std::iter::once(some()).chain(others).collect()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,5 +74,20 @@ mod tests {
             assert_eq!(calls.into_inner(), items.len());
         }
         assert!(each(&[], 3, |item: &usize| *item).is_empty());
+    }
+
+    #[test]
+    fn the_first_failure_ends_the_work() {
+        let items: Vec<usize> = (0..100_000).collect();
+        for threads in [1, 4] {
+            let done = AtomicUsize::new(0);
+            let work = |item: &usize| {
+                done.fetch_add(1, Ordering::Relaxed);
+                if *item == 10 { Err(*item) } else { Ok(()) }
+            };
+            assert_eq!(try_each(&items, threads, work), Err(10));
+            assert!(done.into_inner() < items.len());
+        }
+        assert_eq!(try_each(&items, 3, |_| Ok::<(), ()>(())), Ok(()));
     }
 }

@@ -8,21 +8,20 @@ mod listing;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use self::listing::Listing;
+use crate::BuildError;
+use crate::files::{FileMap, ImagePath, Node, NodeKind, Sum};
+use crate::hashed::{Hashed, Lay, Stamp};
+use crate::pack;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use sekisho_dockerfile::ignore::Ignore;
-use sekisho_types::Digest;
-
-use self::listing::Listing;
-use crate::BuildError;
-use crate::files::{FileMap, ImagePath, Node, NodeKind};
-use crate::hashed::{Hashed, Record, Stamp};
-use crate::pack;
 
 /// Most files in a context, folders included: a few times the largest monorepos.
 pub(crate) const MAX_CONTEXT_FILES: u64 = 2_000_000;
@@ -43,8 +42,8 @@ pub(crate) struct Context {
     path: PathBuf,
     pub(crate) files: Arc<FileMap>,
     /// Digests and sizes of files that somebody asked for, and that did not lie still.
-    digests: Mutex<HashMap<ImagePath, (Digest, u64)>>,
-    /// Digests of all others.
+    digests: Mutex<HashMap<ImagePath, (Sum, u64)>>,
+    /// Digests of all others, from earlier builds; those that were asked for are with the files.
     hashed: Mutex<Hashed>,
 }
 
@@ -52,13 +51,13 @@ pub(crate) struct Context {
 pub(crate) struct Still {
     pub(crate) file: std::fs::File,
     stamp: Stamp,
-    digest: Digest,
+    sum: Sum,
 }
 
 impl Still {
     /// As a node of a layer.
     pub(crate) fn node(&self, node: Node) -> Node {
-        let (size, digest) = (self.stamp.size(), Some(self.digest.clone()));
+        let (size, digest) = (self.stamp.size(), Some(self.sum));
         Node { kind: NodeKind::File { size, digest }, ..node }
     }
 
@@ -101,12 +100,8 @@ impl Context {
 
     /// Gives every file a mode of its own.
     pub(crate) fn set_modes(&mut self, mode: impl Fn(&Node) -> u32) {
-        let files = Arc::make_mut(&mut self.files);
-        let paths: Vec<ImagePath> = files.iter().map(|(path, _)| path.clone()).collect();
-        for path in paths {
-            if let Some(node) = files.get_mut(&path) {
-                node.mode = mode(node);
-            }
+        for node in Arc::make_mut(&mut self.files).nodes_mut() {
+            node.mode = mode(node);
         }
     }
 
@@ -138,37 +133,35 @@ impl Context {
     }
 
     /// Takes digests of an earlier build for files that are as they were; `record` is asked once.
-    pub(crate) fn remember(&self, record: impl FnOnce() -> Option<Record>) {
+    pub(crate) fn remember(&self, record: impl FnOnce() -> Option<Vec<(Stamp, Sum)>>) {
         self.hashed().read(record);
     }
 
-    /// How a file was when it was listed.
-    pub(crate) fn stamp(&self, path: &[u8]) -> Option<&Stamp> {
-        self.files.get(path)?.stamp.as_deref()
+    /// How a file was when it was listed, and its digest.
+    fn lay(&self, path: &[u8]) -> Option<&Lay> {
+        self.files.get(path)?.lay.as_deref()
     }
 
-    /// Whether the digests of these files were taken in this build, of files that lay still.
-    pub(crate) fn is_sure<'p>(&self, mut paths: impl Iterator<Item = &'p ImagePath>) -> bool {
-        let hashed = self.hashed();
-        paths.all(|path| self.stamp(path).is_none_or(|stamp| hashed.is_sure(stamp)))
-    }
-
-    /// What the next build shall remember, if it is news.
-    pub(crate) fn take_record(&self) -> Option<Record> {
-        self.hashed().take_record()
+    /// Writes down what the next build shall remember, if it is news.
+    pub(crate) fn write_hashed(
+        &self,
+        write: impl FnOnce(&mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let files = self.files.iter().filter_map(|(_, node)| node.lay.as_deref());
+        self.hashed().write(files, write)
     }
 
     /// The digest of a file's data, remembered if it was asked for before.
-    pub(crate) fn digest(&self, path: &ImagePath) -> Result<Digest, BuildError> {
-        if let Some((digest, _)) = self.remembered(path) {
-            return Ok(digest);
+    pub(crate) fn digest(&self, path: &ImagePath) -> Result<Sum, BuildError> {
+        if let Some((sum, _)) = self.remembered(path) {
+            return Ok(sum);
         }
-        let (digest, size) = self.hash(path)?;
-        // One that lay still is remembered by how it lay.
-        if self.remembered(path).is_none_or(|known| known != (digest.clone(), size)) {
-            self.digests().insert(path.clone(), (digest.clone(), size));
+        let (sum, size) = self.hash(path)?;
+        // One that lay still is remembered with the file.
+        if self.remembered(path) != Some((sum, size)) {
+            self.digests().insert(path.clone(), (sum, size));
         }
-        Ok(digest)
+        Ok(sum)
     }
 
     /// Whether the digest of a file is known.
@@ -177,32 +170,34 @@ impl Context {
     }
 
     /// Digest and size of a file, if they are known.
-    fn remembered(&self, path: &[u8]) -> Option<(Digest, u64)> {
+    fn remembered(&self, path: &[u8]) -> Option<(Sum, u64)> {
         if let Some(known) = self.digests().get(path) {
-            return Some(known.clone());
+            return Some(*known);
         }
-        let stamp = self.stamp(path)?;
-        Some((self.hashed().get(stamp)?, stamp.size()))
+        let lay = self.lay(path)?;
+        Some((self.hashed().get(lay)?, lay.stamp.size()))
     }
 
     #[expect(clippy::disallowed_methods, reason = "whether a file lay still is told by this clock")]
-    fn hash(&self, path: &ImagePath) -> Result<(Digest, u64), BuildError> {
+    fn hash(&self, path: &ImagePath) -> Result<(Sum, u64), BuildError> {
         let error = |source| BuildError::Context { path: self.on_disk(path), source };
         let now = std::time::SystemTime::now();
         let (mut file, before) = self.open_stamped(path)?;
-        let (digest, size) = pack::hash(&mut file).map_err(error)?;
+        let (sum, size) = pack::hash(&mut file).map_err(error)?;
         let after = rustix::fs::fstat(&file).map_err(|errno| error(errno.into()))?;
-        self.hashed().learn(before, &Stamp::of(&after), now, &digest);
-        Ok((digest, size))
+        if let Some(lay) = self.lay(path) {
+            self.hashed().learn(lay, before, &Stamp::of(&after), now, sum);
+        }
+        Ok((sum, size))
     }
 
     /// Opens a file that lies as it lay when its digest was taken for good: it need not be hashed again. `None`
     /// for any other.
     pub(crate) fn open_still(&self, path: &[u8]) -> Result<Option<Still>, BuildError> {
-        let Some(stamp) = self.stamp(path) else { return Ok(None) };
-        let Some(digest) = self.hashed().get(stamp) else { return Ok(None) };
+        let Some(lay) = self.lay(path) else { return Ok(None) };
+        let Some(sum) = self.hashed().get(lay) else { return Ok(None) };
         let (file, now) = self.open_stamped(path)?;
-        Ok((now == *stamp).then_some(Still { file, stamp: now, digest }))
+        Ok((now == lay.stamp).then_some(Still { file, stamp: now, sum }))
     }
 
     fn hashed(&self) -> std::sync::MutexGuard<'_, Hashed> {
@@ -213,13 +208,13 @@ impl Context {
     /// A node as it was when its digest was taken.
     pub(crate) fn known(&self, path: &ImagePath, node: &Node) -> Node {
         let mut node = node.clone();
-        if let (NodeKind::File { .. }, Some((digest, size))) = (&node.kind, self.remembered(path)) {
-            node.kind = NodeKind::File { size, digest: Some(digest) };
+        if let (NodeKind::File { .. }, Some((sum, size))) = (&node.kind, self.remembered(path)) {
+            node.kind = NodeKind::File { size, digest: Some(sum) };
         }
         node
     }
 
-    fn digests(&self) -> std::sync::MutexGuard<'_, HashMap<ImagePath, (Digest, u64)>> {
+    fn digests(&self) -> std::sync::MutexGuard<'_, HashMap<ImagePath, (Sum, u64)>> {
         // A map of digests is right after each insertion, whatever else panicked.
         self.digests.lock().unwrap_or_else(PoisonError::into_inner)
     }

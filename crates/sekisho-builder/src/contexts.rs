@@ -233,6 +233,7 @@ impl Engine {
         let copy = session.path("blob");
         fs::copy(blob(path, &descriptor.digest), &copy)?;
         let (found, size) = pack::hash(&mut std::fs::File::open(&copy)?)?;
+        let found = found.digest();
         ensure!(found == descriptor.digest, "{} holds {found}", descriptor.digest);
         ensure!(size == descriptor.size, "{found} has {size} bytes, not {}", descriptor.size);
         store.publish_blob(&copy, &found)

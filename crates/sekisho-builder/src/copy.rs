@@ -33,11 +33,6 @@ pub(crate) enum CopyError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Data {
     None,
-    /// The file of that path among the sources of that number.
-    Source {
-        origin: usize,
-        path: ImagePath,
-    },
     /// A file of this machine, made for this build.
     File(std::path::PathBuf),
     /// A here-document.
@@ -50,9 +45,34 @@ pub(crate) enum Data {
 
 /// An entry of the layer to be.
 #[derive(Clone, Debug)]
-pub(crate) struct Pending {
+pub(crate) enum Pending<'a> {
+    /// What is at a path among the sources of that number; it is changed on the way. There may be millions.
+    Source {
+        origin: usize,
+        path: &'a ImagePath,
+        node: &'a Node,
+    },
+    Made(Box<Made>),
+}
+
+/// What stands nowhere yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
     pub(crate) node: Node,
     pub(crate) data: Data,
+}
+
+impl Pending<'_> {
+    fn made(node: Node, data: Data) -> Self {
+        Self::Made(Box::new(Made { node, data }))
+    }
+
+    pub(crate) fn is_directory(&self) -> bool {
+        match self {
+            Self::Source { node, .. } => node.is_directory(),
+            Self::Made(made) => made.node.is_directory(),
+        }
+    }
 }
 
 /// Where things go, and how they are changed on the way.
@@ -70,30 +90,38 @@ pub(crate) struct Destination {
     pub(crate) keep_owner: bool,
 }
 
+impl Destination {
+    /// What is among the sources, as it will be in the image.
+    pub(crate) fn change(&self, node: &Node) -> Node {
+        let mut node = node.clone();
+        (node.mtime, node.lay) = (crate::LAYER_EPOCH, None);
+        (node.uid, node.gid) = match (self.owner, self.keep_owner) {
+            (Some(owner), _) => owner,
+            (None, true) => (node.uid, node.gid),
+            (None, false) => (0, 0),
+        };
+        if let (Some(chmod), false) = (&self.chmod, matches!(node.kind, NodeKind::Symlink { .. })) {
+            node.mode = chmod.apply(node.mode, node.is_directory());
+        }
+        node
+    }
+}
+
 /// Collects the entries of one layer.
 pub(crate) struct Placer<'a> {
     /// What is in the image below this layer.
     view: &'a FileMap,
     destination: &'a Destination,
-    pub(crate) pending: BTreeMap<ImagePath, Pending>,
+    pending: BTreeMap<ImagePath, Pending<'a>>,
     /// Which of several sources what is placed comes from.
     pub(crate) origin: usize,
-    /// Destinations of one file of the sources that has several names.
-    names: HashMap<(usize, ImagePath), Vec<ImagePath>>,
     /// Further names of an entry of this layer, by its path.
     links: HashMap<ImagePath, Vec<ImagePath>>,
 }
 
 impl<'a> Placer<'a> {
     pub(crate) fn new(view: &'a FileMap, destination: &'a Destination) -> Self {
-        Self {
-            view,
-            destination,
-            pending: BTreeMap::new(),
-            origin: 0,
-            names: HashMap::new(),
-            links: HashMap::new(),
-        }
+        Self { view, destination, pending: BTreeMap::new(), origin: 0, links: HashMap::new() }
     }
 
     /// Where the destination really is, and whether things go into it rather than take its place.
@@ -115,19 +143,19 @@ impl<'a> Placer<'a> {
     /// Places what was found.
     pub(crate) fn place(
         &mut self,
-        sources: &FileMap,
+        sources: &'a FileMap,
         one: &Match,
         many: bool,
     ) -> Result<(), CopyError> {
         let (target, into) = self.target(many)?;
-        let Some(root) = sources.get(&one.root) else { return Ok(()) };
+        let Some((root_path, root)) = sources.entry(&one.root) else { return Ok(()) };
         let (target, into) = match &one.pivot {
             Some(pivot) => {
                 for way in files::ancestors(&one.name) {
                     let to = files::join(&target, way);
-                    match sources.get(&files::join(pivot, way)) {
-                        Some(node) if node.is_directory() && !self.exists(&to) => {
-                            self.put(to, self.change(node), Data::None)?;
+                    match sources.entry(&files::join(pivot, way)) {
+                        Some((path, node)) if node.is_directory() && !self.exists(&to) => {
+                            self.put_source(sources, path, node, to)?;
                         }
                         _ => self.folder(&to)?,
                     }
@@ -138,18 +166,16 @@ impl<'a> Placer<'a> {
         };
         if !root.is_directory() {
             let target = if into { files::join(&target, &one.name) } else { target };
-            return self.put_source(sources, &one.root, target);
+            return self.put_source(sources, root_path, root, target);
         }
         // What is in a folder is copied, not the folder: only with --parents is it an entry like the others.
         if one.pivot.is_some() && !self.exists(&target) {
-            self.put(target.clone(), self.change(root), Data::None)?;
+            self.put_source(sources, root_path, root, target.clone())?;
         } else {
             self.folder(&target)?;
         }
-        for path in &one.below {
-            let relative = path.get(one.root.len()..).unwrap_or_default();
-            let relative = relative.strip_prefix(b"/").unwrap_or(relative);
-            self.put_source(sources, path, files::join(&target, relative))?;
+        for (path, node) in one.below(sources) {
+            self.put_source(sources, path, node, files::join(&target, one.relative(path)))?;
         }
         Ok(())
     }
@@ -160,77 +186,51 @@ impl<'a> Placer<'a> {
 
     fn put_source(
         &mut self,
-        sources: &FileMap,
-        path: &ImagePath,
+        sources: &'a FileMap,
+        path: &'a ImagePath,
+        node: &'a Node,
         target: ImagePath,
     ) -> Result<(), CopyError> {
-        let Some(node) = sources.get(path) else { return Ok(()) };
         // Another name of a file is that file; which name carries the data is decided at the end.
-        let (node, path) = match &node.kind {
-            NodeKind::HardLink { target: original } => match sources.get(original) {
-                Some(found) => (found, original),
-                None => return Err(CopyError::NotFound(show(original))),
-            },
-            _ => (node, path),
-        };
-        let data = match node.kind {
-            NodeKind::File { .. } => {
-                let (origin, path) = (self.origin, path.clone());
-                // Files of a context have one name each, and there may be a million.
-                if self.destination.keep_owner {
-                    self.names.entry((origin, path.clone())).or_default().push(target.clone());
-                }
-                Data::Source { origin, path }
+        let (path, node) = match &node.kind {
+            NodeKind::HardLink { target: original } => {
+                let found = sources.entry(original);
+                found.ok_or_else(|| CopyError::NotFound(show(original)))?
             }
-            _ => Data::None,
+            _ => (path, node),
         };
-        self.put(target, self.change(node), data)
-    }
-
-    /// The node as it will be in the image.
-    fn change(&self, node: &Node) -> Node {
-        let mut node = node.clone();
-        (node.mtime, node.stamp) = (crate::LAYER_EPOCH, None);
-        (node.uid, node.gid) = match (self.destination.owner, self.destination.keep_owner) {
-            (Some(owner), _) => owner,
-            (None, true) => (node.uid, node.gid),
-            (None, false) => (0, 0),
-        };
-        if let (Some(chmod), false) =
-            (&self.destination.chmod, matches!(node.kind, NodeKind::Symlink { .. }))
-        {
-            node.mode = chmod.apply(node.mode, node.is_directory());
-        }
-        node
+        self.add(target, Pending::Source { origin: self.origin, path, node })
     }
 
     /// Adds an entry, and the folders on the way to it.
     pub(crate) fn put(&mut self, path: ImagePath, node: Node, data: Data) -> Result<(), CopyError> {
-        for ancestor in files::ancestors(&path) {
-            self.folder(ancestor)?;
-        }
-        let there = self.pending.get(&path).map(|pending| &pending.node);
-        match (there.or_else(|| self.view.get(&path)), node.is_directory()) {
-            (Some(there), false) if there.is_directory() => {
-                return Err(CopyError::IsAFolder(show(&path)));
-            }
-            (Some(there), true) if !there.is_directory() => {
-                return Err(CopyError::NotAFolder(show(&path)));
-            }
+        self.add(path, Pending::made(node, data))
+    }
+
+    fn add(&mut self, path: ImagePath, new: Pending<'a>) -> Result<(), CopyError> {
+        self.folders_to(&path)?;
+        let there = self.pending.get(&path).map(Pending::is_directory);
+        let there = there.or_else(|| self.view.get(&path).map(Node::is_directory));
+        match (there, new.is_directory()) {
+            (Some(true), false) => return Err(CopyError::IsAFolder(show(&path))),
+            (Some(false), true) => return Err(CopyError::NotAFolder(show(&path))),
             _ => {}
         }
-        if path.is_empty() {
-            // The root has no entry of its own.
-            return Ok(());
+        // The root has no entry of its own.
+        if !path.is_empty() {
+            self.pending.insert(path, new);
         }
-        self.pending.insert(path, Pending { node, data });
         Ok(())
+    }
+
+    fn folders_to(&mut self, path: &[u8]) -> Result<(), CopyError> {
+        files::ancestors(path).try_for_each(|ancestor| self.folder(ancestor))
     }
 
     /// Adds a file that is written here.
     pub(crate) fn put_bytes(&mut self, path: ImagePath, bytes: &[u8]) -> Result<(), CopyError> {
         let kind = NodeKind::File { size: bytes.len() as u64, digest: None };
-        let node = self.change(&Node::new(kind, 0o644));
+        let node = self.destination.change(&Node::new(kind, 0o644));
         self.put(path, node, Data::Bytes(bytes.into()))
     }
 
@@ -242,18 +242,18 @@ impl<'a> Placer<'a> {
         from: std::path::PathBuf,
         mtime: i64,
     ) -> Result<(), CopyError> {
-        let node = Node { mtime: mtime.min(crate::LAYER_EPOCH), ..self.change(node) };
+        let node = Node { mtime: mtime.min(crate::LAYER_EPOCH), ..self.destination.change(node) };
         self.put(path, node, Data::File(from))
     }
 
     /// Adds another name of a file that was added before.
     pub(crate) fn put_link(&mut self, path: ImagePath, target: &[u8]) -> Result<(), CopyError> {
         let there = self.pending.get(target).cloned();
-        let Some(Pending { node, data }) = there.filter(|there| !there.node.is_directory()) else {
+        let Some(there) = there.filter(|there| !there.is_directory()) else {
             return Err(CopyError::NotFound(show(target)));
         };
         self.links.entry(target.to_vec()).or_default().push(path.clone());
-        self.put(path, node, data)
+        self.add(path, there)
     }
 
     /// Makes sure that a folder is there, and in the layer: whoever unpacks the layer by itself needs
@@ -263,7 +263,7 @@ impl<'a> Placer<'a> {
             return Ok(());
         }
         if let Some(pending) = self.pending.get(path) {
-            return match pending.node.is_directory() {
+            return match pending.is_directory() {
                 true => Ok(()),
                 false => Err(CopyError::NotAFolder(show(path))),
             };
@@ -272,9 +272,6 @@ impl<'a> Placer<'a> {
             Some(node) if node.is_directory() => node.clone(),
             Some(_) => return Err(CopyError::NotAFolder(show(path))),
             None => {
-                for ancestor in files::ancestors(path) {
-                    self.folder(ancestor)?;
-                }
                 let (uid, gid) = self.destination.owner.unwrap_or_default();
                 // As BuildKit of today, unlike that of Docker 20.10: with the mode that files are to have, unless
                 // it is said by changes (`Copy` in https://github.com/tonistiigi/fsutil, copy/copy.go).
@@ -285,32 +282,55 @@ impl<'a> Placer<'a> {
                 Node { uid, gid, ..Node::new(NodeKind::Directory, mode) }
             }
         };
-        for ancestor in files::ancestors(path) {
-            self.folder(ancestor)?;
-        }
-        self.pending.insert(path.to_vec(), Pending { node, data: Data::None });
+        self.folders_to(path)?;
+        self.pending.insert(path.to_vec(), Pending::made(node, Data::None));
         Ok(())
     }
 
     /// The entries, in order. Files of an image that have several names become hard links again.
-    pub(crate) fn finish(mut self) -> BTreeMap<ImagePath, Pending> {
-        let links = self.links.into_iter().map(|(target, mut names)| {
+    pub(crate) fn finish(mut self) -> BTreeMap<ImagePath, Pending<'a>> {
+        let links = std::mem::take(&mut self.links).into_iter().map(|(target, mut names)| {
             names.push(target);
             names
         });
-        for mut names in links.chain(self.names.into_values()) {
+        let links: Vec<_> = links.chain(self.names()).collect();
+        for mut names in links {
             // The first in order carries the data, for a link must come after what it names.
             names.sort();
             names.dedup();
             let Some((first, others)) = names.split_first() else { continue };
             for other in others {
                 if let Some(pending) = self.pending.get_mut(other) {
-                    pending.node.kind = NodeKind::HardLink { target: first.clone() };
-                    pending.data = Data::None;
+                    let mut node = match pending {
+                        Pending::Source { node, .. } => self.destination.change(node),
+                        Pending::Made(made) => made.node.clone(),
+                    };
+                    node.kind = NodeKind::HardLink { target: first.clone() };
+                    *pending = Pending::made(node, Data::None);
                 }
             }
         }
         self.pending
+    }
+
+    /// Where one and the same file of the sources went, of those that went to several places. Files of a context
+    /// have one name each.
+    fn names(&self) -> Vec<Vec<ImagePath>> {
+        if !self.destination.keep_owner {
+            return Vec::new();
+        }
+        let source = |(target, pending)| match pending {
+            &Pending::Source { origin, path, node: Node { kind: NodeKind::File { .. }, .. } } => {
+                Some((origin, path, target))
+            }
+            _ => None,
+        };
+        let mut all: Vec<(usize, &ImagePath, &ImagePath)> =
+            self.pending.iter().filter_map(source).collect();
+        all.sort_unstable();
+        let same = all.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1));
+        let several = same.filter(|names| names.len() > 1);
+        several.map(|names| names.iter().map(|(.., target)| (*target).clone()).collect()).collect()
     }
 }
 

@@ -10,7 +10,7 @@ use sekisho_dockerfile::{Dockerfile, Instruction, Span, Spanned};
 use sekisho_types::Digest;
 
 use crate::adding::place_remote;
-use crate::copy::{CopyError, Data, Destination, Match, Pending, Placer};
+use crate::copy::{CopyError, Data, Destination, Made, Match, Pending, Placer};
 use crate::decide::{CopySource, CopyStep};
 use crate::engine::{Done, Engine, Progressed};
 use crate::error::BuildError;
@@ -37,6 +37,23 @@ fn place_inline(
     let (target, into) = placer.target(many)?;
     let target = if into { files::join(&target, name.as_bytes()) } else { target };
     placer.put_bytes(target, content.as_bytes())
+}
+
+/// The data of what was made for this build.
+fn made_data(
+    node: &Node,
+    data: Data,
+    spool: Option<&archive::Spool>,
+) -> Result<Box<dyn Read>, BuildError> {
+    Ok(match data {
+        Data::None => Box::new(io::empty()),
+        Data::File(path) => Box::new(std::fs::File::open(path).context("cannot read back a file")?),
+        Data::Bytes(bytes) => Box::new(io::Cursor::new(bytes)),
+        Data::Spool { offset } => {
+            let spool = spool.context("an archive's data is missing")?;
+            Box::new(spool.reader(offset, node).context("cannot read back")?)
+        }
+    })
 }
 
 impl Engine {
@@ -181,7 +198,7 @@ impl Engine {
             placed.map_err(|error| failed(&self.file, &error))?;
         }
         let pending = placer.finish();
-        self.write(pending, origins, spool)
+        self.write(pending, &destination, origins, spool)
     }
 
     fn spool<'s>(
@@ -246,41 +263,41 @@ impl Engine {
     /// Packs what was placed.
     pub(crate) fn write(
         &self,
-        pending: BTreeMap<ImagePath, Pending>,
+        pending: BTreeMap<ImagePath, Pending<'_>>,
+        destination: &Destination,
         origins: &[(Arc<FileMap>, Origin)],
         spool: Option<archive::Spool>,
     ) -> Result<(Layer, Option<Written>), BuildError> {
-        let mut packer = Packer::new(self.press());
-        for (path, Pending { node, data }) in pending {
+        let mut packer = Packer::new(self.press()).map_err(machine)?;
+        for (path, pending) in pending {
             self.check()?;
-            let mut known = None;
-            let mut reader: Box<dyn Read> = match &data {
-                Data::None => Box::new(io::empty()),
-                Data::File(path) => {
-                    Box::new(std::fs::File::open(path).context("cannot read back a file")?)
+            let (node, mut reader): (Node, Box<dyn Read>) = match pending {
+                Pending::Made(made) => {
+                    let Made { node, data } = *made;
+                    let reader = made_data(&node, data, spool.as_ref())?;
+                    (node, reader)
                 }
-                Data::Bytes(bytes) => Box::new(io::Cursor::new(bytes.clone())),
-                Data::Spool { offset } => {
-                    let spool = spool.as_ref().context("an archive's data is missing")?;
-                    Box::new(spool.reader(*offset, &node).context("cannot read back")?)
-                }
-                Data::Source { origin, path: source } => {
-                    let (sources, origin) = origins.get(*origin).context("a source is missing")?;
+                Pending::Source { origin, path: source, node: original } => {
+                    let node = destination.change(original);
+                    let (_, origin) = origins.get(origin).context("a source is missing")?;
+                    if !matches!(node.kind, NodeKind::File { .. }) {
+                        packer.add(path, node, &mut io::empty()).map_err(machine)?;
+                        continue;
+                    }
                     if let Some(context) = origin.context()
                         && let Some(still) = context.open_still(source)?
                     {
-                        packer.add_still(&path, &still.node(node), &still).map_err(machine)?;
+                        packer.add_still(path, still.node(node), &still).map_err(machine)?;
                         continue;
                     }
-                    let original = sources.get(source).context("a source is missing")?;
                     // What it was when its digest was taken, or else it changed meanwhile.
-                    known = origin.context().map(|context| context.known(source, &node));
+                    let known = origin.context().map(|context| context.known(source, &node));
                     let file = self.open_source(origin, original, source)?;
-                    Box::new(Holes::new(file).context("cannot read a file")?)
+                    let reader = Holes::new(file).context("cannot read a file")?;
+                    (known.unwrap_or(node), Box::new(reader))
                 }
             };
-            let node = known.unwrap_or(node);
-            packer.add(&path, &node, &mut reader).map_err(machine)?;
+            packer.add(path, node, &mut reader).map_err(machine)?;
         }
         Ok(self.layers.begin(packer.finish().map_err(machine)?)?)
     }

@@ -1,15 +1,18 @@
 //! The files of a layer, of a chain of layers, or of the context, without their data.
 
+mod apply;
 mod index;
+mod sum;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use sekisho_oci::layer::{Entry, EntryKind};
-use sekisho_types::Digest;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::index::{IndexEntry, LayerIndex};
-use crate::hashed::Stamp;
+pub(crate) use self::apply::Apply;
+pub(crate) use self::index::{IndexEntry, IndexFile, IndexWriter, LayerIndex, read_entries};
+pub(crate) use self::sum::Sum;
+use crate::hashed::Lay;
 
 /// Most symbolic links that are followed on one path: what Linux allows.
 const MAX_LINKS: usize = 40;
@@ -24,7 +27,7 @@ pub(crate) enum NodeKind {
     File {
         size: u64,
         /// Of the data; unknown for files of the context that nobody asked for yet.
-        digest: Option<Digest>,
+        digest: Option<Sum>,
     },
     #[serde(rename = "d")]
     Directory,
@@ -56,16 +59,16 @@ pub(crate) struct Node {
     pub(crate) mtime: i64,
     pub(crate) xattrs: Vec<(String, Vec<u8>)>,
     /// Which layer of the chain it comes from.
-    pub(crate) layer: usize,
-    /// How a file of a context was when it was listed.
-    pub(crate) stamp: Option<Box<Stamp>>,
+    pub(crate) layer: u32,
+    /// How a file of a context was when it was listed, and its digest once it was taken.
+    pub(crate) lay: Option<Box<Lay>>,
 }
 
 impl Node {
     /// A node of root's, with the layer epoch.
     pub(crate) fn new(kind: NodeKind, mode: u32) -> Self {
         let mtime = crate::LAYER_EPOCH;
-        Self { kind, mode, uid: 0, gid: 0, mtime, xattrs: Vec::new(), layer: 0, stamp: None }
+        Self { kind, mode, uid: 0, gid: 0, mtime, xattrs: Vec::new(), layer: 0, lay: None }
     }
 
     pub(crate) fn is_directory(&self) -> bool {
@@ -102,7 +105,7 @@ impl Node {
     }
 
     /// From an entry of a layer; `digest` is that of a file's data.
-    pub(crate) fn from_entry(entry: &Entry, digest: Option<Digest>) -> Self {
+    pub(crate) fn from_entry(entry: &Entry, digest: Option<Sum>) -> Self {
         let kind = match &entry.kind {
             EntryKind::File { size } => NodeKind::File { size: *size, digest },
             EntryKind::Directory => NodeKind::Directory,
@@ -128,7 +131,7 @@ impl Node {
             mtime: entry.mtime,
             xattrs: xattrs.filter_map(|(name, value)| Some((text(name)?, value.clone()))).collect(),
             layer: 0,
-            stamp: None,
+            lay: None,
         }
     }
 }
@@ -157,47 +160,32 @@ impl FileMap {
         self.0.get(path)
     }
 
-    pub(crate) fn get_mut(&mut self, path: &[u8]) -> Option<&mut Node> {
-        self.0.get_mut(path)
+    /// As [`Self::get`], with the path as it is kept here.
+    pub(crate) fn entry(&self, path: &[u8]) -> Option<(&ImagePath, &Node)> {
+        self.0.get_key_value(path)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&ImagePath, &Node)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&ImagePath, &Node)> + Clone {
         self.0.iter()
+    }
+
+    pub(crate) fn nodes_mut(&mut self) -> impl Iterator<Item = &mut Node> {
+        self.0.values_mut()
+    }
+
+    /// Puts two together that have no path in common.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.0.append(&mut other.0);
     }
 
     /// Everything below a folder, not the folder itself; in order of bytes.
     pub(crate) fn below<'a>(
         &'a self,
-        folder: &'a [u8],
-    ) -> impl Iterator<Item = (&'a ImagePath, &'a Node)> {
+        folder: &[u8],
+    ) -> impl Iterator<Item = (&'a ImagePath, &'a Node)> + use<'a> {
         let (from, to) = bounds(folder);
         let upper = to.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
         self.0.range((std::ops::Bound::Included(from), upper)).filter(|(path, _)| !path.is_empty())
-    }
-
-    fn remove_below(&mut self, folder: &[u8]) {
-        let doomed: Vec<_> = self.below(folder).map(|(path, _)| path.clone()).collect();
-        for path in doomed {
-            self.0.remove(&path);
-        }
-    }
-
-    /// Puts a layer on top.
-    pub(crate) fn apply(&mut self, index: LayerIndex, layer: usize) {
-        for folder in &index.opaque {
-            self.remove_below(folder);
-        }
-        for path in &index.removed {
-            self.remove_below(path);
-            self.0.remove(path);
-        }
-        for IndexEntry { path, mut node } in index.entries {
-            node.layer = layer;
-            if !node.is_directory() {
-                self.remove_below(&path);
-            }
-            self.0.insert(path, node);
-        }
     }
 
     /// Follows symbolic links as a process in this root would. What does not exist is taken as it

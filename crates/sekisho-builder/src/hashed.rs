@@ -9,21 +9,23 @@
 //! what lay still for [`SETTLED`] when it was read is remembered, as git does ("racy git":
 //! <https://git-scm.com/docs/racy-git>).
 
-use std::collections::HashMap;
+pub(crate) mod record;
+
+use std::io::{self, Write};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::Stat;
-use sekisho_types::Digest;
-use serde::{Deserialize, Serialize};
 
 use crate::context::MAX_CONTEXT_FILES;
+use crate::files::Sum;
 
 /// How long a file lay still before its digest is taken for good: longer than the coarsest ticks of a
 /// filesystem's clock, FAT's two seconds.
 const SETTLED: Duration = Duration::from_secs(3);
 
 /// What the kernel says of a file, which changes when its content does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Stamp {
     device: u64,
     inode: u64,
@@ -70,74 +72,100 @@ impl Stamp {
     }
 }
 
-/// As it is written down.
-pub(crate) type Record = Vec<(Stamp, Digest)>;
+/// How a file lay, and the digest of its data once that was taken for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lay {
+    pub(crate) stamp: Stamp,
+    sum: OnceLock<Sum>,
+}
 
-/// What is known of files from earlier builds, and what this one learns.
+impl Lay {
+    pub(crate) fn new(stamp: Stamp) -> Self {
+        Self { stamp, sum: OnceLock::new() }
+    }
+
+    /// The digest, if it was taken for good, in this build or an earlier one that this one asked.
+    pub(crate) fn sum(&self) -> Option<Sum> {
+        self.sum.get().copied()
+    }
+}
+
+/// What is known of files from earlier builds, and whether this one learned something. What it learns is kept
+/// with the files.
 #[derive(Debug, Default)]
 pub(crate) struct Hashed {
     /// `known` was read; without it nothing is written down.
     read: bool,
-    known: HashMap<Stamp, Digest>,
-    /// Files of this build; what is in `known` and not here is no file of the context any more.
-    used: HashMap<Stamp, Digest>,
+    /// In the order of the stamps; whether this build asked for it.
+    known: Vec<(Stamp, Sum, bool)>,
+    learned: bool,
 }
 
 impl Hashed {
-    #[cfg(test)]
-    fn new(record: Record) -> Self {
-        let mut hashed = Self::default();
-        hashed.read(|| Some(record));
-        hashed
-    }
-
     /// Takes what is known from earlier builds, once.
-    pub(crate) fn read(&mut self, record: impl FnOnce() -> Option<Record>) {
+    pub(crate) fn read(&mut self, record: impl FnOnce() -> Option<Vec<(Stamp, Sum)>>) {
         if !std::mem::replace(&mut self.read, true) {
-            self.known = record().unwrap_or_default().into_iter().collect();
+            let record = record().unwrap_or_default().into_iter();
+            self.known = record.map(|(stamp, sum)| (stamp, sum, false)).collect();
+            self.known.sort_unstable();
+            self.known.dedup_by_key(|(stamp, ..)| *stamp);
         }
     }
 
-    /// Whether the digest of such a file was taken in this build, and for good.
-    pub(crate) fn is_sure(&self, stamp: &Stamp) -> bool {
-        self.used.contains_key(stamp)
+    fn find(&mut self, stamp: &Stamp) -> Option<&mut (Stamp, Sum, bool)> {
+        let at = self.known.binary_search_by_key(stamp, |(stamp, ..)| *stamp).ok()?;
+        self.known.get_mut(at)
     }
 
     /// The digest of a file that is as it was, in this build or an earlier one.
-    pub(crate) fn get(&mut self, stamp: &Stamp) -> Option<Digest> {
-        if let Some(digest) = self.used.get(stamp) {
-            return Some(digest.clone());
+    pub(crate) fn get(&mut self, lay: &Lay) -> Option<Sum> {
+        if let Some(sum) = lay.sum() {
+            return Some(sum);
         }
-        let digest = self.known.get(stamp)?.clone();
-        self.used.insert(*stamp, digest.clone());
-        Some(digest)
+        let (_, sum, used) = self.find(&lay.stamp)?;
+        *used = true;
+        Some(*lay.sum.get_or_init(|| *sum))
     }
 
-    /// A file was read: how it was before and after, and when it was opened.
+    /// A file was read: how it was listed, how it was before and after, and when it was opened.
     pub(crate) fn learn(
         &mut self,
+        lay: &Lay,
         before: Stamp,
         after: &Stamp,
         opened: SystemTime,
-        digest: &Digest,
+        sum: Sum,
     ) {
-        if before == *after && before.is_settled(opened) {
-            self.used.insert(before, digest.clone());
+        if lay.stamp == before && before == *after && before.is_settled(opened) {
+            let _ = lay.sum.set(sum);
+            match self.find(&before) {
+                Some((.., used)) => *used = true,
+                None => self.learned = true,
+            }
         }
     }
 
-    /// What to write down, if it is not what is written down already; it is no more known here then.
-    pub(crate) fn take_record(&mut self) -> Option<Record> {
-        if !self.read || self.used.keys().all(|stamp| self.known.contains_key(stamp)) {
-            return None;
+    /// Writes down what is known, if there is something new in it.
+    pub(crate) fn write<'a>(
+        &mut self,
+        files: impl Iterator<Item = &'a Lay> + Clone,
+        write: impl FnOnce(&mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        if !self.read || !std::mem::take(&mut self.learned) {
+            return Ok(());
         }
+        let files = files.filter_map(|lay| Some((lay.stamp, lay.sum()?)));
+        let used = files.clone().count();
+        let unused = self.known.iter().filter(|(.., used)| !used);
         // Files that a COPY did not come to this time are kept, until they are most of it.
-        let stale = self.known.len().saturating_sub(self.used.len()) > 2 * self.used.len();
-        let mut all = std::mem::take(&mut self.used);
-        for (stamp, digest) in std::mem::take(&mut self.known).into_iter().filter(|_| !stale) {
-            all.entry(stamp).or_insert(digest);
+        let count = unused.clone().count();
+        let kept = if count > 2 * used { 0 } else { count };
+        if (used + kept) as u64 > MAX_CONTEXT_FILES {
+            return Ok(());
         }
-        (all.len() as u64 <= MAX_CONTEXT_FILES).then(|| all.into_iter().collect())
+        let unused = unused.take(kept).map(|(stamp, sum, _)| (*stamp, *sum));
+        let mut all = files.chain(unused);
+        write(&mut |to| record::write(&mut all, to))
     }
 }
 
@@ -155,9 +183,26 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
+    fn sum(byte: u8) -> Sum {
+        Sum::from_bytes([byte; 32])
+    }
+
+    fn knowing(known: Vec<(Stamp, Sum)>) -> Hashed {
+        let mut hashed = Hashed::default();
+        hashed.read(|| Some(known));
+        hashed
+    }
+
+    /// What is written down, if anything is.
+    fn written(hashed: &mut Hashed, files: &[&Lay]) -> Option<Vec<(Stamp, Sum)>> {
+        let mut bytes = Vec::new();
+        let write = |all: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>| Ok(all(&mut bytes)?);
+        hashed.write(files.iter().copied(), write).unwrap();
+        (!bytes.is_empty()).then(|| record::read(&bytes).unwrap())
+    }
+
     #[test]
     fn only_what_lay_still_is_remembered() {
-        let digest = Digest::sha256(b"a");
         for (before, after, remembered) in [
             (stamp(10 * SECOND, 10 * SECOND), stamp(10 * SECOND, 10 * SECOND), true),
             // Written to while it was read.
@@ -168,21 +213,28 @@ mod tests {
             // From the future, by another machine's clock.
             (stamp(200 * SECOND, 10 * SECOND), stamp(200 * SECOND, 10 * SECOND), false),
         ] {
-            let mut hashed = Hashed::new(Record::new());
-            hashed.learn(before, &after, at(100), &digest);
-            assert_eq!(hashed.is_sure(&before), remembered);
-            assert_eq!(hashed.take_record().is_some(), remembered, "{before:?} {after:?}");
+            let (mut hashed, lay) = (knowing(Vec::new()), Lay::new(before));
+            hashed.learn(&lay, before, &after, at(100), sum(1));
+            assert_eq!(lay.sum(), remembered.then(|| sum(1)));
+            let want = remembered.then(|| vec![(before, sum(1))]);
+            assert_eq!(written(&mut hashed, &[&lay]), want, "{before:?} {after:?}");
         }
+        // Changed between the listing and the reading.
+        let (mut hashed, lay) = (knowing(Vec::new()), Lay::new(stamp(SECOND, SECOND)));
+        let other = stamp(2 * SECOND, 2 * SECOND);
+        hashed.learn(&lay, other, &other, at(100), sum(1));
+        assert_eq!(lay.sum(), None);
     }
 
     #[test]
     fn what_was_not_read_is_not_overwritten() {
         let (mut hashed, one) = (Hashed::default(), stamp(SECOND, SECOND));
-        hashed.learn(one, &one, at(100), &Digest::sha256(b"a"));
-        assert_eq!(hashed.take_record(), None);
-        assert!(hashed.is_sure(&one));
+        let lay = Lay::new(one);
+        hashed.learn(&lay, one, &one, at(100), sum(1));
+        assert_eq!(written(&mut hashed, &[&lay]), None);
         hashed.read(|| None);
-        assert_eq!(hashed.take_record().map(|all| all.len()), Some(1));
+        assert_eq!(written(&mut hashed, &[&lay]), Some(vec![(one, sum(1))]));
+        assert_eq!(written(&mut hashed, &[&lay]), None, "nothing is new any more");
         let bytes = |stamp: Stamp| {
             let mut bytes = Vec::new();
             stamp.write_to(&mut bytes);
@@ -194,11 +246,11 @@ mod tests {
 
     #[test]
     fn a_file_that_changed_is_not_known() {
-        let digest = Digest::sha256(b"a");
         let old = stamp(SECOND, SECOND);
-        let mut hashed = Hashed::new(vec![(old, digest.clone())]);
-        assert_eq!(hashed.get(&old), Some(digest));
-        assert_eq!(hashed.take_record(), None, "nothing was learned");
+        let mut hashed = knowing(vec![(old, sum(1))]);
+        let lay = Lay::new(old);
+        assert_eq!((hashed.get(&lay), lay.sum()), (Some(sum(1)), Some(sum(1))));
+        assert_eq!(written(&mut hashed, &[&lay]), None, "nothing was learned");
         for changed in [
             stamp(SECOND, SECOND + 1),
             stamp(SECOND + 1, SECOND),
@@ -206,25 +258,28 @@ mod tests {
             Stamp { inode: 3, ..old },
             Stamp { device: 2, ..old },
         ] {
-            assert_eq!(hashed.get(&changed), None, "{changed:?}");
+            assert_eq!(hashed.get(&Lay::new(changed)), None, "{changed:?}");
         }
     }
 
     #[test]
     fn what_is_gone_is_forgotten_in_time() {
-        let digest = Digest::sha256(b"a");
         let many = |from: u64| (from..from + 10).map(|inode| Stamp { inode, ..stamp(1, 1) });
-        let new = Stamp { inode: 99, ..stamp(1, 1) };
+        let new = Lay::new(Stamp { inode: 99, ..stamp(1, 1) });
         let learned = || {
-            let mut hashed = Hashed::new(many(0).map(|one| (one, digest.clone())).collect());
-            hashed.learn(new, &new, at(100), &digest);
-            hashed
+            let mut hashed = knowing(many(0).map(|one| (one, sum(1))).collect());
+            let new = new.clone();
+            hashed.learn(&new, new.stamp, &new.stamp, at(100), sum(2));
+            (hashed, new)
         };
-        assert_eq!(learned().take_record(), Some(vec![(new, digest.clone())]));
-        let mut hashed = learned();
-        for one in many(0) {
-            hashed.get(&one);
+        let (mut hashed, lay) = learned();
+        assert_eq!(written(&mut hashed, &[&lay]), Some(vec![(lay.stamp, sum(2))]));
+        let (mut hashed, lay) = learned();
+        let old: Vec<Lay> = many(0).map(Lay::new).collect();
+        for one in &old {
+            assert_eq!(hashed.get(one), Some(sum(1)));
         }
-        assert_eq!(hashed.take_record().map(|all| all.len()), Some(11));
+        let files: Vec<&Lay> = old.iter().chain([&lay]).collect();
+        assert_eq!(written(&mut hashed, &files).map(|all| all.len()), Some(11));
     }
 }

@@ -15,7 +15,9 @@ use sekisho_types::Digest;
 
 use crate::BuildError;
 use crate::beside;
-use crate::files::{FileMap, ImagePath, LayerIndex, Node, NodeKind};
+use crate::files::{
+    Apply, FileMap, ImagePath, IndexFile, LayerIndex, Node, NodeKind, read_entries,
+};
 use crate::image::Layer;
 use crate::pack::{Packed, Press, Written};
 use crate::remote::Remote;
@@ -25,6 +27,16 @@ use crate::tree;
 
 /// Largest file that is read into memory: `/etc/passwd` and the like.
 const MAX_SMALL_FILE_BYTES: u64 = 4 << 20;
+
+/// Indexes up to here are read whole, which is faster; larger ones entry for entry. 8 MiB: some 40,000 files.
+const HELD_INDEX_BYTES: u64 = 8 << 20;
+
+/// The files of a layer.
+enum Index {
+    Held(LayerIndex),
+    /// In the store, to be read entry for entry.
+    Large(PathBuf),
+}
 
 /// A layer that was made in this build.
 enum Fresh {
@@ -74,7 +86,7 @@ impl Layers {
     /// Makes a layer known whose compression may still be going on.
     pub(crate) fn begin(&self, packed: Packed) -> anyhow::Result<(Layer, Option<Written>)> {
         let Packed { written, index } = packed;
-        self.store.put_record(&self.session, Kind::Index, &written.diff_id, &index)?;
+        self.store.publish_record(&index.path, Kind::Index, &written.diff_id)?;
         if written.is_done() {
             return Ok((written.publish(&self.store)?, None));
         }
@@ -182,9 +194,9 @@ impl Layers {
         &self,
         blob: &Path,
         tree: Option<(&Path, Isolation)>,
-    ) -> Result<(LayerIndex, Digest), BuildError> {
+    ) -> Result<(IndexFile, Digest), BuildError> {
         let cancel = self.remote.cancel();
-        match tree::ingest(blob, tree, cancel) {
+        match tree::ingest(blob, tree, self.session.path("index"), cancel) {
             Err(_) if cancel.is_cancelled() => Err(BuildError::Cancelled),
             other => {
                 let what = if tree.is_some() { "unpack" } else { "read" };
@@ -193,9 +205,18 @@ impl Layers {
         }
     }
 
+    /// Reads the index of a layer, if it is whole and not too large to be held.
+    fn known_index(&self, layer: &Layer) -> Option<Index> {
+        let path = self.store.record_path(Kind::Index, &layer.diff_id);
+        if std::fs::metadata(&path).ok()?.len() > HELD_INDEX_BYTES {
+            return Some(Index::Large(path));
+        }
+        self.store.record(Kind::Index, &layer.diff_id).map(Index::Held)
+    }
+
     /// The files of a layer.
-    pub(crate) fn index(&self, layer: &Layer) -> Result<LayerIndex, BuildError> {
-        let known = || self.store.record(Kind::Index, &layer.diff_id);
+    fn index(&self, layer: &Layer) -> Result<Index, BuildError> {
+        let known = || self.known_index(layer);
         if let Some(index) = known() {
             return Ok(index);
         }
@@ -211,12 +232,12 @@ impl Layers {
         let blob = self.blob(layer)?;
         let (index, found) = self.ingest(&blob, None)?;
         Self::check(layer, &found)?;
-        self.store.put_record(&self.session, Kind::Index, &layer.diff_id, &index)?;
-        Ok(index)
+        self.store.publish_record(&index.path, Kind::Index, &layer.diff_id)?;
+        Ok(known().context("the index of a layer cannot be read back")?)
     }
 
     /// The files of some layers, read side by side.
-    fn indexes(&self, layers: &[Layer]) -> Result<Vec<LayerIndex>, BuildError> {
+    fn indexes(&self, layers: &[Layer]) -> Result<Vec<Index>, BuildError> {
         beside::each(layers, beside::cores(), |layer| self.index(layer)).into_iter().collect()
     }
 
@@ -239,7 +260,7 @@ impl Layers {
             let blob = self.blob(layer)?;
             let (index, found) = self.ingest(&blob, Some((&folder, isolation)))?;
             Self::check(layer, &found)?;
-            self.store.put_record(&self.session, Kind::Index, &layer.diff_id, &index)?;
+            self.store.publish_record(&index.path, Kind::Index, &layer.diff_id)?;
         }
         crate::upper::set_time(&folder, crate::LAYER_EPOCH).context("cannot date a folder")?;
         Ok(self.store.publish_tree(&folder, isolation, &layer.diff_id)?)
@@ -262,11 +283,26 @@ impl Layers {
         }
         let new = chain.get(length..).unwrap_or_default();
         for (at, index) in (length..).zip(self.indexes(new)?) {
-            view.apply(index, at);
+            let at = u32::try_from(at).context("there are too many layers")?;
+            match index {
+                Index::Held(index) => view.apply(index, at),
+                Index::Large(path) => {
+                    let mut apply = Apply::new(&mut view, at);
+                    let gone = read_entries(&path, &mut |entry| apply.entry(entry));
+                    let Ok(gone) = gone else { return self.view_anew(&path, chain) };
+                    apply.finish(&gone);
+                }
+            }
         }
         let view = Arc::new(view);
         lock(&self.views).insert(chain_key(chain), Arc::clone(&view));
         Ok(view)
+    }
+
+    /// As [`Self::view`], after an index was found to be cut short, which is then none.
+    fn view_anew(&self, index: &Path, chain: &[Layer]) -> Result<Arc<FileMap>, BuildError> {
+        std::fs::remove_file(index).context("cannot remove a damaged index")?;
+        self.view(chain)
     }
 
     /// Opens a regular file of a chain; `path` is in the form that a view's resolution gives.
@@ -277,7 +313,7 @@ impl Layers {
         path: &ImagePath,
         isolation: Isolation,
     ) -> Result<fs::File, BuildError> {
-        let layer = chain.get(node.layer).context("a file is of no layer of its chain")?;
+        let layer = chain.get(node.layer as usize).context("a file is of no layer of its chain")?;
         let tree = self.tree(layer, isolation)?;
         let disk = crate::upper::on_disk(&tree, path);
         match fs::File::open(&disk) {
@@ -301,7 +337,7 @@ impl Layers {
         if *size > MAX_SMALL_FILE_BYTES {
             return Err(anyhow::anyhow!("`{}` is too large", crate::pack::show(&path)).into());
         }
-        let layer = chain.get(*layer).context("a file is of no layer of its chain")?;
+        let layer = chain.get(*layer as usize).context("a file is of no layer of its chain")?;
         let out = self.session.path("file");
         self.extract(layer, &path, &out)?;
         let bytes = fs::read(&out).context("cannot read back a file")?;

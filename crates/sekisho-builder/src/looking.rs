@@ -92,7 +92,7 @@ impl Engine {
                         self.source_error(&error, path, index, instruction, &origin)
                     })?;
                     picked.extend(found.into_iter().filter_map(|mut found| {
-                        found.exclude(&ignore).then_some(Picked::Match(0, found))
+                        found.exclude(&sources, &ignore).then_some(Picked::Match(0, found))
                     }));
                 }
                 CopySource::Git { git, keep_git_dir, .. } => {
@@ -100,8 +100,9 @@ impl Engine {
                     let mut found = copy::found(&context.files, b"", "/").map_err(|error| {
                         self.file.diagnostic(instruction.span, error.to_string())
                     })?;
-                    origins.push((Arc::clone(&context.files), Origin::Context(context)));
-                    if found.exclude(&ignore) {
+                    let context_files = Arc::clone(&context.files);
+                    origins.push((Arc::clone(&context_files), Origin::Context(context)));
+                    if found.exclude(&context_files, &ignore) {
                         picked.push(Picked::Match(origins.len() - 1, found));
                     }
                 }
@@ -153,9 +154,12 @@ impl Engine {
         picked: &[Picked],
         origins: &[(Arc<FileMap>, Origin)],
     ) -> Result<Digest, BuildError> {
-        let many = |one: &Picked| matches!(one, Picked::Match(0, found) if found.below.len() >= MANY_FILES);
-        if let (true, Some((_, Origin::Context(context)))) =
-            (picked.iter().any(many), origins.first())
+        let many = |one: &Picked, sources: &FileMap| match one {
+            Picked::Match(0, found) => found.below(sources).nth(MANY_FILES - 1).is_some(),
+            _ => false,
+        };
+        if let Some((sources, Origin::Context(context))) = origins.first()
+            && picked.iter().any(|one| many(one, sources))
             && self.is_main(context)
         {
             self.recall(context);
@@ -166,8 +170,9 @@ impl Engine {
             key = match one {
                 Picked::Inline { name, content } => key.text("name", name).text("text", content),
                 Picked::Remote { url, checksum, fetched } => {
-                    let fetched = fetched.as_ref().map(|fetched| &fetched.digest);
-                    let digest = checksum.as_ref().or(fetched).context("a file was not fetched")?;
+                    let fetched = fetched.as_ref().map(|fetched| fetched.sum.digest());
+                    let digest =
+                        checksum.as_ref().or(fetched.as_ref()).context("a file was not fetched")?;
                     let name = fetch::parse(url).ok().and_then(|url| fetch::file_name(&url));
                     key.optional("url", name.as_deref()).digest("fetched", digest)
                 }
@@ -191,18 +196,14 @@ impl Engine {
             let Picked::Match(at, found) = one else { continue };
             let (sources, origin) = origins.get(*at).context("a source is missing")?;
             let Some(context) = origin.context() else { continue };
-            let is_file = |path: &&files::ImagePath| {
-                let node = sources.get(path);
-                node.is_some_and(|node| matches!(node.kind, NodeKind::File { .. }))
-            };
-            let paths = std::iter::once(&found.root).chain(&found.below).filter(is_file);
-            let new = paths.filter(|path| !context.knows(path)).map(|path| (context, path));
-            unknown.extend(new);
+            let files = found.all(sources);
+            let files = files.filter(|(_, node)| matches!(node.kind, NodeKind::File { .. }));
+            let new = files.filter(|(path, _)| !context.knows(path));
+            unknown.extend(new.map(|(path, _)| (context, path)));
         }
-        let taken = beside::each(&unknown, self.options.jobs, |(context, path)| {
+        beside::try_each(&unknown, self.options.jobs, |(context, path)| {
             self.check().and_then(|()| context.digest(path)).map(drop)
-        });
-        taken.into_iter().collect()
+        })
     }
 
     /// A digest of one thing that was found, and all that is in it.
@@ -215,9 +216,7 @@ impl Engine {
         copy::content_key(sources, std::slice::from_ref(found), origin.is_image(), |path| {
             self.check()?;
             match (sources.get(path), origin.context()) {
-                (Some(Node { kind: NodeKind::File { digest: Some(digest), .. }, .. }), _) => {
-                    Ok(digest.clone())
-                }
+                (Some(Node { kind: NodeKind::File { digest: Some(sum), .. }, .. }), _) => Ok(*sum),
                 (Some(_), Some(context)) => context.digest(path),
                 _ => Err(BuildError::from(anyhow!(
                     "the digest of `{}` is not known",
@@ -241,9 +240,10 @@ impl Engine {
         let content = self.content(picked, origins)?;
         let sure = picked.iter().all(|one| match one {
             Picked::Match(at, found) => {
-                let context = origins.get(*at).and_then(|(_, origin)| origin.context());
-                let paths = std::iter::once(&found.root).chain(&found.below);
-                context.is_some_and(|context| context.is_sure(paths))
+                let taken =
+                    |(_, node): (_, &Node)| node.lay.as_ref().is_none_or(|lay| lay.sum().is_some());
+                let source = origins.get(*at).filter(|(_, origin)| origin.context().is_some());
+                source.is_some_and(|(sources, _)| found.all(sources).all(taken))
             }
             Picked::Inline { .. } | Picked::Remote { .. } => false,
         });

@@ -30,14 +30,9 @@ impl Engine {
         flat: bool,
     ) -> Result<(), BuildError> {
         let mut folders = Vec::new();
-        for path in std::iter::once(&found.root).chain(&found.below) {
+        for (path, mut node) in found.all(files) {
             self.check()?;
-            let Some(mut node) = files.get(path) else { continue };
-            let relative = match flat {
-                true => path.get(found.root.len()..).unwrap_or_default(),
-                false => path,
-            };
-            let relative = relative.strip_prefix(b"/").unwrap_or(relative);
+            let relative = if flat { found.relative(path) } else { path };
             let disk = upper::on_disk(folder, relative);
             if let (Some(parent), false) = (disk.parent(), relative.is_empty()) {
                 fs::create_dir_all(parent).context("cannot make a folder")?;

@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::engine::Engine;
 use crate::error::BuildError;
 use crate::files::{FileMap, ImagePath, Node};
+use crate::hashed::record;
 use crate::image::Layer;
 use crate::layers::chain_key;
 use crate::store::Kind;
@@ -92,18 +93,20 @@ impl Engine {
     /// Reads what is known of the context's files, for who is about to read many of them.
     pub(crate) fn recall(&self, context: &Context) {
         let key = hashed_key(&self.options.context_dir);
-        context.remember(|| self.layers.store.record(Kind::Hashed, &key));
+        let store = &self.layers.store;
+        context.remember(|| record::read(&store.bytes(Kind::Hashed, &key)?));
     }
 
     /// Writes down what was learned of the context's files, for the next build.
     pub(crate) fn keep_hashed(&self) -> Result<(), BuildError> {
         let listed = self.context.lock().map_err(|_| anyhow::anyhow!("a thread panicked"))?;
-        if let Some(record) = listed.as_ref().and_then(|context| context.take_record()) {
-            let (store, session) = (&self.layers.store, &self.layers.session);
-            let key = hashed_key(&self.options.context_dir);
-            store.put_record(session, Kind::Hashed, &key, &record)?;
-            store.keep_latest(Kind::Hashed, MAX_HASHED)?;
-        }
+        let Some(context) = listed.as_ref() else { return Ok(()) };
+        let (store, session) = (&self.layers.store, &self.layers.session);
+        let key = hashed_key(&self.options.context_dir);
+        context.write_hashed(|write| {
+            store.put(session, Kind::Hashed, &key, |to| Ok(write(to)?))?;
+            store.keep_latest(Kind::Hashed, MAX_HASHED)
+        })?;
         Ok(())
     }
 }

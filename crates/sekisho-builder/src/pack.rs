@@ -21,12 +21,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::compress;
 use crate::context::Still;
-use crate::files::{ImagePath, IndexEntry, LayerIndex, Node, NodeKind};
+use crate::files::{ImagePath, IndexEntry, IndexFile, IndexWriter, Node, NodeKind, Sum};
 use crate::image::Layer;
 use crate::options::Compression;
 use crate::sparse::Holes;
 use crate::spill::{Spill, SpillWriter};
-use crate::store::{Kind, Session, Store};
+use crate::store::{Kind, Store};
 
 /// Most entries in one layer: what [`layer::Limits`] reads back by default.
 pub(crate) const MAX_LAYER_ENTRIES: usize = 2_000_000;
@@ -194,20 +194,20 @@ impl Written {
 /// A layer being written.
 pub(crate) struct Packer {
     tar: Writer<Sha256Writer<BufWriter<Pressing>>>,
-    index: LayerIndex,
+    index: IndexWriter,
 }
 
 /// A layer whose tar is written, not yet in the store.
 #[derive(Debug)]
 pub(crate) struct Packed {
     pub(crate) written: Written,
-    pub(crate) index: LayerIndex,
+    pub(crate) index: IndexFile,
 }
 
 impl Packed {
     /// Puts it into the store, with its index.
-    pub(crate) fn publish(self, store: &Store, session: &Session) -> anyhow::Result<Layer> {
-        store.put_record(session, Kind::Index, &self.written.diff_id, &self.index)?;
+    pub(crate) fn publish(self, store: &Store) -> anyhow::Result<Layer> {
+        store.publish_record(&self.index.path, Kind::Index, &self.written.diff_id)?;
         self.written.publish(store)
     }
 }
@@ -228,9 +228,12 @@ pub(crate) enum PackError {
 }
 
 impl Packer {
-    pub(crate) fn new(press: Press) -> Self {
+    pub(crate) fn new(press: Press) -> Result<Self, PackError> {
+        let mut name = press.path.clone().into_os_string();
+        name.push(".index");
+        let index = IndexWriter::create(name.into()).map_err(PackError::Io)?;
         let buffer = BufWriter::with_capacity(BUFFER_BYTES, press.start());
-        Self { tar: Writer::new(Sha256Writer::new(buffer)), index: LayerIndex::default() }
+        Ok(Self { tar: Writer::new(Sha256Writer::new(buffer)), index })
     }
 
     /// Adds an entry. Give them in order of their paths, a folder before what is in it.
@@ -238,49 +241,46 @@ impl Packer {
     /// The digest of a file that the node names already must be that of the data.
     pub(crate) fn add(
         &mut self,
-        path: &[u8],
-        node: &Node,
+        path: ImagePath,
+        mut node: Node,
         data: &mut dyn Read,
     ) -> Result<(), PackError> {
-        let entry = self.entry(path, node)?;
-        let mut node = node.clone();
+        let entry = self.entry(&path, &node)?;
         if let NodeKind::File { size, digest } = &mut node.kind {
             let mut hashing = Hashing { data, hash: Sha256Writer::new(io::sink()) };
             let written = self.tar.append_data(&entry, &mut hashing);
-            let (_, found, count) = hashing.hash.finish();
+            let (_, found, count) = hashing.hash.finish_bytes();
             written.map_err(|error| changed(&entry, error))?;
-            let expected = digest.get_or_insert_with(|| found.clone());
-            if *expected != found || count != *size {
+            let found = Sum::from_bytes(found);
+            if *digest.get_or_insert(found) != found || count != *size {
                 return Err(PackError::Changed(entry.display_path()));
             }
         } else {
             self.tar.append(&entry).map_err(PackError::Write)?;
         }
-        self.index.entries.push(IndexEntry { path: path.to_vec(), node });
-        Ok(())
+        self.index.entry(IndexEntry { path, node }).map_err(PackError::Io)
     }
 
     /// Adds a file that need not be hashed, for it lies as it lay when that was done.
     pub(crate) fn add_still(
         &mut self,
-        path: &[u8],
-        node: &Node,
+        path: ImagePath,
+        node: Node,
         still: &Still,
     ) -> Result<(), PackError> {
-        let entry = self.entry(path, node)?;
+        let entry = self.entry(&path, &node)?;
         let mut data = still.file.try_clone().and_then(Holes::new).map_err(PackError::Io)?;
         let written = self.tar.append_data(&entry, &mut data);
         written.map_err(|error| changed(&entry, error))?;
         if !still.is_still().map_err(PackError::Io)? {
             return Err(PackError::Changed(entry.display_path()));
         }
-        self.index.entries.push(IndexEntry { path: path.to_vec(), node: node.clone() });
-        Ok(())
+        self.index.entry(IndexEntry { path, node }).map_err(PackError::Io)
     }
 
     /// One more entry, if there may be one.
     fn entry(&self, path: &[u8], node: &Node) -> Result<layer::Entry, PackError> {
-        if self.index.entries.len() >= MAX_LAYER_ENTRIES {
+        if self.index.count() >= MAX_LAYER_ENTRIES {
             return Err(PackError::TooMany);
         }
         let entry = node.to_entry(path);
@@ -293,14 +293,14 @@ impl Packer {
     /// Adds the mark that `path` of a lower layer is gone.
     pub(crate) fn remove(&mut self, path: &[u8]) -> Result<(), PackError> {
         self.mark(layer::whiteout(path))?;
-        self.index.removed.push(path.to_vec());
+        self.index.removed(path.to_vec());
         Ok(())
     }
 
     /// Adds the mark that what lower layers have in this folder is gone.
     pub(crate) fn make_opaque(&mut self, folder: &[u8]) -> Result<(), PackError> {
         self.mark(layer::opaque(folder))?;
-        self.index.opaque.push(folder.to_vec());
+        self.index.opaque(folder.to_vec());
         Ok(())
     }
 
@@ -315,7 +315,8 @@ impl Packer {
     pub(crate) fn finish(self) -> Result<Packed, PackError> {
         let output = self.tar.finish().map_err(PackError::Write)?;
         let written = Written::end(output).map_err(PackError::Io)?;
-        Ok(Packed { written, index: self.index })
+        let index = self.index.finish().map_err(PackError::Io)?;
+        Ok(Packed { written, index })
     }
 }
 
@@ -341,11 +342,11 @@ impl Read for Hashing<'_> {
 }
 
 /// SHA-256 of a file's bytes.
-pub(crate) fn hash(data: &mut dyn Read) -> io::Result<(Digest, u64)> {
+pub(crate) fn hash(data: &mut dyn Read) -> io::Result<(Sum, u64)> {
     let mut hash = Sha256Writer::new(io::sink());
     io::copy(data, &mut hash)?;
-    let (_, digest, size) = hash.finish();
-    Ok((digest, size))
+    let (_, sum, size) = hash.finish_bytes();
+    Ok((Sum::from_bytes(sum), size))
 }
 
 /// For messages.

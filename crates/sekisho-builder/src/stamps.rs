@@ -22,29 +22,29 @@ use sekisho_types::Digest;
 use crate::copy::Match;
 use crate::engine::{Engine, Progressed};
 use crate::error::BuildError;
-use crate::files::{self, FileMap, ImagePath, NodeKind};
+use crate::files::{self, FileMap, ImagePath, NodeKind, Sum};
 use crate::origin::Origin;
 use crate::store::Kind;
 
 /// Digests of files by path, in the form that messages show.
-pub(crate) type Seen = BTreeMap<String, Digest>;
+pub(crate) type Seen = BTreeMap<String, Sum>;
 
 /// The copied files of a view: those of the layers at these places of its chain.
-fn copied(view: &FileMap, layers: &BTreeSet<usize>) -> BTreeMap<ImagePath, Digest> {
+fn copied(view: &FileMap, layers: &BTreeSet<u32>) -> BTreeMap<ImagePath, Sum> {
     view.iter()
         .filter(|(_, node)| layers.contains(&node.layer))
-        .filter_map(|(path, node)| match &node.kind {
-            NodeKind::File { digest: Some(digest), .. } => Some((path.clone(), digest.clone())),
+        .filter_map(|(path, node)| match node.kind {
+            NodeKind::File { digest: Some(sum), .. } => Some((path.clone(), sum)),
             _ => None,
         })
         .collect()
 }
 
 /// The files that a cache has not seen as they are now. A cache that was never used has no results.
-fn changed(now: &BTreeMap<ImagePath, Digest>, seen: &[Seen]) -> BTreeSet<ImagePath> {
-    let differs = |(path, digest): &(&ImagePath, &Digest)| {
+fn changed(now: &BTreeMap<ImagePath, Sum>, seen: &[Seen]) -> BTreeSet<ImagePath> {
+    let differs = |(path, sum): &(&ImagePath, &Sum)| {
         let name = files::display(path);
-        seen.iter().any(|seen| seen.get(&name) != Some(*digest))
+        seen.iter().any(|seen| seen.get(&name) != Some(*sum))
     };
     now.iter().filter(differs).map(|(path, _)| path.clone()).collect()
 }
@@ -57,8 +57,8 @@ impl Engine {
             .finish()
     }
 
-    fn copied(&self, now: &Progressed) -> Result<BTreeMap<ImagePath, Digest>, BuildError> {
-        let places = now.chain.iter().enumerate();
+    fn copied(&self, now: &Progressed) -> Result<BTreeMap<ImagePath, Sum>, BuildError> {
+        let places = (0..).zip(&now.chain);
         let places = places.filter(|(_, layer)| now.copied.contains(&layer.diff_id));
         let places = places.map(|(at, _)| at).collect();
         Ok(copied(&*self.layers.view(&now.chain)?, &places))
@@ -103,7 +103,7 @@ impl Engine {
             return Ok(());
         }
         let seen = self.copied(now)?.into_iter();
-        let seen: Seen = seen.map(|(path, digest)| (files::display(&path), digest)).collect();
+        let seen: Seen = seen.map(|(path, sum)| (files::display(&path), sum)).collect();
         for cache in caches {
             let (store, session) = (&self.layers.store, &self.layers.session);
             store.put_record(session, Kind::Seen, &self.seen_key(cache), &seen)?;
@@ -118,8 +118,8 @@ mod tests {
 
     #[test]
     fn what_a_cache_has_not_seen_is_new() {
-        let digest = |text: &str| Digest::sha256(text.as_bytes());
-        let now: BTreeMap<ImagePath, Digest> =
+        let digest = |text: &str| Sum::of(text.as_bytes());
+        let now: BTreeMap<ImagePath, Sum> =
             [("a", "1"), ("b", "2"), ("c", "3")].map(|(p, t)| (p.into(), digest(t))).into();
         let seen = |pairs: &[(&str, &str)]| -> Seen {
             pairs.iter().map(|(path, text)| ((*path).to_owned(), digest(text))).collect()

@@ -15,7 +15,7 @@ use crate::copy::{CopyError, Destination, Placer};
 use crate::decide::RunStep;
 use crate::engine::{Done, Engine, Progressed, Rest};
 use crate::error::{BuildError, StepFailed};
-use crate::files::{ImagePath, LayerIndex, Node};
+use crate::files::{ImagePath, Node};
 use crate::image::Layer;
 use crate::layers::chain_key;
 use crate::mounting::{self, Origins};
@@ -255,7 +255,7 @@ impl Engine {
         };
         let owners = Owners { isolation: self.isolation, user, links, before: &before };
         let upper = folder.join("upper");
-        let mut packer = Packer::new(self.press());
+        let mut packer = Packer::new(self.press()).map_err(machine)?;
         let scanned = upper::pack(&upper, &owners, &mut packer)
             .context("cannot read what the command changed")?;
         for socket in scanned.skipped {
@@ -263,7 +263,7 @@ impl Engine {
         }
         upper::set_time(&upper, crate::LAYER_EPOCH).context("cannot date a folder")?;
         let packed = packer.finish().map_err(machine)?;
-        if packed.index == LayerIndex::default() {
+        if packed.index.is_empty {
             return Ok(None);
         }
         let made = self.layers.begin(packed)?;
@@ -309,7 +309,7 @@ impl Engine {
         };
         let mut placer = Placer::new(&view, &destination);
         placer.folder(&resolved).map_err(|error| failed(self, error))?;
-        let made = self.write(placer.finish(), &[], None)?;
+        let made = self.write(placer.finish(), &destination, &[], None)?;
         self.remember(&[&key], Some(made))
     }
 }

@@ -222,17 +222,22 @@ impl Store {
         Ok(digest)
     }
 
-    fn record_path(&self, kind: Kind, key: &Digest) -> PathBuf {
+    pub(crate) fn record_path(&self, kind: Kind, key: &Digest) -> PathBuf {
         self.root.join(kind.folder()).join(key.hex())
     }
 
     /// A record; one that is absent, cut short or of an older form is none.
     pub(crate) fn record<T: DeserializeOwned>(&self, kind: Kind, key: &Digest) -> Option<T> {
+        serde_json::from_slice(&self.bytes(kind, key)?).ok()
+    }
+
+    /// A record as it was written.
+    pub(crate) fn bytes(&self, kind: Kind, key: &Digest) -> Option<Vec<u8>> {
         let path = self.record_path(kind, key);
         if std::fs::metadata(&path).ok()?.len() > MAX_RECORD_BYTES {
             return None;
         }
-        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+        std::fs::read(path).ok()
     }
 
     /// All records of a kind, in no order.
@@ -259,12 +264,32 @@ impl Store {
         key: &Digest,
         value: &T,
     ) -> anyhow::Result<()> {
+        self.put(session, kind, key, |to| Ok(serde_json::to_writer(to, value)?))
+    }
+
+    /// Writes a record piece by piece: one may be as large as all else that a build holds.
+    pub(crate) fn put(
+        &self,
+        session: &Session,
+        kind: Kind,
+        key: &Digest,
+        write: impl FnOnce(&mut dyn io::Write) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         let path = session.path("record");
-        // Piece by piece: one may be as large as all else that a build holds.
         let mut file = io::BufWriter::with_capacity(1 << 16, fs::File::create(&path)?);
-        serde_json::to_writer(&mut file, value)?;
+        write(&mut file)?;
         file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        fs::rename(&path, self.record_path(kind, key))?;
+        self.publish_record(&path, kind, key)
+    }
+
+    /// Puts a finished file in place as a record.
+    pub(crate) fn publish_record(
+        &self,
+        file: &Path,
+        kind: Kind,
+        key: &Digest,
+    ) -> anyhow::Result<()> {
+        fs::rename(file, self.record_path(kind, key))?;
         Ok(())
     }
 
@@ -352,53 +377,4 @@ fn now() -> SystemTime {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_session_that_begins_is_not_swept() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
-        std::thread::scope(|scope| {
-            scope.spawn(|| (0..300).for_each(|_| drop(Store::open(dir.path()).unwrap())));
-            for _ in 0..300 {
-                let session = store.session().unwrap();
-                assert!(session.dir.join(LOCK_FILE).exists());
-            }
-        });
-    }
-
-    #[test]
-    fn dead_sessions_are_swept_and_living_ones_are_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
-        let living = store.session().unwrap();
-        let dead = store.tmp().join("build-dead");
-        std::fs::create_dir_all(dead.join("work/work")).unwrap();
-        std::fs::write(dead.join(LOCK_FILE), "").unwrap();
-        std::fs::set_permissions(dead.join("work/work"), std::fs::Permissions::from_mode(0o0))
-            .unwrap();
-        let newborn = store.tmp().join("build-newborn");
-        std::fs::create_dir(&newborn).unwrap();
-        Store::open(dir.path()).unwrap();
-        assert!(!dead.exists());
-        assert!(living.dir.exists());
-        assert!(newborn.exists());
-        let path = living.dir.clone();
-        drop(living);
-        assert!(!path.exists());
-    }
-
-    #[test]
-    fn records_that_do_not_parse_are_absent() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
-        let session = store.session().unwrap();
-        let key = Digest::sha256(b"key");
-        assert_eq!(store.record::<Vec<u32>>(Kind::Result, &key), None);
-        store.put_record(&session, Kind::Result, &key, &vec![1, 2]).unwrap();
-        assert_eq!(store.record::<Vec<u32>>(Kind::Result, &key), Some(vec![1, 2]));
-        std::fs::write(store.record_path(Kind::Result, &key), "[1,").unwrap();
-        assert_eq!(store.record::<Vec<u32>>(Kind::Result, &key), None);
-    }
-}
+mod tests;

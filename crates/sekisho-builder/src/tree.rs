@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use fs_err as fs;
@@ -21,37 +21,37 @@ use sekisho_types::{Digest, Sha256Writer};
 use tokio_util::sync::CancellationToken;
 
 use self::dress::{dress, dress_file};
-use crate::files::{self, ImagePath, IndexEntry, LayerIndex, Node};
+use crate::files::{self, ImagePath, IndexEntry, IndexFile, IndexWriter, Node, Sum};
 use crate::{ahead, sparse};
 
 /// Reads a layer for its index, and unpacks it into `tree` when given.
 ///
-/// The index is returned with the digest of the uncompressed bytes.
+/// The index, which is written to a file of that name, is returned with the digest of the uncompressed bytes.
 pub(crate) fn ingest(
     blob: &Path,
     tree: Option<(&Path, Isolation)>,
+    index: PathBuf,
     cancel: &CancellationToken,
-) -> anyhow::Result<(LayerIndex, Digest)> {
+) -> anyhow::Result<(IndexFile, Digest)> {
     let file = io::BufReader::with_capacity(1 << 17, fs::File::open(blob)?);
     let limits = layer::Limits {
         absolute_paths: layer::AbsolutePaths::MakeRelative,
         ..layer::Limits::default()
     };
     let mut unpacker = tree.map(|(path, isolation)| Unpacker::open(path, isolation)).transpose()?;
-    let mut index = LayerIndex::default();
+    let mut index = IndexWriter::create(index)?;
     let decoder = layer::decompress(file, limits.total_bytes)?;
     let ((), diff_id) = ahead::read(decoder, cancel, |plain| {
         layer::walk(plain, &limits, &mut |entry, data| {
             let digest = one(entry, data, &mut index, unpacker.as_mut())?;
-            record(entry, digest, &mut index);
-            Ok(())
+            record(entry, digest, &mut index)
         })?;
         Ok(())
     })?;
     if let Some(unpacker) = unpacker {
         unpacker.finish()?;
     }
-    Ok((index, diff_id))
+    Ok((index.finish()?, diff_id))
 }
 
 /// Unpacks a layer that was written here; its digests are known.
@@ -82,22 +82,22 @@ impl<R: Read> Read for Tee<R> {
 fn one(
     entry: &Entry,
     data: &mut dyn Read,
-    index: &mut LayerIndex,
+    index: &mut IndexWriter,
     unpacker: Option<&mut Unpacker>,
-) -> io::Result<Option<Digest>> {
+) -> io::Result<Option<Sum>> {
     if entry.is_whiteout_name() {
         match entry.whiteout() {
             Some(Whiteout::Opaque { directory }) => {
                 if let Some(unpacker) = unpacker {
                     unpacker.opaque(&directory)?;
                 }
-                index.opaque.push(directory);
+                index.opaque(directory);
             }
             Some(Whiteout::Removed { path }) => {
                 if let Some(unpacker) = unpacker {
                     unpacker.whiteout(&path)?;
                 }
-                index.removed.push(path);
+                index.removed(path);
             }
             None => {}
         }
@@ -116,16 +116,17 @@ fn one(
             io::copy(&mut hashing, &mut io::sink())?;
         }
     }
-    Ok(Some(hashing.hash.finish().1))
+    Ok(Some(Sum::from_bytes(hashing.hash.finish_bytes().1)))
 }
 
-fn record(entry: &Entry, digest: Option<Digest>, index: &mut LayerIndex) {
+fn record(entry: &Entry, digest: Option<Sum>, index: &mut IndexWriter) -> io::Result<()> {
     // The root itself is no file of the image; overlayfs's whiteouts are no devices.
     let device_zero = entry.kind == EntryKind::CharDevice { major: 0, minor: 0 };
     if !entry.is_whiteout_name() && !entry.path.is_empty() && !device_zero {
         let node = Node::from_entry(entry, digest);
-        index.entries.push(IndexEntry { path: entry.path.clone(), node });
+        index.entry(IndexEntry { path: entry.path.clone(), node })?;
     }
+    Ok(())
 }
 
 /// Makes entries in a folder of this machine.

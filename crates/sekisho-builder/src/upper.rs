@@ -97,7 +97,7 @@ impl Scan<'_> {
             if let Some(first) = self.links.get(&id) {
                 let target = first.clone();
                 let node = self.node(NodeKind::HardLink { target }, &metadata, path);
-                self.to.add(path, &node, &mut io::empty())?;
+                self.to.add(path.to_vec(), node, &mut io::empty())?;
                 return Ok(());
             }
             self.links.insert(id, path.to_vec());
@@ -133,13 +133,14 @@ impl Scan<'_> {
                 (node.uid, node.gid) = (owner.uid.into(), owner.gid.into());
             }
         }
+        let mtime = node.mtime;
         if kind.is_file() {
             with_access(disk, 0o400, || {
                 let mut data = Holes::new(fs::File::open(disk)?.into())?;
-                self.to.add(path, &node, &mut data).map_err(io::Error::other)
+                self.to.add(path.to_vec(), node, &mut data).map_err(io::Error::other)
             })?;
         } else {
-            self.to.add(path, &node, &mut io::empty())?;
+            self.to.add(path.to_vec(), node, &mut io::empty())?;
         }
         if kind.is_dir() {
             if opaque {
@@ -147,7 +148,7 @@ impl Scan<'_> {
             }
             self.folder(disk, path)?;
         }
-        set_time(disk, node.mtime).with_context(|| format!("cannot date `{}`", disk.display()))
+        set_time(disk, mtime).with_context(|| format!("cannot date `{}`", disk.display()))
     }
 
     fn node(&self, kind: NodeKind, metadata: &std::fs::Metadata, path: &[u8]) -> Node {

@@ -160,7 +160,13 @@ impl<W: Write> Sha256Writer<W> {
 
     /// The writer back, the digest of what went through, and its size in bytes.
     pub fn finish(self) -> (W, Digest, u64) {
-        (self.inner, Digest::from_sha256(self.hash.finalize().into()), self.written)
+        let (inner, sum, written) = self.finish_bytes();
+        (inner, Digest::from_sha256(sum), written)
+    }
+
+    /// As [`Self::finish`], with the bytes of the digest: for who keeps millions of them.
+    pub fn finish_bytes(self) -> (W, [u8; 32], u64) {
+        (self.inner, self.hash.finalize().into(), self.written)
     }
 }
 

@@ -15,7 +15,7 @@ use super::{MAX_CONTEXT_BYTES, MAX_CONTEXT_FILES, MAX_DEPTH};
 use crate::BuildError;
 use crate::beside;
 use crate::files::{self, FileMap, ImagePath, Node, NodeKind};
-use crate::hashed::Stamp;
+use crate::hashed::{Lay, Stamp};
 
 /// Most threads: the kernel's locks are what more of them would wait for.
 const THREADS_MAX: usize = 4;
@@ -52,7 +52,7 @@ struct Heap {
 /// What one thread found.
 #[derive(Default)]
 struct Found {
-    files: Vec<(ImagePath, Node)>,
+    files: FileMap,
     /// Folders that are ignored, and there only for what an exception brings back.
     ignored: Vec<(ImagePath, Node)>,
 }
@@ -94,8 +94,8 @@ impl<'a> Listing<'a> {
         // The mode of the folder itself is an accident of whoever made it.
         let root = (Vec::new(), Node::new(NodeKind::Directory, 0o755));
         let ignored: Vec<_> = all.iter_mut().flat_map(|one| one.ignored.drain(..)).collect();
-        let found = all.into_iter().flat_map(|one| one.files).chain([root]);
-        let mut files: FileMap = found.collect();
+        let mut files = FileMap::from_iter([root]);
+        all.into_iter().for_each(|one| files.append(one.files));
         for (path, node) in ignored {
             if files.below(&path).next().is_some() {
                 files.insert(path, node);
@@ -113,7 +113,6 @@ impl<'a> Listing<'a> {
     fn work(&self) -> Found {
         let mut found = Found::default();
         while self.one(&mut found) {}
-        found.files.sort_by(|(one, _), (other, _)| one.cmp(other));
         found
     }
 
@@ -187,12 +186,15 @@ impl<'a> Listing<'a> {
             let mode = if kind == FileType::Symlink { 0o777 } else { stat.st_mode & 0o7777 };
             let mut node = Node::new(node_kind, mode);
             if kind == FileType::RegularFile {
-                node.stamp = Some(Box::new(Stamp::of(&stat)));
+                node.lay = Some(Box::new(Lay::new(Stamp::of(&stat))));
             }
             if kind == FileType::Directory {
                 below.push((path.clone(), depth + 1));
             }
-            if ignored { &mut found.ignored } else { &mut found.files }.push((path, node));
+            match ignored {
+                true => found.ignored.push((path, node)),
+                false => found.files.insert(path, node),
+            }
         }
         Ok(below)
     }

@@ -5,8 +5,11 @@ use sekisho_dockerfile::key::Key;
 use sekisho_types::Digest;
 
 use super::CopyError;
-use crate::files::{self, FileMap, ImagePath, NodeKind};
+use crate::files::{self, FileMap, ImagePath, Node, NodeKind, Sum};
 use crate::pattern;
+
+/// A path of the sources, and what is there.
+pub(crate) type Source<'s> = (&'s ImagePath, &'s Node);
 
 /// One source that was found.
 #[derive(Clone, Debug)]
@@ -15,8 +18,10 @@ pub(crate) struct Match {
     pub(super) name: Vec<u8>,
     /// Where it is, links resolved.
     pub(crate) root: ImagePath,
-    /// Below it, in order; empty for anything but a folder.
-    pub(crate) below: Vec<ImagePath>,
+    /// What patterns leave out of what is below it.
+    left_out: Ignore,
+    /// Of what is below it these alone, in order.
+    only: Option<Vec<ImagePath>>,
     /// `--parents`: the folder that `name`, now a whole path, starts from.
     pub(crate) pivot: Option<ImagePath>,
 }
@@ -24,24 +29,45 @@ pub(crate) struct Match {
 impl Match {
     /// These paths, from the root.
     pub(crate) fn of(paths: impl IntoIterator<Item = ImagePath>) -> Self {
-        let below = paths.into_iter().collect();
-        Self { name: Vec::new(), root: Vec::new(), below, pivot: None }
+        let only = Some(paths.into_iter().collect());
+        Self { only, ..Self::at(Vec::new(), Vec::new()) }
+    }
+
+    fn at(name: Vec<u8>, root: ImagePath) -> Self {
+        Self { name, root, left_out: Ignore::default(), only: None, pivot: None }
+    }
+
+    /// What is below it, in order; nothing for anything but a folder.
+    pub(crate) fn below<'s>(&self, sources: &'s FileMap) -> impl Iterator<Item = Source<'s>> {
+        let all = self.only.is_none().then(|| sources.below(&self.root));
+        let some = self.only.iter().flatten().filter_map(|path| sources.entry(path));
+        all.into_iter().flatten().chain(some).filter(|(path, _)| {
+            let left_out = &self.left_out;
+            left_out.is_empty()
+                || !left_out.is_ignored(&String::from_utf8_lossy(self.relative(path)))
+        })
+    }
+
+    /// It, and what is below it.
+    pub(crate) fn all<'s>(&self, sources: &'s FileMap) -> impl Iterator<Item = Source<'s>> {
+        sources.entry(&self.root).into_iter().chain(self.below(sources))
+    }
+
+    /// From it on, to something below it; empty for itself.
+    pub(crate) fn relative<'p>(&self, path: &'p [u8]) -> &'p [u8] {
+        let relative = path.get(self.root.len()..).unwrap_or_default();
+        relative.strip_prefix(b"/").unwrap_or(relative)
     }
 
     /// Leaves out what patterns fit, by paths from the source on. False: nothing is left.
-    pub(crate) fn exclude(&mut self, ignore: &Ignore) -> bool {
+    pub(crate) fn exclude(&mut self, sources: &FileMap, ignore: &Ignore) -> bool {
         if ignore.is_empty() {
             return true;
         }
-        let ignored = |path: &[u8]| ignore.is_ignored(&String::from_utf8_lossy(path));
-        let root = self.root.len();
-        let relative = |path: &[u8]| {
-            let path = path.get(root..).unwrap_or_default();
-            path.strip_prefix(b"/").unwrap_or(path).to_vec()
-        };
         // A folder is what the patterns start from; a file stands for itself.
-        let itself = self.below.is_empty() && ignored(&self.name);
-        self.below.retain(|path| !ignored(&relative(path)));
+        let itself = self.below(sources).next().is_none()
+            && ignore.is_ignored(&String::from_utf8_lossy(&self.name));
+        self.left_out = ignore.clone();
         !itself
     }
 }
@@ -88,30 +114,24 @@ fn matches(sources: &FileMap, written: &str) -> Result<Vec<(Match, ImagePath)>, 
 
 pub(crate) fn found(sources: &FileMap, path: &[u8], written: &str) -> Result<Match, CopyError> {
     let root = sources.resolve(path, true).map_err(|_| CopyError::Loop(written.to_owned()))?;
-    let node = sources.get(&root).ok_or_else(|| CopyError::NotFound(written.to_owned()))?;
-    let below = match node.is_directory() {
-        true => sources.below(&root).map(|(path, _)| path.clone()).collect(),
-        false => Vec::new(),
-    };
-    Ok(Match { name: files::file_name(path).to_vec(), root, below, pivot: None })
+    if sources.get(&root).is_none() {
+        return Err(CopyError::NotFound(written.to_owned()));
+    }
+    Ok(Match::at(files::file_name(path).to_vec(), root))
 }
 
 /// Adds how the files of a context lie that were found: names, modes, links and stamps of all of them. `None`
 /// when one is of a kind that has no stamp.
 pub(crate) fn add_lay(mut key: Key, sources: &FileMap, one: &Match) -> Option<Key> {
     key = key.bytes("match", &one.name).bytes("pivot", one.pivot.as_deref().unwrap_or_default());
-    let root = sources.get(&one.root).map(|node| (&one.root, node));
-    // Both are in order, so one is gone through beside the other.
-    let mut nodes = root.into_iter().chain(sources.below(&one.root));
     let mut entry = Vec::new();
-    for path in std::iter::once(&one.root).chain(&one.below) {
-        let (_, node) = nodes.find(|(there, _)| *there == path)?;
+    for (path, node) in one.all(sources) {
         entry.clear();
         entry.extend_from_slice(&node.mode.to_be_bytes());
-        match (&node.kind, &node.stamp) {
-            (NodeKind::File { .. }, Some(stamp)) => {
+        match (&node.kind, &node.lay) {
+            (NodeKind::File { .. }, Some(lay)) => {
                 entry.push(b'f');
-                stamp.write_to(&mut entry);
+                lay.stamp.write_to(&mut entry);
             }
             (NodeKind::Directory, _) => entry.push(b'd'),
             (NodeKind::Symlink { target }, _) => {
@@ -133,14 +153,13 @@ pub(crate) fn content_key<E>(
     sources: &FileMap,
     matches: &[Match],
     keep_owner: bool,
-    mut digest: impl FnMut(&ImagePath) -> Result<Digest, E>,
+    mut digest: impl FnMut(&ImagePath) -> Result<Sum, E>,
 ) -> Result<Digest, E> {
     let mut key = Key::new("sekisho.copy-content.v1");
     for one in matches {
         key =
             key.bytes("match", &one.name).bytes("pivot", one.pivot.as_deref().unwrap_or_default());
-        for path in std::iter::once(&one.root).chain(&one.below) {
-            let Some(node) = sources.get(path) else { continue };
+        for (path, node) in one.all(sources) {
             let relative = path.get(one.root.len()..).unwrap_or_default();
             key = key.bytes("path", relative).number("mode", node.mode.into());
             if keep_owner {
@@ -150,10 +169,10 @@ pub(crate) fn content_key<E>(
                 key = key.bytes(name, value);
             }
             key = match &node.kind {
-                NodeKind::File { .. } => key.digest("file", &digest(path)?),
+                NodeKind::File { .. } => key.digest("file", &digest(path)?.digest()),
                 NodeKind::Directory => key.flag("folder", true),
                 NodeKind::Symlink { target } => key.bytes("link", target),
-                NodeKind::HardLink { target } => key.digest("file", &digest(target)?),
+                NodeKind::HardLink { target } => key.digest("file", &digest(target)?.digest()),
                 NodeKind::CharDevice { major, minor } => {
                     key.number("char", u64::from(*major) << 32 | u64::from(*minor))
                 }

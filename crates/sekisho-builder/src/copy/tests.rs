@@ -1,6 +1,5 @@
-use sekisho_types::Digest;
-
 use super::*;
+use crate::files::Sum;
 
 fn map(paths: &[&str]) -> FileMap {
     let mut map = FileMap::default();
@@ -13,7 +12,7 @@ fn map(paths: &[&str]) -> FileMap {
             None => match path.strip_suffix('/') {
                 Some(path) => (path, Node::new(NodeKind::Directory, 0o750)),
                 None => {
-                    let digest = Some(Digest::sha256(path.as_bytes()));
+                    let digest = Some(Sum::of(path.as_bytes()));
                     (*path, Node::new(NodeKind::File { size: 1, digest }, 0o644))
                 }
             },
@@ -30,6 +29,13 @@ fn destination(path: &str) -> Destination {
         owner: None,
         chmod: None,
         keep_owner: false,
+    }
+}
+
+fn node(pending: &Pending<'_>, destination: &Destination) -> Node {
+    match pending {
+        Pending::Source { node, .. } => destination.change(node),
+        Pending::Made(made) => made.node.clone(),
     }
 }
 
@@ -51,7 +57,7 @@ fn copy(
     }
     let show = |(path, pending): (&ImagePath, &Pending)| {
         let path = String::from_utf8(path.clone()).unwrap();
-        match (pending.node.is_directory(), pending.node.mode) {
+        match (pending.is_directory(), node(pending, &destination).mode) {
             (true, 0o755) => format!("{path}/"),
             (true, mode) => format!("{path}/:{mode:o}"),
             (false, _) => path,
@@ -124,7 +130,7 @@ fn owner_and_mode_are_changed_on_the_way() {
     placer.place(&sources, &select(&sources, "dir", false).unwrap()[0], false).unwrap();
     let pending = placer.finish();
     for (path, mode) in [("a", 0o500), ("a/b", 0o500), ("a/b/x", 0o500), ("a/b/l", 0o777)] {
-        let node = &pending[path.as_bytes()].node;
+        let node = node(&pending[path.as_bytes()], &to);
         assert_eq!((node.uid, node.gid, node.mode), (7, 8, mode), "{path}");
     }
 }
@@ -139,8 +145,10 @@ fn hard_links_stay_links() {
     let mut placer = Placer::new(&empty, &to);
     placer.place(&sources, &select(&sources, "d", false).unwrap()[0], false).unwrap();
     let pending = placer.finish();
-    assert_eq!(pending[&b"t/a"[..]].data, Data::Source { origin: 0, path: b"d/b".to_vec() });
-    assert_eq!(pending[&b"t/b"[..]].node.kind, NodeKind::HardLink { target: b"t/a".to_vec() });
+    let first = &pending[&b"t/a"[..]];
+    assert!(matches!(first, Pending::Source { origin: 0, path, .. } if *path == b"d/b"));
+    let second = node(&pending[&b"t/b"[..]], &to);
+    assert_eq!(second.kind, NodeKind::HardLink { target: b"t/a".to_vec() });
 }
 
 #[test]
@@ -153,21 +161,23 @@ fn content_key_sees_what_counts() {
             else {
                 return Err(());
             };
-            Ok(digest.clone())
+            Ok(*digest)
         })
         .unwrap()
     };
     let base = map(&["a", "d/", "l -> a"]);
     let change = |act: &dyn Fn(&mut Node)| {
         let mut changed = base.clone();
-        act(changed.get_mut(b"a").unwrap());
+        let mut node = changed.get(b"a").unwrap().clone();
+        act(&mut node);
+        changed.insert(b"a".to_vec(), node);
         changed
     };
     let same = change(&|node| (node.mtime, node.uid) = (99, 99));
     assert_eq!(key(&base, false), key(&same, false));
     assert_ne!(key(&base, true), key(&same, true));
     assert_ne!(key(&base, false), key(&change(&|node| node.mode = 0o600), false));
-    let data = NodeKind::File { size: 1, digest: Some(Digest::sha256(b"other")) };
+    let data = NodeKind::File { size: 1, digest: Some(Sum::of(b"other")) };
     assert_ne!(key(&base, false), key(&change(&|node| node.kind = data.clone()), false));
     assert_ne!(key(&base, false), key(&map(&["a", "d/", "l -> b"]), false));
     assert_ne!(key(&base, false), key(&map(&["a", "d", "l -> a"]), false));

@@ -1,6 +1,11 @@
-//! What a layer holds and takes away, as it is written down.
+//! What a layer holds and takes away, as it is written down: by [`IndexWriter`] entry for entry, for there may
+//! be millions of them, and read back so by [`read_entries`].
+
+mod stream;
 
 use serde::{Deserialize, Serialize};
+
+pub(crate) use self::stream::{IndexFile, IndexWriter, read_entries};
 
 use super::{ImagePath, Node, NodeKind};
 
@@ -34,13 +39,13 @@ struct Stored {
 impl From<Stored> for IndexEntry {
     fn from(stored: Stored) -> Self {
         let Stored { path, kind, mode, uid, gid, mtime, xattrs } = stored;
-        Self { path, node: Node { kind, mode, uid, gid, mtime, xattrs, layer: 0, stamp: None } }
+        Self { path, node: Node { kind, mode, uid, gid, mtime, xattrs, layer: 0, lay: None } }
     }
 }
 
 impl From<IndexEntry> for Stored {
     fn from(IndexEntry { path, node }: IndexEntry) -> Self {
-        let Node { kind, mode, uid, gid, mtime, xattrs, layer: _, stamp: _ } = node;
+        let Node { kind, mode, uid, gid, mtime, xattrs, layer: _, lay: _ } = node;
         Self { path, kind, mode, uid, gid, mtime, xattrs }
     }
 }

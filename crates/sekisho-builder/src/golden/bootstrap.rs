@@ -235,10 +235,10 @@ fn pack(shop: &Workshop<'_>, folder: &Path, outcome: Outcome) -> anyhow::Result<
     let upper = folder.join("upper");
     let path = shop.session.path("layer");
     let cancel = shop.cancel.clone();
-    let mut packer = Packer::new(Press { path, how: Compression::default(), cancel });
+    let mut packer = Packer::new(Press { path, how: Compression::default(), cancel })?;
     upper::pack(&upper, &owners, &mut packer).context("cannot read what was installed")?;
     upper::set_time(&upper, crate::LAYER_EPOCH).context("cannot date a folder")?;
-    let layer = packer.finish()?.publish(shop.store, shop.session)?;
+    let layer = packer.finish()?.publish(shop.store)?;
     shop.store.publish_tree(&upper, shop.isolation, &layer.diff_id)?;
     Ok(layer)
 }

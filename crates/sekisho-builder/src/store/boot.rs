@@ -142,8 +142,8 @@ fn is_as_named(path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
         other => other?,
     };
-    let (digest, _) = pack::hash(&mut file)?;
-    Ok(path.file_stem().is_some_and(|name| name == digest.hex()))
+    let (sum, _) = pack::hash(&mut file)?;
+    Ok(path.file_stem().is_some_and(|name| name == sum.digest().hex()))
 }
 
 #[cfg(test)]
