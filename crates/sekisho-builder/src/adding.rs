@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::copy::{CopyError, Placer};
 use crate::engine::Engine;
 use crate::error::BuildError;
-use crate::files::{self, Node, NodeKind, Sum};
+use crate::files::{self, Known, Node, NodeKind, Sum};
 use crate::{archive, fetch, pack};
 
 /// A file from another machine.
@@ -64,7 +64,7 @@ pub(crate) fn place_remote(
     };
     let Fetched { path, size, sum, mtime } = fetched;
     // As BuildKit: nobody but the owner reads it, unless `--chmod` says so.
-    let node = Node::new(NodeKind::File { size, digest: Some(sum) }, 0o600);
+    let node = Node::new(NodeKind::File { size, digest: Known::of(sum) }, 0o600);
     placer.put_file(target, &node, path, mtime)
 }
 

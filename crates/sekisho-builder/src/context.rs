@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use self::listing::Listing;
 use crate::BuildError;
-use crate::files::{FileMap, ImagePath, Node, NodeKind, Sum};
+use crate::files::{FileMap, ImagePath, Known, Node, NodeKind, Sum};
 use crate::hashed::{Hashed, Lay, Stamp};
 use crate::pack;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
@@ -57,7 +57,7 @@ pub(crate) struct Still {
 impl Still {
     /// As a node of a layer.
     pub(crate) fn node(&self, node: Node) -> Node {
-        let (size, digest) = (self.stamp.size(), Some(self.sum));
+        let (size, digest) = (self.stamp.size(), Known::of(self.sum));
         Node { kind: NodeKind::File { size, digest }, ..node }
     }
 
@@ -138,8 +138,13 @@ impl Context {
     }
 
     /// How a file was when it was listed, and its digest.
-    fn lay(&self, path: &[u8]) -> Option<&Lay> {
-        self.files.get(path)?.lay.as_deref()
+    fn lay(&self, path: &[u8]) -> Option<Lay<'_>> {
+        self.files.get(path)?.lay()
+    }
+
+    /// Gives the memory of what this build asked for already to others.
+    pub(crate) fn forget_used(&self) {
+        self.hashed().forget_used();
     }
 
     /// Writes down what the next build shall remember, if it is news.
@@ -147,7 +152,7 @@ impl Context {
         &self,
         write: impl FnOnce(&mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let files = self.files.iter().filter_map(|(_, node)| node.lay.as_deref());
+        let files = self.files.iter().filter_map(|(_, node)| node.lay());
         self.hashed().write(files, write)
     }
 
@@ -197,7 +202,7 @@ impl Context {
         let Some(lay) = self.lay(path) else { return Ok(None) };
         let Some(sum) = self.hashed().get(lay) else { return Ok(None) };
         let (file, now) = self.open_stamped(path)?;
-        Ok((now == lay.stamp).then_some(Still { file, stamp: now, sum }))
+        Ok((now == *lay.stamp).then_some(Still { file, stamp: now, sum }))
     }
 
     fn hashed(&self) -> std::sync::MutexGuard<'_, Hashed> {
@@ -209,7 +214,7 @@ impl Context {
     pub(crate) fn known(&self, path: &ImagePath, node: &Node) -> Node {
         let mut node = node.clone();
         if let (NodeKind::File { .. }, Some((sum, size))) = (&node.kind, self.remembered(path)) {
-            node.kind = NodeKind::File { size, digest: Some(sum) };
+            node.kind = NodeKind::File { size, digest: Known::of(sum) };
         }
         node
     }

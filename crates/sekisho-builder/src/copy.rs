@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 pub(crate) use self::select::{Match, add_lay, content_key, found, select};
 use crate::chmod::Chmod;
-use crate::files::{self, FileMap, ImagePath, Node, NodeKind};
+use crate::files::{self, FileMap, ImagePath, Known, Node, NodeKind};
 use crate::pack::show;
 
 /// Why files cannot be copied.
@@ -94,7 +94,7 @@ impl Destination {
     /// What is among the sources, as it will be in the image.
     pub(crate) fn change(&self, node: &Node) -> Node {
         let mut node = node.clone();
-        (node.mtime, node.lay) = (crate::LAYER_EPOCH, None);
+        (node.mtime, node.stamp) = (crate::LAYER_EPOCH, None);
         (node.uid, node.gid) = match (self.owner, self.keep_owner) {
             (Some(owner), _) => owner,
             (None, true) => (node.uid, node.gid),
@@ -229,7 +229,7 @@ impl<'a> Placer<'a> {
 
     /// Adds a file that is written here.
     pub(crate) fn put_bytes(&mut self, path: ImagePath, bytes: &[u8]) -> Result<(), CopyError> {
-        let kind = NodeKind::File { size: bytes.len() as u64, digest: None };
+        let kind = NodeKind::File { size: bytes.len() as u64, digest: Known::default() };
         let node = self.destination.change(&Node::new(kind, 0o644));
         self.put(path, node, Data::Bytes(bytes.into()))
     }

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::apply::Apply;
 pub(crate) use self::index::{IndexEntry, IndexFile, IndexWriter, LayerIndex, read_entries};
-pub(crate) use self::sum::Sum;
-use crate::hashed::Lay;
+pub(crate) use self::sum::{Known, Sum};
+use crate::hashed::{Lay, Stamp};
 
 /// Most symbolic links that are followed on one path: what Linux allows.
 const MAX_LINKS: usize = 40;
@@ -26,8 +26,8 @@ pub(crate) enum NodeKind {
     #[serde(rename = "f")]
     File {
         size: u64,
-        /// Of the data; unknown for files of the context that nobody asked for yet.
-        digest: Option<Sum>,
+        /// Of the data; of a file of the context once it was taken for good, see `hashed`.
+        digest: Known,
     },
     #[serde(rename = "d")]
     Directory,
@@ -60,15 +60,23 @@ pub(crate) struct Node {
     pub(crate) xattrs: Vec<(String, Vec<u8>)>,
     /// Which layer of the chain it comes from.
     pub(crate) layer: u32,
-    /// How a file of a context was when it was listed, and its digest once it was taken.
-    pub(crate) lay: Option<Box<Lay>>,
+    /// How a file of a context was when it was listed.
+    pub(crate) stamp: Option<Box<Stamp>>,
 }
 
 impl Node {
     /// A node of root's, with the layer epoch.
     pub(crate) fn new(kind: NodeKind, mode: u32) -> Self {
         let mtime = crate::LAYER_EPOCH;
-        Self { kind, mode, uid: 0, gid: 0, mtime, xattrs: Vec::new(), layer: 0, lay: None }
+        Self { kind, mode, uid: 0, gid: 0, mtime, xattrs: Vec::new(), layer: 0, stamp: None }
+    }
+
+    /// How a file of a context lay, and what is known of it.
+    pub(crate) fn lay(&self) -> Option<Lay<'_>> {
+        match (&self.kind, &self.stamp) {
+            (NodeKind::File { digest, .. }, Some(stamp)) => Some(Lay { stamp, digest }),
+            _ => None,
+        }
     }
 
     pub(crate) fn is_directory(&self) -> bool {
@@ -107,7 +115,7 @@ impl Node {
     /// From an entry of a layer; `digest` is that of a file's data.
     pub(crate) fn from_entry(entry: &Entry, digest: Option<Sum>) -> Self {
         let kind = match &entry.kind {
-            EntryKind::File { size } => NodeKind::File { size: *size, digest },
+            EntryKind::File { size } => NodeKind::File { size: *size, digest: digest.into() },
             EntryKind::Directory => NodeKind::Directory,
             EntryKind::Symlink { target } => NodeKind::Symlink { target: target.clone() },
             EntryKind::HardLink { target } => NodeKind::HardLink { target: target.clone() },
@@ -131,7 +139,7 @@ impl Node {
             mtime: entry.mtime,
             xattrs: xattrs.filter_map(|(name, value)| Some((text(name)?, value.clone()))).collect(),
             layer: 0,
-            lay: None,
+            stamp: None,
         }
     }
 }
@@ -171,11 +179,6 @@ impl FileMap {
 
     pub(crate) fn nodes_mut(&mut self) -> impl Iterator<Item = &mut Node> {
         self.0.values_mut()
-    }
-
-    /// Puts two together that have no path in common.
-    pub(crate) fn append(&mut self, mut other: Self) {
-        self.0.append(&mut other.0);
     }
 
     /// Everything below a folder, not the folder itself; in order of bytes.

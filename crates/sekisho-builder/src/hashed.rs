@@ -12,13 +12,12 @@
 pub(crate) mod record;
 
 use std::io::{self, Write};
-use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::Stat;
 
 use crate::context::MAX_CONTEXT_FILES;
-use crate::files::Sum;
+use crate::files::{Known, Sum};
 
 /// How long a file lay still before its digest is taken for good: longer than the coarsest ticks of a
 /// filesystem's clock, FAT's two seconds.
@@ -72,22 +71,12 @@ impl Stamp {
     }
 }
 
-/// How a file lay, and the digest of its data once that was taken for good.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Lay {
-    pub(crate) stamp: Stamp,
-    sum: OnceLock<Sum>,
-}
-
-impl Lay {
-    pub(crate) fn new(stamp: Stamp) -> Self {
-        Self { stamp, sum: OnceLock::new() }
-    }
-
-    /// The digest, if it was taken for good, in this build or an earlier one that this one asked.
-    pub(crate) fn sum(&self) -> Option<Sum> {
-        self.sum.get().copied()
-    }
+/// How a file lay, and the digest of its data once that was taken for good, in this build or in an earlier one that
+/// this one asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lay<'a> {
+    pub(crate) stamp: &'a Stamp,
+    pub(crate) digest: &'a Known,
 }
 
 /// What is known of files from earlier builds, and whether this one learned something. What it learns is kept
@@ -118,26 +107,32 @@ impl Hashed {
     }
 
     /// The digest of a file that is as it was, in this build or an earlier one.
-    pub(crate) fn get(&mut self, lay: &Lay) -> Option<Sum> {
-        if let Some(sum) = lay.sum() {
+    pub(crate) fn get(&mut self, lay: Lay<'_>) -> Option<Sum> {
+        if let Some(sum) = lay.digest.get() {
             return Some(sum);
         }
-        let (_, sum, used) = self.find(&lay.stamp)?;
+        let (_, sum, used) = self.find(lay.stamp)?;
         *used = true;
-        Some(*lay.sum.get_or_init(|| *sum))
+        Some(lay.digest.get_or(*sum))
+    }
+
+    /// Forgets what this build asked for: it is with the files now.
+    pub(crate) fn forget_used(&mut self) {
+        self.known.retain(|(.., used)| !used);
+        self.known.shrink_to_fit();
     }
 
     /// A file was read: how it was listed, how it was before and after, and when it was opened.
     pub(crate) fn learn(
         &mut self,
-        lay: &Lay,
+        lay: Lay<'_>,
         before: Stamp,
         after: &Stamp,
         opened: SystemTime,
         sum: Sum,
     ) {
-        if lay.stamp == before && before == *after && before.is_settled(opened) {
-            let _ = lay.sum.set(sum);
+        if *lay.stamp == before && before == *after && before.is_settled(opened) {
+            lay.digest.get_or(sum);
             match self.find(&before) {
                 Some((.., used)) => *used = true,
                 None => self.learned = true,
@@ -148,13 +143,13 @@ impl Hashed {
     /// Writes down what is known, if there is something new in it.
     pub(crate) fn write<'a>(
         &mut self,
-        files: impl Iterator<Item = &'a Lay> + Clone,
+        files: impl Iterator<Item = Lay<'a>> + Clone,
         write: impl FnOnce(&mut dyn FnMut(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         if !self.read || !std::mem::take(&mut self.learned) {
             return Ok(());
         }
-        let files = files.filter_map(|lay| Some((lay.stamp, lay.sum()?)));
+        let files = files.filter_map(|lay| Some((*lay.stamp, lay.digest.get()?)));
         let used = files.clone().count();
         let unused = self.known.iter().filter(|(.., used)| !used);
         // Files that a COPY did not come to this time are kept, until they are most of it.
@@ -193,11 +188,24 @@ mod tests {
         hashed
     }
 
+    /// A file of its own.
+    struct Lying(Stamp, Known);
+
+    impl Lying {
+        fn new(stamp: Stamp) -> Self {
+            Self(stamp, Known::default())
+        }
+
+        fn lay(&self) -> Lay<'_> {
+            Lay { stamp: &self.0, digest: &self.1 }
+        }
+    }
+
     /// What is written down, if anything is.
-    fn written(hashed: &mut Hashed, files: &[&Lay]) -> Option<Vec<(Stamp, Sum)>> {
+    fn written(hashed: &mut Hashed, files: &[&Lying]) -> Option<Vec<(Stamp, Sum)>> {
         let mut bytes = Vec::new();
         let write = |all: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>| Ok(all(&mut bytes)?);
-        hashed.write(files.iter().copied(), write).unwrap();
+        hashed.write(files.iter().map(|file| file.lay()), write).unwrap();
         (!bytes.is_empty()).then(|| record::read(&bytes).unwrap())
     }
 
@@ -213,24 +221,24 @@ mod tests {
             // From the future, by another machine's clock.
             (stamp(200 * SECOND, 10 * SECOND), stamp(200 * SECOND, 10 * SECOND), false),
         ] {
-            let (mut hashed, lay) = (knowing(Vec::new()), Lay::new(before));
-            hashed.learn(&lay, before, &after, at(100), sum(1));
-            assert_eq!(lay.sum(), remembered.then(|| sum(1)));
+            let (mut hashed, lay) = (knowing(Vec::new()), Lying::new(before));
+            hashed.learn(lay.lay(), before, &after, at(100), sum(1));
+            assert_eq!(lay.1.get(), remembered.then(|| sum(1)));
             let want = remembered.then(|| vec![(before, sum(1))]);
             assert_eq!(written(&mut hashed, &[&lay]), want, "{before:?} {after:?}");
         }
         // Changed between the listing and the reading.
-        let (mut hashed, lay) = (knowing(Vec::new()), Lay::new(stamp(SECOND, SECOND)));
+        let (mut hashed, lay) = (knowing(Vec::new()), Lying::new(stamp(SECOND, SECOND)));
         let other = stamp(2 * SECOND, 2 * SECOND);
-        hashed.learn(&lay, other, &other, at(100), sum(1));
-        assert_eq!(lay.sum(), None);
+        hashed.learn(lay.lay(), other, &other, at(100), sum(1));
+        assert_eq!(lay.1.get(), None);
     }
 
     #[test]
     fn what_was_not_read_is_not_overwritten() {
         let (mut hashed, one) = (Hashed::default(), stamp(SECOND, SECOND));
-        let lay = Lay::new(one);
-        hashed.learn(&lay, one, &one, at(100), sum(1));
+        let lay = Lying::new(one);
+        hashed.learn(lay.lay(), one, &one, at(100), sum(1));
         assert_eq!(written(&mut hashed, &[&lay]), None);
         hashed.read(|| None);
         assert_eq!(written(&mut hashed, &[&lay]), Some(vec![(one, sum(1))]));
@@ -248,8 +256,8 @@ mod tests {
     fn a_file_that_changed_is_not_known() {
         let old = stamp(SECOND, SECOND);
         let mut hashed = knowing(vec![(old, sum(1))]);
-        let lay = Lay::new(old);
-        assert_eq!((hashed.get(&lay), lay.sum()), (Some(sum(1)), Some(sum(1))));
+        let lay = Lying::new(old);
+        assert_eq!((hashed.get(lay.lay()), lay.1.get()), (Some(sum(1)), Some(sum(1))));
         assert_eq!(written(&mut hashed, &[&lay]), None, "nothing was learned");
         for changed in [
             stamp(SECOND, SECOND + 1),
@@ -258,28 +266,29 @@ mod tests {
             Stamp { inode: 3, ..old },
             Stamp { device: 2, ..old },
         ] {
-            assert_eq!(hashed.get(&Lay::new(changed)), None, "{changed:?}");
+            assert_eq!(hashed.get(Lying::new(changed).lay()), None, "{changed:?}");
         }
     }
 
     #[test]
     fn what_is_gone_is_forgotten_in_time() {
         let many = |from: u64| (from..from + 10).map(|inode| Stamp { inode, ..stamp(1, 1) });
-        let new = Lay::new(Stamp { inode: 99, ..stamp(1, 1) });
+        let new = Stamp { inode: 99, ..stamp(1, 1) };
         let learned = || {
             let mut hashed = knowing(many(0).map(|one| (one, sum(1))).collect());
-            let new = new.clone();
-            hashed.learn(&new, new.stamp, &new.stamp, at(100), sum(2));
+            let new = Lying::new(new);
+            hashed.learn(new.lay(), new.0, &new.0, at(100), sum(2));
             (hashed, new)
         };
         let (mut hashed, lay) = learned();
-        assert_eq!(written(&mut hashed, &[&lay]), Some(vec![(lay.stamp, sum(2))]));
+        assert_eq!(written(&mut hashed, &[&lay]), Some(vec![(new, sum(2))]));
         let (mut hashed, lay) = learned();
-        let old: Vec<Lay> = many(0).map(Lay::new).collect();
+        let old: Vec<Lying> = many(0).map(Lying::new).collect();
         for one in &old {
-            assert_eq!(hashed.get(one), Some(sum(1)));
+            assert_eq!(hashed.get(one.lay()), Some(sum(1)));
         }
-        let files: Vec<&Lay> = old.iter().chain([&lay]).collect();
+        hashed.forget_used();
+        let files: Vec<&Lying> = old.iter().chain([&lay]).collect();
         assert_eq!(written(&mut hashed, &files).map(|all| all.len()), Some(11));
     }
 }

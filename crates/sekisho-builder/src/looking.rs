@@ -13,6 +13,7 @@ use sekisho_types::Digest;
 
 use crate::adding::Fetched;
 use crate::beside;
+use crate::context::Context;
 use crate::copy::{self, CopyError, Match};
 use crate::decide::{Action, CopySource, CopyStep};
 use crate::drive::Planned;
@@ -203,7 +204,10 @@ impl Engine {
         }
         beside::try_each(&unknown, self.options.jobs, |(context, path)| {
             self.check().and_then(|()| context.digest(path)).map(drop)
-        })
+        })?;
+        let contexts = origins.iter().filter_map(|(_, origin)| origin.context());
+        contexts.for_each(Context::forget_used);
+        Ok(())
     }
 
     /// A digest of one thing that was found, and all that is in it.
@@ -215,10 +219,14 @@ impl Engine {
     ) -> Result<Digest, BuildError> {
         copy::content_key(sources, std::slice::from_ref(found), origin.is_image(), |path| {
             self.check()?;
-            match (sources.get(path), origin.context()) {
-                (Some(Node { kind: NodeKind::File { digest: Some(sum), .. }, .. }), _) => Ok(*sum),
-                (Some(_), Some(context)) => context.digest(path),
-                _ => Err(BuildError::from(anyhow!(
+            let known = sources.get(path).and_then(|node| match &node.kind {
+                NodeKind::File { digest, .. } => digest.get(),
+                _ => None,
+            });
+            match (known, origin.context()) {
+                (Some(sum), _) => Ok(sum),
+                (None, Some(context)) => context.digest(path),
+                (None, None) => Err(BuildError::from(anyhow!(
                     "the digest of `{}` is not known",
                     pack::show(path)
                 ))),
@@ -241,7 +249,7 @@ impl Engine {
         let sure = picked.iter().all(|one| match one {
             Picked::Match(at, found) => {
                 let taken =
-                    |(_, node): (_, &Node)| node.lay.as_ref().is_none_or(|lay| lay.sum().is_some());
+                    |(_, node): (_, &Node)| node.lay().is_none_or(|lay| lay.digest.get().is_some());
                 let source = origins.get(*at).filter(|(_, origin)| origin.context().is_some());
                 source.is_some_and(|(sources, _)| found.all(sources).all(taken))
             }

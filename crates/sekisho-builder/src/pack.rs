@@ -242,17 +242,17 @@ impl Packer {
     pub(crate) fn add(
         &mut self,
         path: ImagePath,
-        mut node: Node,
+        node: Node,
         data: &mut dyn Read,
     ) -> Result<(), PackError> {
         let entry = self.entry(&path, &node)?;
-        if let NodeKind::File { size, digest } = &mut node.kind {
+        if let NodeKind::File { size, digest } = &node.kind {
             let mut hashing = Hashing { data, hash: Sha256Writer::new(io::sink()) };
             let written = self.tar.append_data(&entry, &mut hashing);
             let (_, found, count) = hashing.hash.finish_bytes();
             written.map_err(|error| changed(&entry, error))?;
             let found = Sum::from_bytes(found);
-            if *digest.get_or_insert(found) != found || count != *size {
+            if digest.get_or(found) != found || count != *size {
                 return Err(PackError::Changed(entry.display_path()));
             }
         } else {

@@ -33,8 +33,8 @@ pub(crate) type Seen = BTreeMap<String, Sum>;
 fn copied(view: &FileMap, layers: &BTreeSet<u32>) -> BTreeMap<ImagePath, Sum> {
     view.iter()
         .filter(|(_, node)| layers.contains(&node.layer))
-        .filter_map(|(path, node)| match node.kind {
-            NodeKind::File { digest: Some(sum), .. } => Some((path.clone(), sum)),
+        .filter_map(|(path, node)| match &node.kind {
+            NodeKind::File { digest, .. } => Some((path.clone(), digest.get()?)),
             _ => None,
         })
         .collect()

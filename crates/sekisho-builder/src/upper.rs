@@ -12,7 +12,7 @@ use fs_err as fs;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use sekisho_sandbox::{Isolation, OWNER_ATTRIBUTE, Owner, User};
 
-use crate::files::{self, FileMap, ImagePath, Node, NodeKind};
+use crate::files::{self, FileMap, ImagePath, Known, Node, NodeKind};
 use crate::pack::Packer;
 use crate::sparse::Holes;
 
@@ -105,7 +105,7 @@ impl Scan<'_> {
         let node_kind = if kind.is_dir() {
             NodeKind::Directory
         } else if kind.is_file() {
-            NodeKind::File { size: metadata.len(), digest: None }
+            NodeKind::File { size: metadata.len(), digest: Known::default() }
         } else if kind.is_symlink() {
             NodeKind::Symlink { target: fs::read_link(disk)?.into_os_string().into_encoded_bytes() }
         } else if kind.is_fifo() {

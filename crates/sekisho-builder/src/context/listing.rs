@@ -14,8 +14,8 @@ use sekisho_dockerfile::ignore::Ignore;
 use super::{MAX_CONTEXT_BYTES, MAX_CONTEXT_FILES, MAX_DEPTH};
 use crate::BuildError;
 use crate::beside;
-use crate::files::{self, FileMap, ImagePath, Node, NodeKind};
-use crate::hashed::{Lay, Stamp};
+use crate::files::{self, FileMap, ImagePath, Known, Node, NodeKind};
+use crate::hashed::Stamp;
 
 /// Most threads: the kernel's locks are what more of them would wait for.
 const THREADS_MAX: usize = 4;
@@ -52,7 +52,7 @@ struct Heap {
 /// What one thread found.
 #[derive(Default)]
 struct Found {
-    files: FileMap,
+    files: Vec<(ImagePath, Node)>,
     /// Folders that are ignored, and there only for what an exception brings back.
     ignored: Vec<(ImagePath, Node)>,
 }
@@ -94,8 +94,12 @@ impl<'a> Listing<'a> {
         // The mode of the folder itself is an accident of whoever made it.
         let root = (Vec::new(), Node::new(NodeKind::Directory, 0o755));
         let ignored: Vec<_> = all.iter_mut().flat_map(|one| one.ignored.drain(..)).collect();
-        let mut files = FileMap::from_iter([root]);
-        all.into_iter().for_each(|one| files.append(one.files));
+        // One list, which the map is made of and which goes whole: pieces of many trees would stay where each
+        // thread has its memory.
+        let mut found = vec![root];
+        all.into_iter().for_each(|mut one| found.append(&mut one.files));
+        found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let mut files: FileMap = found.into_iter().collect();
         for (path, node) in ignored {
             if files.below(&path).next().is_some() {
                 files.insert(path, node);
@@ -173,7 +177,7 @@ impl<'a> Listing<'a> {
             let size = u64::try_from(stat.st_size).unwrap_or_default();
             self.count(if kind == FileType::RegularFile { size } else { 0 })?;
             let node_kind = match kind {
-                FileType::RegularFile => NodeKind::File { size, digest: None },
+                FileType::RegularFile => NodeKind::File { size, digest: Known::default() },
                 FileType::Directory => NodeKind::Directory,
                 FileType::Symlink => {
                     let target = rustix::fs::readlinkat(&fd, name, Vec::new())
@@ -186,14 +190,14 @@ impl<'a> Listing<'a> {
             let mode = if kind == FileType::Symlink { 0o777 } else { stat.st_mode & 0o7777 };
             let mut node = Node::new(node_kind, mode);
             if kind == FileType::RegularFile {
-                node.lay = Some(Box::new(Lay::new(Stamp::of(&stat))));
+                node.stamp = Some(Box::new(Stamp::of(&stat)));
             }
             if kind == FileType::Directory {
                 below.push((path.clone(), depth + 1));
             }
             match ignored {
                 true => found.ignored.push((path, node)),
-                false => found.files.insert(path, node),
+                false => found.files.push((path, node)),
             }
         }
         Ok(below)

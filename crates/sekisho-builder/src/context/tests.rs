@@ -53,7 +53,7 @@ fn a_file_that_lies_still_is_hashed_once() {
     let still = context.open_still(&path).unwrap().unwrap();
     let bytes = fs::read(old.join("copy-file.dockerfile")).unwrap();
     assert_eq!(digest, Sum::of(&bytes));
-    let kind = NodeKind::File { size: bytes.len() as u64, digest: Some(digest) };
+    let kind = NodeKind::File { size: bytes.len() as u64, digest: Known::of(digest) };
     assert_eq!(still.node(context.files.get(&path).unwrap().clone()).kind, kind);
     assert!(still.is_still().unwrap());
 

@@ -128,10 +128,10 @@ pub(crate) fn add_lay(mut key: Key, sources: &FileMap, one: &Match) -> Option<Ke
     for (path, node) in one.all(sources) {
         entry.clear();
         entry.extend_from_slice(&node.mode.to_be_bytes());
-        match (&node.kind, &node.lay) {
-            (NodeKind::File { .. }, Some(lay)) => {
+        match (&node.kind, &node.stamp) {
+            (NodeKind::File { .. }, Some(stamp)) => {
                 entry.push(b'f');
-                lay.stamp.write_to(&mut entry);
+                stamp.write_to(&mut entry);
             }
             (NodeKind::Directory, _) => entry.push(b'd'),
             (NodeKind::Symlink { target }, _) => {

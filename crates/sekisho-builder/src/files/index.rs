@@ -39,13 +39,13 @@ struct Stored {
 impl From<Stored> for IndexEntry {
     fn from(stored: Stored) -> Self {
         let Stored { path, kind, mode, uid, gid, mtime, xattrs } = stored;
-        Self { path, node: Node { kind, mode, uid, gid, mtime, xattrs, layer: 0, lay: None } }
+        Self { path, node: Node { kind, mode, uid, gid, mtime, xattrs, layer: 0, stamp: None } }
     }
 }
 
 impl From<IndexEntry> for Stored {
     fn from(IndexEntry { path, node }: IndexEntry) -> Self {
-        let Node { kind, mode, uid, gid, mtime, xattrs, layer: _, lay: _ } = node;
+        let Node { kind, mode, uid, gid, mtime, xattrs, layer: _, stamp: _ } = node;
         Self { path, kind, mode, uid, gid, mtime, xattrs }
     }
 }

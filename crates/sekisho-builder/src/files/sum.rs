@@ -1,5 +1,7 @@
 //! Digests of files' data.
 
+use std::sync::OnceLock;
+
 use sekisho_types::Digest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -44,5 +46,42 @@ impl<'de> Deserialize<'de> for Sum {
             .and_then(|hex| hex::decode_to_slice(hex, &mut bytes).ok())
             .ok_or_else(|| D::Error::custom("no SHA-256 digest"))?;
         Ok(Self(bytes))
+    }
+}
+
+/// A digest that may be taken later: of a file of the context, when somebody asks for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Known(OnceLock<Sum>);
+
+impl Known {
+    pub(crate) fn of(sum: Sum) -> Self {
+        Self(sum.into())
+    }
+
+    pub(crate) fn get(&self) -> Option<Sum> {
+        self.0.get().copied()
+    }
+
+    /// The one that is known already, or else this.
+    pub(crate) fn get_or(&self, sum: Sum) -> Sum {
+        *self.0.get_or_init(|| sum)
+    }
+}
+
+impl From<Option<Sum>> for Known {
+    fn from(sum: Option<Sum>) -> Self {
+        sum.map_or_else(Self::default, Self::of)
+    }
+}
+
+impl Serialize for Known {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.get().serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Known {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Option::<Sum>::deserialize(from).map(Self::from)
     }
 }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn file(digest: &str) -> Node {
-    let digest = Some(Sum::of(digest.as_bytes()));
+    let digest = Known::of(Sum::of(digest.as_bytes()));
     Node::new(NodeKind::File { size: 1, digest }, 0o644)
 }
 
