@@ -5,7 +5,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
-mod build;
+pub(crate) mod build;
 mod disk;
 mod gate;
 pub(crate) mod hub;
@@ -94,9 +94,9 @@ pub(crate) fn run_gate(quick: bool) -> anyhow::Result<()> {
 }
 
 /// The same of the builder.
-pub(crate) fn run_build(quick: bool) -> anyhow::Result<()> {
-    let (root, program) = program(quick)?;
-    build::run(&root, &program, quick)
+pub(crate) fn run_build(scope: build::Scope) -> anyhow::Result<()> {
+    let (root, program) = program(scope == build::Scope::Quick)?;
+    build::run(&root, &program, scope)
 }
 
 /// Names the program to measure when it is built already.

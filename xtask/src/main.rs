@@ -10,8 +10,10 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
+use self::bench::build::Scope;
+
 const HELP: &str =
-    "usage: cargo xtask bench [--fresh-clone | runner | hub | operator [--quick] | gate [--quick] | build [--quick]]
+    "usage: cargo xtask bench [--fresh-clone | runner | hub | operator [--quick] | gate [--quick] | build [--quick | --only W]]
                    | crds | deploy | tables
 
   bench                 measures this checkout, and writes docs/benchmarks.md
@@ -27,6 +29,7 @@ const HELP: &str =
   bench gate --quick    a little of that, of the everyday build, to the terminal
   bench build           measures the builder beside buildah and BuildKit, and writes its section
   bench build --quick   a little of that, of the everyday build, to the terminal
+  bench build --only W  one of its workloads, w1 to w4, to the terminal
   (SEKISHO_BENCH_PROGRAM names the program for `gate` and `build` when it is built already)
   crds                  writes the custom resource definitions into deploy/crds
   deploy                writes the operator's manifests and the classes into deploy
@@ -42,8 +45,9 @@ fn main() -> ExitCode {
         ["bench", "runner"] => bench::runner::run(),
         ["bench", "gate"] => bench::run_gate(false),
         ["bench", "gate", "--quick"] => bench::run_gate(true),
-        ["bench", "build"] => bench::run_build(false),
-        ["bench", "build", "--quick"] => bench::run_build(true),
+        ["bench", "build"] => bench::run_build(Scope::All),
+        ["bench", "build", "--quick"] => bench::run_build(Scope::Quick),
+        ["bench", "build", "--only", name] => Scope::only(name).and_then(bench::run_build),
         ["bench", "hub"] => bench::hub::run(),
         ["bench", "operator"] => bench::operator::run(false),
         ["bench", "operator", "--quick"] => bench::operator::run(true),

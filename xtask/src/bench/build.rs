@@ -67,8 +67,31 @@ impl Case {
 /// By workload, case and engine.
 type Times = BTreeMap<(&'static str, Case, &'static str), Series>;
 
-/// Measures, and writes the section; `quick` to the terminal, little work and one round.
-pub(super) fn run(root: &Path, program: &Path, quick: bool) -> anyhow::Result<()> {
+/// How much is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// All; the section is written.
+    All,
+    /// Little work and one round, to the terminal.
+    Quick,
+    /// One workload as large as it is, and the peak of memory where it is w3; to the terminal.
+    Only(&'static str),
+}
+
+impl Scope {
+    /// That of a workload.
+    ///
+    /// # Errors
+    /// There is no such workload.
+    pub(crate) fn only(name: &str) -> anyhow::Result<Self> {
+        let known = workloads::NAMES.into_iter().find(|known| *known == name);
+        let known = known.with_context(|| format!("the workloads are {:?}", workloads::NAMES))?;
+        Ok(Self::Only(known))
+    }
+}
+
+/// Measures, and writes the section, or prints it.
+pub(super) fn run(root: &Path, program: &Path, scope: Scope) -> anyhow::Result<()> {
     let folder = Disk::new()?;
     let registry = Registry::start(folder.path())?;
     let program = &copy_of(program, folder.path())?;
@@ -77,19 +100,35 @@ pub(super) fn run(root: &Path, program: &Path, quick: bool) -> anyhow::Result<()
     engines.extend(peers::buildkit(folder.path())?);
     engines.extend(peers::buildah_engine(folder.path())?);
     ensure!(engines.len() > 1, "no peer is here: install Debian's `buildah` or `docker.io`");
-    let size = if quick { Size::Little } else { Size::Full };
+    let size = if scope == Scope::Quick { Size::Little } else { Size::Full };
+    let wanted = |name: &str| !matches!(scope, Scope::Only(only) if only != name);
     let mut times = Times::new();
-    for workload in workloads::all(folder.path(), &base, size)? {
-        for round in 0..if quick { 1 } else { ROUNDS } {
+    for workload in workloads::all(folder.path(), &base, size, &wanted)? {
+        for round in 0..if scope == Scope::Quick { 1 } else { ROUNDS } {
             measure(&workload, round, &mut engines, &registry, &mut times)?;
         }
     }
-    let extras = extras(program, folder.path(), &base, &registry, size)?;
+    let extras = match scope {
+        Scope::Only(name) => {
+            let peak = (name == "w3").then(|| peak(program, folder.path(), &base, &registry, size));
+            let text = times_text(&times, &engines, folder.describe());
+            let peak = peak.transpose()?.map_or_else(String::new, |peak| {
+                format!("\npeak memory of w3's one layer (sum of PSS): {} MiB\n", mebibytes(peak))
+            });
+            return super::print(&(text + &peak));
+        }
+        Scope::All | Scope::Quick => extras(program, folder.path(), &base, &registry, size)?,
+    };
     let text = section(&times, &engines, &extras, folder.describe());
-    if quick {
-        return super::print(&text);
+    match scope {
+        Scope::Quick => super::print(&text),
+        _ => page::write_section(root, "Builder", &text),
     }
-    page::write_section(root, "Builder", &text)
+}
+
+/// Rounded up.
+fn mebibytes(bytes: u64) -> u64 {
+    bytes.div_ceil(1024 * 1024)
 }
 
 /// One that any user may run.
@@ -168,13 +207,12 @@ fn extras(
     registry: &Registry,
     size: Size,
 ) -> anyhow::Result<Extras> {
-    let all = workloads::all(&folder.join("extras"), base, size)?;
-    let find = |name: &str| all.iter().find(|one| one.name == name).context("no such workload");
+    let w1 = workload(&folder.join("extras"), base, size, "w1")?;
     let mut root = Engine::sekisho(program, folder, Some("root-cache"))?;
     let timed = |engine: &mut Engine, name: &str| -> anyhow::Result<Duration> {
         disk::settle()?;
         let began = Instant::now();
-        engine.build(&find("w1")?.context, &format!("{}/{name}:1", registry.host()))?;
+        engine.build(&w1.context, &format!("{}/{name}:1", registry.host()))?;
         Ok(began.elapsed())
     };
     let as_root = timed(&mut root, "as-root")?;
@@ -182,16 +220,69 @@ fn extras(
         Some(mut user) => Some(timed(&mut user, "as-user")?),
         None => None,
     };
-    let sampler = Sampler::start(std::process::id());
-    let mut large = Engine::sekisho(program, folder, Some("large-cache"))?;
-    let before = super::memory::own();
-    large.build(&find("w3")?.context, &format!("{}/large:1", registry.host()))?;
-    let peak_bytes = sampler.peak()?.saturating_sub(before);
+    let peak_bytes = peak(program, folder, base, registry, size)?;
     let nothing_ms = root.nothing(base, folder)?;
     Ok(Extras { nothing_ms, root: as_root, user, peak_bytes })
 }
 
+fn workload(folder: &Path, base: &str, size: Size, name: &str) -> anyhow::Result<Workload> {
+    let all = workloads::all(folder, base, size, &|one| one == name)?;
+    all.into_iter().next().context("no such workload")
+}
+
+/// Most memory that a cold build of w3 takes: the builder and what it starts, and nothing that was there before.
+fn peak(
+    program: &Path,
+    folder: &Path,
+    base: &str,
+    registry: &Registry,
+    size: Size,
+) -> anyhow::Result<u64> {
+    let w3 = workload(&folder.join("peak"), base, size, "w3")?;
+    let mut large = Engine::sekisho(program, folder, Some("large-cache"))?;
+    let sampler = Sampler::of_what_starts();
+    large.build(&w3.context, &format!("{}/large:1", registry.host()))?;
+    sampler.peak()
+}
+
+/// The machine, the engines and the table of times; what is below its promise at the end.
+fn times_text(times: &Times, engines: &[Engine], disk: &str) -> String {
+    let (text, lost) = table(times, engines, disk);
+    format!("{text}\n{}", lost_text(&lost))
+}
+
+fn lost_text(lost: &[String]) -> String {
+    match lost.is_empty() {
+        true => "Nothing is below its promise.\n".to_owned(),
+        false => format!("Below the promise: {}.\n", lost.join("; ")),
+    }
+}
+
 fn section(times: &Times, engines: &[Engine], extras: &Extras, disk: &str) -> String {
+    let (mut text, lost) = table(times, engines, disk);
+    let seconds = |took: Duration| format!("{:.2} s", took.as_secs_f64());
+    let user = match extras.user {
+        Some(user) => {
+            let ratio = user.as_secs_f64() / extras.root.as_secs_f64();
+            format!("{} ({ratio:.2} × of root's {})", seconds(user), seconds(extras.root))
+        }
+        None => "not measured: this is no root".to_owned(),
+    };
+    text.push_str(&format!(
+        "\n| sekisho alone | measured | promised |\n|---|---|---|\n\
+         | a RUN of `/bin/true`: sandbox, look at its changes, end | {} | sandbox ≤ 10 ms |\n\
+         | w1 cold as an ordinary user | {user} | ≤ 1.3 × |\n\
+         | peak memory of w3's one layer (sum of PSS) | {} MiB | ≤ 200 MB of 500 MB |\n",
+        extras.nothing_ms.milliseconds(),
+        mebibytes(extras.peak_bytes),
+    ));
+    text.push('\n');
+    text.push_str(&lost_text(&lost));
+    text
+}
+
+/// The machine, the engines and the table of times; and what is below its promise.
+fn table(times: &Times, engines: &[Engine], disk: &str) -> (String, Vec<String>) {
     let mut text = format!("Machine: {} Files on {disk}.\n\nPeers: ", machine::describe());
     let versions: Vec<String> = engines.iter().map(|engine| engine.version.clone()).collect();
     text.push_str(&versions.join("; "));
@@ -226,25 +317,5 @@ fn section(times: &Times, engines: &[Engine], extras: &Extras, disk: &str) -> St
             "| {workload} | {case} | {engine} | {time} | {times_text} | {want} |\n"
         ));
     }
-    let seconds = |took: Duration| format!("{:.2} s", took.as_secs_f64());
-    let user = match extras.user {
-        Some(user) => {
-            let ratio = user.as_secs_f64() / extras.root.as_secs_f64();
-            format!("{} ({ratio:.2} × of root's {})", seconds(user), seconds(extras.root))
-        }
-        None => "not measured: this is no root".to_owned(),
-    };
-    text.push_str(&format!(
-        "\n| sekisho alone | measured | promised |\n|---|---|---|\n\
-         | a RUN of `/bin/true`: sandbox, look at its changes, end | {} | sandbox ≤ 10 ms |\n\
-         | w1 cold as an ordinary user | {user} | ≤ 1.3 × |\n\
-         | peak memory of w3's one layer (sum of PSS) | {} MiB | ≤ 200 MB of 500 MB |\n",
-        extras.nothing_ms.milliseconds(),
-        extras.peak_bytes.div_ceil(1024 * 1024),
-    ));
-    match lost.is_empty() {
-        true => text.push_str("\nNothing is below its promise.\n"),
-        false => text.push_str(&format!("\nBelow the promise: {}.\n", lost.join("; "))),
-    }
-    text
+    (text, lost)
 }

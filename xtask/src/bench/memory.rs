@@ -1,5 +1,6 @@
 //! Peak memory of a process and all that comes from it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -16,12 +17,30 @@ pub(super) struct Sampler {
 
 impl Sampler {
     pub(super) fn start(pid: u32) -> Self {
+        Self::without(pid, BTreeSet::new())
+    }
+
+    /// What comes from this process from now on, and it alone: neither this process nor what runs below it
+    /// already, such as a registry or another engine's daemon.
+    pub(super) fn of_what_starts() -> Self {
+        let mut there = BTreeSet::new();
+        tree(std::process::id(), &mut |pid| {
+            there.insert(pid);
+        });
+        Self::without(std::process::id(), there)
+    }
+
+    fn without(pid: u32, others: BTreeSet<u32>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             let mut peak = 0;
             while !stopped.load(Ordering::Relaxed) {
-                peak = peak.max(tree(pid));
+                let mut now = 0;
+                tree(pid, &mut |pid| {
+                    now += if others.contains(&pid) { 0 } else { proportional(pid) };
+                });
+                peak = peak.max(now);
                 std::thread::sleep(PAUSE);
             }
             peak
@@ -36,21 +55,16 @@ impl Sampler {
     }
 }
 
-/// Of this process alone.
-pub(super) fn own() -> u64 {
-    proportional(std::process::id())
-}
-
-/// A process that ended meanwhile counts nothing.
-fn tree(pid: u32) -> u64 {
-    let mut sum = proportional(pid);
-    let Ok(threads) = fs_err::read_dir(format!("/proc/{pid}/task")) else { return sum };
+/// Visits a process and all below it; one that ended meanwhile has none.
+fn tree(pid: u32, visit: &mut dyn FnMut(u32)) {
+    visit(pid);
+    let Ok(threads) = fs_err::read_dir(format!("/proc/{pid}/task")) else { return };
     for thread in threads.flatten() {
         let children = fs_err::read_to_string(thread.path().join("children")).unwrap_or_default();
-        let children = children.split_whitespace().filter_map(|child| child.parse().ok());
-        sum += children.map(tree).sum::<u64>();
+        for child in children.split_whitespace().filter_map(|child| child.parse().ok()) {
+            tree(child, visit);
+        }
     }
-    sum
 }
 
 /// Proportional set size in bytes: a page that two share counts half for each.

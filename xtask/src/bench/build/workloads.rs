@@ -33,11 +33,22 @@ struct Tree {
     bytes: usize,
 }
 
-/// Makes all contexts below a folder.
-pub(super) fn all(folder: &Path, base: &str, size: Size) -> anyhow::Result<Vec<Workload>> {
+pub(super) const NAMES: [&str; 4] = ["w1", "w2", "w3", "w4"];
+
+/// Makes the contexts that are wanted below a folder.
+pub(super) fn all(
+    folder: &Path,
+    base: &str,
+    size: Size,
+    wanted: &dyn Fn(&str) -> bool,
+) -> anyhow::Result<Vec<Workload>> {
     let part = |full: usize| if size == Size::Full { full } else { full.div_ceil(40) };
     let mut numbers = Numbers(1);
+    let mut made = Vec::new();
     let mut make = |name: &'static str, trees: &[Tree], changes: &str, file: String| {
+        if !wanted(name) {
+            return Ok(());
+        }
         let context = folder.join(name);
         for tree in trees {
             tree.make(&context, &mut numbers)?;
@@ -45,36 +56,36 @@ pub(super) fn all(folder: &Path, base: &str, size: Size) -> anyhow::Result<Vec<W
         fs_err::create_dir_all(&context)?;
         fs_err::write(context.join("changes"), "as it was\n")?;
         fs_err::write(context.join("Dockerfile"), format!("FROM {base}\n{file}"))?;
-        anyhow::Ok(Workload { name, context, changes: changes.into() })
+        made.push(Workload { name, context, changes: changes.into() });
+        anyhow::Ok(())
     };
     let source = Tree { folder: "src", files: part(12_000), bytes: 13_600 };
     let app = Tree { folder: "app", files: part(200), bytes: 5_000 };
     let large = Tree { folder: "large", files: part(480), bytes: 1_000_000 };
     let ten = (0..10).map(|at| format!("RUN echo {at} > /{at}\n")).collect::<String>();
-    Ok(vec![
-        make(
-            "w1",
-            &[source, app],
-            "app/0/0",
-            "ENV A=b\nWORKDIR /w\nCOPY src /w/src\nRUN mkdir /w/some && cp -r /w/src/1* /w/some\n\
+    make(
+        "w1",
+        &[source, app],
+        "app/0/0",
+        "ENV A=b\nWORKDIR /w\nCOPY src /w/src\nRUN mkdir /w/some && cp -r /w/src/1* /w/some\n\
              RUN echo done > /w/done\nCOPY app /w/app\nRUN find /w/app -type f | sort > /w/list\n"
-                .to_owned(),
-        )
-        .context("making w1")?,
-        make("w2", &[], "changes", format!("{ten}COPY changes /\n")).context("making w2")?,
-        make("w3", &[large], "large/0/0", "COPY large /large\n".to_owned()).context("making w3")?,
-        make(
-            "w4",
-            &[],
-            "changes",
-            format!(
-                "RUN for i in $(seq {}); do find /usr/bin /usr/lib -type f | sort | \
+            .to_owned(),
+    )
+    .context("making w1")?;
+    make("w2", &[], "changes", format!("{ten}COPY changes /\n")).context("making w2")?;
+    make("w3", &[large], "large/0/0", "COPY large /large\n".to_owned()).context("making w3")?;
+    make(
+        "w4",
+        &[],
+        "changes",
+        format!(
+            "RUN for i in $(seq {}); do find /usr/bin /usr/lib -type f | sort | \
                  xargs -d '\\n' sha256sum; done > /sums\nCOPY changes /\n",
-                part(40)
-            ),
-        )
-        .context("making w4")?,
-    ])
+            part(40)
+        ),
+    )
+    .context("making w4")?;
+    Ok(made)
 }
 
 impl Tree {
