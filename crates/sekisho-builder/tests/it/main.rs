@@ -15,6 +15,8 @@ mod engines;
 #[cfg(test)]
 mod failure;
 #[cfg(test)]
+mod foreign;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod hostile;
