@@ -99,6 +99,8 @@ pub(crate) struct DeploymentMemory {
     /// Something was not worked on because the lease was not held then.
     pub(crate) missed: bool,
     pub(crate) demand: Option<Demand>,
+    /// Since when `demand` is reckoned, and not as GitHub told it.
+    pub(crate) reckoned: Option<At>,
     /// From when on all is heard that GitHub had to tell with it.
     pub(crate) settled: Option<At>,
     /// Where a queue is read: the runners of the jobs that ran, and when it was read.

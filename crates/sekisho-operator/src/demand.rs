@@ -62,6 +62,7 @@ pub(crate) fn tell(context: &Context, name: &Name, told: Told, news: &[Recording
         return;
     }
     let changed = entry.demand.replace(told.demand) != Some(told.demand);
+    entry.reckoned = None;
     // A list that says the same again begins no new wait.
     let again = !changed && told.running.is_some() && entry.settled.is_some();
     // Numbers beside the messages do not say that all of these are heard.
@@ -81,7 +82,7 @@ pub(crate) fn tell(context: &Context, name: &Name, told: Told, news: &[Recording
 
 /// A runner is seen to be done before GitHub's numbers say so.
 pub(crate) fn job_over(context: &Context, runner: &Name, deployment: &str, fate: Fate, ended: At) {
-    let name = (runner.0.clone(), deployment.to_owned());
+    let (name, now) = ((runner.0.clone(), deployment.to_owned()), context.now());
     let mut memory = context.memory();
     let known = memory.is_over(runner);
     memory.fates.insert(runner.clone(), fate);
@@ -91,7 +92,9 @@ pub(crate) fn job_over(context: &Context, runner: &Name, deployment: &str, fate:
         None => true,
     };
     if let Some(demand) = entry.demand.filter(|_| counted) {
-        entry.demand = Some(demand.less_one());
+        // The numbers may be of after its end: they are asked for soon, if no message comes.
+        (entry.demand, entry.reckoned) = (Some(demand.less_one()), Some(now));
+        entry.wake.notify_one();
     }
     entry.told += 1;
     drop(memory);

@@ -16,8 +16,10 @@ use sekisho_github::wire::scale_set::{
 use sekisho_reconcile::deployment::SETTLE;
 use sekisho_reconcile::runner::{Fate, Job, Record};
 use sekisho_reconcile::session::message::{self, Recording, Target, What, Write};
+use sekisho_reconcile::session::poll_again;
 use sekisho_reconcile::{At, Failure};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -41,13 +43,13 @@ pub(crate) struct Listening {
     pub(crate) set: i64,
     pub(crate) state: Arc<Mutex<State>>,
     pub(crate) replay: Arc<Notify>,
+    capacity: watch::Sender<u32>,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
 
 /// What a listener tells of itself.
 pub(crate) struct State {
-    pub(crate) capacity: u32,
     pub(crate) alive: At,
     pub(crate) trouble: Option<Failure>,
     pub(crate) statistics: Option<At>,
@@ -66,7 +68,6 @@ impl Listening {
     ) -> Self {
         let now = context.now();
         let state = Arc::new(Mutex::new(State {
-            capacity,
             alive: now,
             trouble: None,
             statistics: None,
@@ -79,17 +80,24 @@ impl Listening {
             owner: context.settings.identity.clone(),
             previous: previous.and_then(|it| it.parse().ok()),
         };
+        let (capacity, told) = watch::channel(capacity);
         let work = Work {
             context: Arc::clone(context),
             name: name.clone(),
             set_name,
             state: Arc::clone(&state),
+            capacity: told,
             listener: Listener::new(Arc::clone(&account.tenant), set, options),
         };
         let (stop, replay) = (CancellationToken::new(), Arc::new(Notify::new()));
         let task = tokio::spawn(work.run(stop.clone(), Arc::clone(&replay)));
         context.metrics.sessions.inc();
-        Self { set, state, replay, stop, task }
+        Self { set, state, replay, capacity, stop, task }
+    }
+
+    /// How many jobs may come; GitHub is told with the next poll, and that is soon.
+    pub(crate) fn can_have(&self, capacity: u32) {
+        self.capacity.send_if_modified(|known| std::mem::replace(known, capacity) != capacity);
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -113,6 +121,7 @@ struct Work {
     name: Name,
     set_name: String,
     state: Arc<Mutex<State>>,
+    capacity: watch::Receiver<u32>,
     listener: Listener,
 }
 
@@ -120,7 +129,8 @@ impl Work {
     async fn run(mut self, stop: CancellationToken, replay: Arc<Notify>) {
         let mut hears = true;
         loop {
-            let capacity = self.lock().capacity;
+            let capacity = *self.capacity.borrow();
+            let silent = self.context.now().since(self.lock().alive);
             let settled = hears.then(|| self.context.now() + SETTLE);
             demand::settles(&self.context, &self.name, settled);
             let event = tokio::select! {
@@ -132,6 +142,7 @@ impl Work {
                     self.lock().replayed = Some(now);
                     continue;
                 }
+                () = has_other(&mut self.capacity, capacity, silent) => continue,
                 event = self.listener.next(capacity) => event,
             };
             let now = self.context.now();
@@ -261,6 +272,21 @@ impl Work {
             tracing::info!("a message was recorded and comes again: {error}");
         }
         Ok(())
+    }
+}
+
+/// Until a poll that begins now is to be given up, for GitHub was told another capacity with it.
+async fn has_other(capacity: &mut watch::Receiver<u32>, told: u32, silent: Duration) {
+    let begun = Instant::now();
+    loop {
+        let wanted = *capacity.borrow_and_update();
+        match poll_again(told, wanted, begun.elapsed(), silent) {
+            Some(Duration::ZERO) => return,
+            Some(wait) => tokio::time::sleep(wait).await,
+            None if capacity.changed().await.is_ok() => {}
+            // Nobody is left who could want another; the listener is told to stop.
+            None => std::future::pending().await,
+        }
     }
 }
 

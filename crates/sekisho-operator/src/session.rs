@@ -164,7 +164,7 @@ impl Work {
         if held.is_none() {
             // Whoever holds it knows better.
             (entry.session, entry.demand, entry.growth) = (None, None, None);
-            (entry.settled, entry.running) = (None, None);
+            (entry.settled, entry.running, entry.reckoned) = (None, None, None);
         }
         drop(memory);
         if lease::looks_again(before, held.is_some(), missed) {
@@ -202,7 +202,7 @@ impl Work {
         let seen = self.observe(object);
         let plan = session::decide(&seen);
         if let Some(listening) = &self.listening {
-            listening.state().capacity = plan.capacity;
+            listening.can_have(plan.capacity);
         }
         let mut after = plan.requeue_after;
         for effect in &plan.effects {
@@ -309,6 +309,7 @@ impl Work {
             previous: self.lease.as_ref().and_then(lease::session),
             listener,
             statistics,
+            reckoned: remembered.reckoned,
             replayed,
             trouble: self.trouble.clone(),
             max: number(max.unwrap_or_default()),
@@ -376,11 +377,12 @@ impl Work {
             }
             Effect::ReadStatistics { set } => {
                 let asked = Some(self.remembered().told);
-                let read = account?.tenant.set(*set).await;
-                let read = read.map_err(|error| failure::scale_set(&error))?;
+                // Whatever comes of it: who could not read them asks again when they are due again.
                 if let Some(listening) = &self.listening {
                     listening.state().statistics = Some(self.context.now());
                 }
+                let read = account?.tenant.set(*set).await;
+                let read = read.map_err(|error| failure::scale_set(&error))?;
                 if let Some(statistics) = read.and_then(|set| set.statistics) {
                     // Newer than any message: what explains them may still be told.
                     let settled = Some(self.context.now() + SETTLE);

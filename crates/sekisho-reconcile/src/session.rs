@@ -31,6 +31,14 @@ const fn secs(secs: u64) -> Duration {
 pub const SILENCE_MAX: Duration = secs(150);
 /// How often the numbers of a set are read in any case: messages may be lost on GitHub's side.
 pub const STATISTICS_EVERY: Duration = secs(60);
+/// How long numbers count that were reckoned, and not told: a job that was seen to be over may have been
+/// over by GitHub's numbers already, and is then taken off twice. Its message says so, mostly sooner.
+pub const RECKONED_MAX: Duration = secs(5);
+/// How long a poll lasts at least, however often the capacity changes.
+pub const POLL_MIN: Duration = secs(2);
+/// How long ago the last sign of life may be for a poll to be given up: far less than [`SILENCE_MAX`], so
+/// that one whose capacity changes all the time is not taken for one that hangs.
+const GIVEN_UP_MAX: Duration = secs(60);
 /// How often everything that was not acknowledged is asked for again.
 pub const REPLAY_EVERY: Duration = secs(30 * 60);
 
@@ -55,6 +63,8 @@ pub struct Observed {
     pub listener: Listener,
     /// When the set's numbers were last read, with a message or without.
     pub statistics: Option<At>,
+    /// Since when the numbers are reckoned, and not as they were told.
+    pub reckoned: Option<At>,
     /// When everything was last asked for again, or the session was opened.
     pub replayed: Option<At>,
     /// Creating the set, or listening, failed.
@@ -171,6 +181,16 @@ pub fn decide(seen: &Observed) -> Plan {
     plan
 }
 
+/// In how long a poll is given up for another, where GitHub was told another capacity with it: a poll
+/// takes 50 s to end by itself, and so long jobs would wait for room that there is, or come where there is
+/// none. `None`: it is left to its end. `polling`: for how long it is under way; `silent`: how long before
+/// it began the last sign of life was.
+///
+/// Nothing is lost by it: a message that was on its way is not deleted, and comes again.
+pub fn poll_again(told: u32, wanted: u32, polling: Duration, silent: Duration) -> Option<Duration> {
+    (told != wanted && silent < GIVEN_UP_MAX).then(|| POLL_MIN.saturating_sub(polling))
+}
+
 fn listen(seen: &Observed, set: i64, plan: &mut Plan) {
     let start = Effect::Listen { set, previous: seen.previous.clone() };
     match &seen.listener {
@@ -211,7 +231,11 @@ fn listen(seen: &Observed, set: i64, plan: &mut Plan) {
 fn refresh(seen: &Observed, set: i64, plan: &mut Plan) -> Duration {
     let due =
         |last: Option<At>, every| last.map_or(Duration::ZERO, |at| seen.now.until(at + every));
+    let reckoned = seen.reckoned.map(|at| at + RECKONED_MAX);
+    let reckoned = reckoned.filter(|at| seen.statistics.is_none_or(|read| read < *at));
+    let reckoned = reckoned.map(|at| seen.now.until(at));
     let statistics = due(seen.statistics, STATISTICS_EVERY);
+    let statistics = reckoned.map_or(statistics, |due| due.min(statistics));
     if statistics.is_zero() {
         plan.effects.push(Effect::ReadStatistics { set });
     }

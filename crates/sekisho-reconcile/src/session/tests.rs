@@ -25,6 +25,7 @@ fn seen(listener: Listener) -> Observed {
         previous: Some("old".to_owned()),
         listener,
         statistics: Some(at(0)),
+        reckoned: None,
         replayed: Some(at(0)),
         trouble: None,
         max: 10,
@@ -233,4 +234,31 @@ fn the_queue_is_read_on_a_webhook_and_now_and_then() {
     let troubled = queue::Observed { trouble, ..first.clone() };
     assert_eq!(queue::decide(&troubled), After(secs(7)));
     assert_eq!(queue::decide(&queue::Observed { now: at(17), ..troubled }), All);
+}
+
+#[test]
+fn numbers_that_were_reckoned_are_read_again_soon() {
+    let read = [Effect::ReadStatistics { set: 4 }];
+    let seen = Observed { reckoned: Some(at(0)), now: at(4), ..seen(running(0)) };
+    let plan = decide(&seen);
+    assert_eq!((plan.effects, plan.requeue_after), (vec![], Some(secs(1))));
+    assert_eq!(decide(&Observed { now: at(5), ..seen.clone() }).effects, read);
+    // Once: whoever could not read them does not ask all the time.
+    let asked = Observed { now: at(6), statistics: Some(at(5)), ..seen.clone() };
+    assert_eq!(decide(&asked).effects, []);
+    // Another job that was seen to be over: again.
+    let again = Observed { reckoned: Some(at(3)), now: at(8), ..asked };
+    assert_eq!(decide(&again).effects, read);
+}
+
+#[test]
+fn a_poll_is_given_up_when_the_capacity_is_another() {
+    let [none, some, long] = [0, 1, 59].map(secs);
+    assert_eq!(poll_again(4, 4, long, none), None, "GitHub knows it");
+    assert_eq!(poll_again(4, 0, none, none), Some(POLL_MIN));
+    assert_eq!(poll_again(0, 4, some, long), Some(secs(1)));
+    assert_eq!(poll_again(0, 4, long, none), Some(none));
+    // Where all were given up for a minute, the next one is heard to its end, and in time.
+    assert_eq!(poll_again(0, 4, long, secs(60)), None);
+    assert!(secs(60) + POLL_MIN + secs(65) < SILENCE_MAX);
 }

@@ -17,6 +17,7 @@ mod operator_act;
 mod operator_observe;
 mod operator_session;
 mod operator_sets;
+mod session;
 mod simulation;
 mod surplus;
 mod world;

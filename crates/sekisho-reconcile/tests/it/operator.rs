@@ -2,6 +2,7 @@
 //! are two of it. What it reads is in `operator_observe`, what it does in `operator_act`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use sekisho_reconcile::backoff::Jitter;
 use sekisho_reconcile::deployment::{self, Demand};
@@ -13,6 +14,9 @@ use sekisho_reconcile::{At, session, sweep};
 
 use crate::github::Wire;
 use crate::world::{DEPLOYMENT, Objects, Runner, Secret, World};
+
+/// How long GitHub holds a poll that it has nothing for.
+const POLL: Duration = Duration::from_secs(50);
 
 /// What is decided together, and never twice at the same time by one replica.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +74,8 @@ pub(crate) struct Operator {
     pub(crate) settled: Option<At>,
     pub(crate) polled: Option<At>,
     pub(crate) statistics: Option<At>,
+    /// Since when `demand` is reckoned, and not as it was told.
+    pub(crate) reckoned: Option<At>,
     pub(crate) capacity: u32,
 }
 
@@ -79,6 +85,8 @@ pub(crate) struct Listening {
     pub(crate) cursor: i64,
     pub(crate) alive: At,
     pub(crate) replayed: At,
+    /// The poll that is under way: the capacity that was told with it, and since when.
+    pub(crate) poll: Option<(u32, At)>,
 }
 
 impl Operator {
@@ -102,6 +110,7 @@ impl Operator {
             settled: None,
             polled: None,
             statistics: None,
+            reckoned: None,
             capacity: 0,
         }
     }
@@ -267,15 +276,29 @@ impl Operator {
         if let Some(session) = &mut world.github.session {
             session.polled = at;
         }
-        world.github.capacity = self.capacity;
+        let (told, since) = *listening.poll.get_or_insert((self.capacity, now));
+        world.github.capacity = told;
         world.github.assign();
-        self.demand = Some(world.github.demand());
-        (self.statistics, listening.alive) = (Some(now), now);
         let next = world.github.messages.range(listening.cursor + 1..).next();
         let Some((&id, events)) = next else {
             self.settled.get_or_insert(now + deployment::SETTLE);
+            if now.is_past(since, POLL) {
+                listening.alive = now;
+                listening.poll = None;
+            } else if session::poll_again(
+                told,
+                self.capacity,
+                now.since(since),
+                since.since(listening.alive),
+            ) == Some(Duration::ZERO)
+            {
+                listening.poll = None;
+            }
             return None;
         };
+        listening.poll = None;
+        (self.demand, self.reckoned) = (Some(world.github.demand()), None);
+        (self.statistics, listening.alive) = (Some(now), now);
         self.settled = None;
         let events = events.clone();
         listening.cursor = id;

@@ -215,6 +215,7 @@ impl Operator {
         self.fates.insert(name.to_owned(), fate);
         if !known {
             self.demand = self.demand.map(deployment::Demand::less_one);
+            self.reckoned = Some(self.now(world));
         }
     }
 

@@ -207,9 +207,13 @@ impl Operator {
                 }
             },
             statistics: self.statistics,
+            reckoned: self.reckoned,
             replayed: self.listening.as_ref().map(|known| known.replayed),
             trouble: self.troubles.get(&Key::Session).cloned(),
-            max: 6,
+            max: match deployment.map(|known| known.size) {
+                Some(deployment::Size::Scaled { max, .. } | deployment::Size::Fixed(max)) => max,
+                None => 0,
+            },
             runners,
             gate: if backs_off {
                 Some(session::Gate::Backoff)

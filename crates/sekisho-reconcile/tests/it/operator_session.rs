@@ -47,8 +47,10 @@ impl Operator {
                     cursor: 0,
                     alive: now,
                     replayed: now,
+                    poll: None,
                 });
                 (self.demand, self.settled) = (Some(world.github.demand()), None);
+                self.reckoned = None;
             }
             session::Effect::StopListening => {
                 let ours = self.listening.take().map(|known| known.session);
@@ -58,11 +60,13 @@ impl Operator {
             }
             session::Effect::ReadStatistics { .. } => {
                 (self.demand, self.statistics) = (Some(world.github.demand()), Some(now));
+                self.reckoned = None;
                 self.settled = self.settled.map(|_| now + deployment::SETTLE);
             }
             session::Effect::Replay => {
                 if let Some(listening) = &mut self.listening {
                     (listening.cursor, listening.replayed) = (0, now);
+                    listening.poll = None;
                 }
             }
         }
