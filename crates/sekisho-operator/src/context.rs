@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret};
-use kube::core::PartialObjectMeta;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource, ResourceExt as _};
@@ -24,6 +23,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::github::Account;
+use crate::lean::{Metadata, Node, Pod};
 use crate::metrics::Metrics;
 use crate::operator::Settings;
 use crate::owned::Owned;
@@ -46,7 +46,7 @@ pub(crate) struct Context {
     memory: Mutex<Memory>,
 }
 
-/// The objects as the watches show them. Of secrets, the metadata alone is kept.
+/// The objects as the watches show them. Of secrets, the metadata alone is asked for.
 pub(crate) struct Stores {
     pub(crate) connections: Stored<GitHubConnection>,
     pub(crate) classes: Stored<RunnerClass>,
@@ -54,9 +54,9 @@ pub(crate) struct Stores {
     pub(crate) sets: Stored<RunnerReplicaSet>,
     pub(crate) runners: Stored<Runner>,
     pub(crate) pods: Stored<Pod>,
-    pub(crate) secrets: Stored<PartialObjectMeta<Secret>>,
+    pub(crate) secrets: Stored<Metadata<Secret>>,
     pub(crate) nodes: Stored<Node>,
-    pub(crate) namespaces: Stored<Namespace>,
+    pub(crate) namespaces: Stored<Metadata<Namespace>>,
     /// How many watches there are.
     pub(crate) watches: usize,
     /// How many of them have told all that is there.

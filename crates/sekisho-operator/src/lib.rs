@@ -20,6 +20,7 @@ mod demand;
 mod deployment;
 mod failure;
 mod github;
+mod lean;
 mod lease;
 mod listen;
 mod metrics;

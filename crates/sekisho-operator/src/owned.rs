@@ -80,7 +80,7 @@ fn read(stores: &Stores, runner: &Runner) -> replica_set::Runner {
     let record = Record::of(runner.status.as_ref());
     let namespace = runner.namespace().unwrap_or_default();
     let pod = stores.pods.get(&ObjectRef::new(&runner.name_any()).within(&namespace));
-    let placed = pod.is_some_and(|pod| pod.spec.as_ref().is_some_and(|it| it.node_name.is_some()));
+    let placed = pod.is_some_and(|pod| pod.spec.node_name.is_some());
     replica_set::Runner {
         name: runner.name_any(),
         uid: runner.uid().unwrap_or_default(),

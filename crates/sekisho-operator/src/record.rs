@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStatus, Node as NodeObject, Pod as PodObject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use sekisho_api::condition::{self, SUCCEEDED};
@@ -13,6 +12,7 @@ use sekisho_pods::CONTAINER_RUNNER;
 use sekisho_reconcile::At;
 use sekisho_reconcile::runner::{Container, Node, Pod, Record, Waiting};
 
+use crate::lean::{self, ContainerStatus};
 use crate::owned::controller;
 
 /// The annotations of a JIT secret: the pod that it is for, and GitHub's number.
@@ -92,24 +92,19 @@ fn cut(text: &str, most: usize) -> String {
 }
 
 /// A pod. `pulls`: since when its image cannot be pulled, by the pod's uid.
-pub(crate) fn pod(pod: &PodObject, owner: &str, pulls: &mut BTreeMap<String, At>, now: At) -> Pod {
+pub(crate) fn pod(pod: &lean::Pod, owner: &str, pulls: &mut BTreeMap<String, At>, now: At) -> Pod {
     let uid = pod.uid().unwrap_or_default();
-    let status = pod.status.clone().unwrap_or_default();
-    let statuses = status.container_statuses.unwrap_or_default();
-    let runner = statuses.iter().find(|it| it.name == CONTAINER_RUNNER);
-    let waiting = waiting(pod, &statuses, pulls, now);
+    let status = &pod.status;
+    let runner = status.container_statuses.iter().find(|it| it.name == CONTAINER_RUNNER);
+    let waiting = waiting(pod, pulls, now);
     if !matches!(waiting, Some(Waiting::ImagePull { .. })) {
         pulls.remove(&uid);
     }
-    let all = statuses.iter().chain(status.init_container_statuses.iter().flatten());
-    let out_of_memory = all
-        .filter_map(|it| it.state.as_ref()?.terminated.as_ref())
+    let out_of_memory = containers(pod)
+        .filter_map(|it| it.state.terminated.as_ref())
         .any(|ended| ended.reason.as_deref() == Some("OOMKilled"));
-    let disruption = status
-        .conditions
-        .iter()
-        .flatten()
-        .find(|it| it.type_ == "DisruptionTarget" && it.status == "True");
+    let disruption =
+        status.conditions.iter().find(|it| it.type_ == "DisruptionTarget" && it.status == "True");
     let disrupted = disruption
         .map(|it| it.message.clone().or(it.reason.clone()).unwrap_or_default())
         .or(status.reason.clone().filter(|it| {
@@ -119,7 +114,7 @@ pub(crate) fn pod(pod: &PodObject, owner: &str, pulls: &mut BTreeMap<String, At>
         ours: controller(&pod.metadata).is_some_and(|it| it.uid == owner),
         created: pod.creation_timestamp().as_ref().map(at).unwrap_or_default(),
         gone_by: pod.metadata.deletion_timestamp.as_ref().map(at),
-        node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        node: pod.spec.node_name.clone(),
         waiting,
         runner: container(runner, status.phase.as_deref(), now),
         disrupted,
@@ -129,7 +124,7 @@ pub(crate) fn pod(pod: &PodObject, owner: &str, pulls: &mut BTreeMap<String, At>
 }
 
 fn container(status: Option<&ContainerStatus>, phase: Option<&str>, now: At) -> Container {
-    let state = status.and_then(|status| status.state.as_ref());
+    let state = status.map(|status| &status.state);
     if let Some(ended) = state.and_then(|state| state.terminated.as_ref()) {
         let finished = ended.finished_at.as_ref().map_or(now, at);
         return Container::Ended { at: finished, code: Some(ended.exit_code) };
@@ -143,24 +138,17 @@ fn container(status: Option<&ContainerStatus>, phase: Option<&str>, now: At) -> 
     }
 }
 
-fn waiting(
-    pod: &PodObject,
-    statuses: &[ContainerStatus],
-    pulls: &mut BTreeMap<String, At>,
-    now: At,
-) -> Option<Waiting> {
-    let status = pod.status.as_ref()?;
-    let unschedulable = status
-        .conditions
-        .iter()
-        .flatten()
-        .find(|it| it.type_ == "PodScheduled" && it.status == "False");
+fn containers(pod: &lean::Pod) -> impl Iterator<Item = &ContainerStatus> {
+    pod.status.container_statuses.iter().chain(&pod.status.init_container_statuses)
+}
+
+fn waiting(pod: &lean::Pod, pulls: &mut BTreeMap<String, At>, now: At) -> Option<Waiting> {
+    let unschedulable =
+        pod.status.conditions.iter().find(|it| it.type_ == "PodScheduled" && it.status == "False");
     if let Some(condition) = unschedulable {
         return Some(Waiting::Unschedulable(condition.message.clone().unwrap_or_default()));
     }
-    let all = statuses.iter().chain(status.init_container_statuses.iter().flatten());
-    let told = all.filter_map(|it| it.state.as_ref()?.waiting.as_ref());
-    for waiting in told {
+    for waiting in containers(pod).filter_map(|it| it.state.waiting.as_ref()) {
         let reason = waiting.reason.as_deref().unwrap_or_default();
         let detail = match waiting.message.as_deref() {
             Some(message) => format!("{reason}: {message}"),
@@ -178,15 +166,12 @@ fn waiting(
 }
 
 /// How a node does; `None`: there is none of that name.
-pub(crate) fn node(node: Option<&NodeObject>, now: At) -> Node {
+pub(crate) fn node(node: Option<&lean::Node>, now: At) -> Node {
     let Some(node) = node else { return Node::Gone };
-    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
-    if taints.is_some_and(|all| all.iter().any(|it| it.key == "node.kubernetes.io/out-of-service"))
-    {
+    if node.spec.taints.iter().any(|it| it.key == "node.kubernetes.io/out-of-service") {
         return Node::Gone;
     }
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
-    match conditions.and_then(|all| all.iter().find(|it| it.type_ == "Ready")) {
+    match node.status.conditions.iter().find(|it| it.type_ == "Ready") {
         Some(ready) if ready.status == "True" => Node::Ready,
         Some(ready) => Node::Silent { since: ready.last_transition_time.as_ref().map_or(now, at) },
         None => Node::Unknown,

@@ -6,9 +6,9 @@ mod register;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node as NodeObject, Pod, Secret};
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource as _, ResourceExt as _};
 use sekisho_api::{ANNOTATION_STOP_NOW, FINALIZER_REGISTRATION, JobResult, Runner};
@@ -19,6 +19,7 @@ use serde_json::json;
 
 use crate::context::{Context, Name};
 use crate::github::Account;
+use crate::lean::{self, Metadata, Pod};
 use crate::queue::Key;
 use crate::record::{self, ANNOTATION_POD, ANNOTATION_REGISTRATION};
 use crate::{demand, failure, record::at};
@@ -111,19 +112,17 @@ impl Work<'_> {
             .stores
             .secrets
             .get(&ObjectRef::new(name).within(namespace))
-            .map(|it| read_secret(&it))
+            .map(|it| read_secret(&it.metadata))
             .or_else(|| context.memory().secrets.get(&self.name).cloned());
         let mut pod = context.stores.pods.get(&ObjectRef::new(name).within(namespace));
         let goes = runner.metadata.deletion_timestamp.is_some() || record.ended.is_some();
-        let placed = pod
-            .as_ref()
-            .is_some_and(|pod| pod.spec.as_ref().is_some_and(|it| it.node_name.is_some()));
+        let placed = pod.as_ref().is_some_and(|pod| pod.spec.node_name.is_some());
         // A cache is behind, and what it does not show may be there. A secret is looked for before a pod is
         // made, and before a registration is: a registration of its name would be removed. A pod is looked
         // for before it is taken for lost, or left alone for good; to make one fails where there is one.
         if secret.is_none() && record.online.is_none() && (pod.is_none() || placed || goes) {
-            let live = context.api::<Secret>(namespace).get_metadata_opt(name).await;
-            secret = live.map_err(failure::kube)?.map(|it| read_secret(&it));
+            let live = context.api::<Metadata<Secret>>(namespace).get_opt(name).await;
+            secret = live.map_err(failure::kube)?.map(|it| read_secret(&it.metadata));
         }
         if pod.is_none() && (goes || secret.is_some() || record.pod.is_some()) {
             let live = context.api::<Pod>(namespace).get_opt(name).await.map_err(failure::kube)?;
@@ -131,13 +130,13 @@ impl Work<'_> {
         }
         // A node that the cache does not show may just have been added: it is gone only where it is not
         // there live, and then what became of its pod is read after that.
-        let bound = pod.as_ref().and_then(|pod| pod.spec.as_ref()?.node_name.clone());
+        let bound = pod.as_ref().and_then(|pod| pod.spec.node_name.clone());
         let bound = bound.or_else(|| record.pod.as_ref().and_then(|pod| pod.node.clone()));
         let mut node = None;
         if let Some(bound) = &bound {
             node = context.stores.nodes.get(&ObjectRef::new(bound));
             if node.is_none() {
-                let nodes = Api::<NodeObject>::all(context.client.clone());
+                let nodes = Api::<lean::Node>::all(context.client.clone());
                 node = nodes.get_opt(bound).await.map_err(failure::kube)?.map(Arc::new);
                 let pods = context.api::<Pod>(namespace);
                 pod = pods.get_opt(name).await.map_err(failure::kube)?.map(Arc::new);
@@ -325,10 +324,11 @@ pub(crate) async fn write_record(
     written.map(drop).map_err(failure::kube)
 }
 
-fn read_secret(secret: &PartialObjectMeta<Secret>) -> runner::Secret {
-    let text = |name: &str| secret.annotations().get(name).cloned().unwrap_or_default();
+fn read_secret(secret: &ObjectMeta) -> runner::Secret {
+    let annotations = secret.annotations.as_ref();
+    let text = |name: &str| annotations.and_then(|all| all.get(name)).cloned().unwrap_or_default();
     runner::Secret {
-        uid: secret.uid().unwrap_or_default(),
+        uid: secret.uid.clone().unwrap_or_default(),
         pod_uid: text(ANNOTATION_POD),
         registration: text(ANNOTATION_REGISTRATION).parse().unwrap_or_default(),
     }

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::ListParams;
-use kube::core::PartialObjectMeta;
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, ResourceExt as _};
 use sekisho_api::{FINALIZER_REGISTRATION, LABEL_DEPLOYMENT, Runner, RunnerReplicaSet};
 use sekisho_reconcile::Failure;
 use sekisho_reconcile::runner::{AtGitHub, Record, Registration};
@@ -17,10 +16,14 @@ use crate::asks;
 use crate::context::Context;
 use crate::failure;
 use crate::github::Account;
+use crate::lean::{self, Metadata};
 use crate::owned::controller;
 use crate::queue::Key;
 use crate::record::at;
 use crate::runner::{by_uid, gone};
+
+/// Objects on a page of a list.
+const PAGE: u32 = 500;
 
 /// Sweeps a namespace, if this replica works in it; when to do so again.
 pub(crate) async fn reconcile(context: &Context, namespace: String) -> Option<Duration> {
@@ -42,18 +45,20 @@ type ByAccount = Vec<(Arc<Account>, sekisho_github::rest::Runner)>;
 async fn sweep_namespace(context: &Context, namespace: &str) -> Result<(), Failure> {
     let Some(mark) = context.mark(namespace) else { return Ok(()) };
     // In this order: what was made in between then has its Runner in the list.
-    let pods = objects(&context.api::<Pod>(namespace)).await?;
-    let secrets = objects(&context.api::<Secret>(namespace)).await?;
+    let pods = list(&context.api::<Metadata<Pod>>(namespace), &ours(), read_object).await?;
+    let secrets = list(&context.api::<Metadata<Secret>>(namespace), &ours(), read_object).await?;
     let (found, listed) = registrations(context, namespace).await;
-    let runners = list(&context.api::<Runner>(namespace)).await?;
-    let sets = list(&context.api::<RunnerReplicaSet>(namespace)).await?;
+    let any = ListParams::default();
+    let read = |it: lean::Runner| read_runner(&it.into(), &listed);
+    let runners = list(&context.api::<lean::Runner>(namespace), &any, read).await?;
+    let sets = list(&context.api::<RunnerReplicaSet>(namespace), &any, |it| it.uid()).await?;
     let now = context.now();
     let seen = Observed {
         now,
         mark: mark.clone(),
         registrations: found.iter().map(|(_, it)| read_registration(it)).collect(),
-        runners: runners.iter().map(|it| read_runner(it, &listed)).collect(),
-        sets: sets.iter().filter_map(ResourceExt::uid).collect(),
+        runners,
+        sets: sets.into_iter().flatten().collect(),
         pods,
         secrets,
         memory: context.memory().sweeps.get(namespace).cloned().unwrap_or_default(),
@@ -146,28 +151,39 @@ fn read_runner(runner: &Runner, listed: &BTreeSet<String>) -> sweep::Runner {
     }
 }
 
-async fn list<K>(api: &Api<K>) -> Result<Vec<K>, Failure>
+/// Everything of a kind. It is read page by page, and of a page no more is kept than is asked about: in
+/// one piece, ten thousand objects would take more memory than all else.
+async fn list<K, T>(
+    api: &Api<K>,
+    which: &ListParams,
+    read: impl Fn(K) -> T,
+) -> Result<Vec<T>, Failure>
 where
     K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {
-    Ok(api.list(&ListParams::default()).await.map_err(failure::kube)?.items)
+    let (mut all, mut page) = (Vec::new(), which.clone().limit(PAGE));
+    loop {
+        let list = api.list(&page).await.map_err(failure::kube)?;
+        all.extend(list.items.into_iter().map(&read));
+        page.continue_token = list.metadata.continue_.filter(|token| !token.is_empty());
+        if page.continue_token.is_none() {
+            return Ok(all);
+        }
+    }
 }
 
-async fn objects<K>(api: &Api<K>) -> Result<Vec<Object>, Failure>
-where
-    K: Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
-    K::DynamicType: Default,
-{
-    let ours = ListParams::default().labels(LABEL_DEPLOYMENT);
-    let list = api.list_metadata(&ours).await.map_err(failure::kube)?;
-    let read = |it: &PartialObjectMeta<K>| Object {
-        name: it.metadata.name.clone().unwrap_or_default(),
-        uid: it.metadata.uid.clone().unwrap_or_default(),
+fn ours() -> ListParams {
+    ListParams::default().labels(LABEL_DEPLOYMENT)
+}
+
+fn read_object<K>(it: Metadata<K>) -> Object {
+    Object {
         owner: controller(&it.metadata).map(|it| it.uid.clone()),
         created: it.metadata.creation_timestamp.as_ref().map(at).unwrap_or_default(),
         deleting: it.metadata.deletion_timestamp.is_some(),
-    };
-    Ok(list.items.iter().map(read).collect())
+        name: it.metadata.name.unwrap_or_default(),
+        uid: it.metadata.uid.unwrap_or_default(),
+    }
 }
 
 async fn act(

@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Secret};
-use kube::core::PartialObjectMeta;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -20,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::context::{Context, Stores};
+use crate::lean::{self, Metadata, Node, Pod};
 use crate::operator::Settings;
 use crate::queue::Key;
 use crate::stored::Stored;
@@ -58,7 +58,7 @@ pub(crate) fn begin(
                 .queue
                 .add(Key::Deployment(namespace(it), it.spec.runner.deployment.clone()), GATHER);
         }),
-        runners: start.each_listed(any(), runner, |context| {
+        runners: start.each_listed::<lean::Runner, _>(any(), runner, |context| {
             // What is not in the list went while nobody looked, and is waited for no more.
             let mut memory = context.memory();
             memory.expected.clear();
@@ -71,11 +71,11 @@ pub(crate) fn begin(
             }
             context.enqueue(Key::Runner(namespace(it), it.name_any()));
         }),
-        secrets: start.each(ours, |context, it: &PartialObjectMeta<Secret>| {
+        secrets: start.each(ours, |context, it: &Metadata<Secret>| {
             context.enqueue(Key::Runner(namespace(it), it.name_any()));
         }),
         nodes: start.cluster(node),
-        namespaces: start.cluster(|context, it: &Namespace| {
+        namespaces: start.cluster(|context, it: &Metadata<Namespace>| {
             in_namespace(context, &it.name_any(), it.metadata.deletion_timestamp.is_some());
         }),
         watches: 0,
@@ -122,20 +122,21 @@ impl Start<'_> {
     where
         K: Followed + Resource<Scope = k8s_openapi::NamespaceResourceScope>,
     {
-        self.each_listed(config, hear, |_| ())
+        self.each_listed::<K, K>(config, hear, |_| ())
     }
 
-    /// The same; `listed` is told when all that is there was listed anew.
-    fn each_listed<K>(
+    /// The same of a kind that is read as `R`; `listed` is told when all that is there was listed anew.
+    fn each_listed<R, K>(
         &self,
         config: watcher::Config,
         hear: impl Fn(&Context, &K) + Send + Copy + 'static,
         listed: fn(&Context),
     ) -> Stored<K>
     where
-        K: Followed + Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        R: Followed + Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K: Followed + From<R>,
     {
-        let mut apis: Vec<Api<K>> = vec![];
+        let mut apis: Vec<Api<R>> = vec![];
         for namespace in &self.settings.namespaces {
             apis.push(Api::namespaced(self.client.clone(), namespace));
         }
@@ -151,19 +152,20 @@ impl Start<'_> {
     where
         K: Followed + Resource<Scope = k8s_openapi::ClusterResourceScope>,
     {
-        let api = Api::all(self.client.clone());
+        let api: Api<K> = Api::all(self.client.clone());
         Stored::new(vec![self.follow(api, watcher::Config::default(), hear, |_| ())])
     }
 
-    fn follow<K>(
+    fn follow<R, K>(
         &self,
-        api: Api<K>,
+        api: Api<R>,
         config: watcher::Config,
         hear: impl Fn(&Context, &K) + Send + 'static,
         listed: fn(&Context),
     ) -> reflector::Store<K>
     where
-        K: Followed,
+        R: Followed,
+        K: Followed + From<R>,
     {
         self.watches.set(self.watches.get() + 1);
         let mut writer = reflector::store::Writer::<K>::default();
@@ -171,14 +173,14 @@ impl Start<'_> {
         let (hearer, full) = (Arc::clone(self.hearer), Arc::clone(self.full));
         let stop = self.stop.clone();
         self.tasks.spawn(stop.run_until_cancelled_owned(async move {
-            // Who wrote which field is nobody's question here, and is most of what a pod takes in memory.
-            let lean = |object: &mut K| object.meta_mut().managed_fields = None;
+            // Of kinds that there are few of: the others are read without.
+            let lean = |object: &mut R| object.meta_mut().managed_fields = None;
             let events = watcher(api, config).default_backoff().modify(lean);
             let mut events = std::pin::pin!(events);
             let mut first = true;
             while let Some(event) = events.next().await {
                 let event = match event {
-                    Ok(event) => event,
+                    Ok(event) => kept(event),
                     Err(error) => {
                         tracing::warn!("a watch was interrupted, and goes on: {error}");
                         continue;
@@ -205,6 +207,16 @@ impl Start<'_> {
             }
         }));
         store
+    }
+}
+
+fn kept<R, K: From<R>>(event: watcher::Event<R>) -> watcher::Event<K> {
+    match event {
+        watcher::Event::Apply(it) => watcher::Event::Apply(it.into()),
+        watcher::Event::Delete(it) => watcher::Event::Delete(it.into()),
+        watcher::Event::InitApply(it) => watcher::Event::InitApply(it.into()),
+        watcher::Event::Init => watcher::Event::Init,
+        watcher::Event::InitDone => watcher::Event::InitDone,
     }
 }
 
@@ -278,7 +290,7 @@ fn runner(context: &Context, runner: &Runner) {
 fn node(context: &Context, node: &Node) {
     let name = node.name_any();
     for pod in context.stores.pods.state() {
-        if pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == Some(&name) {
+        if pod.spec.node_name.as_ref() == Some(&name) {
             context.enqueue(Key::Runner(namespace(&*pod), pod.name_any()));
         }
     }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::JIT_KEY;
 
-/// The secret that `pod` waits for: its name, its labels, and owned by the Runner that owns the pod. It
+/// The secret that the pod with this metadata waits for: its name, its labels, and owned by the Runner that owns the pod. It
 /// outlives a pod that is lost, for it is the proof that a registration was given away:
 /// docs/decisions/0015-pod-first-then-the-registration.md.
 ///
@@ -17,17 +17,16 @@ use crate::JIT_KEY;
 /// so the secret can be deleted as soon as the runner is online.
 /// <https://kubernetes.io/docs/concepts/configuration/secret/#secret-immutable>
 ///
-/// `None` when `pod` has no name, uid or owner, that is when it was not read from an API server.
-pub fn jit_secret(pod: &Pod, jit: &SecretString) -> Option<Secret> {
-    let meta = &pod.metadata;
-    let (name, _) = (meta.name.clone()?, meta.uid.as_ref()?);
-    let owner = meta.owner_references.as_ref()?.first()?.clone();
+/// `None` when it has no name, uid or owner, that is when it was not read from an API server.
+pub fn jit_secret(pod: &ObjectMeta, jit: &SecretString) -> Option<Secret> {
+    let (name, _) = (pod.name.clone()?, pod.uid.as_ref()?);
+    let owner = pod.owner_references.as_ref()?.first()?.clone();
     let value = ByteString(jit.expose_secret().as_bytes().to_vec());
     Some(Secret {
         metadata: ObjectMeta {
             name: Some(name),
-            namespace: meta.namespace.clone(),
-            labels: meta.labels.clone().map(ours),
+            namespace: pod.namespace.clone(),
+            labels: pod.labels.clone().map(ours),
             owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },

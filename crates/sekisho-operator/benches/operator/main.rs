@@ -3,7 +3,8 @@
 //! The hub, the API server (testkit's double; and the real one where `KUBEBUILDER_ASSETS` names it) and
 //! each operator are processes of their own, this program started again. Kubelets and runners are played
 //! here. Before a time is told it is checked that each job ran once and that nothing is left: no Runner, pod
-//! or secret, no registration. The answer is one line of JSON. `--quick` measures a tenth.
+//! or secret, no registration. The answer is one line of JSON. `--quick` measures a tenth; `--runners 2000` nothing but the
+//! memory for so many.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the answer, and how far it is")]
@@ -38,6 +39,14 @@ fn main() -> Result<(), Failure> {
             return runtime.block_on(process::operator(identity, url, token));
         }
         _ => {}
+    }
+    let of = |flag| arguments.iter().skip_while(|it| **it != flag).nth(1).map(|it| it.parse());
+    if let Some(runners) = of("--runners") {
+        let runners = runners?;
+        let memory = async { tokio::time::timeout(DEADLINE, measure::memory(runners)).await };
+        let bytes = runtime.block_on(memory).map_err(|_| "it took too long")??;
+        println!("{}", json!({ "runners": runners, "resident_bytes": bytes }));
+        return Ok(());
     }
     let scale = if arguments.contains(&"--quick") { Scale::quick() } else { Scale::full() };
     let mut answers = Vec::new();

@@ -76,6 +76,15 @@ pub(crate) async fn run(real: bool, scale: &Scale) -> Result<Option<Value>, Fail
     })))
 }
 
+/// What an operator needs for many runners, on the double; in bytes.
+pub(crate) async fn memory(runners: usize) -> Result<u64, Failure> {
+    let world = World::new(false).await?.ok_or("no double")?;
+    let operator = world.operator("one")?;
+    world.deployment().await?;
+    world.ready().await?;
+    keep(&world, &operator, runners).await
+}
+
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -66,7 +66,8 @@ impl Work<'_> {
         jit: Option<SecretString>,
     ) -> Seen {
         let pod = self.pod.as_ref().filter(|pod| pod.metadata.uid.as_deref() == Some(pod_uid));
-        let made = pod.zip(jit).and_then(|(pod, jit)| sekisho_pods::jit_secret(pod, &jit));
+        let made =
+            pod.zip(jit).and_then(|(pod, jit)| sekisho_pods::jit_secret(&pod.metadata, &jit));
         let Some(mut secret) = made else { return Seen::SecretRefused(Failure::Conflict) };
         secret.annotations_mut().extend([
             (ANNOTATION_POD.to_owned(), pod_uid.to_owned()),

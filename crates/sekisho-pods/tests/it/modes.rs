@@ -166,9 +166,9 @@ fn the_launcher_reads_the_file_and_hands_it_on() {
 #[test]
 fn the_secret_belongs_to_the_runner_and_cannot_change() {
     let mut pod = pod(json!({}), json!({}));
-    assert_eq!(jit_secret(&pod, &SecretString::from("blob")), None);
+    assert_eq!(jit_secret(&pod.metadata, &SecretString::from("blob")), None);
     pod.metadata.uid = Some("pod-uid".to_owned());
-    let secret: Secret = jit_secret(&pod, &SecretString::from("blob")).unwrap();
+    let secret: Secret = jit_secret(&pod.metadata, &SecretString::from("blob")).unwrap();
     assert_eq!(secret.metadata.name.as_deref(), Some("image-build-7c9f-abcde"));
     assert_eq!(secret.metadata.namespace.as_deref(), Some("ci"));
     assert_eq!(secret.immutable, Some(true));
