@@ -1,12 +1,12 @@
 //! The operator's Deployment, and what protects it.
 
-use sekisho_pods::METADATA_NETWORKS;
+use sekisho_pods::{METADATA_NETWORKS, dns, everywhere_but, user};
 use serde_json::{Value, json};
 
 use crate::{Install, LABEL_METRICS, NAME, PORT, PORT_WEBHOOKS, labels};
 
 /// Of the image of the operator: whoever it is, he is not root.
-const USER: u32 = 65_532;
+const USER: i64 = 65_532;
 /// How long a session at GitHub may take to be closed.
 const GRACE_SECONDS: u32 = 30;
 
@@ -56,13 +56,7 @@ fn pod(install: &Install) -> Value {
         "automountServiceAccountToken": true,
         "enableServiceLinks": false,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "securityContext": {
-            "runAsNonRoot": true,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "seccompProfile": { "type": "RuntimeDefault" }
-        },
+        "securityContext": user(USER),
         "topologySpreadConstraints": [{
             "maxSkew": 1,
             "topologyKey": "kubernetes.io/hostname",
@@ -141,9 +135,6 @@ fn probe(path: &str, period_seconds: u32, failures: u32) -> Value {
 /// to the API server and to GitHub, whose addresses nobody knows beforehand, and not to the cloud's
 /// credentials.
 fn network_policy(install: &Install) -> Value {
-    let except = |v6: bool| -> Vec<&str> {
-        METADATA_NETWORKS.iter().copied().filter(|network| network.contains(':') == v6).collect()
-    };
     let mut ingress = vec![json!({
         "from": [{ "namespaceSelector": { "matchLabels": { LABEL_METRICS: "true" } } }],
         "ports": [{ "protocol": "TCP", "port": PORT }]
@@ -161,18 +152,9 @@ fn network_policy(install: &Install) -> Value {
             "policyTypes": ["Ingress", "Egress"],
             "ingress": ingress,
             "egress": [
+                dns(),
                 {
-                    "to": [{
-                        "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "kube-system" } },
-                        "podSelector": { "matchLabels": { "k8s-app": "kube-dns" } }
-                    }],
-                    "ports": [{ "protocol": "UDP", "port": 53 }, { "protocol": "TCP", "port": 53 }]
-                },
-                {
-                    "to": [
-                        { "ipBlock": { "cidr": "0.0.0.0/0", "except": except(false) } },
-                        { "ipBlock": { "cidr": "::/0", "except": except(true) } }
-                    ],
+                    "to": everywhere_but(METADATA_NETWORKS),
                     // The API server's, before and behind its service.
                     "ports": [{ "protocol": "TCP", "port": 443 }, { "protocol": "TCP", "port": 6443 }]
                 }

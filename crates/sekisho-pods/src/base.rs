@@ -50,13 +50,7 @@ pub(crate) fn spec(pod: &RunnerPod<'_>) -> Value {
         "terminationGracePeriodSeconds": grace_seconds(pod),
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
-        "securityContext": {
-            "runAsNonRoot": true,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "seccompProfile": { "type": "RuntimeDefault" }
-        },
+        "securityContext": user(USER),
         "containers": [runner(pod)],
         "volumes": [
             { "name": JIT_VOLUME, "secret": { "secretName": pod.name, "defaultMode": 0o440 } },
@@ -89,6 +83,17 @@ pub(crate) fn spec(pod: &RunnerPod<'_>) -> Value {
     }
     engine(pod, &mut spec);
     spec
+}
+
+/// The `securityContext` of a pod whose containers all run as this user, who is not root.
+pub fn user(id: i64) -> Value {
+    json!({
+        "runAsNonRoot": true,
+        "runAsUser": id,
+        "runAsGroup": id,
+        "fsGroup": id,
+        "seccompProfile": { "type": "RuntimeDefault" }
+    })
 }
 
 /// The kubelet's own bound on a pod's life, should everybody else be gone: the most that each state

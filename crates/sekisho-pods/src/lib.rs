@@ -26,8 +26,9 @@ mod profile;
 mod secret;
 mod zone;
 
+pub use base::user;
 pub use error::{PodError, Violation};
-pub use network::{EgressError, METADATA_NETWORKS, network_policies};
+pub use network::{EgressError, METADATA_NETWORKS, dns, everywhere_but, network_policies};
 pub use pod::{Cluster, RunnerPod, pod};
 pub use secret::jit_secret;
 pub use zone::{GroupUse, ZoneError, check_group, check_namespace};

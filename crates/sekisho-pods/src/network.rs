@@ -125,7 +125,8 @@ pub fn network_policies(
     }])
 }
 
-fn dns() -> Value {
+/// The rule of a network policy by which pods ask the cluster's names, wherever its DNS is.
+pub fn dns() -> Value {
     json!({
         "to": [
             {
@@ -138,10 +139,14 @@ fn dns() -> Value {
     })
 }
 
-fn public_https() -> Value {
+/// All addresses but those of `closed`, as the peers of a network policy.
+pub fn everywhere_but(closed: &[&str]) -> Vec<Value> {
     let everything = ["0.0.0.0/0", "::/0"].into_iter().filter_map(Network::parse);
-    let to: Vec<Value> = everything.map(|network| block(&network, PRIVATE)).collect();
-    json!({ "to": to, "ports": [{ "protocol": "TCP", "port": 443 }] })
+    everything.map(|network| block(&network, closed)).collect()
+}
+
+fn public_https() -> Value {
+    json!({ "to": everywhere_but(PRIVATE), "ports": [{ "protocol": "TCP", "port": 443 }] })
 }
 
 fn allow(index: usize, rule: &EgressRule) -> Result<Value, EgressError> {
