@@ -3,6 +3,8 @@
 use rustix::io;
 use rustix::thread::{self, CapabilitySet, CapabilitySets};
 
+use crate::spec::Network;
+
 /// What Docker leaves a container's root: enough for package managers, not to touch the host.
 const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
@@ -22,12 +24,21 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
 /// Capabilities have numbers below this: the kernel's sets have 64 bits.
 const BITS: u32 = 64;
 
-/// Removes everything but [`KEPT`] from what any program run from here on can have.
+/// What a command keeps in its surroundings.
 ///
 /// Without `pivot_root` the old root is still under the new one, and `chroot` is the way there: so
-/// `may_chroot` says whether that capability stays.
-pub(crate) fn bound(may_chroot: bool) -> io::Result<()> {
-    let kept = if may_chroot { KEPT } else { KEPT.difference(CapabilitySet::SYS_CHROOT) };
+/// `may_chroot` says whether that capability stays. A raw socket hears what everybody on the same network
+/// says, the host's loopback too, so only a network of its own may be listened to.
+fn kept(may_chroot: bool, network: Network) -> CapabilitySet {
+    let mut kept = KEPT;
+    kept.set(CapabilitySet::SYS_CHROOT, may_chroot);
+    kept.set(CapabilitySet::NET_RAW, network == Network::None);
+    kept
+}
+
+/// Removes everything but what is kept from what any program run from here on can have.
+pub(crate) fn bound(may_chroot: bool, network: Network) -> io::Result<()> {
+    let kept = kept(may_chroot, network);
     for bit in 0..BITS {
         let one = CapabilitySet::from_bits_retain(1 << bit);
         if kept.contains(one) {
@@ -49,7 +60,7 @@ pub(crate) fn bound(may_chroot: bool) -> io::Result<()> {
 /// As [`bound`] where there is no namespace: of what we have, nothing that leads out of a changed root. What
 /// cannot be removed from the bounding set is gone all the same, for nothing new can be gained.
 pub(crate) fn bound_in_container() -> io::Result<()> {
-    let kept = KEPT.difference(CapabilitySet::SYS_CHROOT).difference(CapabilitySet::MKNOD);
+    let kept = kept(false, Network::Host).difference(CapabilitySet::MKNOD);
     for bit in 0..BITS {
         let one = CapabilitySet::from_bits_retain(1 << bit);
         if !kept.contains(one) && thread::capability_is_in_bounding_set(one) == Ok(true) {

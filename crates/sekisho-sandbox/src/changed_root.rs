@@ -35,6 +35,7 @@ use self::compare::{Snapshot, move_changes};
 use self::copy::{Copier, remove_tree_or_file};
 use crate::error::Step;
 use crate::init;
+use crate::mounts::{HOSTS, RESOLVER, hosts};
 use crate::spec::{Mount, Network, Spec};
 use crate::wire::{self, AtStep as _, Failure, Report};
 use crate::{capability, supervisor, sys};
@@ -214,9 +215,9 @@ impl Placed {
 
     /// What other sandboxes would mount, as copies.
     fn files(&mut self, spec: &Spec, root: &Path) -> Result<(), Failure> {
-        for file in crate::mounts::RESOLVER {
-            let Ok(text) = fs::read(file) else { continue };
-            self.file(root, file, &text, (0o644, 0, 0)).at_path(Step::Bind, *file)?;
+        let resolver = fs::read(RESOLVER).ok().map(|text| (RESOLVER, text));
+        for (file, text) in resolver.into_iter().chain([(HOSTS, hosts(&spec.hostname).into())]) {
+            self.file(root, file, &text, (0o644, 0, 0)).at_path(Step::Bind, file)?;
         }
         for mount in &spec.mounts {
             let (target, _) = mount.stub();

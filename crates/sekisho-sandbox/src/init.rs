@@ -67,7 +67,7 @@ fn prepare(spec: &Spec) -> Result<Prepared, Failure> {
 
 /// Capabilities, then the user: for this thread and what it starts.
 fn drop_privileges(spec: &Spec, pivoted: bool) -> rustix::io::Result<()> {
-    capability::bound(pivoted)?;
+    capability::bound(pivoted, spec.network)?;
     thread::set_no_new_privs(true)?;
     match spec.isolation {
         Isolation::Privileged | Isolation::IdRange | Isolation::ChangedRoot => {

@@ -37,8 +37,16 @@ const PROC_READ_ONLY: &[&str] = &["bus", "fs", "irq", "sys", "sysrq-trigger"];
 const PROC_HIDDEN: &[&str] =
     &["acpi", "asound", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list"];
 
-/// Files of the host that name resolution needs.
-pub(crate) const RESOLVER: &[&str] = &["/etc/resolv.conf", "/etc/hosts"];
+/// The file of the host that name resolution needs.
+pub(crate) const RESOLVER: &str = "/etc/resolv.conf";
+
+/// Names that need nobody to resolve; what the host's own file says is nobody's business.
+pub(crate) const HOSTS: &str = "/etc/hosts";
+
+/// What is in [`HOSTS`].
+pub(crate) fn hosts(hostname: &str) -> String {
+    format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n")
+}
 
 /// overlayfs's own limit on lower directories is 500; one of them is ours.
 pub(crate) const MAX_LOWER: usize = 499;
@@ -66,10 +74,12 @@ pub(crate) fn build(spec: &Spec) -> Result<Built, Failure> {
     proc(&root, spec.isolation, spec.max_processes, &mut remarks)?;
     empty(&root, "sys").at(Step::Sys)?;
     if spec.network == Network::Host {
-        for file in RESOLVER {
-            resolver_file(&root, file, &mut remarks)?;
-        }
+        show_file(&root, Path::new(RESOLVER), RESOLVER, &mut remarks)?;
     }
+    let hosts = scratch.join("hosts");
+    fs::write(&hosts, self::hosts(&spec.hostname)).at_path(Step::Scratch, &hosts)?;
+    mask_bits(&hosts).at_path(Step::Scratch, &hosts)?;
+    show_file(&root, &hosts, HOSTS, &mut remarks)?;
     attach::attach(&root, spec, scratch)?;
     let pivoted = enter(&path).at(Step::Pivot)?;
     if !pivoted {
@@ -93,7 +103,7 @@ fn skeleton(spec: &Spec, at: &Path) -> Result<(), Failure> {
     for folder in ["dev", "proc", "sys"] {
         make(at.join(folder), true)?;
     }
-    for file in RESOLVER {
+    for file in [RESOLVER, HOSTS] {
         make(at.join(file.trim_start_matches('/')), false)?;
     }
     for mount in &spec.mounts {
@@ -311,15 +321,20 @@ fn empty(root: &Root, path: &str) -> SysResult<()> {
 }
 
 /// The image may have removed `/etc`, or have a dangling link there: then it goes without.
-fn resolver_file(root: &Root, file: &str, remarks: &mut Vec<String>) -> Result<(), Failure> {
-    if !Path::new(file).exists() {
+fn show_file(
+    root: &Root,
+    from: &Path,
+    file: &str,
+    remarks: &mut Vec<String>,
+) -> Result<(), Failure> {
+    if !from.exists() {
         return Ok(());
     }
     let Ok(target) = root.find(file) else {
         remarks.push(format!("`{file}` leads nowhere in this image, so it stays as it is"));
         return Ok(());
     };
-    mount::mount_bind(file, target.path()).at_path(Step::Bind, file)?;
+    mount::mount_bind(from, target.path()).at_path(Step::Bind, file)?;
     let target = root.find(file).at_path(Step::Bind, file)?;
     make_read_only(&target.path()).at_path(Step::Bind, file)
 }

@@ -72,10 +72,10 @@ pub struct User {
 /// Which network the command sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
-    /// The host's, with its `resolv.conf` and `hosts`.
+    /// The host's, with its `resolv.conf`. It cannot be listened to: there are no raw sockets.
     #[default]
     Host,
-    /// None: an empty network namespace, in which even loopback is down.
+    /// None: a network namespace of its own, with loopback alone.
     None,
 }
 

@@ -52,6 +52,9 @@ fn start(request: &Request, socket: &UnixStream) -> Result<Pid, Failure> {
         one_id(&spec.user)?;
     }
     sys::unshare(flags).at(Step::Namespaces)?;
+    if spec.network == Network::None {
+        sys::raise_loopback().at(Step::Network)?;
+    }
     die_with_parent()?;
     mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
         .at(Step::Namespaces)?;

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use rustix::io::{Errno, Result};
+use rustix::net::{AddressFamily, SocketType};
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
@@ -24,6 +25,24 @@ pub(crate) fn unshare(flags: UnshareFlags) -> Result<()> {
     // SAFETY: only `FILES` can make a descriptor of one thread unknown to another, and it is refused
     // above. The other flags do not touch memory or descriptors.
     unsafe { rustix::thread::unshare_unsafe(flags) }
+}
+
+/// Starts the loopback device of this process's network namespace: in a new one it is down.
+#[expect(unsafe_code, reason = "an ioctl")]
+pub(crate) fn raise_loopback() -> Result<()> {
+    let any = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    let flags = libc::c_short::try_from(libc::IFF_UP).map_err(|_| Errno::INVAL)?;
+    let mut request = libc::ifreq {
+        ifr_name: [0; libc::IFNAMSIZ],
+        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: flags },
+    };
+    for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
+        *to = from.cast_signed();
+    }
+    // SAFETY: the ioctl reads one `ifreq`, of which it takes the name, which ends with a zero, and the flags.
+    let result =
+        unsafe { libc::ioctl(any.as_raw_fd(), libc::SIOCSIFFLAGS, std::ptr::from_ref(&request)) };
+    if result == 0 { Ok(()) } else { Err(errno()) }
 }
 
 /// Closes every descriptor but the standard three. To be called where no value owns another one: first

@@ -3,6 +3,8 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 
+use rustix::net::{AddressFamily, SocketType};
+
 /// Does one thing, after it has confined itself unless the second argument says `free`.
 ///
 /// A result is told by the exit code: 0 for done, 3 for not done.
@@ -23,6 +25,12 @@ fn try_it(what: &str, confined: bool) -> std::io::Result<()> {
         }
         "connect" => std::net::TcpStream::connect(&argument).map(drop),
         "listen" => std::net::TcpListener::bind("127.0.0.1:0").map(drop),
+        "loop" => {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+            std::net::TcpStream::connect(listener.local_addr()?).map(drop)
+        }
+        "packet" => raw_socket(AddressFamily::PACKET),
+        "raw" => raw_socket(AddressFamily::INET),
         "unix" => std::os::unix::net::UnixStream::connect(&argument).map(drop),
         "open" => std::fs::read(&argument).map(drop),
         "look" => std::fs::metadata(&argument).map(drop),
@@ -38,6 +46,11 @@ fn try_it(what: &str, confined: bool) -> std::io::Result<()> {
         "abort" => std::process::abort(),
         _ => Err(std::io::ErrorKind::InvalidInput.into()),
     }
+}
+
+/// What hears others.
+fn raw_socket(family: AddressFamily) -> std::io::Result<()> {
+    Ok(rustix::net::socket(family, SocketType::RAW, Some(rustix::net::ipproto::ICMP)).map(drop)?)
 }
 
 /// A parser for tests: does what the first line of its input says, and answers with what it did.

@@ -1,6 +1,5 @@
 //! A root file system made of a few programs of the machine that runs the tests.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,22 +12,25 @@ const PROGRAMS: &[&str] = &[
 
 /// Copies programs and the libraries they load.
 pub(crate) fn make(at: &Path) {
-    let mut files = BTreeSet::new();
     for program in PROGRAMS {
         let Some(path) = find(program) else { continue };
-        let listed = Command::new("ldd").arg(&path).output().expect("ldd runs");
-        for word in String::from_utf8_lossy(&listed.stdout).split_whitespace() {
-            if word.starts_with('/') {
-                files.insert(PathBuf::from(word));
-            }
-        }
-        copy(&path, &at.join("bin").join(program));
-    }
-    for file in files {
-        copy(&file, &at.join(file.strip_prefix("/").unwrap()));
+        add(at, &path, program);
     }
     fs::create_dir_all(at.join("etc")).unwrap();
     fs::create_dir_all(at.join("tmp")).unwrap();
+}
+
+/// Copies one program, and the libraries it loads that are not there yet.
+pub(crate) fn add(at: &Path, program: &Path, name: &str) {
+    let listed = Command::new("ldd").arg(program).output().expect("ldd runs");
+    for word in String::from_utf8_lossy(&listed.stdout).split_whitespace() {
+        if let Some(relative) = word.strip_prefix('/')
+            && !at.join(relative).exists()
+        {
+            copy(Path::new(word), &at.join(relative));
+        }
+    }
+    copy(program, &at.join("bin").join(name));
 }
 
 fn find(program: &str) -> Option<PathBuf> {

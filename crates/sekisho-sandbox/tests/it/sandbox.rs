@@ -56,6 +56,13 @@ impl World {
         }
     }
 
+    /// Puts the tests' own program into the root, with what it loads.
+    pub(crate) fn add_helper(&self) {
+        let from = std::env::var_os("SEKISHO_TEST_HELPER")
+            .unwrap_or_else(|| env!("CARGO_BIN_EXE_sekisho-sandbox-helper").into());
+        crate::rootfs::add(&self.dir.path().join("root"), from.as_ref(), "helper");
+    }
+
     pub(crate) fn upper(&self, path: &str) -> PathBuf {
         self.dir.path().join("w/upper").join(path)
     }
@@ -365,12 +372,56 @@ fn many_layers_with_odd_names_stack() {
 }
 
 #[test]
-fn no_network_means_no_interface() {
-    let world = World::new(Isolation::choose());
-    let mut spec = world.spec("cat /proc/net/dev");
-    spec.network = Network::None;
-    let out = stdout(&spec);
-    assert_eq!(out.lines().count(), 3, "two lines of heading and a dead loopback: {out}");
+fn no_network_means_loopback_alone() {
+    for kind in kinds() {
+        let world = World::new(kind);
+        world.add_helper();
+        let mut spec = world.spec(
+            "cat /proc/net/dev; cat /etc/hosts; cat /etc/resolv.conf; helper loop free </dev/null",
+        );
+        spec.network = Network::None;
+        let out = stdout(&spec);
+        let lines: Vec<_> = out.lines().collect();
+        assert!(lines[2].trim_start().starts_with("lo:"), "{kind:?}: {out}");
+        let rest =
+            ["127.0.0.1\tlocalhost builder", "::1\tlocalhost ip6-localhost ip6-loopback", "ready"];
+        assert_eq!(lines[3..], rest, "{kind:?}: no other interface, and it listens and connects");
+    }
+}
+
+#[test]
+fn the_hosts_network_cannot_be_listened_to() {
+    for kind in kinds() {
+        let world = World::new(kind);
+        world.add_helper();
+        // Beside a socket that a build does need; a network of its own is the command's to listen to.
+        for (network, what, code) in [
+            (Network::Host, "loop", 0),
+            (Network::Host, "packet", 3),
+            (Network::Host, "raw", 3),
+            (Network::None, "packet", 0),
+            (Network::None, "raw", 0),
+        ] {
+            let mut spec = world.spec(&format!("helper {what} free </dev/null"));
+            spec.network = network;
+            let (result, _, err) = run(&spec);
+            let exit = result.unwrap().exit;
+            assert_eq!(exit, Exit::Code(code), "{kind:?} {network:?} {what}: {err}");
+        }
+    }
+}
+
+#[test]
+fn names_of_the_host_are_not_shown() {
+    for kind in kinds() {
+        let world = World::new(kind);
+        let out =
+            stdout(&world.spec("cat /etc/hosts; (echo x > /etc/hosts) 2>/dev/null || echo no"));
+        assert_eq!(
+            out,
+            "127.0.0.1\tlocalhost builder\n::1\tlocalhost ip6-localhost ip6-loopback\nno\n"
+        );
+    }
 }
 
 #[test]
