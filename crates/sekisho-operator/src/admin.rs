@@ -15,10 +15,20 @@ const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 pub(crate) fn router(context: Arc<Context>) -> Router {
     Router::new()
-        .route("/livez", get(|| async { "ok" }))
+        .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(context)
+}
+
+/// Alive while the worker turns: a key that hangs is given up before that.
+pub(crate) async fn live(State(context): State<Arc<Context>>) -> (StatusCode, String) {
+    let age = context.pulse.age();
+    if age < context.settings.late {
+        return (StatusCode::OK, "ok".to_owned());
+    }
+    let seconds = age.as_secs();
+    (StatusCode::SERVICE_UNAVAILABLE, format!("the worker did not turn for {seconds} s"))
 }
 
 /// Ready when all stores are full, and until the shutdown begins.

@@ -27,6 +27,7 @@ use crate::lean::{Metadata, Node, Pod};
 use crate::metrics::Metrics;
 use crate::operator::Settings;
 use crate::owned::Owned;
+use crate::pulse::Pulse;
 use crate::queue::{Key, Queue};
 use crate::stored::Stored;
 
@@ -39,6 +40,7 @@ pub(crate) struct Context {
     pub(crate) stores: Stores,
     pub(crate) owned: Owned,
     pub(crate) queue: Queue,
+    pub(crate) pulse: Pulse,
     pub(crate) metrics: Metrics,
     pub(crate) cluster: Cluster,
     pub(crate) stop: CancellationToken,
@@ -185,6 +187,7 @@ impl Context {
             stores,
             owned: Owned::default(),
             queue: Queue::default(),
+            pulse: Pulse::default(),
             metrics: Metrics::default(),
             cluster,
             stop,

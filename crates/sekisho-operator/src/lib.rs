@@ -27,6 +27,7 @@ mod metrics;
 mod operator;
 mod owned;
 mod poll;
+mod pulse;
 mod queue;
 mod record;
 mod replica_set;

@@ -23,6 +23,10 @@ use crate::{admin, connection, deployment, replica_set, runner, sweep, watch, we
 const CONCURRENCY: usize = 64;
 /// How long one look may take: every call in it has a shorter deadline of its own.
 const DEADLINE: Duration = Duration::from_secs(120);
+/// Without a turn for so long the worker hangs: with all permits taken, one is free after [`DEADLINE`].
+const LATE: Duration = Duration::from_secs(180);
+/// With nothing to do the worker turns so often in that time.
+const TURNS: u32 = 36;
 /// How often it is looked whether the stores are full.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long sessions and leases have to be given back.
@@ -42,6 +46,8 @@ pub struct Settings {
     /// What time it is, for all decisions. Leases and deadlines go by it.
     pub clock: Clock,
     pub(crate) tasks: TaskTracker,
+    /// Without a turn for so long the worker hangs.
+    pub(crate) late: Duration,
 }
 
 impl Settings {
@@ -54,6 +60,7 @@ impl Settings {
             webhooks: None,
             clock: Clock::default(),
             tasks: TaskTracker::new(),
+            late: LATE,
         }
     }
 }
@@ -95,6 +102,8 @@ impl Operator {
             .await
             .context("opening the port for webhooks")?;
         while !context.stores.are_full() {
+            // Whoever waits for the API server is not ready, and is alive.
+            context.pulse.beat();
             tokio::time::sleep(LOOK).await;
         }
         tracing::info!(
@@ -165,13 +174,16 @@ async fn serve(
 
 async fn work(context: Arc<Context>) {
     let permits = Arc::new(Semaphore::new(CONCURRENCY));
+    let turn = context.settings.late / TURNS;
     let tasks = TaskTracker::new();
     loop {
+        context.pulse.beat();
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
         let key = tokio::select! {
             // Cancel safe: a key is taken only when it is returned.
             () = context.stop.cancelled() => break,
             key = context.queue.next() => key,
+            () = tokio::time::sleep(turn) => continue,
         };
         let one = One { context: Arc::clone(&context), key: Some(key) };
         tasks.spawn(async move {
@@ -228,3 +240,6 @@ async fn reconcile(context: &Arc<Context>, key: Key) -> Option<Duration> {
         Key::Sweep(namespace) => sweep::reconcile(context, namespace).await,
     }
 }
+
+#[cfg(test)]
+mod tests;
