@@ -173,3 +173,37 @@ impl Staging {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_stays_and_what_is_old_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("staging");
+        let (wal, _) = Wal::open(&dir.path().join("wal"), &[&root]).unwrap();
+        let staging = Staging::open(Place::Folder(root.clone(), wal)).unwrap();
+        let (scope, start) = (Scope("a-run".to_owned()), Timestamp::UNIX_EPOCH);
+        let digest = staging.of(&scope, start).unwrap().blobs().put(b"a blob").unwrap();
+        let is_there = || staging.of(&scope, start).unwrap().blobs().contains(&digest).unwrap();
+        let old = start + STAGING_KEPT + SignedDuration::from_secs(1);
+        staging.expire(start + STAGING_KEPT).unwrap();
+        assert!(is_there());
+
+        // Its time of use is there and cannot be read.
+        let (used, aside) = (root.join("a-run/used"), dir.path().join("used"));
+        fs_err::rename(&used, &aside).unwrap();
+        fs_err::os::unix::fs::symlink("used", &used).unwrap();
+        staging.expire(old).unwrap_err();
+        assert!(is_there());
+        fs_err::remove_file(&used).unwrap();
+        fs_err::rename(&aside, &used).unwrap();
+
+        staging.expire(old).unwrap();
+        assert!(!root.join("a-run").exists());
+        // Whoever comes back has a new one, in which there is nothing.
+        assert!(!is_there());
+        assert!(used.exists());
+    }
+}
