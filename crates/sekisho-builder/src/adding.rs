@@ -6,14 +6,18 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow};
 use sekisho_dockerfile::git::GitRef;
 use sekisho_dockerfile::ignore::Ignore;
+use sekisho_dockerfile::key::Key;
 use sekisho_dockerfile::{Instruction, Source, Span, Spanned};
 use sekisho_types::Digest;
+use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
 use crate::copy::{CopyError, Placer};
 use crate::engine::Engine;
 use crate::error::BuildError;
+use crate::fetch::{Answer, Link};
 use crate::files::{self, Known, Node, NodeKind, Sum};
+use crate::store::Kind;
 use crate::{archive, fetch, pack};
 
 /// A file from another machine.
@@ -23,6 +27,14 @@ pub(crate) struct Fetched {
     size: u64,
     pub(crate) sum: Sum,
     mtime: i64,
+}
+
+/// A file that was fetched once, and what to ask its server by.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    known: fetch::Known,
+    sum: Sum,
+    size: u64,
 }
 
 impl Fetched {
@@ -106,16 +118,32 @@ impl Engine {
         };
         let path = self.layers.session.path("fetched");
         let parsed = fetch::parse(url).map_err(|error| failed(&anyhow!(error)))?;
-        let call = fetch::fetch(&parsed, &path);
-        let modified = self.layers.remote.run(call).ok_or(BuildError::Cancelled)?;
-        let modified = modified.map_err(|error| failed(&error))?;
-        let mut file = std::fs::File::open(&path).context("cannot read back a file")?;
-        let (sum, size) = pack::hash(&mut file).context("cannot read back a file")?;
+        let (store, session) = (&self.layers.store, &self.layers.session);
+        let key = Key::new("sekisho.fetched.v1").text("url", url).finish();
+        let kept = store.record::<Kept>(Kind::Fetched, &key);
+        let kept = kept.filter(|kept| store.has_blob(&kept.sum.digest(), kept.size));
+        let link = Link::new(&self.options)?;
+        let call = link.fetch(&parsed, kept.as_ref().map(|kept| &kept.known), &path);
+        let answer = self.layers.remote.run(call).ok_or(BuildError::Cancelled)?;
+        let kept = match (answer.map_err(|error| failed(&error))?, kept) {
+            (Answer::Same, Some(kept)) => kept,
+            (Answer::Same, None) => return Err(anyhow!("a server kept what nobody has").into()),
+            (Answer::New(known), _) => {
+                let mut file = std::fs::File::open(&path).context("cannot read back a file")?;
+                let (sum, size) = pack::hash(&mut file).context("cannot read back a file")?;
+                store.publish_blob(&path, &sum.digest())?;
+                let kept = Kept { known, sum, size };
+                store.put_record(session, Kind::Fetched, &key, &kept)?;
+                kept
+            }
+        };
+        let Kept { known, sum, size } = kept;
         let digest = sum.digest();
+        session.lease(&digest);
         if let Some(wanted) = checksum.filter(|wanted| **wanted != digest) {
             return Err(failed(&anyhow!("its checksum is {digest}, not {wanted}")));
         }
-        let mtime = modified.unwrap_or(crate::LAYER_EPOCH);
-        Ok(Fetched { path, size, sum, mtime })
+        let mtime = known.modified().unwrap_or(crate::LAYER_EPOCH);
+        Ok(Fetched { path: store.blob_path(&digest), size, sum, mtime })
     }
 }

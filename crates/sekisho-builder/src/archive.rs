@@ -8,6 +8,7 @@ use sekisho_oci::layer::{self, EntryKind};
 use sekisho_sandbox::Isolation;
 use tokio_util::sync::CancellationToken;
 
+use crate::ages::Age;
 use crate::cancel::Cancellable;
 use crate::copy::{CopyError, Data, Placer};
 use crate::files::{self, FileMap, Node, NodeKind};
@@ -26,7 +27,7 @@ const XZ_MEMORY_KIB: u32 = 128 << 10;
 /// Above whatever is wrong in particular.
 const DAMAGED: &str = "it is damaged, or holds what cannot be unpacked";
 
-/// Where a tar header says so.
+/// Where a tar header says so, unless it is of an old archive.
 const USTAR: std::ops::Range<usize> = 257..262;
 
 /// Data of archives, between reading them and writing the layer.
@@ -63,7 +64,7 @@ pub(crate) fn is_archive(file: &mut std::fs::File) -> anyhow::Result<bool> {
         layer::decompress(reader, budget)?.take(512).read_to_end(&mut head)
     });
     file.rewind()?;
-    Ok(read.is_ok() && head.get(USTAR) == Some(b"ustar"))
+    Ok(read.is_ok() && (head.get(USTAR) == Some(b"ustar") || layer::is_header(&head)))
 }
 
 /// The file, without the compressions that layers do not have; the others are read with the archive.
@@ -86,7 +87,7 @@ pub(crate) fn extract(
     cancel: &CancellationToken,
     folder: &Path,
 ) -> anyhow::Result<()> {
-    let mut unpacker = Unpacker::open(folder, Isolation::SingleId)?;
+    let mut unpacker = Unpacker::open(folder, Isolation::SingleId, Age::default())?;
     let input = Cancellable { input: opened(file)?, cancel };
     layer::read(input, &limits(), &mut |entry, data| {
         let entry = layer::Entry { uid: 0, gid: 0, ..entry.clone() };

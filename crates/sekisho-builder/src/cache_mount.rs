@@ -6,11 +6,13 @@
 //!    layers/<name>/   in overlayfs form; never changed once it is here
 //!    users            locked shared by every command that may read a layer
 //!    turn             locked by the one command whose turn it is, with `sharing=locked`
+//!    commit           locked while `current` changes
 //! ```
 //!
-//! A command sees the current layers, and writes to a layer of its own. Only when it succeeds does
-//! that become the topmost: so a failed command, or one that is killed, leaves the cache as it was, and
-//! commands at the same time do not see each other. The last one to succeed wins.
+//! A command sees the layers that are current when it begins, and writes to a layer of its own. When it
+//! ends, also when it failed, that goes on top of what is current then: commands at the same time do not
+//! see each other, and what each wrote is there afterwards. Of a file that two wrote, the last one stays.
+//! A command that is cancelled leaves the cache as it was.
 
 use std::ffi::OsString;
 use std::io;
@@ -79,8 +81,7 @@ impl Lease {
         };
         let users = open_lock(&dir.join("users")).context("cannot open a cache mount")?;
         users.file().lock_shared().context("cannot lock a cache mount")?;
-        let mut lower: Vec<PathBuf> =
-            current(&dir).into_iter().map(|name| dir.join("layers").join(name)).collect();
+        let mut lower = paths(&dir);
         let mut new_base = false;
         if lower.is_empty()
             && let Some(base) = base()?
@@ -99,8 +100,29 @@ impl Lease {
         self.dir == store.mount_path(isolation, key)
     }
 
-    /// Makes what the command wrote the cache's content.
-    pub(crate) fn commit(mut self, session: &Session) -> anyhow::Result<()> {
+    /// Puts what the command wrote on top of the cache's content. `record` is told whether somebody else did
+    /// so meanwhile; nobody does while it runs.
+    pub(crate) fn commit(
+        mut self,
+        session: &Session,
+        record: impl FnOnce(bool) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let turn = open_lock(&self.dir.join("commit")).context("cannot open a cache mount")?;
+        turn.file().lock().context("cannot lock a cache mount")?;
+        let now = paths(&self.dir);
+        let leased = if self.new_base { &[] } else { self.lower.as_slice() };
+        let others = now != leased;
+        if others {
+            // What it began with, if that was new, is not the beginning any more.
+            (self.lower, self.new_base) = (now, false);
+        }
+        self.put_on_top(session)?;
+        record(others)?;
+        drop(turn);
+        self.sweep()
+    }
+
+    fn put_on_top(&mut self, session: &Session) -> anyhow::Result<()> {
         let upper = self.writable.join("upper");
         let changed = fs::read_dir(&upper)?.next().is_some();
         if changed || self.lower.is_empty() || self.new_base {
@@ -125,7 +147,7 @@ impl Lease {
             fs::write(&record, serde_json::to_vec(&names)?)?;
             fs::rename(&record, self.dir.join("current"))?;
         }
-        self.sweep()
+        Ok(())
     }
 
     /// Removes layers that are of no use any more, if nobody else is here.
@@ -181,6 +203,11 @@ fn current(dir: &Path) -> Vec<OsString> {
         true => names.into_iter().map(OsString::from).collect(),
         false => Vec::new(),
     }
+}
+
+/// Where the layers are, the topmost first.
+fn paths(dir: &Path) -> Vec<PathBuf> {
+    current(dir).into_iter().map(|name| dir.join("layers").join(name)).collect()
 }
 
 /// The upper folder looks like the layer below it, for it is what the command sees of the two.

@@ -12,6 +12,7 @@ use sekisho_dockerfile::{Instruction, Span, Spanned};
 use sekisho_oci::{Descriptor, ImageConfig, ImageIndex, Manifest, Platform, parse_manifest};
 use sekisho_types::Digest;
 
+use crate::ages::Age;
 use crate::context::Context;
 use crate::decide::{CopySource, CopyStep};
 use crate::engine::{Engine, Progressed};
@@ -63,7 +64,8 @@ fn remote_folder(
     }
     let url = fetch::parse(text).map_err(|problem| anyhow!("the context `{text}`: {problem}"))?;
     let path = session.path("fetched");
-    let fetched = remote.run(fetch::fetch(&url, &path)).ok_or(BuildError::Cancelled)?;
+    let link = fetch::Link::new(options)?;
+    let fetched = remote.run(link.fetch(&url, None, &path)).ok_or(BuildError::Cancelled)?;
     fetched.with_context(|| format!("cannot fetch the context `{text}`"))?;
     let mut file = std::fs::File::open(&path).context("cannot read back a file")?;
     if archive::is_archive(&mut file)? {
@@ -208,7 +210,12 @@ impl Engine {
                     for (diff_id, descriptor) in ids.iter().zip(manifest.layers) {
                         self.take_blob(path, &descriptor)?;
                         let (diff_id, descriptor) = (diff_id.clone(), Some(descriptor));
-                        chain.push(Layer { diff_id, descriptor, origin: None });
+                        chain.push(Layer {
+                            diff_id,
+                            descriptor,
+                            origin: None,
+                            age: Age::default(),
+                        });
                     }
                     return Ok((config, chain));
                 }

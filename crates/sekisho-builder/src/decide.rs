@@ -204,10 +204,8 @@ impl Decider<'_> {
                 format!("SHELL {}", plain_list(shell))
             }
             Instruction::User(word) => {
+                // None is root, as in BuildKit.
                 let user = self.expand(word)?;
-                if user.is_empty() {
-                    return Err(self.error(word.span, "USER is empty after expansion"));
-                }
                 self.state.config.user.clone_from(&user);
                 format!("USER {user}")
             }
@@ -377,10 +375,8 @@ impl Decider<'_> {
     }
 
     fn workdir(&mut self, word: &Word) -> Result<Decided, Diagnostic> {
+        // None is the present one, as in BuildKit (`NormalizePath` in its util/system/path.go).
         let written = self.expand(word)?;
-        if written.is_empty() {
-            return Err(self.error(word.span, "WORKDIR is empty after expansion"));
-        }
         let path = files::absolute(&self.workdir_now(), &written);
         self.state.config.working_dir.clone_from(&path);
         let created_by = Some(format!("WORKDIR {path}"));

@@ -24,6 +24,7 @@ use sekisho_dockerfile::{Dockerfile, Instruction, Source, Span, Spanned, Stage};
 use sekisho_oci::Platform;
 
 use crate::BuildError;
+use crate::ages::Maker;
 use crate::decide::{Action, CopySource, Decided, State};
 use crate::engine::{Engine, Progressed};
 use crate::image::Layer;
@@ -50,8 +51,12 @@ impl Planned {
         self.decided.action != Action::Metadata
     }
 
-    fn copies(&self) -> bool {
-        matches!(self.decided.action, Action::Copy(_))
+    fn maker(&self) -> Maker {
+        match self.decided.action {
+            Action::Copy(_) => Maker::Copy,
+            Action::Run(_) => Maker::Run,
+            _ => Maker::Other,
+        }
     }
 
     /// Whether it takes files of the build context alone, which can be looked at before its turn.

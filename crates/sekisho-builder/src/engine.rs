@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::BuildError;
+use crate::ages::{Ages, Maker};
 use crate::context::Context;
 use crate::contexts::{self, Named};
 use crate::decide::State;
@@ -82,6 +83,7 @@ pub(crate) struct Progressed {
     pub(crate) chain: Vec<Layer>,
     /// Layers of the chain that a COPY or ADD made.
     pub(crate) copied: Vec<Digest>,
+    pub(crate) ages: Ages,
     pub(crate) history: Vec<History>,
     pub(crate) platform: Platform,
 }
@@ -96,7 +98,18 @@ impl Progressed {
             own_cmd: false,
         };
         let (chain, copied, history) = (Vec::new(), Vec::new(), Vec::new());
-        Self { state, chain, copied, history, platform: platform.clone() }
+        let (ages, platform) = (Ages::default(), platform.clone());
+        Self { state, chain, copied, ages, history, platform }
+    }
+
+    /// Puts what a step made on top.
+    pub(crate) fn add(&mut self, layer: Option<Layer>, by: Maker) {
+        let Some(mut layer) = layer else { return };
+        layer.age = self.ages.next(by);
+        if by == Maker::Copy {
+            self.copied.push(layer.diff_id.clone());
+        }
+        self.chain.push(layer);
     }
 }
 
@@ -108,6 +121,8 @@ pub(crate) struct Done {
     pub(crate) rest: Option<Rest>,
     /// What a RUN used.
     pub(crate) used: Option<Used>,
+    /// How long its sandbox took, from its making to its end.
+    pub(crate) sandbox: Option<Duration>,
 }
 
 /// A compression that goes on, and the cache keys under which its layer is kept then.
@@ -119,7 +134,7 @@ pub(crate) struct Rest {
 impl Done {
     /// Nothing was made that was not there.
     pub(crate) fn known(layer: Option<Layer>, cached: bool) -> Self {
-        Self { layer, cached, rest: None, used: None }
+        Self { layer, cached, rest: None, used: None, sandbox: None }
     }
 }
 
@@ -145,6 +160,9 @@ pub(crate) fn run(
 ) -> Result<BuildResult, BuildError> {
     let mut options = options;
     let store = Store::open(&options.cache_dir)?;
+    if let Some(limit) = options.cache_limit_bytes {
+        store.hold_to(limit)?;
+    }
     let session = store.session()?;
     let events = Arc::clone(&progress);
     // A step that fails ends those beside it, and not what the caller cancels with.
@@ -189,6 +207,13 @@ fn choose(options: &BuildOptions) -> Result<(Dockerfile, Option<engines::Client>
     match engines::choose(options.engine, options.engine_host.as_deref(), &needs)? {
         None => Ok((read(options)?, None)),
         Some(client) => {
+            if let (Ok(file), Some((what, span))) =
+                (&parsed, engines::not_allowed(&needs, &options.allow))
+            {
+                let name = what.name();
+                let error = file.diagnostic(span, format!("this RUN needs leave for `{name}`"));
+                return Err(error.with_hint(format!("give it with `--allow {name}`")).into());
+            }
             let unread = |_| Dockerfile { file: name, source: text, ..Dockerfile::default() };
             Ok((parsed.unwrap_or_else(unread), Some(client)))
         }
@@ -331,6 +356,7 @@ impl Engine {
             duration_ms: millis(duration),
             layer,
             used,
+            sandbox_us: done.sandbox.map(micros),
         };
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         steps.push((place.rank, step));
@@ -348,6 +374,10 @@ impl Engine {
 #[expect(clippy::disallowed_methods, reason = "how long a step took is shown, and decides nothing")]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -10,7 +10,8 @@
 mod archive;
 mod client;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
 use sekisho_dockerfile::{Dockerfile, Instruction, Security, Span};
 
@@ -31,6 +32,36 @@ pub enum Engine {
     Buildkit,
     /// buildah.
     Buildah,
+}
+
+/// What a build may do besides, in the words of docker buildx. Another engine's daemon has to grant it too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Entitlement {
+    /// `RUN --security=insecure`: the rights of root on the machine.
+    SecurityInsecure,
+    /// `RUN --network=host`.
+    NetworkHost,
+}
+
+impl Entitlement {
+    const ALL: [Self; 2] = [Self::SecurityInsecure, Self::NetworkHost];
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SecurityInsecure => "security.insecure",
+            Self::NetworkHost => "network.host",
+        }
+    }
+}
+
+impl FromStr for Entitlement {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|one| one.name() == text);
+        known.ok_or_else(|| format!("write {}", Self::ALL.map(Self::name).join(" or ")))
+    }
 }
 
 /// A program that builds.
@@ -76,6 +107,16 @@ pub(crate) fn needs(
         }
     }
     needs
+}
+
+/// Where a Dockerfile wants what nobody allowed. Of one that we cannot read the engine itself says so.
+pub(crate) fn not_allowed(
+    needs: &[(Need, Span)],
+    allowed: &BTreeSet<Entitlement>,
+) -> Option<(Entitlement, Span)> {
+    let wanted = needs.iter().find(|(need, _)| *need == Need::Insecure)?;
+    let entitlement = Entitlement::SecurityInsecure;
+    (!allowed.contains(&entitlement)).then_some((entitlement, wanted.1))
 }
 
 /// Who builds; `None` is the native engine, also where it will have to refuse.
@@ -140,6 +181,23 @@ mod tests {
             of("FROM a\nRUN --security=insecure b\nRUN --device=nvidia.com/gpu=all c"),
             [(Need::Insecure, 2), (Need::Device, 3)]
         );
+    }
+
+    #[test]
+    fn what_is_insecure_needs_leave() {
+        let text = "FROM a\nRUN b\nRUN --security=insecure c";
+        let file = sekisho_dockerfile::parse("D", text).ok();
+        let needs = needs(text, file.as_ref(), &BTreeMap::new());
+        let place = |allowed: &[Entitlement]| {
+            let found = not_allowed(&needs, &allowed.iter().copied().collect());
+            found.map(|(what, span)| (what.name(), span.line))
+        };
+        assert_eq!(place(&[]), Some(("security.insecure", 3)));
+        assert_eq!(place(&[Entitlement::NetworkHost]), Some(("security.insecure", 3)));
+        assert_eq!(place(&[Entitlement::SecurityInsecure]), None);
+        assert_eq!("network.host".parse(), Ok(Entitlement::NetworkHost));
+        let error = "device".parse::<Entitlement>().unwrap_err();
+        assert_eq!(error, "write security.insecure or network.host");
     }
 
     #[test]

@@ -30,6 +30,13 @@ const MAX_SAID_BYTES: u64 = 64 << 10;
 /// The secrets that BuildKit takes tokens from; the second with `.HOST` after it wins.
 const TOKEN_SECRET: &str = "GIT_AUTH_TOKEN";
 
+/// What names proxies, as curl reads it, in small letters or capitals.
+const PROXIES: [&str; 4] = ["http_proxy", "https_proxy", "all_proxy", "no_proxy"];
+
+/// Where distributions keep the certificates that they trust: Debian, Fedora, Alpine.
+const BUNDLES: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+
 /// Files of one commit.
 #[derive(Clone, Debug)]
 pub(crate) struct Checkout {
@@ -45,9 +52,11 @@ pub(crate) async fn checkout(
     options: &BuildOptions,
 ) -> anyhow::Result<Checkout> {
     let host = host(&git.remote).context("the repository names no host")?;
-    fetch::permit(&host).await?;
+    fetch::Link::new(options)?.permit(&git.remote, &host).await?;
     let root = session.folder("git").context("cannot make a folder")?;
-    let caller = Caller { root: &root, options, host: &host, remote: &git.remote };
+    let trusted = trusted(session, options)?;
+    let (trusted, remote) = (trusted.as_deref(), &git.remote);
+    let caller = Caller { root: &root, options, host: &host, remote, trusted };
     caller.call(&["init", "--quiet", "--initial-branch=sekisho"]).await?;
     caller.call(&["remote", "add", "origin", "--", &git.remote]).await?;
     caller.get(git).await?;
@@ -80,6 +89,23 @@ pub(crate) async fn checkout(
     Ok(Checkout { dir })
 }
 
+/// The machine's certificates and those that were named, in one file: git takes no second one.
+fn trusted(session: &Session, options: &BuildOptions) -> anyhow::Result<Option<PathBuf>> {
+    let named = &options.registries.ca_files;
+    if named.is_empty() {
+        return Ok(None);
+    }
+    let machine = BUNDLES.iter().map(Path::new).find(|path| path.is_file());
+    let mut all = Vec::new();
+    for path in machine.into_iter().chain(named.iter().map(PathBuf::as_path)) {
+        all.extend(fs::read(path).context("cannot read certificates")?);
+        all.push(b'\n');
+    }
+    let path = session.path("certificates");
+    fs::write(&path, all).context("cannot write a file")?;
+    Ok(Some(path))
+}
+
 /// Removes `.git`, also that of submodules.
 fn remove_git(folder: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(folder)? {
@@ -102,6 +128,8 @@ struct Caller<'a> {
     options: &'a BuildOptions,
     host: &'a str,
     remote: &'a str,
+    /// Certificates to trust, when they are not the machine's alone.
+    trusted: Option<&'a Path>,
 }
 
 impl Caller<'_> {
@@ -154,6 +182,14 @@ impl Caller<'_> {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        for name in PROXIES {
+            for name in [name.to_owned(), name.to_ascii_uppercase()] {
+                command.envs(std::env::var_os(&name).map(|value| (name, value)));
+            }
+        }
+        if let Some(trusted) = self.trusted {
+            command.env("GIT_SSL_CAINFO", trusted);
+        }
         if let Some(socket) = self.options.ssh.get("default") {
             command.env("SSH_AUTH_SOCK", socket);
         }

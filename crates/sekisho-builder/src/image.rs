@@ -8,6 +8,7 @@ use sekisho_oci::{
 use sekisho_types::{Digest, ImageReference};
 use serde::{Deserialize, Serialize};
 
+use crate::ages::Age;
 use crate::options::{Compression, LayerInfo};
 
 /// What the history names as the maker of a layer.
@@ -22,6 +23,9 @@ pub(crate) struct Layer {
     pub(crate) descriptor: Option<Descriptor>,
     /// Where it can be had when it is not in the store.
     pub(crate) origin: Option<ImageReference>,
+    /// How commands of this build see its times; nothing of the layer itself.
+    #[serde(skip)]
+    pub(crate) age: Age,
 }
 
 impl Layer {
@@ -130,6 +134,7 @@ mod tests {
             diff_id: Digest::sha256(b"tar"),
             descriptor: Some(Descriptor::of(media_type::DOCKER_LAYER_GZIP, b"gz")),
             origin: None,
+            age: Age::default(),
         };
         let platform = Platform::new("linux", "amd64");
         let parts = || Parts {

@@ -14,6 +14,7 @@ use sekisho_sandbox::Isolation;
 use sekisho_types::Digest;
 
 use crate::BuildError;
+use crate::ages::Age;
 use crate::beside;
 use crate::files::{
     Apply, FileMap, ImagePath, IndexFile, LayerIndex, Node, NodeKind, read_entries,
@@ -90,7 +91,8 @@ impl Layers {
         if written.is_done() {
             return Ok((written.publish(&self.store)?, None));
         }
-        let layer = Layer { diff_id: written.diff_id.clone(), descriptor: None, origin: None };
+        let (diff_id, age) = (written.diff_id.clone(), Age::default());
+        let layer = Layer { diff_id, descriptor: None, origin: None, age };
         if let Some(tar) = &written.tar {
             let tar = Fresh::Tar(Arc::clone(tar));
             lock(&self.fresh).entry(layer.diff_id.clone()).or_insert(tar);
@@ -139,6 +141,14 @@ impl Layers {
         Ok(made)
     }
 
+    /// Says that a layer is used.
+    pub(crate) fn lease(&self, layer: &Layer) {
+        self.session.lease(&layer.diff_id);
+        if let Some(descriptor) = &layer.descriptor {
+            self.session.lease(&descriptor.digest);
+        }
+    }
+
     /// What only one thread at a time may make.
     fn turn(&self, what: &str, digest: &Digest) -> Arc<Mutex<()>> {
         Arc::clone(lock(&self.making).entry(format!("{what} {digest}")).or_default())
@@ -147,6 +157,7 @@ impl Layers {
     /// Makes sure that the layer's bytes are in the store.
     pub(crate) fn blob(&self, layer: &Layer) -> Result<PathBuf, BuildError> {
         let layer = &self.settled(layer.clone());
+        self.lease(layer);
         let descriptor = layer.packed()?;
         if self.store.has_blob(&descriptor.digest, descriptor.size) {
             return Ok(self.store.blob_path(&descriptor.digest));
@@ -193,7 +204,7 @@ impl Layers {
     fn ingest(
         &self,
         blob: &Path,
-        tree: Option<(&Path, Isolation)>,
+        tree: Option<(&Path, Isolation, Age)>,
     ) -> Result<(IndexFile, Digest), BuildError> {
         let cancel = self.remote.cancel();
         match tree::ingest(blob, tree, self.session.path("index"), cancel) {
@@ -243,7 +254,8 @@ impl Layers {
 
     /// The layer unpacked, for overlayfs.
     pub(crate) fn tree(&self, layer: &Layer, isolation: Isolation) -> Result<PathBuf, BuildError> {
-        let path = self.store.tree_path(isolation, &layer.diff_id);
+        let path = self.store.tree_path(isolation, layer);
+        self.session.lease(&layer.diff_id);
         if path.is_dir() {
             return Ok(path);
         }
@@ -255,15 +267,16 @@ impl Layers {
         let folder = self.session.folder("tree").context("cannot make a folder")?;
         if let Some(mut tar) = self.tar(layer) {
             // Written by us, and indexed then.
-            tree::unpack(&mut tar, &folder, isolation).context("cannot unpack a layer")?;
+            tree::unpack(&mut tar, &folder, (isolation, layer.age))
+                .context("cannot unpack a layer")?;
         } else {
             let blob = self.blob(layer)?;
-            let (index, found) = self.ingest(&blob, Some((&folder, isolation)))?;
+            let (index, found) = self.ingest(&blob, Some((&folder, isolation, layer.age)))?;
             Self::check(layer, &found)?;
             self.store.publish_record(&index.path, Kind::Index, &layer.diff_id)?;
         }
         crate::upper::set_time(&folder, crate::LAYER_EPOCH).context("cannot date a folder")?;
-        Ok(self.store.publish_tree(&folder, isolation, &layer.diff_id)?)
+        Ok(self.store.publish_tree(&folder, isolation, layer)?)
     }
 
     /// All files of a chain.

@@ -20,6 +20,7 @@
 
 mod adding;
 mod agent;
+mod ages;
 mod ahead;
 mod archive;
 mod arguments;
@@ -60,6 +61,7 @@ mod pack;
 mod pattern;
 mod progress;
 mod push;
+mod pyc;
 mod remote;
 mod room;
 mod rootfs;
@@ -82,7 +84,7 @@ use sekisho_sandbox::Control;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-pub use engines::Engine;
+pub use engines::{Engine, Entitlement};
 pub use error::{BuildError, StepFailed};
 pub use golden::{Base, BaseOptions, DebianOptions, GOLDEN_REGISTRY, SUITES};
 pub use options::{
@@ -111,6 +113,19 @@ pub fn is_archive(file: &mut std::fs::File) -> anyhow::Result<bool> {
 /// Golden bases: what is there, and making more.
 pub mod base {
     pub use crate::golden::{hint, list, make, suite};
+}
+
+/// Room in the cache folder.
+pub mod cache {
+    pub use crate::store::{InUse, Pruned};
+
+    /// Removes what was used longest ago until the folder has no more than `keep` bytes.
+    ///
+    /// # Errors
+    /// [`InUse`], or the folder cannot be read or changed.
+    pub fn prune(folder: &std::path::Path, keep: u64) -> anyhow::Result<Pruned> {
+        crate::store::Store::open(folder)?.prune(keep)
+    }
 }
 
 /// Longest line of a RUN's output that is passed on, in bytes; the rest is cut.

@@ -37,7 +37,7 @@ pub(crate) struct Prepared {
     pub(crate) mounts: Vec<Shown>,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) secret_env: Vec<(String, SecretBytes)>,
-    /// To be committed when the command succeeds.
+    /// To be committed when the command ends.
     pub(crate) leases: Vec<Lease>,
     /// Keys of the caches that the command may write to.
     pub(crate) caches: Vec<Digest>,

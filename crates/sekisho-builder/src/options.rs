@@ -1,6 +1,6 @@
 //! What to build, and what came of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use sekisho_types::{Digest, ImageReference};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::engines::Engine;
+use crate::engines::{Engine, Entitlement};
 use crate::golden::{Base, DebianOptions};
 
 /// Everything [`build`](crate::build) needs to know. Make one with [`BuildOptions::new`].
@@ -52,8 +52,13 @@ pub struct BuildOptions {
     pub engine_host: Option<String>,
     /// Given to another engine's own `build`, as they are.
     pub engine_args: Vec<String>,
+    /// What another engine's build may do besides. Default: nothing.
+    pub allow: BTreeSet<Entitlement>,
     /// Layers, unpacked roots and results; shared by any number of builds at once.
     pub cache_dir: PathBuf,
+    /// What the cache folder may take, in bytes, when a build begins: what was used longest ago goes first.
+    /// Looked at once an hour, and not while another build is there. Default: as much as there is.
+    pub cache_limit_bytes: Option<u64>,
     /// For `RUN --mount=type=secret`, by id. They are in memory only, and in no key, layer or log.
     pub secrets: BTreeMap<String, Secret>,
     /// Sockets of ssh agents for `RUN --mount=type=ssh`, by id.
@@ -111,7 +116,9 @@ impl BuildOptions {
             engine: Engine::Native,
             engine_host: None,
             engine_args: Vec::new(),
+            allow: BTreeSet::new(),
             cache_dir: cache_dir.into(),
+            cache_limit_bytes: None,
             secrets: BTreeMap::new(),
             ssh: BTreeMap::new(),
             credentials: BTreeMap::new(),
@@ -360,6 +367,8 @@ pub struct StepResult {
     pub layer: Option<LayerInfo>,
     /// What a RUN used that was carried out.
     pub used: Option<Used>,
+    /// Of that time, what its sandbox took, from its making to its end.
+    pub sandbox_us: Option<u64>,
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use sekisho_oci::layer::{self, WriteError, Writer};
 use sekisho_types::{Digest, Sha256Writer};
 use tokio_util::sync::CancellationToken;
 
+use crate::ages::{self, Age};
 use crate::compress;
 use crate::context::Still;
 use crate::files::{ImagePath, IndexEntry, IndexFile, IndexWriter, Node, NodeKind, Sum};
@@ -187,7 +188,8 @@ impl Written {
         };
         store.publish_blob(&blob.path, &blob.digest)?;
         let descriptor = Descriptor::new(self.media_type, blob.digest, blob.size);
-        Ok(Layer { diff_id: self.diff_id, descriptor: Some(descriptor), origin: None })
+        let (diff_id, age) = (self.diff_id, Age::default());
+        Ok(Layer { diff_id, descriptor: Some(descriptor), origin: None, age })
     }
 }
 
@@ -238,13 +240,33 @@ impl Packer {
 
     /// Adds an entry. Give them in order of their paths, a folder before what is in it.
     ///
-    /// The digest of a file that the node names already must be that of the data.
+    /// The digest of a file that the node names already must be that of the data. Gives the entry's time.
     pub(crate) fn add(
         &mut self,
         path: ImagePath,
         node: Node,
         data: &mut dyn Read,
-    ) -> Result<(), PackError> {
+    ) -> Result<i64, PackError> {
+        if !ages::follows_content(&path, &node.kind, node.mtime) {
+            return self.add_dated(path, node, data);
+        }
+        // The time stands before the data.
+        let mut content = Vec::new();
+        if let NodeKind::File { digest, .. } = &node.kind
+            && digest.get().is_none()
+        {
+            data.read_to_end(&mut content).map_err(PackError::Io)?;
+            digest.get_or(hash(&mut content.as_slice()).map_err(PackError::Io)?.0);
+        }
+        self.add_dated(path, dated(node), &mut content.chain(data))
+    }
+
+    fn add_dated(
+        &mut self,
+        path: ImagePath,
+        node: Node,
+        data: &mut dyn Read,
+    ) -> Result<i64, PackError> {
         let entry = self.entry(&path, &node)?;
         if let NodeKind::File { size, digest } = &node.kind {
             let mut hashing = Hashing { data, hash: Sha256Writer::new(io::sink()) };
@@ -258,7 +280,9 @@ impl Packer {
         } else {
             self.tar.append(&entry).map_err(PackError::Write)?;
         }
-        self.index.entry(IndexEntry { path, node }).map_err(PackError::Io)
+        let mtime = node.mtime;
+        self.index.entry(IndexEntry { path, node }).map_err(PackError::Io)?;
+        Ok(mtime)
     }
 
     /// Adds a file that need not be hashed, for it lies as it lay when that was done.
@@ -268,6 +292,8 @@ impl Packer {
         node: Node,
         still: &Still,
     ) -> Result<(), PackError> {
+        let follows = ages::follows_content(&path, &node.kind, node.mtime);
+        let node = if follows { dated(node) } else { node };
         let entry = self.entry(&path, &node)?;
         let mut data = still.file.try_clone().and_then(Holes::new).map_err(PackError::Io)?;
         let written = self.tar.append_data(&entry, &mut data);
@@ -318,6 +344,16 @@ impl Packer {
         let index = self.index.finish().map_err(PackError::Io)?;
         Ok(Packed { written, index })
     }
+}
+
+/// Python source with the time of its content.
+fn dated(mut node: Node) -> Node {
+    if let NodeKind::File { digest, .. } = &node.kind
+        && let Some(sum) = digest.get()
+    {
+        node.mtime = ages::of_content(sum);
+    }
+    node
 }
 
 /// A file has another length than its entry says.

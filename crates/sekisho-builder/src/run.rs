@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use fs_err as fs;
 use sekisho_sandbox::{Control, Isolation, Network, SandboxError, SecretBytes, Spec, Stream, User};
 
+use crate::engine::now;
 use crate::progress::{Event, Progress};
 use crate::{BuildOptions, MAX_LOG_LINE_BYTES};
 
@@ -39,6 +41,7 @@ pub(crate) struct Job<'a> {
 pub(crate) struct Ran {
     pub(crate) outcome: Result<sekisho_sandbox::Outcome, SandboxError>,
     pub(crate) tail: Vec<String>,
+    pub(crate) took: Duration,
 }
 
 /// Runs it; every line goes to `progress`.
@@ -74,8 +77,9 @@ pub(crate) fn run(
         min_free_bytes: sekisho_sandbox::MIN_FREE_BYTES,
     };
     let mut log = Log::new(job.number, progress, job.masks);
+    let began = now();
     let outcome = options.launcher.run(&spec, control, &mut |stream, bytes| log.add(stream, bytes));
-    Ok(Ran { outcome, tail: log.finish() })
+    Ok(Ran { outcome, tail: log.finish(), took: began.elapsed() })
 }
 
 /// Cuts output into lines, and remembers the last ones.

@@ -12,6 +12,7 @@ use sekisho_oci::{ImageConfig, Manifest, Platform, RunConfig, parse_manifest};
 use sekisho_types::ImageReference;
 
 use crate::BuildError;
+use crate::ages::{Age, Ages};
 use crate::beside;
 use crate::decide::{Action, CopySource, DEFAULT_PATH, State};
 use crate::drive::{Drive, Planned};
@@ -91,12 +92,12 @@ impl Engine {
             })?,
         };
         let scope = |env: &[String]| Scope::new(globals, &self.options.build_args, env);
-        let of_image = |config: ImageConfig, chain| {
+        let of_image = |config: ImageConfig, chain: Vec<Layer>| {
             let scope = scope(&config.config.env);
             let (author, history) = (config.author, config.history);
             let state = State { config: config.config, author, scope, own_cmd: false };
-            let copied = Vec::new();
-            Progressed { state, chain, copied, history, platform: platform.clone() }
+            let (copied, ages, platform) = (Vec::new(), Ages::of_base(&chain), platform.clone());
+            Progressed { state, chain, copied, ages, history, platform }
         };
         let mut cached = true;
         let now = match &node.base {
@@ -161,6 +162,7 @@ impl Engine {
             diff_id: manifest.config.digest.clone(),
             descriptor: Some(manifest.config.clone()),
             origin: Some(pinned.clone()),
+            age: Age::default(),
         };
         let path = self.layers.blob(&config)?;
         let bytes = fs_err::read(path).context("cannot read a config")?;
@@ -177,6 +179,7 @@ impl Engine {
             diff_id: diff_id.clone(),
             descriptor: Some(descriptor),
             origin: Some(pinned.clone()),
+            age: Age::default(),
         });
         let chain = chain.collect();
         // Last, so that a manifest in the store means that all of this was read once.

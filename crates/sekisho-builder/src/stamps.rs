@@ -1,13 +1,12 @@
 //! Times of copied files, as a command with a cache mount sees them.
 //!
-//! In a layer every file has one fixed time, or the same content would not be the same layer. But
-//! `make`, cargo and their like tell by times what changed since their results were made, and with a
-//! cache mount those results outlive the build: a source that changed and looks older than they do is
-//! taken as unchanged, and the image is silently wrong.
+//! What a command sees of a layer is long ago, if not all of it equally long; see `ages`. But with a cache
+//! mount results outlive the build: a source that changed and looks older than they do is taken as
+//! unchanged, and the image is silently wrong.
 //!
-//! So each cache mount remembers the files of COPY and ADD that its last successful command saw, by
-//! digest. The next command sees those that differ as just written, in a layer of its own on top; all
-//! others at the fixed time, which is older than any result. This is as if the sources were one folder
+//! So each cache mount remembers the files of COPY and ADD that its last command saw, by digest; see `after`
+//! for one that failed. The next command sees those that differ as just written, in a layer of its own on top; all
+//! others as they are, which is older than any result. This is as if the sources were one folder
 //! that is worked in, also when they go back to what they were before the last build. What is committed
 //! has the fixed time again.
 
@@ -47,6 +46,15 @@ fn changed(now: &BTreeMap<ImagePath, Sum>, seen: &[Seen]) -> BTreeSet<ImagePath>
         seen.iter().any(|seen| seen.get(&name) != Some(*sum))
     };
     now.iter().filter(differs).map(|(path, _)| path.clone()).collect()
+}
+
+/// What a cache has seen after a command. One that failed may not have come to a file that changed, and beside
+/// others nobody knows whose results are there: then only what was the same before counts as seen.
+fn after(before: Option<Seen>, mut saw: Seen, sure: bool) -> Seen {
+    if let (Some(before), false) = (before, sure) {
+        saw.retain(|name, digest| before.get(name) == Some(digest));
+    }
+    saw
 }
 
 impl Engine {
@@ -97,24 +105,31 @@ impl Engine {
         Ok(Some(folder))
     }
 
-    /// Remembers what a command saw that succeeded.
-    pub(crate) fn saw(&self, caches: &[Digest], now: &Progressed) -> Result<(), BuildError> {
-        if caches.is_empty() {
-            return Ok(());
-        }
-        let seen = self.copied(now)?.into_iter();
-        let seen: Seen = seen.map(|(path, sum)| (files::display(&path), sum)).collect();
-        for cache in caches {
-            let (store, session) = (&self.layers.store, &self.layers.session);
-            store.put_record(session, Kind::Seen, &self.seen_key(cache), &seen)?;
-        }
-        Ok(())
+    /// Remembers what a command saw; `sure` when all that is in the cache was made of it.
+    pub(crate) fn saw(&self, cache: &Digest, now: &Progressed, sure: bool) -> anyhow::Result<()> {
+        let saw = self.copied(now)?.into_iter();
+        let saw: Seen = saw.map(|(path, digest)| (files::display(&path), digest)).collect();
+        let (store, key) = (&self.layers.store, self.seen_key(cache));
+        let seen = after(store.record(Kind::Seen, &key), saw, sure);
+        store.put_record(&self.layers.session, Kind::Seen, &key, &seen)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_command_may_not_have_come_to_stays_new() {
+        let seen = |pairs: &[(&str, &str)]| -> Seen {
+            let digest = |text: &str| Sum::of(text.as_bytes());
+            pairs.iter().map(|(path, text)| ((*path).to_owned(), digest(text))).collect()
+        };
+        let (before, saw) = (seen(&[("a", "1"), ("b", "1")]), seen(&[("a", "1"), ("b", "2")]));
+        assert_eq!(after(Some(before.clone()), saw.clone(), true), saw);
+        assert_eq!(after(Some(before), saw.clone(), false), seen(&[("a", "1")]));
+        assert_eq!(after(None, saw.clone(), false), saw, "all results are of these");
+    }
 
     #[test]
     fn what_a_cache_has_not_seen_is_new() {

@@ -1,6 +1,9 @@
 //! Carries out one instruction, or finds out that it need not be.
 
 use std::collections::HashMap;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use sekisho_dockerfile::Span;
@@ -11,6 +14,7 @@ use sekisho_types::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::binfmt;
+use crate::cache_mount::Lease;
 use crate::copy::{CopyError, Destination, Placer};
 use crate::decide::RunStep;
 use crate::engine::{Done, Engine, Progressed, Rest};
@@ -20,6 +24,7 @@ use crate::image::Layer;
 use crate::layers::chain_key;
 use crate::mounting::{self, Origins};
 use crate::pack::{self, PackError, Packer, Written};
+use crate::pyc;
 use crate::run::{self, Job};
 use crate::store::Kind;
 use crate::upper::{self, Owners};
@@ -28,6 +33,13 @@ use crate::users::{self, Person};
 /// Changes when the same key could give another layer than before.
 const RUN_DOMAIN: &str = "sekisho.run.v1";
 const WORKDIR_DOMAIN: &str = "sekisho.workdir.v2";
+
+/// 128 + SIGSYS, as a shell says it and as we do: the filter of system calls ended a program.
+const CALLED_WHAT_IS_UNKNOWN: i32 = 128 + 31;
+
+/// What that means.
+const UNKNOWN_CALLS: &str = "signal 31 ended a program for a system call that the sandbox's filter has no table \
+                             for: 32-bit programs do not run beside 64-bit ones here";
 
 /// A layer that a step made, with its compression if that still goes on; `None` when nothing changed.
 pub(crate) type Made = Option<(Layer, Option<Written>)>;
@@ -49,7 +61,13 @@ impl Engine {
         let there = |layer: &Layer| {
             layer.packed().is_ok_and(|packed| store.has_blob(&packed.digest, packed.size))
         };
-        layer.as_ref().is_none_or(there).then(|| Done::known(layer, true))
+        if !layer.as_ref().is_none_or(there) {
+            return None;
+        }
+        if let Some(layer) = &layer {
+            self.layers.lease(layer);
+        }
+        Some(Done::known(layer, true))
     }
 
     /// Keeps a result under some keys, once its layer is compressed.
@@ -77,7 +95,11 @@ impl Engine {
         let Some(Rest { written, keys }) = done.rest else { return Ok(done) };
         match self.layers.settle(written) {
             Err(_) if self.stop.is_cancelled() => Err(BuildError::Cancelled),
-            layer => Ok(Done { used: done.used, ..self.keep(&keys, Some(layer?))? }),
+            layer => Ok(Done {
+                used: done.used,
+                sandbox: done.sandbox,
+                ..self.keep(&keys, Some(layer?))?
+            }),
         }
     }
 
@@ -171,6 +193,7 @@ impl Engine {
         if let Some(stamped) = self.stamped(&prepared.caches, now)? {
             lower.insert(0, stamped);
         }
+        let below = lower.clone();
         let job = Job {
             number: self.number,
             isolation: self.isolation,
@@ -187,18 +210,35 @@ impl Engine {
         };
         self.remark(format!("RUN works {}", self.isolation));
         let ran = run::run(job, &self.options, &self.control, &*self.progress)?;
-        let (links, used) = self.judge(ran, step, span)?;
+        let took = ran.took;
+        let judged = self.judge(ran, step, span);
+        // What a cache got is of use to the next one also when the command failed.
+        if let Some(failed) = has_failed(&judged) {
+            let caches = prepared.leases.into_iter().zip(&prepared.caches);
+            self.keep_caches(caches, now, failed).context("cannot keep a cache mount")?;
+        }
+        let (links, used) = judged?;
         if !step.mounts.is_empty() {
             let before = self.layers.view(&now.chain)?;
             mounting::remove_stubs(&folder.join("upper"), &before, step)?;
         }
-        for lease in prepared.leases {
-            lease.commit(&self.layers.session).context("cannot keep a cache mount")?;
-        }
-        self.saw(&prepared.caches, now)?;
-        let made = self.take_upper(&folder, &person.user, &links, now)?;
+        let made = self.take_upper(&folder, (&person.user, &links), &below, now)?;
         sekisho_sandbox::remove_tree(&folder).context("cannot remove the sandbox's folder")?;
-        Ok(Done { used: Some(used), ..self.remember(&[&key], made)? })
+        Ok(Done { used: Some(used), sandbox: Some(took), ..self.remember(&[&key], made)? })
+    }
+
+    /// Keeps what a command left in its cache mounts.
+    fn keep_caches<'c>(
+        &self,
+        caches: impl Iterator<Item = (Lease, &'c Digest)>,
+        now: &Progressed,
+        failed: bool,
+    ) -> anyhow::Result<()> {
+        for (lease, cache) in caches {
+            let record = |others: bool| self.saw(cache, now, !failed && !others);
+            lease.commit(&self.layers.session, record)?;
+        }
+        Ok(())
     }
 
     /// Success, with the owners of links and what was used; or why not.
@@ -232,10 +272,13 @@ impl Engine {
             command: step.command.clone(),
             exit_code: outcome.exit.code(),
             tail: ran.tail,
-            hint: self
-                .options
-                .run_memory_bytes
-                .map(|most| format!("it has at most {} MiB of memory here", most >> 20)),
+            hint: match outcome.exit.code() {
+                CALLED_WHAT_IS_UNKNOWN => Some(UNKNOWN_CALLS.to_owned()),
+                _ => self
+                    .options
+                    .run_memory_bytes
+                    .map(|most| format!("it has at most {} MiB of memory here", most >> 20)),
+            },
         })))
     }
 
@@ -243,9 +286,9 @@ impl Engine {
     /// makes no layer.
     fn take_upper(
         &self,
-        folder: &std::path::Path,
-        user: &User,
-        links: &HashMap<ImagePath, Owner>,
+        folder: &Path,
+        (user, links): (&User, &HashMap<ImagePath, Owner>),
+        below: &[PathBuf],
         now: &Progressed,
     ) -> Result<Made, BuildError> {
         let before = if self.isolation.has_owners() {
@@ -256,7 +299,9 @@ impl Engine {
         let owners = Owners { isolation: self.isolation, user, links, before: &before };
         let upper = folder.join("upper");
         let mut packer = Packer::new(self.press()).map_err(machine)?;
-        let scanned = upper::pack(&upper, &owners, &mut packer)
+        let age = now.ages.run();
+        let source = |path: &[u8]| self.source_below(path, below, now);
+        let scanned = upper::pack(&upper, &owners, (age, &source), &mut packer)
             .context("cannot read what the command changed")?;
         for socket in scanned.skipped {
             self.remark(format!("`{}` is a socket, and left out", pack::show(&socket)));
@@ -267,8 +312,26 @@ impl Engine {
             return Ok(None);
         }
         let made = self.layers.begin(packed)?;
-        self.layers.store.publish_tree(&upper, self.isolation, &made.0.diff_id)?;
+        let aged = Layer { age, ..made.0.clone() };
+        self.layers.store.publish_tree(&upper, self.isolation, &aged)?;
         Ok(Some(made))
+    }
+
+    /// A Python source of the layers below: as the command saw it in these trees, and as it is in its layer.
+    fn source_below(
+        &self,
+        path: &[u8],
+        trees: &[PathBuf],
+        now: &Progressed,
+    ) -> anyhow::Result<Option<pyc::Source>> {
+        let look = |tree: &PathBuf| std::fs::symlink_metadata(upper::on_disk(tree, path)).ok();
+        let Some(metadata) = trees.iter().find_map(look).filter(Metadata::is_file) else {
+            return Ok(None);
+        };
+        let in_layer = self.layers.view(&now.chain)?.get(path).map(|node| node.mtime);
+        let source =
+            |in_layer| pyc::Source { seen: metadata.mtime(), size: metadata.len(), in_layer };
+        Ok(in_layer.map(source))
     }
 
     pub(crate) fn workdir_step(
@@ -311,6 +374,16 @@ impl Engine {
         placer.folder(&resolved).map_err(|error| failed(self, error))?;
         let made = self.write(placer.finish(), &destination, &[], None)?;
         self.remember(&[&key], Some(made))
+    }
+}
+
+/// Whether a command failed that came to an end by itself or at its time limit; `None` when it did not.
+fn has_failed<T>(judged: &Result<T, BuildError>) -> Option<bool> {
+    match judged {
+        Ok(_) => Some(false),
+        Err(BuildError::StepFailed(_)) => Some(true),
+        Err(BuildError::Sandbox { source: SandboxError::TimedOut { .. }, .. }) => Some(true),
+        Err(_) => None,
     }
 }
 

@@ -7,10 +7,12 @@
 //!  bases/<hex of name>      a golden base; apt-sources/<hex of diffID>: what a RUN on it installs from
 //!  packages/<hex>.deb       packages of golden bases
 //!  seen/<hex of key>        what a cache mount's last command saw
+//!  fetched/<hex of URL>     which blob a file of another machine is, and what to ask its server by
 //!  hashed/, lay/            what is known of files of contexts; see `hashed`, `looking`
 //!  indexes/<hex of diffID>  the files of a layer, without their data
-//!  trees-<kind>/<hex of diffID>/   a layer unpacked, in overlayfs form
+//!  trees-<kind>/<hex of diffID>[.<age>]/   a layer unpacked, in overlayfs form; see `ages`
 //!  mounts-<kind>/<hex of id>/      a cache mount; see `cache_mount`
+//!  used/<hex>               when a layer was used last; see `prune`
 //!  tmp/<session>/           one per build, locked while it lives
 //! ```
 //!
@@ -19,10 +21,13 @@
 //! removes: its lock is free. Nothing is synced; see `boot` for what that means.
 
 mod boot;
+mod prune;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
@@ -31,6 +36,8 @@ use sekisho_sandbox::{Isolation, remove_tree};
 use sekisho_types::Digest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::image::Layer;
 
 /// Largest record that is read, in bytes: the index of a layer with two million files is below it.
 const MAX_RECORD_BYTES: u64 = 1 << 30;
@@ -44,6 +51,8 @@ const PACKAGES: &str = "packages";
 /// Holds the lock of a session.
 const LOCK_FILE: &str = "lock";
 
+pub use prune::{InUse, Pruned};
+
 /// A cache folder.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
@@ -56,6 +65,11 @@ pub(crate) struct Session {
     dir: PathBuf,
     /// The lock is the kernel's, and ends with the process however it ends.
     _lock: fs::File,
+    /// That of all builds of the folder.
+    _user: fs::File,
+    root: PathBuf,
+    /// What was used, by name.
+    used: Mutex<BTreeSet<String>>,
     next: std::sync::atomic::AtomicU64,
 }
 
@@ -70,6 +84,8 @@ pub(crate) enum Kind {
     AptSources,
     /// What a cache mount's last command saw; see `stamps`.
     Seen,
+    /// A file of another machine; see `adding`.
+    Fetched,
     /// Digests of a context's files; see `hashed`.
     Hashed,
     /// The digest of what a COPY took, by how all of it lay; see `looking`.
@@ -85,6 +101,7 @@ impl Kind {
             Self::Base => "bases",
             Self::AptSources => "apt-sources",
             Self::Seen => "seen",
+            Self::Fetched => "fetched",
             Self::Hashed => "hashed",
             Self::Lay => "lay",
         }
@@ -124,12 +141,14 @@ impl Store {
             Kind::AptSources.folder(),
             PACKAGES,
             Kind::Seen.folder(),
+            Kind::Fetched.folder(),
             Kind::Hashed.folder(),
             Kind::Lay.folder(),
             trees(Isolation::Privileged),
             trees(Isolation::IdRange),
             trees(Isolation::SingleId),
             trees(Isolation::ChangedRoot),
+            prune::USED,
             "tmp",
         ];
         for folder in folders {
@@ -158,6 +177,7 @@ impl Store {
 
     /// Starts a session.
     pub(crate) fn session(&self) -> anyhow::Result<Session> {
+        let user = prune::enter(&self.root)?;
         let dir = tempfile::Builder::new()
             .prefix("build-")
             .tempdir_in(self.tmp())
@@ -168,7 +188,8 @@ impl Store {
         let lock = fs::File::create(&unnamed)?;
         lock.file().try_lock().context("cannot lock the build's folder")?;
         fs::rename(&unnamed, dir.join(LOCK_FILE))?;
-        Ok(Session { dir, _lock: lock, next: 0.into() })
+        let (root, used) = (self.root.clone(), Mutex::default());
+        Ok(Session { dir, _lock: lock, _user: user, root, used, next: 0.into() })
     }
 
     fn sweep(&self) -> anyhow::Result<()> {
@@ -319,8 +340,9 @@ impl Store {
     }
 
     /// Where a layer is unpacked, or would be.
-    pub(crate) fn tree_path(&self, isolation: Isolation, diff_id: &Digest) -> PathBuf {
-        self.root.join(trees(isolation)).join(diff_id.hex())
+    pub(crate) fn tree_path(&self, isolation: Isolation, layer: &Layer) -> PathBuf {
+        let name = format!("{}{}", layer.diff_id.hex(), layer.age.suffix());
+        self.root.join(trees(isolation)).join(name)
     }
 
     /// Puts a finished folder in place as the tree of a layer. If another build was first, ours goes.
@@ -328,9 +350,9 @@ impl Store {
         &self,
         folder: &Path,
         isolation: Isolation,
-        diff_id: &Digest,
+        layer: &Layer,
     ) -> anyhow::Result<PathBuf> {
-        let target = self.tree_path(isolation, diff_id);
+        let target = self.tree_path(isolation, layer);
         match std::fs::rename(folder, &target) {
             Ok(()) => {}
             Err(_) if target.is_dir() => remove_tree(folder)?,
@@ -346,6 +368,14 @@ impl Session {
     /// The folder itself.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Says that a layer, by either of its digests, or another blob is used.
+    pub(crate) fn lease(&self, digest: &Digest) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if !used.contains(digest.hex()) {
+            used.insert(digest.hex().to_owned());
+        }
     }
 
     /// A path in the session that nothing has used before.
@@ -365,6 +395,10 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        let used = self.used.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = prune::note(&self.root, used) {
+            tracing::warn!("cannot note what was used: {error}");
+        }
         if let Err(error) = remove_tree(&self.dir) {
             tracing::warn!("cannot remove `{}`: {error}", self.dir.display());
         }

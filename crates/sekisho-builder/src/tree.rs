@@ -21,6 +21,7 @@ use sekisho_types::{Digest, Sha256Writer};
 use tokio_util::sync::CancellationToken;
 
 use self::dress::{dress, dress_file};
+use crate::ages::Age;
 use crate::files::{self, ImagePath, IndexEntry, IndexFile, IndexWriter, Node, Sum};
 use crate::{ahead, sparse};
 
@@ -29,7 +30,7 @@ use crate::{ahead, sparse};
 /// The index, which is written to a file of that name, is returned with the digest of the uncompressed bytes.
 pub(crate) fn ingest(
     blob: &Path,
-    tree: Option<(&Path, Isolation)>,
+    tree: Option<(&Path, Isolation, Age)>,
     index: PathBuf,
     cancel: &CancellationToken,
 ) -> anyhow::Result<(IndexFile, Digest)> {
@@ -38,7 +39,8 @@ pub(crate) fn ingest(
         absolute_paths: layer::AbsolutePaths::MakeRelative,
         ..layer::Limits::default()
     };
-    let mut unpacker = tree.map(|(path, isolation)| Unpacker::open(path, isolation)).transpose()?;
+    let mut unpacker =
+        tree.map(|(path, isolation, age)| Unpacker::open(path, isolation, age)).transpose()?;
     let mut index = IndexWriter::create(index)?;
     let decoder = layer::decompress(file, limits.total_bytes)?;
     let ((), diff_id) = ahead::read(decoder, cancel, |plain| {
@@ -55,8 +57,12 @@ pub(crate) fn ingest(
 }
 
 /// Unpacks a layer that was written here; its digests are known.
-pub(crate) fn unpack(tar: &mut dyn Read, tree: &Path, isolation: Isolation) -> anyhow::Result<()> {
-    let mut unpacker = Unpacker::open(tree, isolation)?;
+pub(crate) fn unpack(
+    tar: &mut dyn Read,
+    tree: &Path,
+    (isolation, age): (Isolation, Age),
+) -> anyhow::Result<()> {
+    let mut unpacker = Unpacker::open(tree, isolation, age)?;
     layer::walk(tar, &layer::Limits::default(), &mut |entry, data| match entry.whiteout() {
         Some(Whiteout::Opaque { directory }) => unpacker.opaque(&directory),
         Some(Whiteout::Removed { path }) => unpacker.whiteout(&path),
@@ -133,6 +139,7 @@ fn record(entry: &Entry, digest: Option<Sum>, index: &mut IndexWriter) -> io::Re
 pub(crate) struct Unpacker {
     root: OwnedFd,
     isolation: Isolation,
+    age: Age,
     /// Modes and times of folders, set when everything is in them.
     folders: Vec<Entry>,
     /// The folder that was used last, for most entries have the same as the one before.
@@ -141,12 +148,12 @@ pub(crate) struct Unpacker {
 }
 
 impl Unpacker {
-    pub(crate) fn open(path: &Path, isolation: Isolation) -> anyhow::Result<Self> {
+    pub(crate) fn open(path: &Path, isolation: Isolation, age: Age) -> anyhow::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty())
             .with_context(|| format!("cannot open `{}`", path.display()))?;
         let chunk = sparse::Chunk::default();
-        Ok(Self { root, isolation, folders: Vec::new(), last: None, chunk })
+        Ok(Self { root, isolation, age, folders: Vec::new(), last: None, chunk })
     }
 
     /// The folder at `path`, made when it is missing.
@@ -215,14 +222,14 @@ impl Unpacker {
             return self.directory(entry);
         }
         let (parent, name) = Self::parts(&entry.path);
-        let isolation = self.isolation;
+        let (isolation, mtime) = (self.isolation, self.age.shown(&entry.path, entry.mtime));
         if let EntryKind::HardLink { target } = &entry.kind {
             return self.hard_link(target, parent, name);
         }
         if matches!(entry.kind, EntryKind::File { .. }) {
             let file = create(self.folder(parent)?, name)?;
             sparse::write(data, &file, &mut self.chunk)?;
-            return dress_file(&file, entry, isolation);
+            return dress_file(&file, entry, mtime, isolation);
         }
         let folder = self.folder(parent)?;
         remove(folder, name)?;
@@ -249,7 +256,7 @@ impl Unpacker {
             }
             EntryKind::File { .. } | EntryKind::Directory | EntryKind::HardLink { .. } => {}
         }
-        dress(folder, name, entry, isolation)
+        dress(folder, name, entry, mtime, isolation)
     }
 
     fn directory(&mut self, entry: &Entry) -> io::Result<()> {
@@ -295,7 +302,8 @@ impl Unpacker {
                 other => other.with_context(|| format!("cannot open `{path}`"))?,
             };
             if is_folder(&folder, name).unwrap_or(false) {
-                dress(&folder, name, entry, self.isolation)
+                let mtime = self.age.shown(&entry.path, entry.mtime);
+                dress(&folder, name, entry, mtime, self.isolation)
                     .with_context(|| format!("cannot set the mode of `{path}`"))?;
             }
         }

@@ -12,8 +12,10 @@ use fs_err as fs;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use sekisho_sandbox::{Isolation, OWNER_ATTRIBUTE, Owner, User};
 
+use crate::ages::Age;
 use crate::files::{self, FileMap, ImagePath, Known, Node, NodeKind};
 use crate::pack::Packer;
+use crate::pyc;
 use crate::sparse::Holes;
 
 /// Attributes that belong to an image. All others are the host's or overlayfs's own.
@@ -37,6 +39,9 @@ pub(crate) struct Owners<'a> {
     pub(crate) before: &'a FileMap,
 }
 
+/// Finds a Python source in the layers below.
+pub(crate) type Below<'a> = &'a dyn Fn(&[u8]) -> anyhow::Result<Option<pyc::Source>>;
+
 /// What a scan found besides the layer.
 #[derive(Debug, Default)]
 pub(crate) struct Scanned {
@@ -44,16 +49,24 @@ pub(crate) struct Scanned {
     pub(crate) skipped: Vec<ImagePath>,
 }
 
-/// Packs an upper directory. Its files get the times that they have in the layer, so that a later step
+/// Packs an upper directory. Its files get the times that a layer of that age shows, so that a later step
 /// sees the same whether the layer was just made or came from the cache.
-pub(crate) fn pack(upper: &Path, owners: &Owners<'_>, to: &mut Packer) -> anyhow::Result<Scanned> {
-    let mut scan = Scan { owners, to, links: HashMap::new(), scanned: Scanned::default() };
+pub(crate) fn pack(
+    upper: &Path,
+    owners: &Owners<'_>,
+    (age, below): (Age, Below<'_>),
+    to: &mut Packer,
+) -> anyhow::Result<Scanned> {
+    let (links, scanned) = (HashMap::new(), Scanned::default());
+    let mut scan = Scan { owners, age, below, to, links, scanned };
     scan.folder(upper, b"")?;
     Ok(scan.scanned)
 }
 
 struct Scan<'a> {
     owners: &'a Owners<'a>,
+    age: Age,
+    below: Below<'a>,
     to: &'a mut Packer,
     /// First path of a file with several names, by device and inode.
     links: HashMap<(u64, u64), ImagePath>,
@@ -70,6 +83,10 @@ impl Scan<'_> {
             Ok(())
         })?;
         names.sort_by(|one, other| one.as_bytes().cmp(other.as_bytes()));
+        if names.iter().any(|name| name == pyc::FOLDER) {
+            // Before any source gets another time.
+            pyc::settle(disk, &|name| (self.below)(&files::join(path, name.as_bytes())))?;
+        }
         with_access(disk, 0o500, || {
             for name in &names {
                 self.entry(&disk.join(name), &files::join(path, name.as_bytes()))
@@ -133,11 +150,12 @@ impl Scan<'_> {
                 (node.uid, node.gid) = (owner.uid.into(), owner.gid.into());
             }
         }
-        let mtime = node.mtime;
+        let mut mtime = node.mtime;
         if kind.is_file() {
             with_access(disk, 0o400, || {
                 let mut data = Holes::new(fs::File::open(disk)?.into())?;
-                self.to.add(path.to_vec(), node, &mut data).map_err(io::Error::other)
+                mtime = self.to.add(path.to_vec(), node, &mut data).map_err(io::Error::other)?;
+                Ok(())
             })?;
         } else {
             self.to.add(path.to_vec(), node, &mut io::empty())?;
@@ -148,7 +166,8 @@ impl Scan<'_> {
             }
             self.folder(disk, path)?;
         }
-        set_time(disk, mtime).with_context(|| format!("cannot date `{}`", disk.display()))
+        set_time(disk, self.age.shown(path, mtime))
+            .with_context(|| format!("cannot date `{}`", disk.display()))
     }
 
     fn node(&self, kind: NodeKind, metadata: &std::fs::Metadata, path: &[u8]) -> Node {
@@ -184,7 +203,11 @@ impl Scan<'_> {
 
 /// As an ordinary user, the owner of a file without the needed permission bits cannot read it, while
 /// the command, as root in its namespace, could. So they are lent for the moment.
-fn with_access(disk: &Path, bits: u32, act: impl FnOnce() -> io::Result<()>) -> anyhow::Result<()> {
+pub(crate) fn with_access(
+    disk: &Path,
+    bits: u32,
+    act: impl FnOnce() -> io::Result<()>,
+) -> anyhow::Result<()> {
     let mode = fs::symlink_metadata(disk)?.mode() & 0o7777;
     let lend = mode & bits != bits && !rustix::process::geteuid().is_root();
     if lend {

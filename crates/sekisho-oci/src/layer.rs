@@ -27,6 +27,7 @@ mod tests;
 
 pub use decompress::{BudgetExceeded, Compression, Decoder, decompress};
 pub use entry::{Entry, EntryKind, OPAQUE_MARKER, WHITEOUT_PREFIX, Whiteout, opaque, whiteout};
+pub use header::is_header;
 pub use path::{PathProblem, display_path, normalise};
 pub use read::{AbsolutePaths, AfterEnd, EndMark, Limits, ReadError, Summary, read, walk};
 pub use write::{WriteError, Writer};

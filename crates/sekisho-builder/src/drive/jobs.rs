@@ -73,18 +73,17 @@ impl<'e> Drive<'e> {
         let open = self.stages.get(&index).context("a stage was not planned")?;
         let planned = Arc::clone(open.planned.get(at).context("a step was not planned")?);
         let base = open.base.as_ref().context("a base is missing")?;
-        let below = open.layers.iter().take(at).flatten().flatten().cloned();
-        let done = open.planned.iter().zip(&open.layers).take(at);
-        let copied = done.filter(|(planned, _)| planned.copies());
-        let copied = copied.filter_map(|(_, layer)| layer.as_ref()?.as_ref());
-        let copied = copied.map(|layer| layer.diff_id.clone());
-        let now = Progressed {
+        let mut now = Progressed {
             state: planned.state.clone(),
-            chain: base.chain.iter().cloned().chain(below).collect(),
-            copied: base.copied.iter().cloned().chain(copied).collect(),
+            chain: base.chain.clone(),
+            copied: base.copied.clone(),
+            ages: base.ages,
             history: Vec::new(),
             platform: base.platform.clone(),
         };
+        for (below, layer) in open.planned.iter().zip(&open.layers).take(at) {
+            now.add(layer.clone().flatten(), below.maker());
+        }
         let mut stages = BTreeMap::new();
         for (origin, _) in &planned.froms {
             if let graph::Origin::Stage(from) = origin {

@@ -110,10 +110,7 @@ impl Drive<'_> {
             if let Some(told) = told {
                 now.history.push(image::history(created, told, layer.is_some()));
             }
-            if planned.copies() {
-                now.copied.extend(layer.as_ref().map(|layer| layer.diff_id.clone()));
-            }
-            now.chain.extend(layer);
+            now.add(layer, planned.maker());
         }
         if let Some(last) = open.planned.last() {
             now.state = last.state.clone();

@@ -19,6 +19,7 @@ use sekisho_types::Digest;
 
 use super::Workshop;
 use super::installing::{Installing, STEP};
+use crate::ages::Age;
 use crate::decide::DEFAULT_PATH;
 use crate::files::{FileMap, ImagePath};
 use crate::image::{self, Layer, Parts};
@@ -122,7 +123,7 @@ fn unpack(
     pool: &Path,
     upper: &Path,
 ) -> anyhow::Result<()> {
-    let mut unpacker = Unpacker::open(upper, shop.isolation)?;
+    let mut unpacker = Unpacker::open(upper, shop.isolation, Age::default())?;
     for name in MERGED {
         let kind = EntryKind::Symlink { target: format!("usr/{name}").into_bytes() };
         let mut link = Entry::file(name, 0);
@@ -236,10 +237,11 @@ fn pack(shop: &Workshop<'_>, folder: &Path, outcome: Outcome) -> anyhow::Result<
     let path = shop.session.path("layer");
     let cancel = shop.cancel.clone();
     let mut packer = Packer::new(Press { path, how: Compression::default(), cancel })?;
-    upper::pack(&upper, &owners, &mut packer).context("cannot read what was installed")?;
+    upper::pack(&upper, &owners, (Age::default(), &|_| Ok(None)), &mut packer)
+        .context("cannot read what was installed")?;
     upper::set_time(&upper, crate::LAYER_EPOCH).context("cannot date a folder")?;
     let layer = packer.finish()?.publish(shop.store)?;
-    shop.store.publish_tree(&upper, shop.isolation, &layer.diff_id)?;
+    shop.store.publish_tree(&upper, shop.isolation, &layer)?;
     Ok(layer)
 }
 

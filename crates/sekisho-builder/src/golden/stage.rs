@@ -10,6 +10,7 @@ use sekisho_types::{Digest, ImageReference};
 
 use super::{AptSources, Workshop, suite};
 use crate::BuildError;
+use crate::ages::Age;
 use crate::engine::Engine;
 use crate::image::Layer;
 use crate::store::Kind;
@@ -68,6 +69,7 @@ impl Engine {
                 diff_id: diff_id.clone(),
                 descriptor: Some(descriptor),
                 origin: None,
+                age: Age::default(),
             })
             .collect();
         if !bases.contains(&base) {

@@ -57,8 +57,8 @@ fn set_xattrs(
     Ok(())
 }
 
-fn times(entry: &Entry) -> Timestamps {
-    let time = Timespec { tv_sec: entry.mtime, tv_nsec: 0 };
+fn times(mtime: i64) -> Timestamps {
+    let time = Timespec { tv_sec: mtime, tv_nsec: 0 };
     Timestamps { last_access: time, last_modification: time }
 }
 
@@ -66,6 +66,7 @@ fn times(entry: &Entry) -> Timestamps {
 pub(super) fn dress_file(
     file: &std::fs::File,
     entry: &Entry,
+    mtime: i64,
     isolation: Isolation,
 ) -> io::Result<()> {
     if isolation.has_owners() {
@@ -82,7 +83,7 @@ pub(super) fn dress_file(
     }
     set_xattrs(entry, |name, value| rustix::fs::fsetxattr(file, name, value, none))?;
     rustix::fs::fchmod(file, Mode::from_raw_mode(entry.mode & 0o7777))?;
-    Ok(rustix::fs::futimens(file, &times(entry))?)
+    Ok(rustix::fs::futimens(file, &times(mtime))?)
 }
 
 /// Owner, mode, attributes, time: in this order, for changing the owner clears setuid, and a mode may forbid
@@ -91,6 +92,7 @@ pub(super) fn dress(
     folder: &OwnedFd,
     name: &[u8],
     entry: &Entry,
+    mtime: i64,
     isolation: Isolation,
 ) -> io::Result<()> {
     let (link, none) = (matches!(entry.kind, EntryKind::Symlink { .. }), XattrFlags::empty());
@@ -109,5 +111,5 @@ pub(super) fn dress(
         rustix::fs::chmodat(folder, name, mode, AtFlags::empty())?;
         set_xattrs(entry, |name, value| rustix::fs::lsetxattr(&path, name, value, none))?;
     }
-    Ok(rustix::fs::utimensat(folder, name, &times(entry), AtFlags::SYMLINK_NOFOLLOW)?)
+    Ok(rustix::fs::utimensat(folder, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)?)
 }

@@ -20,6 +20,21 @@ fn archive() -> Vec<u8> {
     tar.finish().unwrap()
 }
 
+/// The same archive as a program of before 1988 writes it: nothing says that it is one but the sums.
+fn old(mut tar: Vec<u8>) -> Vec<u8> {
+    let mut at = 0;
+    while tar[at] != 0 {
+        let size = std::str::from_utf8(&tar[at + 124..at + 135]).unwrap();
+        let size = usize::from_str_radix(size, 8).unwrap();
+        tar[at + 257..at + 265].fill(0);
+        tar[at + 148..at + 156].fill(b' ');
+        let sum: u32 = tar[at..at + 512].iter().map(|byte| u32::from(*byte)).sum();
+        tar[at + 148..at + 156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        at += 512 + size.next_multiple_of(512);
+    }
+    tar
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::print_stderr, reason = "a skipped test says so")]
 async fn add_unpacks_local_archives() {
@@ -28,6 +43,8 @@ async fn add_unpacks_local_archives() {
     std::io::Write::write_all(&mut gzip, &archive()).unwrap();
     fs::write(world.context().join("a.tar"), archive()).unwrap();
     fs::write(world.context().join("a.tgz"), gzip.finish().unwrap()).unwrap();
+    fs::write(world.context().join("old.tar"), old(archive())).unwrap();
+    fs::write(world.context().join("zeros.tar"), [0; 10240]).unwrap();
     fs::write(world.context().join("broken.xz"), b"\xfd7zXZ\0rest").unwrap();
     world.file("plain.tar", "not an archive");
     let want = [
@@ -37,13 +54,14 @@ async fn add_unpacks_local_archives() {
         "d/t/a f644 3:4 data",
         "d/t/z h644 3:4 d/t/a",
     ];
-    for name in ["a.tar", "a.tgz"] {
+    for name in ["a.tar", "a.tgz", "old.tar"] {
         let result = world.build(&format!("FROM scratch\nADD {name} /d/")).await;
         assert_eq!(world.last_layer(&result), want, "{name}");
     }
-    let result = world.build("FROM scratch\nADD plain.tar /d/\nADD --unpack=false a.tar /d/").await;
+    let text = "FROM scratch\nADD plain.tar zeros.tar /d/\nADD --unpack=false a.tar /d/";
+    let result = world.build(text).await;
     let files: Vec<_> = world.files(&result).into_keys().collect();
-    assert_eq!(files, ["d/a.tar", "d/plain.tar"]);
+    assert_eq!(files, ["d/a.tar", "d/plain.tar", "d/zeros.tar"]);
     let result = world.build("FROM scratch\nADD broken.xz /d/").await;
     let line = &world.last_layer(&result)[1];
     assert!(line.starts_with("d/broken.xz f"), "no archive at all: {line}");
@@ -112,7 +130,36 @@ async fn files_are_fetched_and_checked() {
     let error = world.fail(&format!("FROM scratch\nADD {host}/absent /z")).await.to_string();
     assert!(error.contains("the server says 404 Not Found"), "{error}");
     let asked = asked.join().unwrap();
+    // What was fetched from another address is no reason to ask this one for something newer.
+    assert!(!asked[2].to_lowercase().contains("if-"), "{}", asked[2]);
     assert!(asked[1].starts_with("GET /other?x HTTP/1.1"), "{}", asked[1]);
     assert!(asked.iter().all(|head| !head.to_lowercase().contains("authorization")));
+    world.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_the_same_is_not_sent_again() {
+    let world = World::new().await;
+    let same = "HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n";
+    let tagged = |body: &str, tag: &str| {
+        answer(body).replace("Last-Modified", &format!("ETag: \"{tag}\"\r\nLast-Modified"))
+    };
+    let answers = [answer("dated"), same.to_owned(), same.to_owned(), tagged("new", "t1")];
+    let (host, asked) = server([&answers[..], &[same.to_owned()]].concat());
+    let text = format!("FROM scratch\nADD {host}/a /a");
+    let first = world.build(&text).await;
+    let second = world.build(&text).await;
+    assert_eq!(second.manifest_digest, first.manifest_digest);
+    assert_eq!(crate::world::cached(&second), "cc");
+    // Its bytes are here also for another step.
+    let other = world.build(&format!("{text}\nADD {host}/a /b").replace("/a /a", "/a /c")).await;
+    let files: Vec<_> = world.files(&other).into_iter().collect();
+    assert_eq!(files, [("b".to_owned(), "new".to_owned()), ("c".to_owned(), "dated".to_owned())]);
+    world.build(&format!("FROM scratch\nADD {host}/a /d")).await;
+    assert_eq!(world.files(&other)["b"], "new");
+    let asked: Vec<String> = asked.join().unwrap().iter().map(|head| head.to_lowercase()).collect();
+    assert!(!asked[0].contains("if-"));
+    assert!(asked[1].contains("if-modified-since: thu, 01 jan 1970 00:01:40 gmt"), "{}", asked[1]);
+    assert!(asked[4].contains("if-none-match: \"t1\""), "{}", asked[4]);
     world.assert_clean();
 }

@@ -40,6 +40,8 @@ mod rootfs;
 #[cfg(test)]
 mod run;
 #[cfg(test)]
+mod times;
+#[cfg(test)]
 mod unprivileged;
 #[cfg(test)]
 mod world;

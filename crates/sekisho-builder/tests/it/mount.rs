@@ -57,7 +57,7 @@ async fn bind_from_a_stage_can_be_written_and_is_forgotten() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cache_is_kept_when_the_command_succeeds() {
+async fn cache_is_kept_when_the_command_ends() {
     let world = World::with_base().await;
     // The mark makes each RUN another one.
     let run = async |mark: &str, command: &str| {
@@ -70,10 +70,10 @@ async fn cache_is_kept_when_the_command_succeeds() {
     let first = run("1", "echo one > /c/d/f; mkdir /c/d/e; echo x > /c/d/e/x").await.unwrap();
     // The mount point is no part of the image.
     assert_eq!(world.last_layer(&first), [".wh.Dockerfile f0 0:0 "], "the base's");
-    let failed = run("2", "echo two > /c/d/f; exit 3").await.unwrap_err();
+    let failed = run("2", "echo two > /c/d/failed; exit 3").await.unwrap_err();
     assert!(matches!(failed, BuildError::StepFailed(_)), "{failed:?}");
-    run("3", "cat /c/d/f; rm -r /c/d/e; stat -c %a /c/d").await.unwrap();
-    assert_eq!(world.log(), ["one", "755"]);
+    run("3", "cat /c/d/f /c/d/failed; rm -r /c/d/e; stat -c %a /c/d").await.unwrap();
+    assert_eq!(world.log(), ["one", "two", "755"], "what a failed one wrote too");
     // Many writers' layers are merged, with what was removed.
     for number in 0..20 {
         run(&format!("n{number}"), &format!("echo {number} > /c/d/n{number}")).await.unwrap();
@@ -107,7 +107,7 @@ async fn cache_may_begin_with_files_and_refuse_writes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_at_the_same_time() {
     for (sharing, want) in
-        [("shared", "slow\n"), ("private", "slow\n"), ("locked", "slow\nquick\n")]
+        [("shared", "slow\nq\ns\n"), ("private", "slow\nq\ns\n"), ("locked", "slow\nquick\nq\ns\n")]
     {
         let world = World::with_base().await;
         let gate = world.dir.path().join("gate");
@@ -116,13 +116,16 @@ async fn writers_at_the_same_time() {
         world.file(
             "slow",
             &format!(
-                "FROM {}\nRUN {mount} echo go; sleep 0.5; echo slow >> /c/f",
+                "FROM {}\nRUN {mount} echo go; sleep 0.5; echo slow >> /c/f; echo s > /c/slow",
                 world.image("base")
             ),
         );
         world.file(
             "quick",
-            &format!("FROM {}\nRUN {mount} echo quick >> /c/f", world.image("base")),
+            &format!(
+                "FROM {}\nRUN {mount} echo quick >> /c/f; echo q > /c/quick",
+                world.image("base")
+            ),
         );
         let options = |name: &str| {
             let mut options = world.options();
@@ -138,7 +141,8 @@ async fn writers_at_the_same_time() {
         sekisho_builder::build(options("quick"), silent).await.unwrap();
         slow.await.unwrap().unwrap();
         world.build(&format!("FROM BASE\nRUN {mount} cat /c/f > /got")).await;
-        let result = world.build(&format!("FROM BASE\nRUN {mount} cat /c/f > /got")).await;
+        let all = format!("FROM BASE\nRUN {mount} cat /c/f /c/quick /c/slow > /got");
+        let result = world.build(&all).await;
         assert_eq!(world.files(&result)["got"], want, "{sharing}");
         world.assert_clean();
     }
@@ -278,6 +282,13 @@ async fn sources_that_changed_look_newer_than_cached_results() {
     assert_eq!((made, result.as_str()), (log(&["made a", "made same"]), "one"));
     let (made, result, _) = build("two").await;
     assert_eq!((made, result.as_str()), (log(&["made a"]), "two"), "only what changed");
+    // A command that failed before it came to what changed leaves that to the next.
+    world.file("src/a", "three");
+    let fails =
+        "FROM BASE\nCOPY src /src\nRUN --mount=type=cache,target=/out cp /src/same /out/x; exit 1";
+    world.fail(fails).await;
+    let (made, result, _) = build("three").await;
+    assert_eq!((made, result.as_str()), (log(&["made a"]), "three"));
     // Back to what it was, and the step itself is another one, so that it has to run.
     world.file("src/b", "new");
     let (made, result, third) = build("one").await;

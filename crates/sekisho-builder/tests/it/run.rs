@@ -119,6 +119,29 @@ async fn failure_names_place_command_code_and_output() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_the_filter_ended_is_explained() {
+    let world = World::with_base().await;
+    // A static program for i386 that calls exit(0) as such programs do: `int 0x80`.
+    let code = [0xb8, 1, 0, 0, 0, 0x31, 0xdb, 0xcd, 0x80];
+    let (base, start) = (0x0804_8000_u32, 84_u32);
+    let len = start + u32::try_from(code.len()).unwrap();
+    let mut program = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    program.extend([2_u16, 3].map(u16::to_le_bytes).concat());
+    program.extend([1, base + start, 52, 0, 0].map(u32::to_le_bytes).concat());
+    program.extend([52_u16, 32, 1, 0, 0, 0].map(u16::to_le_bytes).concat());
+    program.extend([1, 0, base, base, len, len, 5, 0x1000].map(u32::to_le_bytes).concat());
+    program.extend(code);
+    std::fs::write(world.context().join("old"), &program).unwrap();
+    let error = world.fail("FROM BASE\nCOPY --chmod=755 old /old\nRUN /old; exit $?").await;
+    let BuildError::StepFailed(failed) = &error else { panic!("{error:?}") };
+    // Some kernels know no 32-bit programs at all.
+    if failed.exit_code != 126 {
+        assert_eq!((failed.line, failed.exit_code), (3, 159));
+        assert!(failed.hint.as_deref().unwrap().starts_with("signal 31 ended a program"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn time_limit_ends_a_step() {
     let world = World::with_base().await;
     world.dockerfile("FROM BASE\nRUN sleep 600");

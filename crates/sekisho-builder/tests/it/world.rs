@@ -209,6 +209,12 @@ impl World {
     }
 }
 
+/// Whether a peer must be here: `SEKISHO_TEST_PEERS` names those whose absence is no reason to skip.
+pub(crate) fn is_wanted(peer: &str) -> bool {
+    let wanted = std::env::var_os("SEKISHO_TEST_PEERS").unwrap_or_default();
+    wanted.to_string_lossy().split(',').any(|one| one.trim() == peer)
+}
+
 /// Which steps were cached, one character each: `c` or `-`.
 pub(crate) fn cached(result: &BuildResult) -> String {
     result.steps.iter().map(|step| if step.cached { 'c' } else { '-' }).collect()

@@ -68,6 +68,12 @@ impl Header {
     }
 }
 
+/// Whether bytes begin with the header of an entry. Those of old archives (v7) say nothing but their sum.
+pub fn is_header(bytes: &[u8]) -> bool {
+    let block = bytes.first_chunk::<BLOCK>();
+    block.is_some_and(|block| Header::parse(block).is_ok_and(|header| !header.path.is_empty()))
+}
+
 /// Up to the first NUL.
 fn text(field: &[u8]) -> &[u8] {
     field.split(|b| *b == 0).next().unwrap_or_default()

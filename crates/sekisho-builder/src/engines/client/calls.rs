@@ -62,6 +62,7 @@ pub(super) fn calls(client: Client, given: &Given<'_>) -> Result<Vec<Call>, Stri
             let mut build = Call::new(docker(options.engine_host.as_deref()).unwrap_or("docker"));
             build.env.push(("DOCKER_BUILDKIT".to_owned(), "1".into()));
             build.add(&["build", "--progress", "plain", "--tag", &given.name]);
+            allow(&mut build, options);
             common(&mut build, given)?;
             build.arguments.push(options.context_dir.clone().into());
             let mut save = Call { program: build.program.clone(), ..Call::default() };
@@ -71,6 +72,10 @@ pub(super) fn calls(client: Client, given: &Given<'_>) -> Result<Vec<Call>, Stri
             let mut forget = Call { program: build.program.clone(), ..Call::default() };
             forget.add(&["rmi", "--force", &given.name]);
             Ok(vec![build, save, forget])
+        }
+        Client::Buildah if !options.allow.is_empty() => {
+            Err("it knows no `--allow`: use BuildKit, or its own options with `--engine-arg`"
+                .to_owned())
         }
         Client::Buildah => {
             let mut build = Call::new("buildah");
@@ -172,14 +177,20 @@ fn buildctl(given: &Given<'_>) -> Result<Vec<Call>, String> {
     if options.no_cache || !options.no_cache_filter.is_empty() {
         call.add(&["--no-cache"]);
     }
-    // Whether the daemon grants it is the daemon's own configuration.
-    call.option("--allow", "security.insecure");
+    allow(&mut call, options);
     secrets(&mut call, options)?;
     call.arguments.extend(options.engine_args.iter().map(OsString::from));
     let mut output = OsString::from("type=docker,dest=");
     output.push(&given.archive);
     call.option("--output", output);
     Ok(vec![call])
+}
+
+/// Whether the daemon grants it too is the daemon's own configuration.
+fn allow(call: &mut Call, options: &BuildOptions) {
+    for entitlement in &options.allow {
+        call.option("--allow", entitlement.name());
+    }
 }
 
 /// In the words of `--build-context`.
@@ -223,6 +234,7 @@ fn secrets(call: &mut Call, options: &BuildOptions) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engines::Entitlement;
 
     fn words(call: &Call) -> String {
         let words = std::iter::once(&call.program).chain(&call.arguments);
@@ -260,12 +272,22 @@ mod tests {
             "buildctl build --progress plain --frontend dockerfile.v0 --local context=/c \
              --local dockerfile=/d --opt filename=Dockerfile --opt build-arg:A=b --opt label:l=m \
              --opt target=t --opt platform=linux/arm64 --opt force-network-mode=none \
-             --allow security.insecure --secret id=s,env=SEKISHO_BUILD_SECRET_0 --ulimit=nofile=9 \
+             --secret id=s,env=SEKISHO_BUILD_SECRET_0 --ulimit=nofile=9 \
              --output type=docker,dest=/d/image.tar"
         );
         let docker = calls(Client::Docker, &given).unwrap();
         assert!(words(&docker[0]).contains(" build --progress plain --tag n:1 --file"));
         assert!(words(&docker[1]).ends_with(" save --output /d/image.tar n:1"));
+        assert!(![&buildctl, &docker].iter().any(|calls| words(&calls[0]).contains("--allow")));
+        let mut trusting = options.clone();
+        trusting.allow.insert(Entitlement::SecurityInsecure);
+        let trusting = Given { options: &trusting, ..given };
+        for client in [Client::Buildctl, Client::Docker] {
+            let said = words(&calls(client, &trusting).unwrap()[0]);
+            assert!(said.contains(" --allow security.insecure "), "{said}");
+        }
+        assert!(calls(Client::Buildah, &trusting).is_err());
+        let given = Given { options: &options, ..trusting };
         let mut two = options.clone();
         two.platforms.push("linux/amd64".parse().unwrap());
         let given = Given { options: &two, ..given };
