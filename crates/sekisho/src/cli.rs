@@ -2,6 +2,7 @@
 
 pub(crate) mod base;
 pub(crate) mod build;
+pub(crate) mod cache;
 pub(crate) mod gate;
 pub(crate) mod hub;
 pub(crate) mod logs;
@@ -95,6 +96,8 @@ pub(crate) enum Command {
     Gate(gate::GateArgs),
     /// Golden bases, made of a distribution's own signed packages
     Base(base::BaseArgs),
+    /// Make room in the builder's cache
+    Cache(cache::CacheArgs),
     /// Check the gate's rules, and explain what it decided
     Policy(policy::PolicyArgs),
     /// Look at a GitHub, or at the hub that stands in for it

@@ -54,7 +54,7 @@ fn start(cli: &Cli, printer: Printer) -> anyhow::Result<ExitCode> {
     log_to_stderr(cli.global.verbose, printer, service)?;
     let builds = match &cli.command {
         Command::Build(args) => args.builds_here(),
-        Command::Base(_) => true,
+        Command::Base(_) | Command::Cache(_) => true,
         _ => false,
     };
     // While there is one thread: the whole program moves.
@@ -83,6 +83,7 @@ async fn dispatch(cli: &Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         Command::Build(args) => Box::pin(cli::build::run(args, &data()?, printer)).await?,
         Command::Gate(args) => Box::pin(cli::gate::run(args, data, printer)).await?,
         Command::Base(args) => Box::pin(cli::base::run(args, &data()?, printer)).await?,
+        Command::Cache(args) => cli::cache::run(args, &data()?, printer)?,
         Command::Policy(args) => cli::policy::run(args, data, printer)?,
         Command::Hub(args) => Box::pin(cli::hub::run(args, data, printer)).await?,
         Command::Operator(args) => Box::pin(cli::operator::run(args, printer)).await?,

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
-use sekisho_builder::{BuildError, BuildOptions, BuildResult, Engine, Output};
+use sekisho_builder::{BuildError, BuildOptions, BuildResult, Engine, Entitlement, Output};
 use sekisho_types::ImageReference;
 use serde::Serialize;
 use tempfile::TempDir;
@@ -38,9 +38,10 @@ pub(crate) struct BuildArgs {
     /// archive or a Dockerfile on stdin
     #[arg(default_value = ".", value_name = "CONTEXT")]
     context: String,
-    /// The Dockerfile, relative to the context; `-` is stdin
-    #[arg(short, long, default_value = "Dockerfile", value_name = "FILE")]
-    file: PathBuf,
+    /// The Dockerfile, of this folder or else of the context; `-` is stdin [default: `Dockerfile` of the
+    /// context]
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
     /// What a name of a stage or image means instead: `NAME=PATH`, `NAME=docker-image://IMAGE`,
     /// `NAME=oci-layout://PATH[:TAG]`, `NAME=target:STAGE`, `NAME=https://…`
     #[arg(long = "build-context", value_name = "NAME=VALUE", value_parser = name_value)]
@@ -68,6 +69,9 @@ pub(crate) struct BuildArgs {
     /// `DOCKER_HOST` count
     #[arg(long, value_name = "ADDRESS")]
     engine_host: Option<String>,
+    /// What another engine's build may do besides: `security.insecure`, `network.host`; may be given again
+    #[arg(long = "allow", value_name = "ENTITLEMENT")]
+    allow: Vec<Entitlement>,
     /// Given to another engine's own `build`, as it is; may be given again
     #[arg(long = "engine-arg", value_name = "ARGUMENT", allow_hyphen_values = true)]
     engine_args: Vec<String>,
@@ -104,18 +108,18 @@ pub(crate) struct BuildArgs {
     /// The stage to build; the last one when empty
     #[arg(long, default_value = "", hide_default_value = true, value_name = "STAGE")]
     target: String,
-    /// Value of an ARG
-    #[arg(long = "build-arg", value_name = "NAME=VALUE", value_parser = name_value)]
-    build_args: Vec<(String, String)>,
+    /// Value of an ARG; that of the variable of this name without one
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]", value_parser = inputs::maybe_value)]
+    build_args: Vec<(String, Option<String>)>,
     /// A secret for `RUN --mount=type=secret`: `id=ID[,src=FILE|,env=NAME]`
     #[arg(long = "secret", value_name = "SPEC", value_parser = inputs::secret)]
     secrets: Vec<inputs::SecretSpec>,
     /// An ssh agent for `RUN --mount=type=ssh`: `ID[=SOCKET]`, the one of `SSH_AUTH_SOCK` without
     #[arg(long = "ssh", value_name = "SPEC", value_parser = inputs::ssh)]
     ssh: Vec<inputs::SshSpec>,
-    /// A label of the image
-    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = name_value)]
-    labels: Vec<(String, String)>,
+    /// A label of the image; empty without a value
+    #[arg(long = "label", value_name = "NAME[=VALUE]", value_parser = inputs::maybe_value)]
+    labels: Vec<(String, Option<String>)>,
     /// Run every step, also those whose result is there
     #[arg(long)]
     no_cache: bool,
@@ -149,6 +153,9 @@ pub(crate) struct BuildArgs {
     /// Folder of the cache [default: `cache` in the data folder]
     #[arg(long, value_name = "DIR", env = "SEKISHO_CACHE_DIR")]
     cache_dir: Option<PathBuf>,
+    /// What the cache may take when a build begins, `20G`; see `sekisho cache prune` [default: no limit]
+    #[arg(long, value_name = "SIZE", env = "SEKISHO_CACHE_LIMIT", value_parser = super::cache::size)]
+    cache_limit: Option<u64>,
     #[command(flatten)]
     debian: super::base::MirrorArgs,
     /// Time of the image, seconds since 1970
@@ -279,6 +286,7 @@ fn with_hint(error: BuildError) -> anyhow::Error {
 fn options(args: &BuildArgs, data: &DataDir) -> anyhow::Result<(BuildOptions, Option<TempDir>)> {
     let cache_dir = data.cache_or(args.cache_dir.as_deref())?;
     let mut options = BuildOptions::new(".", cache_dir);
+    options.cache_limit_bytes = args.cache_limit;
     let kept = subject(args, &mut options)?;
     options.extra_hosts.clone_from(&args.hosts);
     if args.network == "none" {
@@ -294,7 +302,8 @@ fn options(args: &BuildArgs, data: &DataDir) -> anyhow::Result<(BuildOptions, Op
     }
     options.secrets = inputs::secrets(&args.secrets)?;
     options.ssh = inputs::sockets(&args.ssh)?;
-    options.labels = args.labels.iter().cloned().collect();
+    let labels = args.labels.iter().cloned();
+    options.labels = labels.map(|(name, value)| (name, value.unwrap_or_default())).collect();
     options.names.clone_from(&args.tags);
     let push = args.push || args.outputs.iter().any(|one| one.spec == outputs::Spec::Push);
     if push && args.tags.is_empty() {
@@ -324,6 +333,7 @@ fn options(args: &BuildArgs, data: &DataDir) -> anyhow::Result<(BuildOptions, Op
     options.engine = args.engine.engine();
     options.engine_host.clone_from(&args.engine_host);
     options.engine_args.clone_from(&args.engine_args);
+    options.allow = args.allow.iter().copied().collect();
     options.debian = args.debian.options();
     Ok((options, kept))
 }
@@ -331,8 +341,13 @@ fn options(args: &BuildArgs, data: &DataDir) -> anyhow::Result<(BuildOptions, Op
 /// What the Dockerfile means depends on, also when nothing is built. What came on stdin is there as long
 /// as the folder that is returned.
 fn subject(args: &BuildArgs, options: &mut BuildOptions) -> anyhow::Result<Option<TempDir>> {
-    options.dockerfile.clone_from(&args.file);
+    if let Some(file) = &args.file {
+        options.dockerfile.clone_from(file);
+    }
     let kept = inputs::context(&args.context, options)?;
+    if args.file.is_some() && options.context.is_none() && options.dockerfile_text.is_none() {
+        options.dockerfile = inputs::dockerfile(&options.dockerfile, &options.context_dir)?;
+    }
     for (name, value) in &args.build_contexts {
         options.add_context(name, value).map_err(|problem| {
             hinted(format!("the build context `{name}`: {problem}"), "see `sekisho build --help`")
@@ -342,7 +357,7 @@ fn subject(args: &BuildArgs, options: &mut BuildOptions) -> anyhow::Result<Optio
         options.platforms.push(platform.trim().parse().context("reading `--platform`")?);
     }
     options.target = Some(args.target.clone()).filter(|target| !target.is_empty());
-    options.build_args = args.build_args.iter().cloned().collect();
+    options.build_args = inputs::arguments(&args.build_args);
     options.created = args.created;
     // As a build argument too, for RUNs that declare it.
     if args.created != 0 {

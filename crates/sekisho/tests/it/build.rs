@@ -104,3 +104,57 @@ fn builds_go_where_they_are_sent() {
         said.says(&[words]);
     }
 }
+
+#[test]
+fn files_and_arguments_are_found_as_docker_finds_them() {
+    let world = World::new();
+    let text = "ARG A=default\nFROM scratch AS Shown\nLABEL a=$A\n";
+    let app = world.project("app", &[("Dockerfile", text), ("own.dockerfile", text)]);
+    let above = app.parent().unwrap();
+    fs_err::write(above.join("above.dockerfile"), text).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = world.command(&[&["build", "--output", "json"], arguments].concat());
+        Said::of(command.current_dir(above).env("A", "of the environment").output().unwrap())
+    };
+    let above_file = above.canonicalize().unwrap().join("above.dockerfile");
+    for (file, shown) in [
+        (None, "Dockerfile"),
+        (Some("app/Dockerfile"), "Dockerfile"),
+        (Some("above.dockerfile"), above_file.to_str().unwrap()),
+        (Some("own.dockerfile"), "own.dockerfile"),
+    ] {
+        let named = file.map(|file| vec!["--file", file]).unwrap_or_default();
+        let said = run(&[&["--check"], &named[..], &["app"]].concat()).exits(1).json();
+        assert_eq!(said["warnings"][0]["location"]["file"], shown, "{file:?}");
+    }
+    for (given, value) in [
+        (vec![], "default"),
+        (vec!["--build-arg", "A=said"], "said"),
+        (vec!["--build-arg", "A"], "of the environment"),
+        (vec!["--build-arg", "A", "--build-arg", "B_IS_NOT_SET"], "of the environment"),
+    ] {
+        let said = run(&[&["--call", "outline"], &given[..], &["app"]].concat()).exits(0).json();
+        assert_eq!(said["arguments"][0]["value"], value, "{given:?}");
+    }
+    run(&["--label", "empty", "--label", "full=x", "app"]).exits(0);
+    run(&["--label", "=x", "app"]).exits(2);
+    run(&["--allow", "everything", "app"]).exits(2).says(&["security.insecure or network.host"]);
+}
+
+#[test]
+fn the_cache_is_pruned_to_what_may_stay() {
+    let world = World::new();
+    let app = world.project("app", &[("Dockerfile", "FROM scratch\nCOPY a /a\n"), ("a", "a")]);
+    world.sekisho(&["build", app.to_str().unwrap()]).exits(0);
+    let prune = |keep: &str| {
+        world.sekisho(&["cache", "prune", "--keep", keep, "--output", "json"]).exits(0).json()
+    };
+    let all = prune("1T");
+    assert_eq!((&all["schemaVersion"], &all["removed"]), (&1.into(), &0.into()));
+    let none = prune("0");
+    assert!(none["removed"].as_u64().unwrap() >= 3, "layer, config, manifest: {none}");
+    assert!(none["kept_bytes"].as_u64() < all["kept_bytes"].as_u64());
+    world.sekisho(&["build", app.to_str().unwrap()]).exits(0).says(&["COPY a /a"]);
+    world.sekisho(&["cache", "prune"]).exits(2);
+    world.sekisho(&["cache", "prune", "--keep", "much"]).exits(2).says(&["such as 20G"]);
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Seek as _};
 use std::net::IpAddr;
 use std::os::unix::fs::FileTypeExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use sekisho_builder::{BuildOptions, ContextInput, Keyring, Secret};
@@ -91,6 +91,46 @@ pub(super) fn host(text: &str) -> Result<(String, IpAddr), String> {
         true => Err(form()),
         false => Ok((name.to_owned(), address)),
     }
+}
+
+/// Reads `NAME[=VALUE]`.
+pub(super) fn maybe_value(text: &str) -> Result<(String, Option<String>), String> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (text, None),
+    };
+    match name.is_empty() {
+        true => Err("write it as NAME=VALUE, or as NAME".to_owned()),
+        false => Ok((name.to_owned(), value)),
+    }
+}
+
+/// As docker does it: an argument without a value has that of the variable of its name, and is not given
+/// when there is none.
+#[expect(clippy::disallowed_methods, reason = "`--build-arg NAME` names a variable of ours")]
+pub(super) fn arguments(given: &[(String, Option<String>)]) -> BTreeMap<String, String> {
+    let value = |(name, value): &(String, Option<String>)| {
+        let value = value.clone().or_else(|| std::env::var(name).ok())?;
+        Some((name.clone(), value))
+    };
+    given.iter().filter_map(value).collect()
+}
+
+/// Where a Dockerfile that was named is: as docker takes it, from the present folder; or else in the context.
+/// Relative to the context where it lies there, for messages show it.
+pub(super) fn dockerfile(named: &Path, context: &Path) -> anyhow::Result<PathBuf> {
+    if !named.is_file() {
+        return Ok(named.to_owned());
+    }
+    let real = |path: &Path| {
+        fs_err::canonicalize(path).with_context(|| format!("looking for `{}`", named.display()))
+    };
+    let folder = named.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = real(folder.unwrap_or(Path::new(".")))?;
+    // A link is what it is called, for that is what a `.dockerignore` beside it is called after.
+    let path = folder.join(named.file_name().unwrap_or_default());
+    let within = path.strip_prefix(real(context)?).map(Path::to_owned);
+    Ok(within.unwrap_or(path))
 }
 
 /// Most of a Dockerfile that is read from stdin, in bytes; more than the builder takes.

@@ -82,6 +82,7 @@ mod tests {
             cached,
             duration_ms,
             used: None,
+            sandbox_us: None,
             layer,
         };
         let (base, copy) = (layer("base", 1 << 20), layer("copy", 512));
