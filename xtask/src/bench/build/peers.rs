@@ -165,9 +165,7 @@ impl Engine {
             return Ok(None);
         }
         let cache = Folders::new(folder, "user-cache");
-        fs_err::create_dir(cache.current())?;
-        let id: u32 = USER.parse()?;
-        std::os::unix::fs::chown(cache.current(), Some(id), Some(id))?;
+        give_to_user(&cache.current())?;
         let kind = Kind::Sekisho { program: program.to_owned(), cache, user: true };
         Ok(Some(Self { name: "sekisho", version: String::new(), kind }))
     }
@@ -206,6 +204,7 @@ impl Engine {
     /// Knows nothing of what it built and pulled.
     pub(super) fn forget(&mut self) -> anyhow::Result<()> {
         match &mut self.kind {
+            Kind::Sekisho { cache, user: true, .. } => give_to_user(&cache.next())?,
             Kind::Sekisho { cache, .. } => drop(cache.next()),
             Kind::Buildkit { docker, daemon, data } => {
                 // The old one ends first: two would both want the machine's network.
@@ -217,8 +216,12 @@ impl Engine {
         Ok(())
     }
 
-    /// How long RUNs of `/bin/true` take, each with its sandbox.
-    pub(super) fn nothing(&mut self, base: &str, folder: &Path) -> anyhow::Result<Series> {
+    /// How long RUNs of `/bin/true` take: their sandboxes alone, and all of them.
+    pub(super) fn nothing(
+        &mut self,
+        base: &str,
+        folder: &Path,
+    ) -> anyhow::Result<(Series, Series)> {
         let Kind::Sekisho { program, cache, user } = &self.kind else {
             bail!("only sekisho tells the time of a step");
         };
@@ -230,14 +233,23 @@ impl Engine {
         command.args(["--no-cache", "--output", "json"]);
         let answer: Value = serde_json::from_str(&run(command.arg(&context))?)?;
         let steps = answer.pointer("/steps").and_then(Value::as_array).context("no steps")?;
-        let mut series = Series::default();
+        let (mut sandbox, mut whole) = (Series::default(), Series::default());
         for step in
             steps.iter().filter(|step| step["text"].as_str().is_some_and(|t| t.starts_with("RUN")))
         {
-            series.push(Duration::from_millis(step["duration_ms"].as_u64().context("no time")?));
+            let time = |name: &str| step[name].as_u64().context("no time");
+            sandbox.push(Duration::from_micros(time("sandbox_us")?));
+            whole.push(Duration::from_millis(time("duration_ms")?));
         }
-        Ok(series)
+        Ok((sandbox, whole))
     }
+}
+
+/// Makes a folder of the user without privilege.
+fn give_to_user(folder: &Path) -> anyhow::Result<()> {
+    fs_err::create_dir(folder)?;
+    let id: u32 = USER.parse()?;
+    Ok(std::os::unix::fs::chown(folder, Some(id), Some(id))?)
 }
 
 fn sekisho(program: &Path, cache: &Path, user: bool) -> Command {
