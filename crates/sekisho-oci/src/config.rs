@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use sekisho_types::Digest;
 
+use crate::fold::{self, TwoWays};
 use crate::json::{self, null_is_default};
 use crate::platform::Platform;
 
@@ -186,6 +187,9 @@ pub enum ConfigError {
     /// Not JSON, or a field is missing or of the wrong type.
     #[error("image config does not parse")]
     Json(#[source] serde_json::Error),
+    /// A field that others read as another one.
+    #[error("image config is read in two ways: {0}")]
+    TwoWays(TwoWays),
     /// `rootfs.type` is something else.
     #[error("image config has rootfs type `{kind}`, not `layers`")]
     RootFs {
@@ -211,13 +215,18 @@ impl ImageConfig {
         }
     }
 
-    /// Reads a config blob; unknown fields are tolerated, and dropped.
+    /// Reads a config blob; unknown fields are tolerated, and dropped, unless other readers take
+    /// them for known ones.
     ///
     /// The history may disagree with the layers, as it does in images of some builders: see
     /// [`Self::history_fits`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
         if bytes.len() > MAX_CONFIG_BYTES {
             return Err(ConfigError::TooLarge { bytes: bytes.len() });
+        }
+        let two_ways = fold::in_two_ways(bytes, fold::CONFIG).map_err(ConfigError::Json)?;
+        if let Some(found) = two_ways {
+            return Err(ConfigError::TwoWays(found));
         }
         let config: Self = serde_json::from_slice(bytes).map_err(ConfigError::Json)?;
         if config.rootfs.kind != "layers" {

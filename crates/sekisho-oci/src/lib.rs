@@ -10,6 +10,7 @@
 
 mod config;
 mod descriptor;
+mod fold;
 mod json;
 pub mod layer;
 mod manifest;
@@ -20,6 +21,7 @@ pub use config::{
     ConfigError, Empty, Healthcheck, History, ImageConfig, MAX_CONFIG_BYTES, RootFs, RunConfig,
 };
 pub use descriptor::Descriptor;
+pub use fold::TwoWays;
 pub use manifest::{
     ImageIndex, ImageManifest, MAX_DESCRIPTORS, MAX_MANIFEST_BYTES, Manifest, ManifestError,
     Reference, Role, parse_manifest,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sekisho_types::Digest;
 
 use crate::descriptor::Descriptor;
+use crate::fold::{self, TwoWays};
 use crate::json::{self, null_is_default};
 use crate::media_type;
 use crate::platform::Platform;
@@ -239,6 +240,9 @@ pub enum ManifestError {
     /// Not JSON, or a field is missing or of the wrong type.
     #[error("manifest does not parse")]
     Json(#[source] serde_json::Error),
+    /// A field that others read as another one: CVE-2021-41190 in small.
+    #[error("manifest is read in two ways: {0}")]
+    TwoWays(TwoWays),
     /// `schemaVersion` is not 2.
     #[error("manifest has schemaVersion {found}, not 2")]
     SchemaVersion {
@@ -290,7 +294,7 @@ struct Probe {
 
 /// Reads a manifest or index that was sent as `content_type`.
 ///
-/// Unknown fields are tolerated. If the document has a `mediaType`, it must equal the content type.
+/// Unknown fields are tolerated, unless other readers take them for known ones. If the document has a `mediaType`, it must equal the content type.
 /// The caller keeps the bytes: a digest is of them, never of what [`ImageManifest::to_bytes`] gives.
 pub fn parse_manifest(bytes: &[u8], content_type: &str) -> Result<Manifest, ManifestError> {
     if bytes.len() > MAX_MANIFEST_BYTES {
@@ -300,6 +304,10 @@ pub fn parse_manifest(bytes: &[u8], content_type: &str) -> Result<Manifest, Mani
     let is_index = media_type::is_index(&essence);
     if !is_index && !media_type::is_image_manifest(&essence) {
         return Err(ManifestError::UnsupportedType { content_type: essence });
+    }
+    let two_ways = fold::in_two_ways(bytes, fold::DOCUMENT).map_err(ManifestError::Json)?;
+    if let Some(found) = two_ways {
+        return Err(ManifestError::TwoWays(found));
     }
     let probe: Probe = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
     if probe.schema_version != 2 {

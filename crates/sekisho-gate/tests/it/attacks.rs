@@ -170,7 +170,11 @@ async fn cve_2021_41190_a_document_is_one_thing() {
     index["layers"] = good["layers"].clone();
     let mut lies = good.clone();
     lies["mediaType"] = media_type::OCI_INDEX.into();
+    // What Go's clients take for `layers`: the last one counts.
+    let mut folded = good.clone();
+    folded["layer\u{17f}"] = json!([]);
     for (document, content_type) in [
+        (folded, media_type::OCI_MANIFEST),
         (both.clone(), media_type::OCI_MANIFEST),
         (both, media_type::OCI_INDEX),
         (index, media_type::OCI_INDEX),

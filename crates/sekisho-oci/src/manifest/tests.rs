@@ -68,6 +68,27 @@ fn refuses_what_could_be_read_in_two_ways() {
         media_type::OCI_MANIFEST,
         "manifest does not parse",
     );
+    // Go's clients take the second of them.
+    for (name, known) in [
+        ("Config", "config"),
+        ("Layers", "layers"),
+        ("layer\u{17f}", "layers"),
+        ("Manifests", "manifests"),
+        ("SCHEMAVERSION", "schemaVersion"),
+    ] {
+        refused(
+            &bytes.replacen(
+                "\"schemaVersion\":2",
+                &format!("\"schemaVersion\":2,\"{name}\":[]"),
+                1,
+            ),
+            media_type::OCI_MANIFEST,
+            &format!(
+                "manifest is read in two ways: `{name}` is passed over by some readers and taken \
+                 for `{known}` by others: write `{known}`, once"
+            ),
+        );
+    }
 }
 
 #[test]
