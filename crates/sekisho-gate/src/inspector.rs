@@ -5,7 +5,7 @@ use std::io::Read;
 
 use jiff::Timestamp;
 use sekisho_advisory::{Finding, NotAssessed, Package, Threat};
-use sekisho_types::LeakedSecret;
+use sekisho_types::{Digest, LeakedSecret};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -31,6 +31,12 @@ pub trait Inspector: Send + Sync {
     /// # Errors
     /// [`Busy`], or it is no layer that can be read.
     fn layer(&self, reader: &mut dyn Read) -> anyhow::Result<Value>;
+
+    /// The digest of a layer's uncompressed bytes, by its [`Inspector::layer`] value.
+    ///
+    /// # Errors
+    /// The value is none of this inspector's.
+    fn diff_id(&self, layer: &Value) -> anyhow::Result<Digest>;
 
     /// Reads a statement about an image to its end: it is one JSON document, and nothing more is asked.
     ///

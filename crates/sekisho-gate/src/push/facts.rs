@@ -50,6 +50,15 @@ pub(super) fn is_evidence(layer: &Descriptor) -> bool {
     EVIDENCE.contains(&layer.media_type.as_str())
 }
 
+/// What cosign has as the config of a signature that refers to its image: `pkg/oci/remote/write.go` in
+/// sigstore/cosign. An artifact's config may be that, or what its layers may be.
+const COSIGN_CONFIG: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
+
+/// Whether an artifact's config says that it is a statement.
+pub(super) fn is_evidence_config(config: &Descriptor) -> bool {
+    config.media_type == COSIGN_CONFIG || is_evidence(config)
+}
+
 /// Which statements about an image there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Statements {

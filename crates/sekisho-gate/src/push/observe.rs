@@ -1,18 +1,18 @@
 //! What a manifest holds, gathered before anybody judges it.
 
+mod config;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read as _};
+use std::io;
 
 use sekisho_advisory::{NotAssessed, Reason};
-use sekisho_oci::{
-    Descriptor, ImageConfig, ImageIndex, ImageManifest, MAX_CONFIG_BYTES, Manifest, media_type,
-    parse_manifest,
-};
+use sekisho_oci::{Descriptor, ImageIndex, ImageManifest, Manifest, media_type, parse_manifest};
 use sekisho_policy::Content;
 use sekisho_store::ManifestRecord;
-use sekisho_types::{Digest, LeakedSecret};
+use sekisho_types::Digest;
 use serde_json::Value;
 
+use self::config::{names_layers, whole};
 use super::Put;
 use super::facts::{self, Statements, is_evidence};
 use super::promote::Item;
@@ -69,6 +69,17 @@ struct Observer<'a> {
     summary: Summary,
     advisories: usize,
     seen: BTreeSet<Digest>,
+}
+
+/// What is known about the layers of one image.
+#[derive(Default)]
+struct Layers {
+    /// The analyses, base first.
+    values: Vec<Value>,
+    /// Of their uncompressed bytes, with their places among the layers.
+    diff_ids: Vec<(usize, Digest)>,
+    /// Those that could not be analysed.
+    not_assessed: Vec<NotAssessed>,
 }
 
 /// Reads what was put.
@@ -280,8 +291,8 @@ impl Observer<'_> {
     }
 
     fn image(&mut self, image: &ImageManifest, digest: &Digest) -> ApiResult<()> {
-        let config = self.config(image)?;
-        let (values, mut not_assessed) = self.layers(image)?;
+        let Layers { values, diff_ids, mut not_assessed } = self.layers(image)?;
+        let config = self.config(image, &mut not_assessed)?;
         let only_evidence = values.is_empty()
             && (config.is_none()
                 || !image.layers.is_empty() && image.layers.iter().all(is_evidence));
@@ -298,8 +309,12 @@ impl Observer<'_> {
         let config = config.filter(|_| !only_evidence);
 
         self.advisories = self.advisories.max(inspection.records);
-        let base = config.as_ref().map(|config| self.view.base_of(&config.rootfs.diff_ids));
-        let base = base.transpose().or_fail("looking for the base")?.flatten();
+        if let Some(Err(why)) = config.as_ref().map(|it| names_layers(it, image, &diff_ids)) {
+            not_assessed.push(unreadable("the image's config".to_owned(), &why, None));
+        }
+        let base = config.as_ref().and_then(|_| whole(image, diff_ids));
+        let base = base.map(|diff_ids| self.view.base_of(&diff_ids)).transpose();
+        let base = base.or_fail("looking for the base")?.flatten();
         let content = facts::content(
             image,
             config.as_ref(),
@@ -320,30 +335,10 @@ impl Observer<'_> {
         Ok(())
     }
 
-    /// The config of an image with the secrets in it; `None` for an artifact, whose config is its own
-    /// affair.
-    fn config(&self, image: &ImageManifest) -> ApiResult<Option<(ImageConfig, Vec<LeakedSecret>)>> {
-        if !media_type::is_image_config(&image.config.media_type) {
-            return Ok(None);
-        }
-        if image.config.size > MAX_CONFIG_BYTES as u64 {
-            let message = format!("an image config has at most {MAX_CONFIG_BYTES} bytes");
-            return Err(ApiError::new(Code::ManifestInvalid, message));
-        }
-        let blob = self.view.open(&image.config.digest).or_fail("reading a config")?;
-        let blob = blob.ok_or_else(|| missing(&image.config))?;
-        let mut bytes = Vec::new();
-        let mut reader = blob.reader(0).or_fail("reading a config")?;
-        reader.read_to_end(&mut bytes).or_fail("reading a config")?;
-        let config = ImageConfig::parse(&bytes).map_err(|error| invalid(&error))?;
-        Ok(Some((config, self.analyses.inspector().config(&bytes))))
-    }
-
     /// The analyses of an image's layers, base first, and what could not be analysed.
-    fn layers(&self, image: &ImageManifest) -> ApiResult<(Vec<Value>, Vec<NotAssessed>)> {
-        let mut values = Vec::new();
-        let mut not_assessed = Vec::new();
-        for layer in &image.layers {
+    fn layers(&self, image: &ImageManifest) -> ApiResult<Layers> {
+        let Layers { mut values, mut diff_ids, mut not_assessed } = Layers::default();
+        for (at, layer) in image.layers.iter().enumerate() {
             let subject = || format!("layer {}", layer.digest.short());
             let digest = Some(layer.digest.clone());
             if is_evidence(layer) {
@@ -367,11 +362,17 @@ impl Observer<'_> {
                 None => Err(io::Error::new(io::ErrorKind::NotFound, "the layer has gone")),
             };
             match self.analyses.of(&layer.digest, open).or_fail("reading a layer")? {
-                Ok(value) => values.push(value),
+                Ok(value) => match self.analyses.inspector().diff_id(&value) {
+                    Ok(diff_id) => {
+                        diff_ids.push((at, diff_id));
+                        values.push(value);
+                    }
+                    Err(error) => not_assessed.push(unreadable(subject(), &error, digest)),
+                },
                 Err(error) => not_assessed.push(unreadable(subject(), &error, digest)),
             }
         }
-        Ok((values, not_assessed))
+        Ok(Layers { values, diff_ids, not_assessed })
     }
 
     /// Has a statement read; the inner error says why it is none.

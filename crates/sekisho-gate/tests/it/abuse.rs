@@ -268,6 +268,10 @@ impl Inspector for Small {
         Ok(serde_json::to_value(index_layer(reader, &limits)?)?)
     }
 
+    fn diff_id(&self, layer: &Value) -> anyhow::Result<Digest> {
+        Ok(serde_json::from_value(layer["diff_id"].clone())?)
+    }
+
     fn document(&self, _: &mut dyn std::io::Read) -> anyhow::Result<()> {
         anyhow::bail!("no statements here")
     }

@@ -130,6 +130,65 @@ async fn statements_of_every_form_are_let_in_and_nothing_that_only_says_so() {
     }
 }
 
+/// What runtimes never unpack is no place to hide something in.
+#[tokio::test]
+async fn a_config_of_an_artifact_is_a_statement_or_is_refused() {
+    let world = World::new().await;
+    let token = world.session(json!({})).await;
+    for (kind, config, want) in [
+        (media_type::OCI_EMPTY, "{}", 201),
+        ("application/vnd.dev.cosign.artifact.sig.v1+json", "{}", 201),
+        (media_type::OCI_EMPTY, "\x7fELF and more", 403),
+        ("application/spdx+json", "\x7fELF and more", 403),
+        ("application/vnd.example.tool", "\x7fELF and more", 403),
+        ("application/vnd.example.tool", "{}", 403),
+    ] {
+        world.push_blob("acme/app", &token, config.as_bytes()).await;
+        let config = Descriptor::of(kind, config.as_bytes());
+        let bytes = ImageManifest::new(config, vec![]).to_bytes();
+        let put = world.put_manifest("acme/app/manifests/v1", &token, &bytes).await;
+        let (status, text) = (put.status(), put.text().await.unwrap());
+        assert_eq!(status, want, "{kind}: {text}");
+        assert!(want == 201 || text.contains("unreadable-content"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_config_that_names_other_layers_is_refused() {
+    let world = World::new().await;
+    let token = world.session(json!({})).await;
+    let layer = b"LAYER pkg\npkg express 1 fine\n";
+    world.push_blob("acme/app", &token, layer).await;
+    let own = Digest::sha256(layer);
+    let other = Digest::sha256(b"the lowest layer of a base that everybody trusts");
+    for (named, want) in [
+        (vec![&own], ""),
+        (vec![&other], "diff_ids[0]"),
+        (vec![&own, &own], "name 2 layers"),
+        (vec![], "name 0 layers"),
+    ] {
+        let config = json!({
+            "architecture": "amd64", "os": "linux", "config": {"User": "app"},
+            "rootfs": {"type": "layers", "diff_ids": named},
+        })
+        .to_string();
+        world.push_blob("acme/app", &token, config.as_bytes()).await;
+        let manifest = ImageManifest::new(
+            Descriptor::of(media_type::OCI_CONFIG, config.as_bytes()),
+            vec![Descriptor::of(media_type::OCI_LAYER, layer)],
+        );
+        let path = "acme/app/manifests/v1";
+        let put = world.put_manifest(path, &token, &manifest.to_bytes()).await;
+        if want.is_empty() {
+            assert_eq!(put.status(), 201);
+        } else {
+            let message = check_error(put, 403, "DENIED").await;
+            assert!(message.starts_with("unreadable-content"), "{message}");
+            assert!(message.contains(want), "{message}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_index_without_statements_is_told_so() {
     let world = world("resource.sbom").await;

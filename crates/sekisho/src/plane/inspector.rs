@@ -6,6 +6,7 @@ use sekisho_advisory::{Database, Threats};
 use sekisho_gate::{Inspection, Inspector};
 use sekisho_scanner::{ANALYSER, FingerprintKey, LayerIndex, inspect, secrets_in};
 use sekisho_types::{Digest, LeakedSecret};
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::analyser::Analyser;
@@ -47,6 +48,10 @@ impl Inspector for Scanner {
 
     fn layer(&self, layer: &mut dyn Read) -> anyhow::Result<Value> {
         self.analyser.layer(&self.key, layer)
+    }
+
+    fn diff_id(&self, layer: &Value) -> anyhow::Result<Digest> {
+        Ok(Digest::deserialize(&layer["diff_id"])?)
     }
 
     fn document(&self, document: &mut dyn Read) -> anyhow::Result<()> {

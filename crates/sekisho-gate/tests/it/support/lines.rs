@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sekisho_advisory::{Finding, NotAssessed, Package, Reason};
 use sekisho_gate::{Inspection, Inspector};
-use serde_json::Value;
+use sekisho_types::Digest;
+use serde_json::{Value, json};
 
 use super::{NOW, at};
 
@@ -16,7 +17,7 @@ pub(crate) struct Lines {
 
 impl Inspector for Lines {
     fn version(&self) -> String {
-        "lines 1".to_owned()
+        "lines 2".to_owned()
     }
 
     fn data(&self) -> String {
@@ -33,7 +34,12 @@ impl Inspector for Lines {
         self.layers_read.fetch_add(1, Ordering::SeqCst);
         let text = String::from_utf8_lossy(&bytes);
         let lines = text.split(['\n', '\0']).filter(|l| l.starts_with("pkg ") || *l == "gap");
-        Ok(lines.collect())
+        let lines: Vec<&str> = lines.collect();
+        Ok(json!({"diff_id": Digest::sha256(&bytes), "lines": lines}))
+    }
+
+    fn diff_id(&self, layer: &Value) -> anyhow::Result<Digest> {
+        Ok(serde_json::from_value(layer["diff_id"].clone())?)
     }
 
     fn document(&self, reader: &mut dyn Read) -> anyhow::Result<()> {
@@ -44,7 +50,7 @@ impl Inspector for Lines {
     fn image(&self, layers: &[Value]) -> anyhow::Result<Inspection> {
         let mut inspection =
             Inspection { records: 100, newest: Some(at(NOW - 86_400)), ..Inspection::default() };
-        for line in layers.iter().flat_map(|layer| layer.as_array().unwrap()) {
+        for line in layers.iter().flat_map(|layer| layer["lines"].as_array().unwrap()) {
             let words: Vec<&str> = line.as_str().unwrap().split(' ').collect();
             if let ["pkg", name, version, severity, rest @ ..] = &words[..] {
                 inspection.packages.push(package(name, version));
