@@ -33,6 +33,8 @@ struct Holdings {
     manifests: BTreeSet<Digest>,
     /// What the manifests refer to.
     named: BTreeSet<Digest>,
+    /// Manifests that cannot be read any more: whatever the repository holds may be theirs.
+    unreadable: usize,
     /// Its blobs, with the time when it got them.
     links: BTreeMap<Digest, Timestamp>,
 }
@@ -55,6 +57,8 @@ pub struct Collected {
     pub blobs: usize,
     /// How large those were together.
     pub size_bytes: u64,
+    /// Manifests that could not be read: their repositories keep all that they hold.
+    pub unreadable: usize,
 }
 
 /// Reads the namespace. Blocks.
@@ -72,14 +76,29 @@ pub(crate) fn observe(namespace: &Repositories) -> io::Result<Observed> {
         holdings.links.extend(links.into_iter().map(|(digest, linked)| (digest, time(linked))));
         for record in namespace.manifests(&repository)? {
             let Some(bytes) = blobs.read(&record.digest, record.size)? else { continue };
-            let manifest = parse_manifest(&bytes, &record.media_type).map_err(io::Error::other)?;
-            let named = manifest.references().into_iter().map(|it| it.descriptor.digest.clone());
-            holdings.named.extend(named);
+            match parse_manifest(&bytes, &record.media_type) {
+                Ok(manifest) => {
+                    let named = manifest.references().into_iter();
+                    holdings.named.extend(named.map(|it| it.descriptor.digest.clone()));
+                }
+                // Taken in by another version, or damaged: it may name anything.
+                Err(error) => {
+                    let digest = &record.digest;
+                    tracing::warn!(%repository, %digest, "nothing of a repository is collected: {error}");
+                    holdings.unreadable += 1;
+                }
+            }
             holdings.manifests.insert(record.digest);
         }
         observed.repositories.insert(repository, holdings);
     }
     Ok(observed)
+}
+
+impl Observed {
+    fn unreadable(&self) -> usize {
+        self.repositories.values().map(|holdings| holdings.unreadable).sum()
+    }
 }
 
 /// A time that cannot be told is in the future: too young to be garbage.
@@ -96,7 +115,7 @@ pub(crate) fn decide(observed: &Observed, now: Timestamp) -> Vec<Action> {
     for (repository, holdings) in &observed.repositories {
         needed.extend(&holdings.manifests);
         for (digest, linked) in &holdings.links {
-            if holdings.named.contains(digest) || !old(linked) {
+            if holdings.unreadable > 0 || holdings.named.contains(digest) || !old(linked) {
                 needed.insert(digest);
             } else {
                 actions.push(Action::Unlink(repository.clone(), digest.clone()));
@@ -140,7 +159,7 @@ pub(crate) fn collect(
 ) -> io::Result<Collected> {
     let removal = leases.begin(now);
     let observed = observe(namespace)?;
-    let mut collected = Collected::default();
+    let mut collected = Collected { unreadable: observed.unreadable(), ..Collected::default() };
     for action in decide(&observed, now) {
         // Unless it came into use.
         leases.remove(&removal, Respect::Recent, action.digest(), || {
@@ -163,7 +182,7 @@ pub(crate) fn collect_shared(
     for action in &actions {
         garbage.entry(action.digest()).or_default().push(action);
     }
-    let mut collected = Collected::default();
+    let mut collected = Collected { unreadable: observed.unreadable(), ..Collected::default() };
     for (digest, actions) in &garbage {
         marks.remove(digest, clock, || {
             actions.iter().try_for_each(|action| act(namespace, action, &mut collected))

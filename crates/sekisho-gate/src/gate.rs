@@ -337,8 +337,8 @@ async fn keep_sweeping(gate: Weak<Inner>) {
                     tracing::warn!("old decisions not removed: {error}");
                 }
                 match gate.collect() {
-                    Ok(Collected { links, blobs, size_bytes }) => {
-                        tracing::info!(links, blobs, size_bytes, "garbage collected");
+                    Ok(Collected { links, blobs, size_bytes, unreadable }) => {
+                        tracing::info!(links, blobs, size_bytes, unreadable, "garbage collected");
                     }
                     Err(error) => tracing::warn!("garbage not collected: {error}"),
                 }

@@ -172,9 +172,12 @@ impl Upstream {
     ) -> io::Result<Option<Digest>> {
         for record in self.repositories.manifests(repository)? {
             let bytes = self.repositories.blobs().read(&record.digest, record.size)?;
-            let manifest = parse_manifest(&bytes.unwrap_or_default(), &record.media_type)
-                .map_err(io::Error::other)?;
-            if manifest.references().iter().any(|it| it.descriptor.digest == *blob) {
+            let manifest = parse_manifest(&bytes.unwrap_or_default(), &record.media_type);
+            // One that cannot be read any more may name anything.
+            let names = manifest.map_or(true, |manifest| {
+                manifest.references().iter().any(|it| it.descriptor.digest == *blob)
+            });
+            if names {
                 return Ok(Some(record.digest));
             }
         }

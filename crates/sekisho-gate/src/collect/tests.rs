@@ -273,13 +273,46 @@ fn a_folder_is_collected() {
     let later = written + SignedDuration::from_hours(2);
     leases.touch(&unnamed, later);
     let collected = collect_at(later);
-    assert_eq!(collected, Collected { links: 1, blobs: 1, size_bytes: 1 });
+    let none = Collected::default();
+    assert_eq!(collected, Collected { links: 1, blobs: 1, size_bytes: 1, ..none });
     let all = [&config, &layer, &record.digest, &unnamed];
     assert!(all.iter().all(|digest| blobs.contains(digest).unwrap()));
     assert!(!namespace.holds(&other, &layer).unwrap(), "no manifest there names it");
 
     assert!(namespace.delete_manifest(&app, &record.digest).unwrap());
     let collected = collect_at(later + SignedDuration::from_hours(2));
-    assert_eq!(collected, Collected { links: 3, blobs: 4, size_bytes: 8 + record.size });
+    assert_eq!(collected, Collected { links: 3, blobs: 4, size_bytes: 8 + record.size, ..none });
     assert_eq!(blobs.list().unwrap(), []);
+}
+
+/// A manifest that another version took in, and this one cannot read.
+#[test]
+fn a_manifest_that_cannot_be_read_keeps_its_repository_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = BlobStore::open(&dir.path().join("content")).unwrap();
+    let namespace = Repositories::open(&dir.path().join("repositories"), blobs.clone()).unwrap();
+    let put = |bytes: &[u8]| {
+        let mut writer = blobs.writer().unwrap();
+        writer.write_all(bytes).unwrap();
+        writer.commit(&blobs, None).unwrap().digest
+    };
+    let (kept, gone) = (put(b"layer"), put(b"other"));
+    let manifest = br#"{"schemaVersion": 2, "Layers": []}"#;
+    let record = ManifestRecord {
+        digest: put(manifest),
+        media_type: media_type::OCI_MANIFEST.into(),
+        size: manifest.len() as u64,
+        subject: None,
+        artifact_type: None,
+        annotations: serde_json::Value::Null,
+    };
+    let (app, other) = (repository(1), repository(2));
+    namespace.link(&app, &kept).unwrap();
+    namespace.link(&other, &gone).unwrap();
+    namespace.put_manifest(&app, &record).unwrap();
+
+    let later = time(blobs.written(&gone).unwrap().unwrap()) + SignedDuration::from_hours(2);
+    let collected = collect(&namespace, &Leases::default(), later).unwrap();
+    assert_eq!(collected, Collected { links: 1, blobs: 1, size_bytes: 5, unreadable: 1 });
+    assert!(namespace.holds(&app, &kept).unwrap() && blobs.contains(&record.digest).unwrap());
 }
