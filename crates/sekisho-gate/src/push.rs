@@ -10,6 +10,8 @@ pub(crate) mod promote;
 pub(crate) mod state;
 pub(crate) mod view;
 
+use std::io;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use sekisho_oci::Manifest;
@@ -159,7 +161,9 @@ pub(crate) fn resume(gate: &Inner, push: &Push) -> ApiResult<()> {
     let id = push.state.decision().unwrap_or_default();
     let decision = gate.log.get(id).or_fail("reading a decision")?;
     let Some(permit) = decision.as_ref().and_then(Permit::of) else { return Ok(()) };
-    Work::begin(gate, &put, &manifest, push.basis.clone(), now)?.promote(permit).map(drop)
+    let work = Work::begin(gate, &put, &manifest, push.basis.clone(), now)?;
+    // Other gates may be at work for long.
+    work.promote_unless(permit, || gate.journal.overtaken(push)).map(drop)
 }
 
 /// The PUT that led to a push.
@@ -325,17 +329,33 @@ impl<'a> Work<'a> {
 
     /// Promotes, and tells the client.
     fn promote(self, permit: Permit<'_>) -> ApiResult<Done> {
+        self.promote_unless(permit, || Ok(None))
+    }
+
+    fn promote_unless(
+        self,
+        permit: Permit<'_>,
+        overtaken: impl Fn() -> io::Result<Option<Digest>>,
+    ) -> ApiResult<Done> {
         let decision = permit.decision();
         let attestation = self.attestation(decision);
         let wanted = Wanted::new(permit, &self.items, attestation.as_ref()).ok_or_else(|| {
             ApiError::internal("promoting", &"the decision is about another image")
         })?;
-        if let Err(error) = promote(&self.gate.upstream, wanted, self.staging.blobs()) {
-            // The answer matters more than that this is written down too.
-            if let Err(error) = self.happened(&[Event::PromoteFailed]) {
-                tracing::warn!("journal not written: {error:?}");
+        match promote(&self.gate.upstream, wanted, self.staging.blobs(), overtaken) {
+            Ok(None) => {}
+            Ok(Some(by)) => {
+                let message = format!("{by} has its place");
+                self.happened(&[Event::Superseded(by)])?;
+                return Err(ApiError::new(Code::Unavailable, message));
             }
-            return Err(ApiError::promotion(&decision.id, &error));
+            Err(error) => {
+                // The answer matters more than that this is written down too.
+                if let Err(error) = self.happened(&[Event::PromoteFailed]) {
+                    tracing::warn!("journal not written: {error:?}");
+                }
+                return Err(ApiError::promotion(&decision.id, &error));
+            }
         }
         self.happened(&[Event::Promoted])?;
         self.gate.journal.supersede(&self.push, self.now).or_fail("writing the journal")?;

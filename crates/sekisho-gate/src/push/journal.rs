@@ -111,6 +111,25 @@ impl Journal {
         Ok(())
     }
 
+    /// Which push has overtaken one that a crash cut short: another one to its tag that was let pass
+    /// later, or itself, where it was judged anew meanwhile.
+    pub(crate) fn overtaken(&self, push: &Push) -> io::Result<Option<Digest>> {
+        for other in self.of_folder(&folder(&push.repository, push.tag.as_ref()))? {
+            let is_self = other.digest == push.digest;
+            match other.state {
+                State::Superseded { by, .. } if is_self => return Ok(Some(by)),
+                State::Promoting { .. } | State::PromoteFailed { .. } | State::Promoted { .. } => {
+                    if push.tag.is_some() && other.at > push.at && !is_self {
+                        return Ok(Some(other.digest));
+                    }
+                }
+                _ if is_self => return Ok(Some(other.digest)),
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
     fn of_folder(&self, folder: &str) -> io::Result<Vec<Push>> {
         let mut pushes = Vec::new();
         for name in self.records.names(folder)? {

@@ -173,14 +173,22 @@ pub(crate) fn act(
 }
 
 /// Promotes: looks, and does what is left, until nothing is.
+///
+/// `overtaken` names another push that has the tag by right. It is asked after each look: who is not
+/// overtaken then writes only if the tag is still as it was seen. `Some`: so it was, and nothing was done.
 pub(crate) fn promote(
     upstream: &Upstream,
     wanted: Wanted<'_>,
     staging: &BlobStore,
-) -> io::Result<()> {
+    overtaken: impl Fn() -> io::Result<Option<Digest>>,
+) -> io::Result<Option<Digest>> {
     for _ in 0..MAX_TURNS {
-        if act(upstream, wanted, staging, &plan(observe(upstream, wanted)?))? {
-            return Ok(());
+        let observed = observe(upstream, wanted)?;
+        if let Some(by) = overtaken()? {
+            return Ok(Some(by));
+        }
+        if act(upstream, wanted, staging, &plan(observed))? {
+            return Ok(None);
         }
     }
     Err(io::Error::other("others move the tag again and again"))

@@ -5,6 +5,7 @@
 //! environment make more of them.
 
 pub(crate) mod faulty;
+mod overtaken;
 
 use std::collections::BTreeMap;
 use std::ops::Range;

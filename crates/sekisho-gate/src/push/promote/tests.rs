@@ -132,10 +132,15 @@ fn a_tag_that_somebody_else_moved_is_looked_at_again() {
     promote(&world, 3, "v1", usize::MAX);
     let done = act(&world.upstream, wanted, &world.staging, &actions).unwrap();
     assert!(!done, "the tag is not what was seen");
-    super::promote(&world.upstream, wanted, &world.staging).unwrap();
-    let tag = "v1".parse().unwrap();
-    let now = world.upstream.resolve(&world.repository, &tag).unwrap();
-    assert_eq!(now.as_ref(), Some(&items[0].record.digest));
+    let newer = Digest::sha256(b"newer");
+    let overtaken =
+        super::promote(&world.upstream, wanted, &world.staging, || Ok(Some(newer.clone())));
+    assert_eq!(overtaken.unwrap(), Some(newer.clone()));
+    let now = || world.upstream.resolve(&world.repository, &"v1".parse().unwrap()).unwrap();
+    assert_ne!(now().as_ref(), Some(&items[0].record.digest), "it has its place no more");
+    let promoted = super::promote(&world.upstream, wanted, &world.staging, || Ok(None));
+    assert_eq!(promoted.unwrap(), None);
+    assert_eq!(now().as_ref(), Some(&items[0].record.digest));
     check(&world);
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result as StoreResult,
 };
-use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
+use tokio::sync::{Notify, OwnedRwLockWriteGuard, RwLock};
 
 /// What happens at the chosen write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,15 @@ struct State {
     is_dead: bool,
 }
 
+/// One read whose answer is kept back.
+#[derive(Debug)]
+struct Held {
+    key: String,
+    reached: Notify,
+    go_on: Notify,
+    was: AtomicBool,
+}
+
 /// A store that fails once it is told to.
 #[derive(Clone, Debug)]
 pub(crate) struct Faulty {
@@ -40,6 +50,7 @@ pub(crate) struct Faulty {
     state: Arc<Mutex<State>>,
     /// Whoever holds it for writing keeps all writes waiting.
     pace: Arc<RwLock<()>>,
+    held: Option<Arc<Held>>,
 }
 
 impl fmt::Display for Faulty {
@@ -55,7 +66,12 @@ fn error(kind: std::io::ErrorKind) -> object_store::Error {
 impl Faulty {
     pub(crate) fn new() -> Self {
         let state = State { writes: 0, at: 0, fault: None, is_dead: false };
-        Self { inner: Arc::default(), state: Arc::new(Mutex::new(state)), pace: Arc::default() }
+        Self {
+            inner: Arc::default(),
+            state: Arc::new(Mutex::new(state)),
+            pace: Arc::default(),
+            held: None,
+        }
     }
 
     /// Writes wait until what this returns is dropped.
@@ -68,7 +84,22 @@ impl Faulty {
         let (fault, at) = fault.map_or((None, 0), |(fault, at)| (Some(fault), at));
         let state = State { writes: 0, at, fault, is_dead: false };
         let inner = Arc::clone(&self.inner);
-        Self { inner, state: Arc::new(Mutex::new(state)), pace: Arc::default() }
+        Self { inner, state: Arc::new(Mutex::new(state)), pace: Arc::default(), held: None }
+    }
+
+    /// The first read of this key is answered with what is there then, but only when it is told to.
+    pub(super) fn held_at(self, key: &str) -> Self {
+        let (reached, go_on, was) = (Notify::new(), Notify::new(), AtomicBool::new(false));
+        Self { held: Some(Arc::new(Held { key: key.to_owned(), reached, go_on, was })), ..self }
+    }
+
+    /// Waits for that read.
+    pub(super) async fn reached(&self) {
+        self.held.as_ref().unwrap().reached.notified().await;
+    }
+
+    pub(super) fn go_on(&self) {
+        self.held.as_ref().unwrap().go_on.notify_one();
     }
 
     fn alive(&self) -> StoreResult<()> {
@@ -126,7 +157,13 @@ impl ObjectStore for Faulty {
 
     async fn get_opts(&self, location: &Key, options: GetOptions) -> StoreResult<GetResult> {
         self.alive()?;
-        self.inner.get_opts(location, options).await
+        let answer = self.inner.get_opts(location, options).await;
+        let held = self.held.as_ref().filter(|held| location.as_ref() == held.key);
+        if let Some(held) = held.filter(|held| !held.was.swap(true, Ordering::SeqCst)) {
+            held.reached.notify_one();
+            held.go_on.notified().await;
+        }
+        answer
     }
 
     async fn get_ranges(&self, location: &Key, ranges: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
