@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 pub use self::facts::{Facts, Found};
 use crate::format::{Parsed, apk, dpkg, npm, python};
 use crate::os::parse_os_release;
-use crate::secrets::{Finder, FingerprintKey, MAX_SECRETS};
+use crate::secrets::{Finder, FingerprintKey, Language, MAX_SECRETS};
 use crate::watch::{Kind, kind, leads_to_system};
 
 /// The version of the analysis. An index of another version is to be made anew.
-pub const ANALYSER: u32 = 2;
+pub const ANALYSER: u32 = 3;
 
 /// What one index may cost at most.
 #[derive(Clone, Debug)]
@@ -200,7 +200,11 @@ impl Indexer<'_> {
                         let facts = self.read_file(kind, &path, *size, data)?;
                         self.index.files.insert(path.clone(), facts);
                     }
-                    None => self.look_for_secrets(&path, data)?,
+                    None => {
+                        if let Some(language) = self.look_for_secrets(&path, data)? {
+                            self.keep_program(&path, language);
+                        }
+                    }
                 }
                 self.keep_other(&path);
             }
@@ -289,8 +293,22 @@ impl Indexer<'_> {
         }
     }
 
-    fn look_for_secrets(&mut self, path: &str, data: &mut dyn Read) -> io::Result<()> {
-        let Some(mut finder) = self.finder.take() else { return Ok(()) };
+    /// A program whose packages are not read yet.
+    fn keep_program(&mut self, path: &str, language: Language) {
+        if self.room_for_path() {
+            let facts = unread(&format!(
+                "it was built of packages of {language:?}, which are not read yet"
+            ));
+            self.index.files.insert(path.to_owned(), facts);
+        }
+    }
+
+    fn look_for_secrets(
+        &mut self,
+        path: &str,
+        data: &mut dyn Read,
+    ) -> io::Result<Option<Language>> {
+        let Some(mut finder) = self.finder.take() else { return Ok(None) };
         let looked = finder.look(path, data, &mut |secret| {
             if self.index.secrets.len() < MAX_SECRETS {
                 self.index.secrets.push(secret);
@@ -309,21 +327,22 @@ impl Indexer<'_> {
         size: u64,
         data: &mut dyn Read,
     ) -> io::Result<Facts> {
-        match kind {
-            Kind::Loader => return Ok(Facts::Present),
-            Kind::Rpm => {
-                return Ok(problem(Reason::UnsupportedFile, "RPM databases are not read yet"));
+        let known = match kind {
+            Kind::Loader => Some(Facts::Present),
+            Kind::Rpm => Some(unread("RPM databases are not read yet")),
+            Kind::OtherNpmLock => Some(unread("this kind of lock file is not read yet")),
+            Kind::Unread(language) => {
+                Some(unread(&format!("packages of {language} are not read yet")))
             }
-            Kind::OtherNpmLock => {
-                return Ok(problem(
-                    Reason::UnsupportedFile,
-                    "this kind of lock file is not read yet",
-                ));
-            }
-            _ => {}
+            _ => None,
+        };
+        if let Some(facts) = known {
+            self.look_for_secrets(path, data)?;
+            return Ok(facts);
         }
         self.bytes = self.bytes.saturating_add(size);
         if size > self.limits.file_bytes || self.bytes > self.limits.total_bytes {
+            self.look_for_secrets(path, data)?;
             return Ok(problem(Reason::OverLimit, "it is too large to be read"));
         }
         let mut bytes = Vec::new();
@@ -343,7 +362,7 @@ impl Indexer<'_> {
             Kind::NpmPackage => npm::parse_manifest(text),
             Kind::PythonPackage => python::parse_metadata(text),
             Kind::PythonRequirements => python::parse_requirements(text),
-            Kind::Loader | Kind::Rpm | Kind::OtherNpmLock => Parsed::default(),
+            Kind::Loader | Kind::Rpm | Kind::OtherNpmLock | Kind::Unread(_) => Parsed::default(),
         };
         Ok(self.take(parsed.finish()))
     }
@@ -357,6 +376,11 @@ impl Indexer<'_> {
             parsed.problems.into_iter().map(|text| (Reason::UnreadableFile, text)).collect();
         Facts::Packages { found: parsed.packages, problems }
     }
+}
+
+/// What is there and nobody reads yet.
+fn unread(detail: &str) -> Facts {
+    problem(Reason::UnsupportedFile, detail)
 }
 
 fn problem(reason: Reason, detail: &str) -> Facts {

@@ -12,6 +12,9 @@ use crate::watch::{
     ALPINE_RELEASE, APK_INSTALLED, DEBIAN_VERSION, DPKG_PARTS, DPKG_STATUS, Kind, OS_RELEASE, kind,
 };
 
+/// Most files of one language that are named as not read; the others are counted.
+const MAX_UNREAD: usize = 20;
+
 /// What is in an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inventory {
@@ -30,16 +33,25 @@ pub struct Inventory {
 /// links are followed as a container runtime does. A package belongs to the lowest layer from which
 /// on its file has had it in this version.
 pub fn merge(layers: &[LayerIndex]) -> Inventory {
-    let mut tree = Tree::default();
+    let (mut tree, mut had) = (Tree::default(), None);
     for layer in layers {
         tree.apply(layer);
+        had = had.or_else(|| databases(&tree).into_keys().next());
     }
     let mut inventory =
         Inventory { not_assessed: std::mem::take(&mut tree.not_assessed), ..Inventory::default() };
     let os = os_of(&tree);
     let databases = databases(&tree);
     system_packages(&tree, os.as_ref(), &databases, &mut inventory);
+    inventory.not_assessed.extend(had.filter(|_| databases.is_empty()).map(|path| NotAssessed {
+        reason: Reason::MissingDatabase,
+        subject: path.clone(),
+        detail: "a layer of the image removes the package database of the layers below".to_owned(),
+        path: Some(path),
+        layer: None,
+    }));
     inventory.os = os;
+    unread_packages(&tree, &mut inventory);
     language_packages(&tree, &databases, &mut inventory);
     inventory.packages.sort();
     inventory.packages.dedup();
@@ -182,6 +194,41 @@ fn language_packages(tree: &Tree, databases: &BTreeMap<String, Kind>, inventory:
             });
         }
         add_packages(&ecosystem, path, &held, inventory);
+    }
+}
+
+/// Files that say which packages of a language there are, in a way that nobody reads yet.
+fn unread_packages(tree: &Tree, inventory: &mut Inventory) {
+    let is_installed = |wanted| tree.files.keys().any(|path| kind(path) == Some(wanted));
+    let mut by_detail: BTreeMap<&str, Vec<(&String, &Held)>> = BTreeMap::new();
+    for (path, held) in &tree.files {
+        match kind(path) {
+            // As with npm's: what is locked is installed, and that is read.
+            Some(Kind::Unread("Python")) if is_installed(Kind::PythonPackage) => continue,
+            None | Some(Kind::Unread(_)) => {}
+            Some(_) => continue,
+        }
+        let Facts::Packages { problems, .. } = &held.facts else { continue };
+        for (_, detail) in problems {
+            by_detail.entry(detail).or_default().push((path, held));
+        }
+    }
+    for (detail, files) in by_detail {
+        let named = files.iter().take(MAX_UNREAD).map(|(path, held)| {
+            entry(Reason::UnsupportedFile, path, detail.to_owned(), path, held)
+        });
+        inventory.not_assessed.extend(named);
+        if let Some((path, held)) = files.get(MAX_UNREAD) {
+            let more = files.len() - MAX_UNREAD;
+            let subject = format!("{more} more files");
+            inventory.not_assessed.push(entry(
+                Reason::UnsupportedFile,
+                &subject,
+                detail.to_owned(),
+                path,
+                held,
+            ));
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! that look random. What is found is named by kind and place; the value itself is neither kept nor
 //! shown, only a fingerprint of it under the plane's own key.
 
+mod built;
 mod detectors;
 
 use std::io::{self, Read};
@@ -19,6 +20,8 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use ring::hmac;
 use sekisho_types::LeakedSecret;
 
+pub(crate) use self::built::Language;
+use self::built::{ELF, MARKS};
 use self::detectors::{DETECTORS, Detector};
 
 /// How much of a file is looked at together, in bytes.
@@ -36,6 +39,14 @@ pub(crate) const MAX_SECRETS: usize = 100;
 
 /// How much of a fingerprint is kept, in bytes: two of a plane's secrets do not meet in it.
 const FINGERPRINT_BYTES: usize = 12;
+
+/// Folders of what others made and packed, with tests, examples and documentation that hold keys for show.
+/// Elsewhere a folder's name says nothing: `home/demo/.ssh` is somebody's.
+const OTHERS_FOLDERS: [&str; 5] =
+    ["usr/share/", "usr/lib/", "usr/local/share/", "usr/local/lib/", "usr/local/go/"];
+
+/// Components of a path below which is the same.
+const OTHERS_COMPONENTS: [&str; 3] = ["node_modules", "site-packages", "dist-packages"];
 
 /// Components of a path below which tests, examples and documentation are.
 const SAMPLE_FOLDERS: [&str; 22] = [
@@ -71,7 +82,7 @@ static PREFIXES: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
     let mut builder = AhoCorasick::builder();
     builder.match_kind(MatchKind::LeftmostFirst);
     // It cannot fail: the patterns are a few short ones. A test asserts it.
-    builder.build(DETECTORS.iter().map(|it| it.prefix)).ok()
+    builder.build(DETECTORS.iter().map(|it| it.prefix).chain(MARKS.iter().map(|it| it.text))).ok()
 });
 
 /// A key that only the plane has, so that fingerprints say nothing to others.
@@ -107,6 +118,15 @@ pub(crate) struct Found<'a> {
     pub(crate) value: &'a [u8],
     pub(crate) line: u64,
     pub(crate) offset: u64,
+    /// Its checksum is right: nobody writes such a thing for show.
+    checked: bool,
+}
+
+/// What the search came by.
+pub(crate) enum Hit<'a> {
+    Secret(Found<'a>),
+    /// The program, if it is one, says of which packages it was built.
+    Built(Language),
 }
 
 /// Looks for secrets in files, one after the other, with one buffer for all.
@@ -120,16 +140,27 @@ impl Finder {
         Self { key, buffer: Vec::new() }
     }
 
-    /// Reads a file to its end and tells each secret in it.
+    /// Reads a file to its end and tells each secret in it. Says of a program what it was built of, where
+    /// the program says so.
     pub(crate) fn look(
         &mut self,
         path: &str,
         data: &mut dyn Read,
         tell: &mut dyn FnMut(LeakedSecret),
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<Language>> {
         self.buffer.resize(WINDOW_BYTES, 0);
         let (key, sample) = (&self.key, is_sample(path));
-        search(&mut self.buffer, data, &mut |found| {
+        let mut head = [0; ELF.len()];
+        let known = read_full(data, &mut head)?;
+        let (head, mut built) = (&head[..known], None);
+        search(&mut self.buffer, &mut head.chain(data), &mut |hit| {
+            let found = match hit {
+                Hit::Secret(found) => found,
+                Hit::Built(language) => {
+                    built = built.or(Some(*language).filter(|_| head == ELF));
+                    return;
+                }
+            };
             let fingerprint = key.as_ref().map(|key| key.fingerprint(found.kind, found.value));
             tell(LeakedSecret {
                 kind: found.kind.to_owned(),
@@ -138,9 +169,10 @@ impl Finder {
                 line: found.line,
                 offset: found.offset,
                 fingerprint: fingerprint.unwrap_or_default(),
-                sample,
+                sample: sample && !found.checked,
             });
-        })
+        })?;
+        Ok(built)
     }
 }
 
@@ -157,16 +189,19 @@ pub fn secrets_in(path: &str, bytes: &[u8], key: Option<&FingerprintKey>) -> Vec
 }
 
 fn is_sample(path: &str) -> bool {
+    let among = |folder: &&str| path.starts_with(*folder);
+    let of_others = OTHERS_FOLDERS.iter().any(|folder| among(folder))
+        || path.split('/').any(|part| OTHERS_COMPONENTS.contains(&part));
     let mut parts = path.rsplit('/');
     let name = parts.next().unwrap_or_default().to_ascii_lowercase();
     let in_folder = parts.any(|part| SAMPLE_FOLDERS.contains(&part.to_ascii_lowercase().as_str()));
-    in_folder || SAMPLE_NAMES.iter().any(|part| name.contains(part))
+    of_others && (in_folder || SAMPLE_NAMES.iter().any(|part| name.contains(part)))
 }
 
 pub(crate) fn search(
     buffer: &mut [u8],
     data: &mut dyn Read,
-    tell: &mut dyn FnMut(&Found<'_>),
+    tell: &mut dyn FnMut(&Hit<'_>),
 ) -> io::Result<()> {
     let Some(prefixes) = &*PREFIXES else {
         return Err(io::Error::other("the prefixes of secrets are too many"));
@@ -187,17 +222,26 @@ pub(crate) fn search(
             if start >= limit {
                 break;
             }
-            let detector: &Detector = &DETECTORS[matched.pattern().as_usize()];
+            let pattern = matched.pattern().as_usize();
+            let Some(detector): Option<&Detector> = DETECTORS.get(pattern) else {
+                let mark = &MARKS[pattern - DETECTORS.len()];
+                if mark.stands_at(window, start) {
+                    tell(&Hit::Built(mark.of));
+                }
+                at = start + mark.text.len();
+                continue;
+            };
             let Some(Range { start: begin, end }) = detector.judge(window, start) else {
                 at = start + 1;
                 continue;
             };
-            tell(&Found {
+            tell(&Hit::Secret(Found {
                 kind: detector.kind,
                 value: &window[begin..end],
                 line: gone_lines + lines(&window[..begin]) + 1,
                 offset: gone_bytes + begin as u64,
-            });
+                checked: detector.is_checked(),
+            }));
             at = end.max(start + 1);
         }
         if at_end {

@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     OtherNpmLock,
     PythonPackage,
     PythonRequirements,
+    /// Of a language whose packages are not read yet.
+    Unread(&'static str),
 }
 
 /// The places where the system's own files are looked for, in the order of preference.
@@ -59,7 +61,23 @@ pub(crate) fn kind(path: &str) -> Option<Kind> {
         (_, parent, "PKG-INFO") if parent.ends_with(".egg-info") => Some(Kind::PythonPackage),
         (_, _, "requirements.txt") => Some(Kind::PythonRequirements),
         (_, _, name) if is_loader(name) => Some(Kind::Loader),
-        _ => None,
+        (_, _, name) => unread(name).map(Kind::Unread),
+    }
+}
+
+/// What packages a file of this name is of, where those are not read yet.
+fn unread(name: &str) -> Option<&'static str> {
+    match name {
+        "Gemfile.lock" | "gems.locked" => Some("Ruby"),
+        "Cargo.lock" => Some("Rust"),
+        "composer.lock" => Some("PHP"),
+        "poetry.lock" | "Pipfile.lock" | "uv.lock" => Some("Python"),
+        "go.sum" => Some("Go"),
+        _ => {
+            let (stem, ending) = name.rsplit_once('.')?;
+            let is_java = ["jar", "war", "ear"].iter().any(|it| ending.eq_ignore_ascii_case(it));
+            (is_java && !stem.is_empty()).then_some("Java")
+        }
     }
 }
 
@@ -100,6 +118,14 @@ mod tests {
             ("app/node_modules/x/dist/package.json", None),
             ("x/site-packages/a-1.0.dist-info/METADATA", Some(Kind::PythonPackage)),
             ("lib64/ld-linux-x86-64.so.2", Some(Kind::Loader)),
+            ("app/lib/log4j-core.jar", Some(Kind::Unread("Java"))),
+            ("app/ROOT.WAR", Some(Kind::Unread("Java"))),
+            ("app/.jar", None),
+            ("app/Gemfile.lock", Some(Kind::Unread("Ruby"))),
+            ("Cargo.lock", Some(Kind::Unread("Rust"))),
+            ("srv/composer.lock", Some(Kind::Unread("PHP"))),
+            ("srv/poetry.lock", Some(Kind::Unread("Python"))),
+            ("srv/go.sum", Some(Kind::Unread("Go"))),
             ("", None),
         ] {
             assert_eq!(kind(path), want, "{path}");

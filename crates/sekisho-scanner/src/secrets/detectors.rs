@@ -207,6 +207,10 @@ const PUBLISHED_KEYS: [&str; 12] = [
 const MIN_ENTROPY: f64 = 3.0;
 
 impl Detector {
+    pub(super) fn is_checked(&self) -> bool {
+        matches!(self.shape, Shape::Checked)
+    }
+
     /// The secret whose prefix begins at `at`; `None` when it is none.
     pub(super) fn judge(&self, window: &[u8], at: usize) -> Option<Range<usize>> {
         let behind = at + self.prefix.len();

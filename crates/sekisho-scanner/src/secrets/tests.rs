@@ -254,8 +254,14 @@ fn tests_and_documentation_are_told_apart() {
         ("app/node_modules/x/test/key.pem", true),
         ("usr/share/doc/x/examples/a", true),
         ("usr/local/go/src/crypto/tls/handshake_client_test.go", true),
-        ("app/config.example", true),
-        ("app/Tests/key", true),
+        ("usr/local/lib/python3.12/site-packages/x/Tests/key", true),
+        ("opt/venv/lib/python3.12/site-packages/x/key.example", true),
+        // Somebody's own.
+        ("app/config.example", false),
+        ("app/Tests/key", false),
+        ("home/demo/.ssh/id_rsa", false),
+        ("srv/info/tls.key", false),
+        ("data/usr/share/doc/key", false),
         ("etc/ssl/private/server.key", false),
         ("app/latest/key.pem", false),
         ("app/contest.pem", false),
@@ -263,6 +269,41 @@ fn tests_and_documentation_are_told_apart() {
     ] {
         assert_eq!(is_sample(path), want, "{path}");
     }
+}
+
+#[test]
+fn a_token_with_a_good_checksum_is_no_sample_wherever_it_stands() {
+    let text = format!("{}\n{}", checked("ghp_", &random(1, ALNUM, 30)), pem("", "MIIE"));
+    let found = secrets_in("usr/share/doc/x/examples/a", text.as_bytes(), None);
+    let found: Vec<_> = found.iter().map(|it| (it.kind.as_str(), it.sample)).collect();
+    assert_eq!(found, [("github-token", false), ("private-key", true)]);
+}
+
+#[test]
+fn a_config_and_a_manifest_are_searched_as_any_text() {
+    let token = checked("ghp_", &random(1, ALNUM, 30));
+    for text in [
+        format!(r#"{{"config":{{"Env":["PATH=/bin","TOKEN={token}"]}}}}"#),
+        format!(r#"{{"history":[{{"created_by":"RUN curl -H 'Authorization: {token}' x"}}]}}"#),
+        format!(r#"{{"annotations":{{"build.args":"--token={token}"}}}}"#),
+        format!(r#"{{"config":{{"Labels":{{"key":{}}}}}}}"#, serde_json::json!(pem("", "MIIE"))),
+    ] {
+        assert_eq!(secrets_in("(image config)", text.as_bytes(), None).len(), 1, "{text}");
+    }
+}
+
+#[test]
+fn a_program_says_what_it_was_built_of() {
+    let look = |bytes: &[u8]| Finder::new(None).look("f", &mut &*bytes, &mut |_| {}).unwrap();
+    let program = |mark: &[u8]| [b"\x7fELF".as_slice(), &[0; 100], mark, &[0; 9]].concat();
+    assert_eq!(look(&program(b"\xff Go buildinf:")), Some(Language::Go));
+    assert_eq!(look(&program(b"\0.dep-v0\0")), Some(Language::Rust));
+    assert_eq!(look(&program(b"text Go buildinf: text")), None);
+    assert_eq!(look(&program(b".dep-v0.txt")), None);
+    assert_eq!(look(b"\xff Go buildinf:"), None, "no program");
+    let far = [program(&[1; 200_000]), b"\xff Go buildinf:\0".to_vec()].concat();
+    assert_eq!(look(&far), Some(Language::Go));
+    assert_eq!(look(b"\x7f"), None);
 }
 
 proptest! {

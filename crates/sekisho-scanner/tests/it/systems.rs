@@ -145,8 +145,65 @@ fn nothing_that_is_unknown_passes_in_silence() {
         &["var/lib/dpkg/status: sed 4.9-1"],
         &["var/lib/dpkg/status: a package has no name or no version"],
     );
+    // The same with the name of the system gone as well: a layer took the database away.
+    let status = || file("var/lib/dpkg/status", status(&[("bash", "5.2-1")]));
+    let gone = [Item::Gone("var/lib/dpkg/status"), Item::Gone("etc/os-release")];
+    assert_eq!(
+        not_assessed(&merge(&[layer(&[os(), status()]), layer(&gone)])),
+        [
+            "var/lib/dpkg/status: a layer of the image removes the package database of the layers below"
+        ]
+    );
     // An image from scratch with an app in it holds no system: that is no doubt.
     check(&[file("app/server.js", "")], None, &[], &[]);
+}
+
+/// What nobody reads yet is named.
+#[test]
+fn languages_that_are_not_read_are_said() {
+    let go = "\u{7f}ELF 0123456789";
+    let items = [
+        file("app/Gemfile.lock", "GEM\n"),
+        file("app/go.sum", "x v1.0.0 h1:\n"),
+        file("app/lib/x.jar", "PK"),
+        file("app/poetry.lock", ""),
+        file("usr/local/bin/tool", go),
+    ];
+    let said = |more: &[Item]| not_assessed(&merge(&[layer(&[&items[..], more].concat())]));
+    let read = "app/poetry.lock: packages of Python are not read yet";
+    let want = [
+        "app/Gemfile.lock: packages of Ruby are not read yet",
+        "app/go.sum: packages of Go are not read yet",
+        "app/lib/x.jar: packages of Java are not read yet",
+        read,
+    ];
+    assert_eq!(said(&[]), want);
+    // What poetry locked is installed, and that is read.
+    let installed = file("x/site-packages/a-1.0.dist-info/METADATA", "Name: a\nVersion: 1.0\n");
+    assert_eq!(said(&[installed]), want[..3]);
+
+    // A tar of bytes, for a program of Go is no text.
+    let program = [b"\x7fELF".as_slice(), &[0; 60], b"\xff Go buildinf:\x08\x02"].concat();
+    let mut writer = sekisho_oci::layer::Writer::new(Vec::new());
+    let entry = sekisho_oci::layer::Entry::file("bin/tool", program.len() as u64);
+    writer.append_data(&entry, &mut &program[..]).unwrap();
+    let archive = writer.finish().unwrap();
+    let index =
+        sekisho_scanner::index_layer(archive.as_slice(), &sekisho_scanner::Limits::default());
+    assert_eq!(
+        not_assessed(&merge(&[index.unwrap()])),
+        ["bin/tool: it was built of packages of Go, which are not read yet"]
+    );
+
+    let names: Vec<&'static str> =
+        (0..25).map(|at| &*Box::leak(format!("app/{at:02}.jar").into_boxed_str())).collect();
+    let jars: Vec<Item> = names.into_iter().map(|name| file(name, "PK")).collect();
+    let said = not_assessed(&merge(&[layer(&jars)]));
+    assert_eq!(said.len(), 21, "{said:?}");
+    assert!(
+        said.contains(&"5 more files: packages of Java are not read yet".to_owned()),
+        "{said:?}"
+    );
 }
 
 #[test]
