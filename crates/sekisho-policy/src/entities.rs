@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
+use cedar_policy::{Context, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 use jiff::Timestamp;
 use sekisho_advisory::{Finding, Reason, Threat};
 
@@ -66,7 +66,8 @@ pub(crate) fn workflow(identity: &Identity) -> Result<Entity, EntityError> {
         identity.job_workflow_ref.split_once('@').unwrap_or((&identity.job_workflow_ref, ""));
     entity(
         "Workflow",
-        &identity.repository_id,
+        // Each issuer numbers its own.
+        &format!("{}#{}", identity.issuer, identity.repository_id),
         [
             ("issuer", Attribute::Text(&identity.issuer)),
             ("repository", Attribute::Text(&identity.repository)),
@@ -94,6 +95,7 @@ pub(crate) fn repository(target: &Target) -> Result<Entity, EntityError> {
         [
             ("name", Attribute::Text(&target.repository)),
             ("in_namespace", Attribute::Flag(target.in_namespace)),
+            ("same_owner", Attribute::Flag(target.same_owner)),
         ],
     )
 }
@@ -104,6 +106,7 @@ pub(crate) fn image(
     now: Timestamp,
 ) -> Result<Entity, EntityError> {
     let unreadable = content.not_assessed.iter().filter(|it| is_unreadable(it.reason)).count();
+    let missing = content.not_assessed.iter().filter(|it| is_missing(it.reason)).count();
     let none = Base::default();
     let base = content.base.as_ref().unwrap_or(&none);
     let samples = content.secrets.iter().filter(|secret| secret.sample).count();
@@ -143,7 +146,8 @@ pub(crate) fn image(
                 Attribute::Texts(content.package_names.iter().map(String::as_str).collect()),
             ),
             ("unreadable", Attribute::Number(unreadable)),
-            ("unjudged", Attribute::Number(content.not_assessed.len() - unreadable)),
+            ("missing_databases", Attribute::Number(missing)),
+            ("unjudged", Attribute::Number(content.not_assessed.len() - unreadable - missing)),
             // Without data nothing is ever young enough.
             (
                 "data_age_days",
@@ -173,6 +177,22 @@ pub(crate) fn is_unreadable(reason: Reason) -> bool {
         | Reason::UnusableAdvisory
         | Reason::UnparsableVersion => false,
     }
+}
+
+/// There is a system whose packages nobody can know, for its own list of them is not there.
+pub(crate) fn is_missing(reason: Reason) -> bool {
+    reason == Reason::MissingDatabase
+}
+
+/// What the action is done with.
+pub(crate) fn context(target: &Target) -> Result<Context, EntityError> {
+    let pairs = [
+        ("tag", RestrictedExpression::new_string(target.tag.clone().unwrap_or_default())),
+        ("by_digest", RestrictedExpression::new_bool(target.tag.is_none())),
+        ("overwrites", RestrictedExpression::new_bool(target.overwrites)),
+    ];
+    let pairs = pairs.into_iter().map(|(name, value)| (name.to_owned(), value));
+    Context::from_pairs(pairs).map_err(|_| EntityError)
 }
 
 /// `USER` may be a name or a number, with a group behind a colon.

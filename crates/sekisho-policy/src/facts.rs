@@ -63,6 +63,21 @@ pub struct Target {
     pub repository: String,
     /// It is the identity's own, or below it.
     pub in_namespace: bool,
+    /// Nothing was promoted to it yet, or what was came from the same repository by issuer and id: a name
+    /// can be registered anew by somebody else.
+    #[serde(default = "yes")]
+    pub same_owner: bool,
+    /// What is pushed or deleted; `None` for a blob, and for a manifest by its digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// A tag would name something else than it does, or nothing.
+    #[serde(default)]
+    pub overwrites: bool,
+}
+
+/// Of a decision that was made before owners were known.
+fn yes() -> bool {
+    true
 }
 
 impl Target {
@@ -81,7 +96,13 @@ impl Target {
                     .strip_prefix(home)
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        Self { repository: name.to_owned(), in_namespace: below(&full) || bare.is_some_and(below) }
+        Self {
+            repository: name.to_owned(),
+            in_namespace: below(&full) || bare.is_some_and(below),
+            same_owner: true,
+            tag: None,
+            overwrites: false,
+        }
     }
 }
 

@@ -28,6 +28,9 @@ pub const MAX_POLICY_BYTES: usize = 1024 * 1024;
 const SCHEMA: &str = include_str!("../policies/schema.cedarschema");
 const DEFAULT: &str = include_str!("../policies/default.cedar");
 
+/// What an action is done to, and with.
+type Asked = (Result<Entity, EntityError>, Result<Context, EntityError>);
+
 /// What a rule says of itself.
 #[derive(Clone, Debug)]
 struct Rule {
@@ -159,23 +162,39 @@ impl Policies {
         &self.hash
     }
 
+    /// May this identity read here? `None`: whoever asks does not say who he is.
+    pub fn may_pull(&self, identity: Option<&Identity>, target: &Target) -> Verdict {
+        let nobody = Identity::default();
+        let who = identity.map_or("somebody", |identity| &identity.repository);
+        let about = format!("{who} reads `{}`", target.repository);
+        let asked = (entities::repository(target), Ok(Context::empty()));
+        let matched = self.ask(identity.unwrap_or(&nobody), "pull", asked);
+        Verdict::of(matched.into_iter().map(|id| self.reason(&id, vec![about.clone()])).collect())
+    }
+
     /// May this identity push here?
     pub fn may_push(&self, identity: &Identity, target: &Target) -> Verdict {
         let about = [
             format!("{} (event `{}`)", identity.repository, identity.event_name),
-            format!("to `{}`", target.repository),
+            match &target.tag {
+                Some(tag) => format!("to `{}:{tag}`", target.repository),
+                None => format!("to `{}`", target.repository),
+            },
         ];
         let about = about.join(" ");
-        let resource = entities::repository(target);
-        let matched = self.ask(identity, "push", resource);
+        let asked = (entities::repository(target), entities::context(target));
+        let matched = self.ask(identity, "push", asked);
         Verdict::of(matched.into_iter().map(|id| self.reason(&id, vec![about.clone()])).collect())
     }
 
     /// May this identity delete here? Who may not push may not delete.
     pub fn may_delete(&self, identity: &Identity, target: &Target) -> Verdict {
         let about = format!("{} deletes in `{}`", identity.repository, target.repository);
-        let mut matched = self.ask(identity, "push", entities::repository(target));
-        matched.extend(self.ask(identity, "delete", entities::repository(target)));
+        let mut matched = Vec::new();
+        for action in ["push", "delete"] {
+            let asked = (entities::repository(target), entities::context(target));
+            matched.extend(self.ask(identity, action, asked));
+        }
         matched.sort_unstable();
         matched.dedup();
         Verdict::of(matched.into_iter().map(|id| self.reason(&id, vec![about.clone()])).collect())
@@ -192,9 +211,9 @@ impl Policies {
         // A secret that somebody answers for does not count.
         let (counted, waived_secrets) = self.exceptions.split_secrets(target, content, now);
         let content = &counted;
-        let resource = entities::image(target, content, now);
+        let asked = (entities::image(target, content, now), Ok(Context::empty()));
         let mut reasons: Vec<Reason> = self
-            .ask(identity, "ship", resource)
+            .ask(identity, "ship", asked)
             .into_iter()
             .map(|id| {
                 let rule = self.rules.get(&id).map_or("", |rule| rule.text.as_str());
@@ -212,9 +231,9 @@ impl Policies {
             }
             let threat = content.threats.get(&finding.id).copied().unwrap_or_default();
             let class = FindingClass::of(finding, threat, now);
-            let matched = answers
-                .entry(class)
-                .or_insert_with_key(|class| self.ask(identity, "carry", class.entity()));
+            let matched = answers.entry(class).or_insert_with_key(|class| {
+                self.ask(identity, "carry", (class.entity(), Ok(Context::empty())))
+            });
             // Only a rule can be waived: what could not be asked stays refused.
             let counts = |id: &&String| {
                 exception.is_none() || self.rules.get(*id).is_none_or(|it| !it.mode.holds_back())
@@ -238,13 +257,8 @@ impl Policies {
     }
 
     /// The ids of the rules that match, of every mode.
-    fn ask(
-        &self,
-        identity: &Identity,
-        action: &str,
-        resource: Result<Entity, EntityError>,
-    ) -> Vec<String> {
-        match self.try_ask(identity, action, resource) {
+    fn ask(&self, identity: &Identity, action: &str, asked: Asked) -> Vec<String> {
+        match self.try_ask(identity, action, asked) {
             Ok(ids) => ids,
             // What cannot be asked was not permitted.
             Err(EntityError) => vec![UNANSWERED.to_owned()],
@@ -255,15 +269,15 @@ impl Policies {
         &self,
         identity: &Identity,
         action: &str,
-        resource: Result<Entity, EntityError>,
+        (resource, context): Asked,
     ) -> Result<Vec<String>, EntityError> {
-        let (principal, resource) = (entities::workflow(identity)?, resource?);
+        let (principal, resource, context) = (entities::workflow(identity)?, resource?, context?);
         let action: EntityUid = format!("Action::\"{action}\"").parse().map_err(|_| EntityError)?;
         let (principal_uid, resource_uid) = (principal.uid(), resource.uid());
         let entities = Entities::from_entities([principal, resource], Some(&self.schema))
             .map_err(|_| EntityError)?;
         let request =
-            Request::new(principal_uid, action, resource_uid, Context::empty(), Some(&self.schema))
+            Request::new(principal_uid, action, resource_uid, context, Some(&self.schema))
                 .map_err(|_| EntityError)?;
 
         let enforced = Authorizer::new().is_authorized(&request, &self.enforced, &entities);

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use sekisho_types::Severity;
 
 use super::*;
-use crate::{Content, Decision, Identity, Policies, Target};
+use crate::{Content, Decision, Identity, Policies};
 
 const GOOD: &str = r#"[[exception]]
 advisory = "CVE-2021-23337"
@@ -78,7 +78,7 @@ fn ask(text: &str, repository: &str, packages: &[&str], now: &str) -> crate::Ver
         newest_advisory: Some(now),
         ..Content::default()
     };
-    let target = Target { repository: repository.into(), in_namespace: true };
+    let target = crate::tests::any_target(repository);
     policies.may_ship(&Identity::default(), &target, &content, now)
 }
 
@@ -134,7 +134,7 @@ fn what_could_not_be_asked_is_not_waived() {
     let policies = Policies::load("").unwrap().with_exceptions(exceptions);
     let now: Timestamp = "2026-12-01T00:00:00Z".parse().unwrap();
     let content = Content { findings: vec![finding("lodash")], ..Content::default() };
-    let target = Target { repository: "acme/app".into(), in_namespace: true };
+    let target = crate::tests::any_target("acme/app");
     let verdict = policies.may_ship(&Identity::default(), &target, &content, now);
     assert_eq!(verdict.decision, Decision::Deny);
     assert!(verdict.reasons.iter().any(|it| it.rule == "no-permit" && !it.findings.is_empty()));

@@ -13,19 +13,25 @@ pub(super) fn about(rule: &str, content: &Content) -> Vec<String> {
             dotted && !rule[end..].starts_with(word)
         })
     };
-    let not_assessed = |unreadable: bool| {
+    let not_assessed = |unreadable: bool, missing: bool| {
         let all = content.not_assessed.iter();
-        all.filter(move |it| entities::is_unreadable(it.reason) == unreadable)
+        all.filter(move |it| {
+            entities::is_unreadable(it.reason) == unreadable
+                && entities::is_missing(it.reason) == missing
+        })
     };
     let secrets = |sample: bool| content.secrets.iter().filter(move |it| it.sample == sample);
     // Of a set, what the rule itself names.
     let quoted = |text: &str| rule.contains(&format!("\"{text}\""));
     let mut about: Vec<String> = Vec::new();
     if names("unreadable") {
-        about.extend(not_assessed(true).map(ToString::to_string));
+        about.extend(not_assessed(true, false).map(ToString::to_string));
     }
     if names("unjudged") {
-        about.extend(not_assessed(false).map(ToString::to_string));
+        about.extend(not_assessed(false, false).map(ToString::to_string));
+    }
+    if names("missing_databases") {
+        about.extend(not_assessed(false, true).map(ToString::to_string));
     }
     if names("secrets") {
         about.extend(secrets(false).map(ToString::to_string));

@@ -27,7 +27,7 @@ fn every_rule_is_documented() {
 fn each_rule_is_needed() {
     let text = include_str!("../../policies/default.cedar");
     let bad_identity = Identity { event_name: "pull_request".into(), ..identity() };
-    let bad_target = target("evil/app", &bad_identity);
+    let bad_target = Target { same_owner: false, ..target("evil/app", &bad_identity) };
     let exploited = Finding { id: "E".into(), ..finding(Severity::High, Some("2")) };
     let likely = Finding { id: "L".into(), ..finding(Severity::High, Some("2")) };
     let bad_content = Content {
@@ -42,6 +42,7 @@ fn each_rule_is_needed() {
         not_assessed: vec![
             not_assessed(sekisho_advisory::Reason::OverLimit),
             not_assessed(sekisho_advisory::Reason::UnknownOs),
+            not_assessed(sekisho_advisory::Reason::MissingDatabase),
         ],
         newest_advisory: None,
         threats: [
@@ -77,7 +78,7 @@ fn each_rule_is_needed() {
         assert_ne!(want, all, "{id} matched nothing");
         rules += 1;
     }
-    assert_eq!(rules, 20);
+    assert_eq!(rules, 22);
 }
 
 #[test]
