@@ -5,6 +5,7 @@ use axum::extract::{Path, Query, State};
 use http::HeaderMap;
 use jiff::SignedDuration;
 use secrecy::ExposeSecret as _;
+use sekisho_types::RepositoryName;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -12,6 +13,7 @@ use crate::auth::{Credential, credential};
 use crate::decisions::{Decision, Decisions};
 use crate::error::{ApiError, ApiResult, Code, OrFail as _, blocking};
 use crate::gate::Gate;
+use crate::owners::Owner;
 use crate::vsa::envelope;
 
 #[derive(Deserialize)]
@@ -106,6 +108,39 @@ pub(crate) async fn prune(
         Ok(Json(Pruned { decisions }))
     })
     .await
+}
+
+/// Whose a name is.
+pub(crate) async fn owner(
+    State(gate): State<Gate>,
+    Path(repository): Path<RepositoryName>,
+    headers: HeaderMap,
+) -> ApiResult<Json<Owner>> {
+    authorize(&gate, &headers)?;
+    blocking("looking whose a name is", move || {
+        let owner = gate.inner.owners.of(&repository).or_fail("looking whose a name is")?;
+        owner.map(Json).ok_or_else(nobodys)
+    })
+    .await
+}
+
+/// Makes a name nobody's: whoever pushes next and may have it, has it.
+pub(crate) async fn release(
+    State(gate): State<Gate>,
+    Path(repository): Path<RepositoryName>,
+    headers: HeaderMap,
+) -> ApiResult<http::StatusCode> {
+    authorize(&gate, &headers)?;
+    blocking("releasing a name", move || {
+        let released = gate.inner.owners.release(&repository).or_fail("releasing a name")?;
+        tracing::info!(repository = repository.as_str(), released, "a name is nobody's");
+        if released { Ok(http::StatusCode::NO_CONTENT) } else { Err(nobodys()) }
+    })
+    .await
+}
+
+fn nobodys() -> ApiError {
+    ApiError::new(Code::Unknown, "the name is nobody's").with_status(http::StatusCode::NOT_FOUND)
 }
 
 fn unknown() -> ApiError {

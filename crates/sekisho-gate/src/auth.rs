@@ -20,11 +20,12 @@ use http::{HeaderMap, header};
 
 use self::session::{Grant, Permission};
 use self::worker::Peer;
-use crate::error::{ApiError, ApiResult, Code};
+use crate::error::{ApiError, ApiResult, Code, OrFail as _};
 use crate::gate::Inner;
+use crate::owners;
 use crate::staging::Scope;
-use sekisho_policy::{Decision, Identity, Target, Verdict};
-use sekisho_types::RepositoryName;
+use sekisho_policy::{Identity, Target, Verdict};
+use sekisho_types::{RepositoryName, Tag};
 
 /// Longest credential of any kind, in bytes. GitHub's tokens have about 1.5 KiB.
 pub(crate) const MAX_CREDENTIAL_BYTES: usize = 8 * 1024;
@@ -149,6 +150,21 @@ impl Caller {
         Ok(identity)
     }
 
+    /// Whether the sender may read there.
+    pub(crate) fn may_pull(&self, gate: &Inner, repository: &RepositoryName) -> ApiResult<()> {
+        let identity = self.identity();
+        let verdict = ask_to_pull(gate, identity, repository);
+        if verdict.decision.passes() {
+            return Ok(());
+        }
+        let error = crate::push::answer::refusal(&verdict, None);
+        if identity.is_some() {
+            return Err(error);
+        }
+        let error = ApiError::new(Code::Unauthorized, "it is not for everybody; say who you are");
+        Err(challenged(gate, error, Some((repository, "pull"))))
+    }
+
     /// What is not there to be seen by this token may be there for another one: who did not say
     /// who he is, or not for this repository, is asked first.
     pub(crate) fn unknown(
@@ -190,8 +206,7 @@ pub(crate) fn challenged(
 /// What the policies say.
 fn ask(gate: &Inner, identity: &Identity, target: &Target, permission: Permission) -> Verdict {
     let answer = || match permission {
-        // Everybody may; what was not promoted is seen by its own run alone.
-        Permission::Pull => Verdict { decision: Decision::Allow, reasons: vec![] },
+        Permission::Pull => gate.policies.may_pull(Some(identity), target),
         Permission::Push => gate.policies.may_push(identity, target),
         Permission::Delete => gate.policies.may_delete(identity, target),
     };
@@ -199,6 +214,35 @@ fn ask(gate: &Inner, identity: &Identity, target: &Target, permission: Permissio
     let question = serde_json::to_vec(&(identity, target, permission));
     let answered = question.and_then(|question| gate.asked.of(&question, || Ok(answer())));
     answered.unwrap_or_else(|_| answer())
+}
+
+/// The same of a read, which somebody may ask for who does not say who he is. What was not promoted is seen
+/// by its own run alone.
+fn ask_to_pull(gate: &Inner, identity: Option<&Identity>, repository: &RepositoryName) -> Verdict {
+    if let Some(identity) = identity {
+        let target = Target::of(repository, identity, gate.local_owner.as_deref());
+        return ask(gate, identity, &target, Permission::Pull);
+    }
+    let target = || Target::of(repository, &Identity::default(), None);
+    let answer = || Ok::<_, std::convert::Infallible>(gate.policies.may_pull(None, &target()));
+    let Ok(verdict) = gate.asked.of(repository.as_str().as_bytes(), answer);
+    verdict
+}
+
+/// Whether the policies let a deletion pass, with all that is known of the place. Blocks.
+pub(crate) fn may_delete(
+    gate: &Inner,
+    identity: &Identity,
+    repository: &RepositoryName,
+    change: (Option<&Tag>, bool),
+) -> ApiResult<()> {
+    let owner = gate.owners.of(repository).or_fail("looking whose a name is")?;
+    let target = owners::target(gate, identity, repository, owner.as_ref(), change);
+    let verdict = gate.policies.may_delete(identity, &target);
+    if verdict.decision.passes() {
+        return Ok(());
+    }
+    Err(crate::push::answer::refusal(&verdict, None))
 }
 
 /// What an identity may be granted in a repository.
@@ -209,7 +253,7 @@ pub(crate) fn permissions(
     asked: &[Permission],
 ) -> Vec<Permission> {
     let granted = |permission: &Permission| match (permission, identity) {
-        (Permission::Pull, _) => true,
+        (Permission::Pull, identity) => ask_to_pull(gate, identity, repository).decision.passes(),
         (Permission::Push | Permission::Delete, None) => false,
         (Permission::Push | Permission::Delete, Some(identity)) => {
             let target = Target::of(repository, identity, gate.local_owner.as_deref());

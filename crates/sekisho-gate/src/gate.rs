@@ -30,6 +30,7 @@ use crate::error::{ApiError, ApiResult, Code, OrFail as _};
 use crate::evidence::Evidence;
 use crate::lease::{GRACE, Held, Leases};
 use crate::mirror::Mirror;
+use crate::owners::Owners;
 use crate::places::{Places, Shared};
 use crate::push::flight::Flights;
 use crate::push::journal::Journal;
@@ -67,6 +68,7 @@ pub(crate) struct Inner {
     /// Who may do what, by the policies.
     pub(crate) asked: Memo<Verdict>,
     pub(crate) exchanged: Exchanged,
+    pub(crate) owners: Owners,
     pub(crate) users: Users,
     pub(crate) reserve: Reserve,
     pub(crate) staging: Staging,
@@ -222,6 +224,7 @@ impl Gate {
             sessions: Sessions::open(&keys, &base_url)?,
             asked: Memo::default(),
             exchanged: Exchanged::new(places.exchanged),
+            owners: Owners::new(places.owners),
             users: Users::new(config.users),
             reserve,
             staging: Staging::open(places.staging).map_err(io("staging"))?,
@@ -285,6 +288,7 @@ impl Gate {
             .route("/_gate/v1/decisions/{id}/vsa", get(admin::vsa))
             .route("/_gate/v1/verify", get(admin::verify))
             .route("/_gate/v1/prune", post(admin::prune))
+            .route("/_gate/v1/owners/{*repository}", get(admin::owner).delete(admin::release))
             .route("/_gate/v1/quarantine", get(quarantine::list))
             .route("/_gate/v1/quarantine/{id}", get(quarantine::one))
             .route("/_gate/v1/quarantine/{id}/approve", post(quarantine::approve))
@@ -309,7 +313,7 @@ fn base_url(config: &Config) -> Result<String, OpenError> {
 }
 
 /// Whether nobody of another machine can mean this gate.
-fn is_loopback(url: &url::Url) -> bool {
+pub(crate) fn is_loopback(url: &url::Url) -> bool {
     match url.host() {
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
         Some(url::Host::Ipv6(ip)) => ip.is_loopback(),

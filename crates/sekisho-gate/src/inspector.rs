@@ -44,11 +44,9 @@ pub trait Inspector: Send + Sync {
     /// [`Busy`], or it is something else.
     fn document(&self, reader: &mut dyn Read) -> anyhow::Result<()>;
 
-    /// Looks for secrets in an image's config: environment, labels, the commands that made it.
-    fn config(&self, bytes: &[u8]) -> Vec<LeakedSecret> {
-        let _ = bytes;
-        Vec::new()
-    }
+    /// Looks for secrets in what comes with the layers: a config has the environment, labels and the commands
+    /// that made the image, a manifest has annotations. `what` stands in the place of a path.
+    fn text(&self, what: &str, bytes: &[u8]) -> Vec<LeakedSecret>;
 
     /// Puts the layers of one image together, base first.
     fn image(&self, layers: &[Value]) -> anyhow::Result<Inspection>;

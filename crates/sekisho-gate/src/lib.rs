@@ -33,6 +33,7 @@ mod inspector;
 mod key_file;
 mod lease;
 mod mirror;
+mod owners;
 mod places;
 mod protocol;
 mod push;

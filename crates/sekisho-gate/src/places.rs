@@ -23,6 +23,7 @@ pub(crate) struct Places {
     pub(crate) journal: Records,
     pub(crate) analysis: Records,
     pub(crate) exchanged: Records,
+    pub(crate) owners: Records,
     /// Marks of content that goes; `None` in folders, which one gate owns.
     pub(crate) condemned: Option<Records>,
     pub(crate) evidence: BlobStore,
@@ -91,6 +92,7 @@ impl Places {
             journal: records("pushes")?,
             analysis: records("analysis")?,
             exchanged: records("exchanged")?,
+            owners: records("owners")?,
             condemned: match shared {
                 Shared::Bucket(bucket) => Some(Records::in_bucket(bucket.below("condemned"))),
                 Shared::No(_) => None,

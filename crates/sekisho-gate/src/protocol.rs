@@ -46,13 +46,16 @@ async fn handle(gate: Gate, request: Request) -> ApiResult {
         return ping(&gate, &caller);
     }
     let (repository, endpoint) = route::parse(path)?;
+    let method = &parts.method;
+    let reads = method == Method::GET || method == Method::HEAD;
+    if reads && !matches!(endpoint, Endpoint::Uploads | Endpoint::Upload(_)) {
+        caller.may_pull(&gate.inner, &repository)?;
+    }
     let mirror = gate.inner.mirror.as_ref();
     if let Some(target) = mirror.and_then(|mirror| mirror.target(&repository, &parts)) {
         return mirror::serve(&gate, target, endpoint, &parts).await;
     }
     let context = Context { gate, caller, repository };
-    let method = &parts.method;
-    let reads = method == Method::GET || method == Method::HEAD;
     match endpoint {
         Endpoint::Tags if reads => manifests::tags(context, &parts).await,
         Endpoint::Referrers(digest) if reads => referrers::get(context, digest, &parts).await,

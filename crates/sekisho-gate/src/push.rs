@@ -7,42 +7,32 @@ pub(crate) mod flight;
 pub(crate) mod journal;
 pub(crate) mod observe;
 pub(crate) mod promote;
+mod put;
 pub(crate) mod state;
 pub(crate) mod view;
 
 use std::io;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use sekisho_oci::Manifest;
-use sekisho_policy::{Decision as Answer, Identity, Target};
+use sekisho_policy::{Decision as Answer, Target};
 use sekisho_store::{Batch, Repositories};
-use sekisho_types::{Algorithm, Digest, RepositoryName, Tag};
+use sekisho_types::{Digest, Tag};
 
 use self::answer::{held, refusal, rejection, warnings};
 use self::decide::{Facts, decide};
 use self::observe::{Judged, judge};
 use self::promote::{Attestation, Item, Permit, Wanted, promote};
+pub(crate) use self::put::{Put, verified};
+use self::put::{again, basis};
 use self::state::{Basis, Event, HELD_FOR, OnPut, Push, State, on_put};
 use self::view::View;
 use crate::decisions::{Approval, Decision, Draft};
 use crate::error::{ApiError, ApiResult, Code, OrFail as _, blocking};
 use crate::gate::{Gate, Inner};
+use crate::owners::{self, Owner};
 use crate::staging::Scope;
 use crate::vsa;
-
-/// What is put.
-#[derive(Clone)]
-pub(crate) struct Put {
-    pub(crate) identity: Identity,
-    pub(crate) repository: RepositoryName,
-    /// `None`: by digest.
-    pub(crate) tag: Option<Tag>,
-    /// Of the bytes.
-    pub(crate) digest: Digest,
-    pub(crate) content_type: String,
-    pub(crate) bytes: Bytes,
-}
 
 /// What was promoted.
 #[derive(Clone, Debug)]
@@ -50,20 +40,6 @@ pub(crate) struct Done {
     pub(crate) subject: Option<Digest>,
     /// Values of `Warning` headers.
     pub(crate) warnings: Vec<String>,
-}
-
-/// Compares a manifest with the digest that it is put under.
-pub(crate) fn verified(digest: Digest, bytes: &[u8]) -> ApiResult<Digest> {
-    use sha2::Digest as _;
-    let found = match digest.algorithm() {
-        Algorithm::Sha256 => Digest::sha256(bytes),
-        Algorithm::Sha512 => Digest::from_sha512(sha2::Sha512::digest(bytes).into()),
-    };
-    if found == digest {
-        return Ok(digest);
-    }
-    let message = format!("the manifest has digest {found}, not {digest}");
-    Err(ApiError::new(Code::DigestInvalid, message))
 }
 
 /// Decides about a manifest and, if it may ship, promotes it.
@@ -88,25 +64,15 @@ pub(crate) async fn put(gate: Gate, put: Put) -> ApiResult<Done> {
         .await
 }
 
-/// What an answer to this identity rests on now.
-fn basis(gate: &Inner, identity: &Identity, now: Timestamp) -> Basis {
-    let day = now.to_string().chars().take(10).collect();
-    Basis {
-        identity: Digest::sha256(&serde_json::to_vec(identity).unwrap_or_default()),
-        policy: gate.policies.hash().clone(),
-        exceptions: gate.policies.exceptions().hash().cloned(),
-        data: gate.analyses.inspector().data(),
-        said: None,
-        day,
-    }
-}
-
 /// What is known about a push while it is worked on.
 pub(crate) struct Work<'a> {
     gate: &'a Inner,
     put: &'a Put,
     manifest: &'a Manifest,
     staging: Repositories,
+    /// Whose the name is.
+    owner: Option<Owner>,
+    target: Target,
     push: Push,
     items: Vec<Item>,
     now: Timestamp,
@@ -166,18 +132,6 @@ pub(crate) fn resume(gate: &Inner, push: &Push) -> ApiResult<()> {
     work.promote_unless(permit, || gate.journal.overtaken(push)).map(drop)
 }
 
-/// The PUT that led to a push.
-fn again(push: &Push) -> Put {
-    Put {
-        identity: push.identity.clone(),
-        repository: push.repository.clone(),
-        tag: push.tag.clone(),
-        digest: push.digest.clone(),
-        content_type: push.media_type.clone(),
-        bytes: Bytes::copy_from_slice(push.manifest.as_bytes()),
-    }
-}
-
 impl<'a> Work<'a> {
     fn begin(
         gate: &'a Inner,
@@ -191,19 +145,34 @@ impl<'a> Work<'a> {
         let view = View::new(gate, Some(staging.clone()), put.repository.clone());
         let items = observe::items(&view, put, manifest)?;
         let said = observe::said(&view, &items)?;
+        let owner = gate.owners.of(&put.repository).or_fail("looking whose a name is")?;
+        let target = Self::target(gate, put, owner.as_ref())?;
         let push = Push {
             repository: put.repository.clone(),
             tag: put.tag.clone(),
             digest: put.digest.clone(),
             media_type: put.content_type.clone(),
             identity: put.identity.clone(),
-            basis: Basis { said, ..basis },
+            basis: Basis {
+                said,
+                same_owner: target.same_owner,
+                overwrites: target.overwrites,
+                ..basis
+            },
             // `parse` has seen that it is JSON, and so UTF-8.
             manifest: String::from_utf8_lossy(&put.bytes).into_owned(),
             at: now,
             state: State::Staged,
         };
-        Ok(Self { gate, put, manifest, staging, push, items, now })
+        Ok(Self { gate, put, manifest, staging, owner, target, push, items, now })
+    }
+
+    fn target(gate: &Inner, put: &Put, owner: Option<&Owner>) -> ApiResult<Target> {
+        let tag = put.tag.as_ref();
+        let named = tag.map(|tag| gate.upstream.resolve(&put.repository, tag)).transpose();
+        let named = named.or_fail("reading a tag")?.flatten();
+        let overwrites = named.is_some_and(|named| named != put.digest);
+        Ok(owners::target(gate, &put.identity, &put.repository, owner, (tag, overwrites)))
     }
 
     fn view(&self) -> View<'a> {
@@ -283,7 +252,7 @@ impl<'a> Work<'a> {
         let newest_advisory = contents.iter().filter_map(|content| content.newest_advisory).max();
         let facts = Facts {
             identity: put.identity.clone(),
-            target: Target::of(&put.repository, &put.identity, gate.local_owner.as_deref()),
+            target: self.target.clone(),
             contents,
             now: self.now,
             approval: approval.clone(),
@@ -342,6 +311,7 @@ impl<'a> Work<'a> {
         let wanted = Wanted::new(permit, &self.items, attestation.as_ref()).ok_or_else(|| {
             ApiError::internal("promoting", &"the decision is about another image")
         })?;
+        self.bind()?;
         match promote(&self.gate.upstream, wanted, self.staging.blobs(), overtaken) {
             Ok(None) => {}
             Ok(Some(by)) => {
@@ -360,6 +330,18 @@ impl<'a> Work<'a> {
         self.happened(&[Event::Promoted])?;
         self.gate.journal.supersede(&self.push, self.now).or_fail("writing the journal")?;
         Ok(Done { subject: self.subject(), warnings: warnings(&decision.verdict) })
+    }
+
+    /// From now on the name is that of who pushed, if it was nobody's.
+    fn bind(&self) -> ApiResult<()> {
+        let Put { repository, identity, .. } = self.put;
+        if self.owner.is_none()
+            && !self.gate.owners.bind(repository, identity, self.now).or_fail("binding a name")?
+        {
+            let message = format!("another repository was faster to have `{repository}`");
+            return Err(ApiError::new(Code::Unavailable, message));
+        }
+        Ok(())
     }
 
     /// The gate's signed word on an image with a tag.

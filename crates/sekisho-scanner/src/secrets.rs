@@ -190,7 +190,7 @@ pub fn secrets_in(path: &str, bytes: &[u8], key: Option<&FingerprintKey>) -> Vec
 
 fn is_sample(path: &str) -> bool {
     let among = |folder: &&str| path.starts_with(*folder);
-    let of_others = OTHERS_FOLDERS.iter().any(|folder| among(folder))
+    let of_others = OTHERS_FOLDERS.iter().any(among)
         || path.split('/').any(|part| OTHERS_COMPONENTS.contains(&part));
     let mut parts = path.rsplit('/');
     let name = parts.next().unwrap_or_default().to_ascii_lowercase();

@@ -16,6 +16,9 @@ use super::{Credential, credential, exchange, permissions, users};
 use crate::error::{ApiError, ApiResult, Code, blocking};
 use crate::gate::Gate;
 
+/// Clients take a token that lives shorter for one that lives that long.
+const LEAST_SECONDS: i64 = 60;
+
 /// Most scopes in one request; a mount asks for two.
 const MAX_SCOPES: usize = 32;
 
@@ -110,9 +113,12 @@ async fn authenticate(gate: &Gate, secret: String, offline: bool, peer: Peer) ->
     let verified = exchange::verify(gate, &secret, peer).await?;
     let verified = verified.map_err(|error| refused(error.to_string()))?;
     let identity = Some(verified.identity.clone());
+    // It may be shown again by whoever has it, as long as it lives and no longer.
+    let least = gate.inner.now().as_second() + LEAST_SECONDS;
+    let until = Some(verified.expires.max(least));
     let refresh_token = if offline { exchange::session(gate, verified).await? } else { None };
     let refresh_token = refresh_token.map(|(token, _)| token);
-    Ok(Asking { identity, until: None, refresh_token })
+    Ok(Asking { identity, until, refresh_token })
 }
 
 /// A user with a password, on this machine. A session token in its place is one.

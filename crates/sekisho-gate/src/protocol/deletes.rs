@@ -7,6 +7,7 @@ use http::StatusCode;
 use sekisho_types::{Digest, RepositoryName};
 
 use super::{Context, manifests};
+use crate::auth::may_delete;
 use crate::auth::session::Permission;
 use crate::error::{ApiError, ApiResult, Code, OrFail as _, blocking};
 use crate::lease::Respect;
@@ -26,10 +27,16 @@ fn busy() -> ApiError {
 pub(super) async fn manifest(context: Context, reference: Reference) -> ApiResult {
     let inner = context.gate.inner.clone();
     let identity = context.caller.may(&inner, &context.repository, Permission::Delete)?;
-    let scope = Scope::of(identity);
+    let (scope, identity) = (Scope::of(identity), identity.clone());
     let repository = context.repository;
     let deleted = blocking("deleting a manifest", move || {
         let upstream = &inner.upstream;
+        let change = match &reference {
+            Reference::Tag(tag) => (Some(tag), true),
+            Reference::Digest(digest) => (None, is_tagged(upstream, &repository, digest)?),
+            Reference::Neither => (None, false),
+        };
+        may_delete(&inner, &identity, &repository, change)?;
         match &reference {
             Reference::Neither => Ok(Some(false)),
             Reference::Tag(tag) => {
@@ -59,9 +66,10 @@ pub(super) async fn manifest(context: Context, reference: Reference) -> ApiResul
 pub(super) async fn blob(context: Context, digest: Digest) -> ApiResult {
     let inner = context.gate.inner.clone();
     let identity = context.caller.may(&inner, &context.repository, Permission::Delete)?;
-    let scope = Scope::of(identity);
+    let (scope, identity) = (Scope::of(identity), identity.clone());
     let repository = context.repository;
     let deleted = blocking("deleting a blob", move || {
+        may_delete(&inner, &identity, &repository, (None, false))?;
         let staging = inner.staging.of(&scope, inner.now()).or_fail("opening the staging")?;
         let staged = staging.unlink(&repository, &digest).or_fail("deleting a blob")?;
         let removal = inner.leases.begin(inner.now());
@@ -81,6 +89,17 @@ pub(super) async fn blob(context: Context, digest: Digest) -> ApiResult {
         return Ok(StatusCode::ACCEPTED.into_response());
     }
     Err(ApiError::new(Code::BlobUnknown, "there is no such blob in this repository"))
+}
+
+/// Whether a tag names the manifest, and would go with it.
+fn is_tagged(upstream: &Upstream, repository: &RepositoryName, digest: &Digest) -> ApiResult<bool> {
+    let page = upstream.tags(repository, None, usize::MAX).or_fail("listing tags")?;
+    for tag in page.map(|page| page.tags).unwrap_or_default() {
+        if upstream.resolve(repository, &tag).or_fail("reading a tag")?.as_ref() == Some(digest) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Deletes a manifest, and with it what the gate itself said about it.

@@ -43,8 +43,10 @@ pub(super) async fn begin(context: Context, request: &Parts, body: Body) -> ApiR
             ),
             None => None,
         };
-        let context = context_for_mount(&context);
-        if try_mount(context, mount.clone(), from).await? {
+        let inner = &context.gate.inner;
+        // What may not be read is not mounted: an ordinary upload begins.
+        let may_read = from.as_ref().is_none_or(|it| context.caller.may_pull(inner, it).is_ok());
+        if may_read && try_mount(context_for_mount(&context), mount.clone(), from).await? {
             return created(&blob_location(request, &mount), &mount);
         }
     }

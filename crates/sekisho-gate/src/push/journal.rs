@@ -116,15 +116,17 @@ impl Journal {
     pub(crate) fn overtaken(&self, push: &Push) -> io::Result<Option<Digest>> {
         for other in self.of_folder(&folder(&push.repository, push.tag.as_ref()))? {
             let is_self = other.digest == push.digest;
+            let may_have_the_tag = matches!(
+                other.state,
+                State::Promoting { .. } | State::PromoteFailed { .. } | State::Promoted { .. }
+            );
             match other.state {
                 State::Superseded { by, .. } if is_self => return Ok(Some(by)),
-                State::Promoting { .. } | State::PromoteFailed { .. } | State::Promoted { .. } => {
-                    if push.tag.is_some() && other.at > push.at && !is_self {
-                        return Ok(Some(other.digest));
-                    }
-                }
-                _ if is_self => return Ok(Some(other.digest)),
+                _ if is_self && !may_have_the_tag => return Ok(Some(other.digest)),
                 _ => {}
+            }
+            if !is_self && may_have_the_tag && push.tag.is_some() && other.at > push.at {
+                return Ok(Some(other.digest));
             }
         }
         Ok(None)

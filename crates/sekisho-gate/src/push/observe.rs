@@ -1,18 +1,19 @@
 //! What a manifest holds, gathered before anybody judges it.
 
 mod config;
+mod layers;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 
 use sekisho_advisory::{NotAssessed, Reason};
-use sekisho_oci::{Descriptor, ImageIndex, ImageManifest, Manifest, media_type, parse_manifest};
+use sekisho_oci::{Descriptor, ImageIndex, ImageManifest, Manifest, parse_manifest};
 use sekisho_policy::Content;
 use sekisho_store::ManifestRecord;
-use sekisho_types::Digest;
+use sekisho_types::{Digest, LeakedSecret};
 use serde_json::Value;
 
 use self::config::{names_layers, whole};
+use self::layers::Layers;
 use super::Put;
 use super::facts::{self, Statements, is_evidence};
 use super::promote::Item;
@@ -66,20 +67,11 @@ struct Observer<'a> {
     contents: Vec<(Digest, Content)>,
     /// What stands in the same index about an image of it.
     statements: BTreeMap<Digest, Statements>,
+    /// Found in indexes.
+    secrets: Vec<LeakedSecret>,
     summary: Summary,
     advisories: usize,
     seen: BTreeSet<Digest>,
-}
-
-/// What is known about the layers of one image.
-#[derive(Default)]
-struct Layers {
-    /// The analyses, base first.
-    values: Vec<Value>,
-    /// Of their uncompressed bytes, with their places among the layers.
-    diff_ids: Vec<(usize, Digest)>,
-    /// Those that could not be analysed.
-    not_assessed: Vec<NotAssessed>,
 }
 
 /// Reads what was put.
@@ -150,6 +142,7 @@ pub(crate) fn judge(
         analyses,
         contents: Vec::new(),
         statements: BTreeMap::new(),
+        secrets: Vec::new(),
         summary: Summary::default(),
         advisories: 0,
         seen: BTreeSet::new(),
@@ -256,6 +249,8 @@ impl Walk<'_> {
 impl Observer<'_> {
     /// How deep and how much was seen to by [`items`].
     fn index(&mut self, index: &ImageIndex) -> ApiResult<()> {
+        let said = self.analyses.inspector().text("(image index)", &index.to_bytes());
+        self.secrets.extend(said);
         for named in &index.manifests {
             if !self.seen.insert(named.digest.clone()) {
                 continue;
@@ -285,6 +280,8 @@ impl Observer<'_> {
             let said = referrers.iter().map(Statements::of_referrer).fold(beside, Statements::and);
             content.sbom = said.sbom;
             content.provenance = said.provenance;
+            // Of the first, for the index has no content of its own.
+            content.secrets.append(&mut self.secrets);
             contents.push(content);
         }
         Ok(contents)
@@ -306,6 +303,8 @@ impl Observer<'_> {
         };
         not_assessed.append(&mut inspection.not_assessed);
         let (config, secrets) = config.unzip();
+        let said = self.analyses.inspector().text("(image manifest)", &image.to_bytes());
+        let secrets = [secrets.unwrap_or_default(), said].concat();
         let config = config.filter(|_| !only_evidence);
 
         self.advisories = self.advisories.max(inspection.records);
@@ -315,14 +314,8 @@ impl Observer<'_> {
         let base = config.as_ref().and_then(|_| whole(image, diff_ids));
         let base = base.map(|diff_ids| self.view.base_of(&diff_ids)).transpose();
         let base = base.or_fail("looking for the base")?.flatten();
-        let content = facts::content(
-            image,
-            config.as_ref(),
-            base,
-            secrets.unwrap_or_default(),
-            inspection,
-            not_assessed,
-        );
+        let content =
+            facts::content(image, config.as_ref(), base, secrets, inspection, not_assessed);
         let summary = &mut self.summary;
         summary.images += 1;
         summary.layers += content.layers;
@@ -333,46 +326,6 @@ impl Observer<'_> {
         }
         self.contents.push((digest.clone(), content));
         Ok(())
-    }
-
-    /// The analyses of an image's layers, base first, and what could not be analysed.
-    fn layers(&self, image: &ImageManifest) -> ApiResult<Layers> {
-        let Layers { mut values, mut diff_ids, mut not_assessed } = Layers::default();
-        for (at, layer) in image.layers.iter().enumerate() {
-            let subject = || format!("layer {}", layer.digest.short());
-            let digest = Some(layer.digest.clone());
-            if is_evidence(layer) {
-                if let Err(why) = self.statement(layer)? {
-                    not_assessed.push(unreadable(subject(), &why, digest));
-                }
-                continue;
-            }
-            if !media_type::is_tar_layer(&layer.media_type) {
-                let why = anyhow::anyhow!("`{}` is no layer of an image", layer.media_type);
-                not_assessed.push(unreadable(subject(), &why, digest));
-                continue;
-            }
-            if self.view.size(&layer.digest).or_fail("looking for a layer")?.is_none() {
-                let why = anyhow::anyhow!("it lies elsewhere and was not pushed");
-                not_assessed.push(unreadable(subject(), &why, digest));
-                continue;
-            }
-            let open = || match self.view.open(&layer.digest)? {
-                Some(blob) => blob.reader(0),
-                None => Err(io::Error::new(io::ErrorKind::NotFound, "the layer has gone")),
-            };
-            match self.analyses.of(&layer.digest, open).or_fail("reading a layer")? {
-                Ok(value) => match self.analyses.inspector().diff_id(&value) {
-                    Ok(diff_id) => {
-                        diff_ids.push((at, diff_id));
-                        values.push(value);
-                    }
-                    Err(error) => not_assessed.push(unreadable(subject(), &error, digest)),
-                },
-                Err(error) => not_assessed.push(unreadable(subject(), &error, digest)),
-            }
-        }
-        Ok(Layers { values, diff_ids, not_assessed })
     }
 
     /// Has a statement read; the inner error says why it is none.

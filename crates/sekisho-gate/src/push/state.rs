@@ -126,8 +126,19 @@ pub struct Basis {
     /// Of what was said about it by others: its referrers, but the gate's own.
     #[serde(default)]
     pub said: Option<Digest>,
+    /// The name is nobody's, or that of who pushes.
+    #[serde(default = "yes")]
+    pub same_owner: bool,
+    /// The tag names another image.
+    #[serde(default)]
+    pub overwrites: bool,
     /// The day, for rules speak of ages in days and exceptions end.
     pub day: String,
+}
+
+/// Of a push that began before owners were known.
+fn yes() -> bool {
+    true
 }
 
 /// One push.
@@ -242,16 +253,23 @@ pub(crate) enum OnPut<'a> {
 
 /// Whether a push was answered before, on the same basis.
 pub(crate) fn on_put<'a>(known: Option<&'a Push>, basis: &Basis, now: Timestamp) -> OnPut<'a> {
-    let Some(push) = known.filter(|push| push.basis == *basis) else { return OnPut::Judge };
+    // A promotion makes the tag name what is put: it has not to be judged again for that.
+    let rests_on = |push: &Push| Basis { overwrites: basis.overwrites, ..push.basis.clone() };
+    let Some(push) = known.filter(|push| rests_on(push) == *basis) else { return OnPut::Judge };
+    let is_same = push.basis == *basis;
     match &push.state {
-        State::Denied { decision } | State::Rejected { decision, .. } => OnPut::Answer(decision),
-        State::Held { decision, until } if now < *until => OnPut::Answer(decision),
+        State::Denied { decision } | State::Rejected { decision, .. } if is_same => {
+            OnPut::Answer(decision)
+        }
+        State::Held { decision, until } if is_same && now < *until => OnPut::Answer(decision),
         // Also when it is promoted: somebody may have deleted it, and then it is put there again.
         State::Promoting { decision }
         | State::PromoteFailed { decision, .. }
         | State::Promoted { decision } => OnPut::Promote(decision),
         State::Staged
         | State::Analysed
+        | State::Denied { .. }
+        | State::Rejected { .. }
         | State::Held { .. }
         | State::Expired { .. }
         | State::Superseded { .. } => OnPut::Judge,

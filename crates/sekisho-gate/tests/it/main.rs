@@ -25,6 +25,7 @@ mod quarantine;
 mod referrers;
 mod replicas;
 mod robust;
+mod rules;
 mod silent;
 mod skopeo;
 mod slow;

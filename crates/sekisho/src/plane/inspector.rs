@@ -58,8 +58,8 @@ impl Inspector for Scanner {
         self.analyser.document(document)
     }
 
-    fn config(&self, bytes: &[u8]) -> Vec<LeakedSecret> {
-        secrets_in("(image config)", bytes, Some(&FingerprintKey::new(&self.key)))
+    fn text(&self, what: &str, bytes: &[u8]) -> Vec<LeakedSecret> {
+        secrets_in(what, bytes, Some(&FingerprintKey::new(&self.key)))
     }
 
     fn image(&self, layers: &[Value]) -> anyhow::Result<Inspection> {

@@ -41,7 +41,7 @@ impl Observer<'_> {
         let mut reader = blob.reader(0).or_fail("reading a config")?;
         reader.read_to_end(&mut bytes).or_fail("reading a config")?;
         let config = ImageConfig::parse(&bytes).map_err(|error| invalid(&error))?;
-        Ok(Some((config, self.analyses.inspector().config(&bytes))))
+        Ok(Some((config, self.analyses.inspector().text("(image config)", &bytes))))
     }
 }
 

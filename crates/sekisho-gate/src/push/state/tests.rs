@@ -20,6 +20,8 @@ fn basis(number: u32) -> Basis {
         exceptions: None,
         data: String::new(),
         said: None,
+        same_owner: true,
+        overwrites: false,
         day: String::new(),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sekisho_advisory::{Finding, NotAssessed, Package, Reason};
 use sekisho_gate::{Inspection, Inspector};
-use sekisho_types::Digest;
+use sekisho_types::{Digest, LeakedSecret};
 use serde_json::{Value, json};
 
 use super::{NOW, at};
@@ -42,6 +42,11 @@ impl Inspector for Lines {
         Ok(serde_json::from_value(layer["diff_id"].clone())?)
     }
 
+    fn text(&self, what: &str, bytes: &[u8]) -> Vec<LeakedSecret> {
+        let at = String::from_utf8_lossy(bytes).find("secret-of-a-test");
+        at.into_iter().map(|at| secret(what, at as u64)).collect()
+    }
+
     fn document(&self, reader: &mut dyn Read) -> anyhow::Result<()> {
         serde_json::from_reader::<_, serde::de::IgnoredAny>(reader)?;
         Ok(())
@@ -69,6 +74,18 @@ impl Inspector for Lines {
             }
         }
         Ok(inspection)
+    }
+}
+
+fn secret(path: &str, offset: u64) -> LeakedSecret {
+    LeakedSecret {
+        kind: "token".into(),
+        layer: None,
+        path: path.into(),
+        line: 1,
+        offset,
+        fingerprint: String::new(),
+        sample: false,
     }
 }
 
