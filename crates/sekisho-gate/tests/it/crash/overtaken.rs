@@ -37,19 +37,15 @@ async fn record(store: &Faulty, image: &Image) -> Option<(String, String)> {
 }
 
 fn cut_short(rig: &Rig, store: &Faulty) -> Cut {
-    for at in 1..200 {
+    let cut = |at| {
         let (image, tag) = (image(at, true), format!("v{at}"));
         if let Ok(gate) = rig.open(&store.next(Some((Fault::Before, at)))) {
             rig.push(&gate, &image, &tag);
         }
-        let record = rig.runtime.block_on(record(&store.next(None), &image));
-        if let Some((key, text)) = record
-            && text.contains("\"state\":\"promoting\"")
-        {
-            return Cut { image, tag, key };
-        }
-    }
-    panic!("no push was cut short between its decision and its promotion");
+        let (key, text) = rig.runtime.block_on(record(&store.next(None), &image))?;
+        text.contains("\"state\":\"promoting\"").then_some(Cut { image, tag, key })
+    };
+    (1..200).find_map(cut).unwrap()
 }
 
 #[test]
