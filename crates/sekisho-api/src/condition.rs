@@ -148,6 +148,8 @@ reasons! {
     GroupSharedAcrossZones => "use one runner group for each trust zone",
     /// The API server does not let the operator do what it has to.
     Forbidden => "apply the operator's manifests of this version; or change the rule that the message names",
+    /// The API server does not let the operator have the lease, and nobody works on it.
+    LeaseNotTaken => "apply the operator's manifests of this version: it needs its right on leases; the message has the API server's words",
     /// The namespace is being deleted.
     NamespaceTerminating => "make the RunnerDeployment again where it is to stay",
 }

@@ -98,6 +98,8 @@ pub(crate) struct Memory {
 #[derive(Clone, Default)]
 pub(crate) struct DeploymentMemory {
     pub(crate) held_until: Option<At>,
+    /// Why nobody can hold its lease, as far as this replica sees.
+    pub(crate) unheld: Option<Failure>,
     /// Something was not worked on because the lease was not held then.
     pub(crate) missed: bool,
     pub(crate) demand: Option<Demand>,
@@ -284,7 +286,8 @@ impl Context {
             let connections = connections.map(|it| &it.failure);
             let held = memory.deployments.values().filter(|it| it.is_held(now));
             let deployments = held.flat_map(DeploymentMemory::trouble);
-            self.metrics.waits(tries.chain(connections).chain(deployments));
+            let unheld = memory.deployments.values().filter_map(|it| it.unheld.as_ref());
+            self.metrics.waits(tries.chain(connections).chain(deployments).chain(unheld));
         }
         let depth = i64::try_from(self.queue.depth()).unwrap_or(i64::MAX);
         self.metrics.queue_depth.set(depth);

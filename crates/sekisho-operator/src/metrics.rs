@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     pub(crate) sessions: Gauge,
     pub(crate) queue_depth: Gauge,
     pub(crate) leases_lost: Counter,
+    pub(crate) lease_failures: Family<Labels, Counter>,
 }
 
 /// Registers a metric.
@@ -65,6 +66,7 @@ impl Default for Metrics {
             sessions: new(to, "sessions", "Sessions that are open"),
             queue_depth: new(to, "queue_depth", "Keys that are due"),
             leases_lost: new(to, "leases_lost", "Leases that another took"),
+            lease_failures: new(to, "lease_failures", "Leases that could not be had, by step"),
             registry: all,
         }
     }

@@ -1,28 +1,29 @@
 //! Who works on a deployment: the lease, and the session at GitHub that goes with it.
 
+mod hold;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt as _;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 use kube::runtime::reflector::ObjectRef;
 use sekisho_api::{AcquisitionMode, FINALIZER_SCALE_SET, RunnerDeployment};
 use sekisho_github::scale_set::wanted::Wanted;
+use sekisho_reconcile::Failure;
 use sekisho_reconcile::deployment::{SETTLE, Session as Told};
 use sekisho_reconcile::failure::Trouble;
 use sekisho_reconcile::replica_set::Counts;
 use sekisho_reconcile::session::{self, Effect, Listener, Observed};
-use sekisho_reconcile::{At, Failure};
 use serde_json::json;
 
 use crate::context::{Context, DeploymentMemory, Name};
 use crate::demand::{self, Told as Numbers};
-use crate::lease::{self, Step, Watched};
+use crate::lease::{self, Watched};
 use crate::listen::Listening;
 use crate::queue::Key;
-use crate::runner::{by_uid, gone};
-use crate::{failure, poll, watch};
+use crate::{failure, poll};
 
 /// Starts the task of a deployment, if there is none yet.
 pub(crate) fn ensure(context: &Arc<Context>, name: &Name) {
@@ -37,6 +38,7 @@ pub(crate) fn ensure(context: &Arc<Context>, name: &Name) {
         name: name.clone(),
         watched: Watched::default(),
         lease: None,
+        unheld: None,
         listening: None,
         trouble: None,
         generation: None,
@@ -51,6 +53,8 @@ struct Work {
     name: Name,
     watched: Watched,
     lease: Option<Lease>,
+    /// While the API server refuses to have it read or written.
+    unheld: Option<hold::Unheld>,
     listening: Option<Listening>,
     trouble: Option<Trouble>,
     /// The version of the spec that the trouble is of.
@@ -65,7 +69,7 @@ impl Work {
         let reference = ObjectRef::new(&self.name.1).within(&self.name.0);
         loop {
             let Some(object) = self.context.stores.deployments.get(&reference) else { break };
-            self.renew().await;
+            self.renew(&object).await;
             let generation = object.metadata.generation;
             let changed = std::mem::replace(&mut self.generation, generation) != generation;
             if changed || self.waited_for_connection(&object) {
@@ -111,90 +115,6 @@ impl Work {
     fn wake(&self) -> Arc<tokio::sync::Notify> {
         let mut memory = self.context.memory();
         Arc::clone(&memory.deployments.entry(self.name.clone()).or_default().wake)
-    }
-
-    fn lease_name(&self) -> String {
-        format!("sekisho-{}", self.name.1)
-    }
-
-    /// Takes or renews the lease when it is time, and writes the session down in it.
-    async fn renew(&mut self) {
-        let now = self.context.now();
-        let session = self.listening.as_ref().and_then(|it| it.state().session);
-        let session = session.map(|it| it.to_string());
-        let written = self.lease.as_ref().and_then(lease::session);
-        let fresh = self
-            .watched
-            .held_until
-            .is_some_and(|until| now.until(until) > lease::DURATION - lease::RENEW_EVERY);
-        let noted = session.is_none() || session == written;
-        if fresh && noted {
-            return;
-        }
-        let api = self.context.api::<Lease>(&self.name.0);
-        let name = self.lease_name();
-        let Ok(found) = api.get_opt(&name).await else { return self.tell(now) };
-        let me = self.context.settings.identity.clone();
-        let step = lease::decide(&mut self.watched, (&name, &me), found.as_ref(), now);
-        let put = |lease: Lease| match &session {
-            Some(session) => lease::with_session(lease, Some(session.clone())),
-            None => lease,
-        };
-        let params = PostParams::default();
-        let written = match step {
-            Step::Wait => None,
-            Step::Create(lease) => api.create(&params, &put(*lease)).await.ok(),
-            Step::Replace(lease) => api.replace(&name, &params, &put(*lease)).await.ok(),
-        };
-        if let Some(lease) = written {
-            self.watched.held_until = Some(now + lease::DURATION);
-            self.lease = Some(lease);
-        }
-        self.tell(now);
-    }
-
-    /// Others see whether we hold the lease.
-    fn tell(&self, now: At) {
-        let held = self.watched.held_until.filter(|until| now < *until);
-        let mut memory = self.context.memory();
-        let entry = memory.deployments.entry(self.name.clone()).or_default();
-        let before = entry.held_until.is_some_and(|until| now < until);
-        entry.held_until = held;
-        let missed = held.is_some() && std::mem::take(&mut entry.missed);
-        if held.is_none() {
-            // Whoever holds it knows better.
-            (entry.session, entry.demand, entry.growth) = (None, None, None);
-            (entry.settled, entry.running, entry.reckoned) = (None, None, None);
-        }
-        drop(memory);
-        if lease::looks_again(before, held.is_some(), missed) {
-            watch::everything(&self.context);
-        }
-        if before && held.is_none() {
-            self.context.metrics.leases_lost.inc();
-        }
-    }
-
-    /// The deployment is gone: its lease is of no use to anybody.
-    async fn remove_lease(&mut self) {
-        let Some(uid) = self.lease.take().and_then(|lease| lease.uid()) else { return };
-        let (api, name) = (self.context.api::<Lease>(&self.name.0), self.lease_name());
-        if let Err(error) = gone(api.delete(&name, &by_uid(&uid, None)).await) {
-            tracing::debug!("the lease {name} could not be removed: {error}");
-        }
-    }
-
-    /// Gives the lease back, for another to take it at once.
-    async fn release(&mut self) {
-        if !self.watched.holds(self.context.now()) {
-            return;
-        }
-        let Some(lease) = self.lease.take() else { return };
-        let (api, name) = (self.context.api::<Lease>(&self.name.0), self.lease_name());
-        let free = lease::with_session(lease::released(lease), None);
-        if let Err(error) = api.replace(&name, &PostParams::default(), &free).await {
-            tracing::debug!("the lease {name} could not be given back: {error}");
-        }
     }
 
     async fn listen(&mut self, object: &RunnerDeployment) -> Option<Duration> {

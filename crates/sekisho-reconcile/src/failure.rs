@@ -46,6 +46,12 @@ pub enum Failure {
         /// Its words.
         detail: String,
     },
+    /// The lease that is needed to work on a deployment cannot be read or written.
+    #[error("the lease cannot be had: {detail}")]
+    LeaseNotTaken {
+        /// The API server's words.
+        detail: String,
+    },
     /// The namespace is being deleted (403, `NamespaceTerminating`).
     #[error("the namespace is being deleted")]
     NamespaceTerminating,
@@ -206,6 +212,7 @@ impl Failure {
             Self::PodInvalid { .. } | Self::PodForbidden { .. } => Reason::PodRejected,
             Self::Forbidden { .. } => Reason::Forbidden,
             Self::Quota { .. } => Reason::QuotaExceeded,
+            Self::LeaseNotTaken { .. } => Reason::LeaseNotTaken,
             Self::NamespaceTerminating => Reason::NamespaceTerminating,
             Self::NameTaken { .. } | Self::ScaleSetGone => Reason::RegistrationLost,
             Self::Unreachable { .. } => Reason::GitHubUnreachable,
@@ -231,6 +238,7 @@ impl Failure {
         match self {
             Self::Conflict => Retry::Now,
             Self::ApiServer { .. }
+            | Self::LeaseNotTaken { .. }
             | Self::Unreachable { .. }
             | Self::RateLimited { .. }
             | Self::ScaleSetGone

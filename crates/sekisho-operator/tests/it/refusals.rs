@@ -46,7 +46,7 @@ async fn change(world: &World, spec: Value) {
 }
 
 /// The sum of the lines of a metric that begin so.
-fn metric(operator: &Operator, line: &str) -> u64 {
+pub(crate) fn metric(operator: &Operator, line: &str) -> u64 {
     let text = operator.metrics();
     let numbers = text.lines().filter(|it| it.starts_with(line));
     numbers.filter_map(|it| it.rsplit(' ').next()?.parse::<u64>().ok()).sum()

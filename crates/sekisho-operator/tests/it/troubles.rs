@@ -5,12 +5,12 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::DeleteParams;
-use sekisho_api::{Runner, RunnerDeployment, condition};
+use sekisho_api::{Reason, Runner, RunnerDeployment, condition};
 use sekisho_hub::faults::{Call, Fault};
 use serde_json::json;
 use testkit::FaultKind;
 
-use crate::refusals::rule;
+use crate::refusals::{is_over, is_waited_for, metric, rule};
 use crate::world::{Server, World, until};
 
 scenarios![
@@ -133,5 +133,34 @@ async fn a_deployment_that_comes_again_at_once_is_worked_on() {
     // And not when all is looked at again after minutes.
     let ready = tokio::time::timeout(Duration::from_secs(60), world.says("AllRunnersReady")).await;
     assert!(ready.is_ok(), "{}", world.told().await);
+    operator.shutdown().await;
+}
+
+/// On the double alone: a real one goes by its roles.
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_that_cannot_be_had_are_said_until_they_can() {
+    let api = testkit::ApiServer::new();
+    let world = World::new(&Server::Double(api.clone()), |_| ()).await;
+    let refuse = |verbs: &[testkit::Verb]| testkit::Fault {
+        times: u32::MAX,
+        ..testkit::Fault::once(FaultKind::Status(403), verbs, "leases")
+    };
+    world.set(json!({ "replicas": 1 })).await;
+    let operator = world.operator("one").await;
+    world.says("AllRunnersReady").await;
+    for (step, verbs) in
+        [("read", &[testkit::Verb::Get][..]), ("write", &[testkit::Verb::Update][..])]
+    {
+        api.arm(refuse(verbs));
+        let message = world.says("LeaseNotTaken").await;
+        assert!(message.starts_with("the lease cannot be had: "), "{message}");
+        is_waited_for(&operator, Reason::LeaseNotTaken, &message).await;
+        let failed = format!("sekisho_operator_lease_failures_total{{step=\"{step}\"}}");
+        assert!(metric(&operator, &failed) > 0, "{failed}");
+        // What runs goes on.
+        assert_eq!(world.registered().await.len(), 1);
+        api.disarm();
+        is_over(&world, &operator, Reason::LeaseNotTaken).await;
+    }
     operator.shutdown().await;
 }

@@ -18,6 +18,7 @@ fn all() -> Vec<Failure> {
         Failure::PodForbidden { detail: text() },
         Failure::Forbidden { detail: text() },
         Failure::Quota { detail: text() },
+        Failure::LeaseNotTaken { detail: text() },
         Failure::NamespaceTerminating,
         Failure::NameTaken { detail: text() },
         Failure::RunnerBusy,
