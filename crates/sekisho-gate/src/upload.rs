@@ -44,7 +44,11 @@ const MAX_IDLE: SignedDuration = SignedDuration::from_hours(1);
 const WAITING_PIECES: usize = 1;
 
 /// Largest blob, in bytes: above the largest layers in use (models of tens of GB).
-pub(crate) const MAX_BLOB_BYTES: u64 = 64 * 1024 * 1024 * 1024;
+const MAX_BLOB_BYTES: u64 = 64 * 1024 * 1024 * 1024;
+
+/// The same in a bucket: S3 copies no more in one go, and what was let pass is copied to its place.
+/// Source: AWS, CopyObject.
+const MAX_BUCKET_BLOB_BYTES: u64 = 5 * 1024 * 1024 * 1024;
 
 /// An upload, known by its id to the run that began it.
 pub(crate) struct Upload {
@@ -177,6 +181,11 @@ impl Uploads {
     pub(crate) fn open(dir: &Path, bucket: Option<Bucket>) -> io::Result<Self> {
         let sessions = bucket.map(|bucket| Arc::new(Sessions::new(bucket)));
         Ok(Self { store: BlobStore::open(dir)?, sessions, open: Mutex::default() })
+    }
+
+    /// Largest blob that is taken in, in bytes.
+    pub(crate) fn max_blob_bytes(&self) -> u64 {
+        if self.is_shared() { MAX_BUCKET_BLOB_BYTES } else { MAX_BLOB_BYTES }
     }
 
     /// Whether requests of one upload may come to different gates: then looking for it blocks.

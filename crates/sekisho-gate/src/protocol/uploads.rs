@@ -18,8 +18,8 @@ use crate::error::{ApiError, ApiResult, Code, OrFail as _, blocking};
 use crate::push::view::View;
 use crate::reserve::LOOK_EVERY_BYTES;
 use crate::staging::Scope;
+use crate::upload::Upload;
 use crate::upload::pace::Pace;
-use crate::upload::{MAX_BLOB_BYTES, Upload};
 
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 
@@ -128,7 +128,12 @@ pub(super) async fn patch(
     body: Body,
 ) -> ApiResult {
     let upload = find(&context, id).await?;
-    let expected = expected_bytes(&context.repository, &upload, request)?;
+    let expected = expected_bytes(
+        &context.repository,
+        &upload,
+        request,
+        context.gate.inner.uploads.max_blob_bytes(),
+    )?;
     receive(&context, &upload, body, expected).await?;
     progress(StatusCode::ACCEPTED, &context.repository, &upload)
 }
@@ -143,7 +148,12 @@ pub(super) async fn put(
     let upload = find(&context, id).await?;
     let digest = digest_parameter(request, "digest")?
         .ok_or_else(|| ApiError::new(Code::DigestInvalid, "the parameter `digest` is missing"))?;
-    let expected = expected_bytes(&context.repository, &upload, request)?;
+    let expected = expected_bytes(
+        &context.repository,
+        &upload,
+        request,
+        context.gate.inner.uploads.max_blob_bytes(),
+    )?;
     receive(&context, &upload, body, expected).await?;
     finish(context, upload, digest).await
 }
@@ -190,6 +200,7 @@ fn expected_bytes(
     repository: &RepositoryName,
     upload: &Upload,
     request: &Parts,
+    max: u64,
 ) -> ApiResult<Option<u64>> {
     let headers = &request.headers;
     let Some(value) = headers.get(header::CONTENT_RANGE) else { return Ok(None) };
@@ -207,13 +218,12 @@ fn expected_bytes(
             .with_header(header::LOCATION, &upload_location(repository, upload))
             .with_header(header::RANGE, &received(upload)));
     }
-    let count = last - first;
-    let count = count.checked_add(1).filter(|count| *count <= MAX_BLOB_BYTES);
-    count.map(Some).ok_or_else(too_large)
+    let count = (last - first).checked_add(1).filter(|_| last < max);
+    count.map(Some).ok_or_else(|| too_large(max))
 }
 
-fn too_large() -> ApiError {
-    ApiError::new(Code::SizeInvalid, format!("a blob has at most {MAX_BLOB_BYTES} bytes"))
+fn too_large(max: u64) -> ApiError {
+    ApiError::new(Code::SizeInvalid, format!("a blob has at most {max} bytes here"))
         .with_status(StatusCode::PAYLOAD_TOO_LARGE)
 }
 
@@ -229,7 +239,8 @@ async fn receive(
     }
     let inner = &context.gate.inner;
     let (sender, task) = upload.receive(&inner.analyses, inner.now())?;
-    let allowed = expected.unwrap_or(MAX_BLOB_BYTES - upload.offset().min(MAX_BLOB_BYTES));
+    let max = inner.uploads.max_blob_bytes();
+    let allowed = expected.unwrap_or(max.saturating_sub(upload.offset()));
     let (mut came, mut unlooked) = (0_u64, LOOK_EVERY_BYTES);
     let (mut pace, began) = (Pace::default(), tokio::time::Instant::now());
     let fed = loop {
@@ -260,7 +271,7 @@ async fn receive(
         if came > allowed {
             break Err(match expected {
                 Some(_) => ApiError::new(Code::SizeInvalid, "more bytes than Content-Range says"),
-                None => too_large(),
+                None => too_large(max),
             });
         }
         if sender.send(piece).await.is_err() {

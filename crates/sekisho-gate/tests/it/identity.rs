@@ -166,6 +166,14 @@ async fn clients_get_access_tokens() {
         assert_eq!(body["expires_in"], 300, "{body}");
         check(body["access_token"].as_str().unwrap().to_owned()).await;
     }
+    // A token that ends soon opens nothing for longer.
+    let ends = world.claims()["exp"].as_i64().unwrap() - 200;
+    let short = world.jwt(&json!({"exp": ends}));
+    let basic = BASE64_STANDARD.encode(format!("x:{short}"));
+    let request = world.request("GET", &format!("/token?{scope}"), "");
+    let response = request.header("authorization", format!("Basic {basic}")).send().await.unwrap();
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(body["expires_in"], 100, "{body}");
     // docker login asks for something to keep.
     let query = format!("offline_token=true&{scope}");
     let basic = BASE64_STANDARD.encode(format!("x:{jwt}"));

@@ -189,6 +189,9 @@ async fn uploads(bucket: Bucket) {
     assert_eq!(begun.status(), 202, "{:?}", begun.text().await);
     let location = header(&begun, "location");
     let content = format!("{FINE}\n{}", "x".repeat(100_000)).into_bytes();
+    // S3 could not copy it to its place.
+    let huge = one.request("PATCH", &location, token).header("content-range", "0-5368709120");
+    check_error(huge.body("x").send().await.unwrap(), 413, "SIZE_INVALID").await;
     for (number, piece) in content.chunks(30_000).enumerate() {
         let gate = if number % 2 == 0 { &one } else { &two };
         let request = gate.request("PATCH", &location, token);
