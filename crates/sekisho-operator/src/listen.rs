@@ -15,7 +15,7 @@ use sekisho_github::wire::scale_set::{
 };
 use sekisho_reconcile::deployment::SETTLE;
 use sekisho_reconcile::runner::{Fate, Job, Record};
-use sekisho_reconcile::session::message::{self, Recording, Target, What, Write};
+use sekisho_reconcile::session::message::{self, Reading, Recording, Target, What, Write};
 use sekisho_reconcile::session::poll_again;
 use sekisho_reconcile::{At, Failure};
 use tokio::sync::{Notify, watch};
@@ -240,9 +240,10 @@ impl Work {
             return Err(Failure::NamespaceTerminating);
         };
         let reading = message::read(&events, &mark);
-        self.counts(statistics, &reading.record);
-        if !reading.acquire.is_empty() {
-            let acquired = self.listener.acquire(&reading.acquire).await;
+        let Reading { acquire, record, without_runner, foreign, unreadable } = reading;
+        self.counts(statistics, &record);
+        if !acquire.is_empty() {
+            let acquired = self.listener.acquire(&acquire).await;
             match acquired.map_err(|error| failure::scale_set(&error))? {
                 Acquired::Jobs(jobs) => tracing::debug!(jobs = jobs.len(), "acquired"),
                 Acquired::Automatic => {}
@@ -250,7 +251,7 @@ impl Work {
         }
         self.lock().statistics = Some(now);
         let mut by_runner: BTreeMap<String, Vec<What>> = BTreeMap::new();
-        for recording in reading.record {
+        for recording in record {
             by_runner.entry(recording.runner).or_default().push(recording.what);
         }
         let (context, namespace) = (&self.context, &self.name.0);
@@ -267,6 +268,11 @@ impl Work {
         let recording = async { all.await.into_iter().collect::<Result<(), Failure>>() };
         let recorded = delivery.record(recording).await?;
         self.context.metrics.messages.inc();
+        self.context.metrics.left_out(&without_runner, foreign, unreadable);
+        if foreign > 0 || unreadable > 0 {
+            let deployment = &self.name.1;
+            tracing::warn!(deployment, foreign, unreadable, "parts of a message are left out");
+        }
         // It comes again if this fails, and is then recorded already.
         if let Err(error) = self.listener.delete(recorded).await {
             tracing::info!("a message was recorded and comes again: {error}");

@@ -8,6 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
+use sekisho_api::JobResult;
 use sekisho_reconcile::Failure;
 
 type Labels = [(&'static str, &'static str); 1];
@@ -22,6 +23,8 @@ pub(crate) struct Metrics {
     waiting: Family<Labels, Gauge>,
     pub(crate) ended: Family<Labels, Counter>,
     pub(crate) messages: Counter,
+    left_out: Family<Labels, Counter>,
+    without_runner: Family<Labels, Counter>,
     pub(crate) webhooks: Family<Labels, Counter>,
     pub(crate) registrations: Counter,
     pub(crate) writes: Family<Labels, Counter>,
@@ -58,6 +61,8 @@ impl Default for Metrics {
             waiting: new(to, "waiting", "What waits for a change or for its next try, by reason"),
             ended: new(to, "runners_ended", "Runners that failed, by reason"),
             messages: new(to, "messages", "Messages of GitHub that were recorded"),
+            left_out: new(to, "message_parts_left_out", "Parts of messages of no use, by why"),
+            without_runner: new(to, "jobs_without_runner", "Jobs over before a runner, by result"),
             webhooks: new(to, "webhooks", "Webhooks that came, by what became of them"),
             registrations: new(to, "registrations", "JIT configurations that were made"),
             writes: new(to, "writes", "Writes to the API server, by verb"),
@@ -99,6 +104,22 @@ impl Metrics {
         }
     }
 
+    /// What a recorded message told that is recorded on no Runner.
+    pub(crate) fn left_out(&self, without_runner: &[JobResult], foreign: u32, unreadable: u32) {
+        for result in without_runner {
+            let result = match result {
+                JobResult::Succeeded => "succeeded",
+                JobResult::Failed => "failed",
+                JobResult::Cancelled => "cancelled",
+                JobResult::Other => "other",
+            };
+            self.without_runner.get_or_create(&[("result", result)]).inc();
+        }
+        for (why, count) in [("foreign", foreign), ("unreadable", unreadable)] {
+            self.left_out.get_or_create(&[("why", why)]).inc_by(count.into());
+        }
+    }
+
     /// Something was written.
     pub(crate) fn wrote(&self, verb: &'static str) {
         self.writes.get_or_create(&[("verb", verb)]).inc();
@@ -111,5 +132,26 @@ impl Metrics {
             text.clear();
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_recorded_on_no_runner_is_counted() {
+        let metrics = Metrics::default();
+        metrics.left_out(&[JobResult::Cancelled, JobResult::Cancelled, JobResult::Failed], 2, 1);
+        metrics.left_out(&[], 0, 3);
+        let text = metrics.text();
+        for line in [
+            "sekisho_operator_jobs_without_runner_total{result=\"cancelled\"} 2",
+            "sekisho_operator_jobs_without_runner_total{result=\"failed\"} 1",
+            "sekisho_operator_message_parts_left_out_total{why=\"foreign\"} 2",
+            "sekisho_operator_message_parts_left_out_total{why=\"unreadable\"} 4",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
+        }
     }
 }
