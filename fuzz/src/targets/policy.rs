@@ -112,7 +112,8 @@ fn rules(input: &[u8]) {
         event_name: "push".into(),
         ..Identity::default()
     };
-    let place = Place { repository: "acme/app".into(), in_namespace: true };
+    let name = must("acme/app".parse(), "a name");
+    let place = Place::of(&name, &identity, None);
     let verdict = policies.may_push(&identity, &place);
     assert!(verdict.decision == Decision::Deny || text.contains("permit"), "{verdict:?}");
     assert_eq!(policies.may_push(&identity, &place), verdict);
