@@ -85,10 +85,18 @@ fn group_use(object: &RunnerDeployment, url: String) -> GroupUse {
     let namespace = object.namespace().unwrap_or_default();
     GroupUse {
         deployment: format!("{namespace}/{}", object.name_any()),
-        url,
+        url: account(url),
         group: object.spec.group.clone(),
         zone: object.spec.trust_zone,
         created: object.creation_timestamp().map_or(i64::MAX, |it| it.0.as_second()),
+    }
+}
+
+/// One text for each account, however its URL is written.
+fn account(url: String) -> String {
+    match url::Url::parse(&url) {
+        Ok(parsed) => parsed.as_str().trim_end_matches('/').to_owned(),
+        Err(_) => url,
     }
 }
 
@@ -168,4 +176,29 @@ async fn apply(context: &Context, namespace: &str, all: &[NetworkPolicy]) -> Res
         api.patch(&name, &params, &Patch::Apply(policy)).await.map_err(failure::kube)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::account;
+
+    #[test]
+    fn an_account_is_the_same_however_its_url_is_written() {
+        let same = [
+            "https://github.com/acme",
+            "https://GitHub.com:443/acme/",
+            "HTTPS://github.com/acme//",
+        ];
+        for url in same {
+            assert_eq!(account(url.to_owned()), "https://github.com/acme", "{url}");
+        }
+        assert_eq!(
+            account("https://github.com/acme/app/".to_owned()),
+            "https://github.com/acme/app"
+        );
+        assert_eq!(
+            account("https://ghe.acme.test:8443/acme".to_owned()),
+            "https://ghe.acme.test:8443/acme"
+        );
+    }
 }

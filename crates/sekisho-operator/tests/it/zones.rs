@@ -54,7 +54,7 @@ impl<'a> Tenant<'a> {
             .make::<GitHubConnection>(json!({
                 "apiVersion": "runners.sekisho.dev/v1alpha1", "kind": "GitHubConnection",
                 "metadata": { "name": "acme" },
-                "spec": { "url": format!("{}/acme", world.url), "auth": { "token": { "secretRef": token } } }
+                "spec": { "url": format!("{}/acme/", world.url), "auth": { "token": { "secretRef": token } } }
             }))
             .await;
         tenant
