@@ -286,6 +286,10 @@ impl Shared {
         if let Some(view) = self.look(|state| state.runs.get(&id).map(|run| run.view.clone())) {
             return Some(view);
         }
+        // What has just left memory may not be on disk yet.
+        if let Some(run) = self.saver.unwritten(id) {
+            return Some(run);
+        }
         let mut run = self.store.load_run(id)?;
         // Too old to have been looked at when the hub started.
         if end_interrupted(&mut run, self.clock.now()) {
@@ -300,7 +304,8 @@ impl Shared {
         if newest.run_attempt == attempt {
             return Some(newest);
         }
-        self.store.load_attempt(id, attempt)
+        let unwritten = self.saver.unwritten_attempt(id, attempt);
+        unwritten.or_else(|| self.store.load_attempt(id, attempt))
     }
 
     /// What is needed to run a run of an earlier process again; `None` if this process has it, or it

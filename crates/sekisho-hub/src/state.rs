@@ -144,6 +144,8 @@ pub(crate) struct LiveJob {
     change_order: i64,
     /// Fixed when the hub stops the job: the runner's own word does not change it.
     forced: Option<hub_api::Conclusion>,
+    /// Its runner has said how it ended, and was not told yet that this is on disk: it may say it again.
+    reported: bool,
 }
 
 /// Where a job is.

@@ -97,6 +97,15 @@ impl Store {
         self.run_dir(id).join("attempts").join(format!("{attempt}.json"))
     }
 
+    /// Writes a run, also where its folder could not be made when it began. Nothing above that is made: it
+    /// would be in place of a disk that is away.
+    fn write_run(&self, id: u64, run: &Run) -> io::Result<()> {
+        match fs_err::create_dir(self.run_dir(id)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => write_json(&self.run_file(id), run),
+        }
+    }
+
     fn write_attempt(&self, id: u64, attempt: u64, run: &Run) -> io::Result<()> {
         let path = self.attempt_file(id, attempt);
         if let Some(folder) = path.parent() {

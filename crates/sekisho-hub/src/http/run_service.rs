@@ -58,7 +58,7 @@ pub(super) async fn renew(
     renewed.map(|locked_until| Json(wire::RenewJobResponse { locked_until })).map_err(refused)
 }
 
-/// `POST completejob`: once. Answered when the result is on disk.
+/// `POST completejob`: once. Answered when the result is on disk; who was told that it is not asks again.
 pub(super) async fn complete(
     State(shared): State<Arc<Shared>>,
     headers: HeaderMap,
@@ -70,6 +70,7 @@ pub(super) async fn complete(
     let done = completion(report);
     shared.change(|state, now| state.complete(at, done, now)).map_err(refused)?;
     shared.saver.flushed().await?;
+    shared.change(|state, _| state.settle(at));
     Ok(StatusCode::OK)
 }
 

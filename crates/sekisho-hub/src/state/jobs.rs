@@ -8,7 +8,7 @@ use sekisho_workflow::plan::{self, JobState};
 use uuid::Uuid;
 
 use super::steps::StepState;
-use super::{JobRef, Phase, Runner, Running, State};
+use super::{JobRef, LiveJob, Phase, Runner, Running, State};
 
 /// How long a runner may take from the offer to `acquirejob`, as on GitHub.
 const ACQUIRE_WITHIN: SignedDuration = SignedDuration::from_secs(60);
@@ -94,6 +94,8 @@ impl State {
         if let Some(found) = self.runners.get_mut(&runner) {
             found.job = None;
         }
+        // A set may have come meanwhile, or its own may not have it any more.
+        self.bind(at);
         self.touch_queue();
         self.offer_jobs(now);
     }
@@ -179,15 +181,23 @@ impl State {
         }
     }
 
-    /// The runner is done with the job: only once. Its registration ends with it.
+    /// The runner is done with the job. Its registration ends with it. Once more it changes nothing, and is an
+    /// error after [`State::settle`].
     pub(crate) fn complete(
         &mut self,
         at: JobRef,
         done: Completion,
         now: Timestamp,
     ) -> Result<(), JobError> {
-        let Some(Phase::Running(running)) = self.phase(at) else { return Err(JobError::NotFound) };
+        let running = match self.job(at) {
+            Some((_, _, job, _)) if job.reported => return Ok(()),
+            Some((_, _, LiveJob { phase: Phase::Running(running), .. }, _)) => running,
+            _ => return Err(JobError::NotFound),
+        };
         let runner = running.runner;
+        if let Some((job, _)) = self.job_mut(at) {
+            job.reported = true;
+        }
         self.apply_steps(at, done.steps);
         for annotation in done.annotations {
             self.annotate(at, annotation);
@@ -196,6 +206,13 @@ impl State {
         self.release_runner(runner, now);
         self.advance(at.run, now);
         Ok(())
+    }
+
+    /// The runner is told that its word is on disk.
+    pub(crate) fn settle(&mut self, at: JobRef) {
+        if let Some((job, _)) = self.job_mut(at) {
+            job.reported = false;
+        }
     }
 
     /// The runner that had the job will not finish it.

@@ -346,6 +346,7 @@ pub(super) fn live_job(planned: &PlannedJob, guid: Uuid) -> LiveJob {
         offers: 0,
         change_order: 0,
         forced: None,
+        reported: false,
     }
 }
 

@@ -211,6 +211,33 @@ fn a_runner_that_does_not_renew_loses_its_job() {
 }
 
 #[test]
+fn an_end_is_the_first_that_was_told_and_is_told_again_until_it_is_on_disk() {
+    let mut world = World::new(ONE);
+    let runner = world.runner("r1", &["x"]);
+    let at = world.acquire(runner);
+    world.complete(at, Conclusion::Success);
+    // The answer said that it could not be written down.
+    world.complete(at, Conclusion::Failure);
+    world.check_job(0, Status::Completed, Some(Conclusion::Success), "");
+    world.state.settle(at);
+    let done = || Completion {
+        conclusion: Conclusion::Success,
+        outputs: BTreeMap::new(),
+        steps: Vec::new(),
+        annotations: Vec::new(),
+    };
+    assert_eq!(world.state.complete(at, done(), world.now), Err(JobError::NotFound));
+
+    // What was lost before it was told is lost.
+    let mut world = World::new(ONE);
+    let runner = world.runner("r1", &["x"]);
+    let at = world.acquire(runner);
+    world.pass(24 * 3600);
+    world.check_job(0, Status::Completed, Some(Conclusion::Failure), "");
+    assert_eq!(world.state.complete(at, done(), world.now), Err(JobError::NotFound));
+}
+
+#[test]
 fn a_silent_runner_is_lost_after_ten_minutes() {
     let mut world = World::new(TWO);
     let runner = world.runner("r1", &["x"]);

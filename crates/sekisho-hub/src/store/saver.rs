@@ -10,11 +10,11 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use sekisho_github::hub_api::Run;
+use sekisho_github::hub_api::{Run, Status};
 use tokio::sync::watch;
 
 use super::journal::Journal;
-use super::{Store, write_atomically, write_json};
+use super::{Store, write_atomically};
 use crate::state::Entry;
 
 /// Tries in a row that fail before whoever waits is told.
@@ -83,8 +83,10 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Todo {
-    /// Bounded by the number of runs in memory.
-    runs: BTreeMap<(u64, Kept), Run>,
+    /// Of runs that are not on disk yet as they are now.
+    runs: BTreeMap<(u64, Kept), Arc<Run>>,
+    /// Those of them that are being written: with these here nothing is told of a file that is older.
+    writing: BTreeMap<(u64, Kept), Arc<Run>>,
     /// Of scale sets, in order.
     journal: Vec<Entry>,
     /// Those that have changed: what they say is looked up when they are written.
@@ -128,8 +130,18 @@ impl Saver {
 
     fn ask(&self, kept: Kept, run: Run) {
         self.add(|todo| {
-            todo.runs.insert((run.id, kept), run);
+            todo.runs.insert((run.id, kept), Arc::new(run));
         });
+    }
+
+    /// A run that is not on disk yet as it is now: its file is missing, or older.
+    pub(crate) fn unwritten(&self, id: u64) -> Option<Run> {
+        self.shared.unwritten(&(id, Kept::Newest))
+    }
+
+    /// An attempt that is over and not on disk yet.
+    pub(crate) fn unwritten_attempt(&self, id: u64, attempt: u64) -> Option<Run> {
+        self.shared.unwritten(&(id, Kept::Attempt(attempt)))
     }
 
     /// Has a change of the scale sets written soon.
@@ -200,8 +212,10 @@ impl Shared {
         done: &watch::Sender<Progress>,
     ) {
         let mut failures = 0;
+        // Runs that are not over and have a folder: only of these it can have been removed.
+        let mut under_way = BTreeSet::new();
         while let Some(mut todo) = self.next(failures) {
-            let written = todo.write(store, journal, lists);
+            let written = todo.write(store, journal, lists, &mut under_way);
             if let Err(error) = &written {
                 failures += 1;
                 if todo.closed {
@@ -220,6 +234,7 @@ impl Shared {
                 tracing::warn!("all is written down again, after {failures} tries that failed");
             }
             failures = 0;
+            self.lock().writing.clear();
             done.send_replace(Progress { written: todo.asked, failures });
         }
     }
@@ -238,8 +253,15 @@ impl Shared {
         if todo.is_empty() && failures == 0 {
             return None;
         }
-        let next = Todo { asked: todo.asked, closed: todo.closed, ..Todo::default() };
+        let writing = todo.runs.clone();
+        let next = Todo { asked: todo.asked, closed: todo.closed, writing, ..Todo::default() };
         Some(std::mem::replace(&mut *todo, next))
+    }
+
+    fn unwritten(&self, key: &(u64, Kept)) -> Option<Run> {
+        let todo = self.lock();
+        let run = todo.runs.get(key).or_else(|| todo.writing.get(key))?;
+        Some(Run::clone(run))
     }
 
     /// Has what was not written written with what has come since, which is newer.
@@ -247,6 +269,7 @@ impl Shared {
         let mut todo = self.lock();
         let newer = std::mem::replace(&mut todo.runs, left.runs);
         todo.runs.extend(newer);
+        todo.writing.clear();
         // Empty, unless an entry cannot be put into words.
         todo.journal.splice(0..0, left.journal);
         todo.lists.extend(left.lists);
@@ -266,6 +289,7 @@ impl Todo {
         store: &Store,
         journal: &mut Journal,
         lists: &dyn Lists,
+        under_way: &mut BTreeSet<u64>,
     ) -> Result<(), String> {
         let mut first = Ok(());
         let mut is_written = |what: &dyn std::fmt::Display, written: io::Result<()>| {
@@ -285,13 +309,21 @@ impl Todo {
             is_written(&"the scale sets", journal.append(&mut self.journal));
         }
         self.runs.retain(|(id, kept), run| {
+            if under_way.contains(id) && store.was_removed(*id) {
+                tracing::warn!("run {id} is not written down: its folder was removed");
+                under_way.remove(id);
+                return false;
+            }
             let written = match kept {
-                Kept::Newest => write_json(&store.run_file(*id), run),
+                Kept::Newest => store.write_run(*id, run),
                 Kept::Attempt(attempt) => store.write_attempt(*id, *attempt, run),
             };
-            if written.is_err() && store.was_removed(*id) {
-                tracing::warn!("run {id} is not written down: its folder was removed");
-                return false;
+            if *kept == Kept::Newest && written.is_ok() {
+                if run.status == Status::Completed {
+                    under_way.remove(id);
+                } else {
+                    under_way.insert(*id);
+                }
             }
             !is_written(&format_args!("run {id}"), written)
         });

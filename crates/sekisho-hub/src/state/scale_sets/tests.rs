@@ -105,6 +105,17 @@ fn jobs_are_assigned_up_to_the_capacity_that_the_newest_poll_says() {
 }
 
 #[test]
+fn an_offer_that_nobody_took_is_of_the_set_that_came_meanwhile() {
+    let mut world = World::new(JOBS);
+    let runner = world.runner("r0", &["gpu", "large"]);
+    assert!(world.message(runner).is_some());
+    let set = world.state.create_set(definition("gpu", &["gpu", "large"])).unwrap();
+    assert_eq!(numbers(&world, set), [1, 0, 0, 0], "one is offered to the runner");
+    world.state.close_session(runner.0, world.now);
+    assert_eq!(numbers(&world, set), [2, 0, 0, 0]);
+}
+
+#[test]
 fn jobs_are_announced_and_acquired_where_the_listener_decides() {
     let mut world = World::new(JOBS);
     world.state.scale_sets.assignment = Assignment::Explicit;

@@ -104,6 +104,47 @@ async fn one_list_that_fails_does_not_keep_the_others() {
     assert_eq!(world.saver.flushed().await, Err(NotWritten));
 }
 
+/// A run of this id.
+fn run(id: u64, status: &str) -> Run {
+    serde_json::from_value(serde_json::json!({
+        "id": id, "repository": "acme/app", "ref": "refs/heads/main", "sha": "0", "event": "push",
+        "workflow_name": "a", "workflow_path": "a.yml", "run_number": 1, "run_attempt": 1,
+        "status": status, "conclusion": null, "created_at": "2026-01-01T00:00:00Z",
+        "started_at": null, "completed_at": null, "jobs": [],
+    }))
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_run_that_is_not_on_disk_is_known_and_gets_its_folder_later() {
+    let world = World::new();
+    world.saver.save(run(1, "in_progress"));
+    assert_eq!(world.saver.flushed().await, Ok(()));
+    assert_eq!(world.saver.unwritten(1), None);
+    world.away(true);
+    world.saver.save(run(1, "completed"));
+    world.saver.save(run(2, "completed"));
+    assert_eq!(world.saver.flushed().await, Err(NotWritten));
+    assert_eq!(world.saver.unwritten(1), Some(run(1, "completed")));
+    assert_eq!(world.saver.unwritten_attempt(1, 1), None);
+    world.away(false);
+    world.saver.close();
+    assert_eq!(world.store.load_run(1), Some(run(1, "completed")));
+    assert_eq!(world.store.load_run(2), Some(run(2, "completed")));
+    assert_eq!(world.saver.unwritten(1), None);
+}
+
+#[tokio::test]
+async fn a_run_under_way_whose_folder_was_removed_stays_away() {
+    let world = World::new();
+    world.saver.save(run(1, "in_progress"));
+    assert_eq!(world.saver.flushed().await, Ok(()));
+    fs_err::remove_dir_all(world.store.run_dir(1)).unwrap();
+    world.saver.save(run(1, "completed"));
+    assert_eq!(world.saver.flushed().await, Ok(()));
+    assert!(!world.store.run_dir(1).exists());
+}
+
 #[test]
 fn pauses_grow_up_to_a_bound() {
     let pauses: Vec<u128> = [1, 2, 3, 7, 8, 99].map(|n| pause(n).as_millis()).to_vec();
