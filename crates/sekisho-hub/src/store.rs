@@ -101,7 +101,7 @@ impl Store {
     /// would be in place of a disk that is away.
     fn write_run(&self, id: u64, run: &Run) -> io::Result<()> {
         match fs_err::create_dir(self.run_dir(id)) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => write_json(&self.run_file(id), run),
         }
     }
