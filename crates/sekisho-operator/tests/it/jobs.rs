@@ -44,7 +44,8 @@ async fn the_first_job_from_the_queue_to_nothing_that_is_left(server: Server) {
     world.says("AllRunnersReady").await;
     operator.shutdown().await;
     let Server::Double(api) = &server else { return };
-    // The API server was written to at most eight times for it.
+    // The API server was written to at most eight times for each Runner: one, or two where the pod's end was
+    // seen before GitHub's word of the job's end, and the other, never registered, was taken back.
     let writes: Vec<String> = api
         .calls()
         .iter()
@@ -52,7 +53,13 @@ async fn the_first_job_from_the_queue_to_nothing_that_is_left(server: Server) {
         .filter(|call| matches!(call.resource.as_str(), "runners" | "pods" | "secrets"))
         .map(|call| format!("{:?} {}/{}", call.verb, call.resource, call.subresource))
         .collect();
-    assert!(writes.len() <= 8, "{} writes: {writes:#?}", writes.len());
+    let made = writes.iter().filter(|write| *write == "Create runners/").count();
+    assert!(
+        (1..=2).contains(&made) && writes.len() <= 8 * made,
+        "{} writes: {writes:#?}",
+        writes.len()
+    );
+    assert_eq!(world.runners.jits().len(), 1, "one runner was registered");
     // And asked, beside the watches, whether there is a secret before its pod and its registration are
     // made; and perhaps, where a watch was late, whether the pod is gone.
     let reads: Vec<String> = api
@@ -63,7 +70,7 @@ async fn the_first_job_from_the_queue_to_nothing_that_is_left(server: Server) {
         .map(|call| format!("{:?} {} {}", call.verb, call.resource, call.name))
         .filter(|call| !call.ends_with(" github"))
         .collect();
-    assert!(reads.len() <= 3, "{} reads: {reads:#?}", reads.len());
+    assert!(reads.len() <= 3 * made, "{} reads: {reads:#?}", reads.len());
 }
 
 async fn a_burst_of_jobs_each_on_a_runner_of_its_own(server: Server) {
