@@ -94,6 +94,13 @@ pub(crate) struct Memory {
     pub(crate) backing_off: BTreeSet<Name>,
 }
 
+/// How many runners are worth making, and of which revision.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Growth {
+    pub(crate) revision: String,
+    pub(crate) runners: u32,
+}
+
 /// What is remembered of a deployment.
 #[derive(Clone, Default)]
 pub(crate) struct DeploymentMemory {
@@ -114,7 +121,7 @@ pub(crate) struct DeploymentMemory {
     pub(crate) decided: u64,
     pub(crate) lower_since: Option<At>,
     pub(crate) released_since: Option<At>,
-    pub(crate) growth: Option<u32>,
+    pub(crate) growth: Option<Growth>,
     pub(crate) session: Option<Session>,
     pub(crate) blocked: Option<Failure>,
     pub(crate) gate: Option<sekisho_reconcile::session::Gate>,

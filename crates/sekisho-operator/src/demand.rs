@@ -116,10 +116,16 @@ pub(crate) fn settles(context: &Context, name: &Name, settled: Option<At>) {
 }
 
 impl DeploymentMemory {
-    /// How many runners are worth making, by the numbers that are the newest; none, where that is not
-    /// decided yet.
-    pub(crate) fn growth_now(&self) -> Option<u32> {
-        self.growth.map(|growth| if self.decided == self.told { growth } else { 0 })
+    /// Whether new runners are of this revision, as far as that is decided.
+    pub(crate) fn makes(&self, revision: &str) -> bool {
+        self.growth.as_ref().is_some_and(|growth| growth.revision == revision)
+    }
+
+    /// How many runners of this revision are worth making, by the numbers that are the newest; none,
+    /// where that is not decided yet.
+    pub(crate) fn growth_now(&self, revision: &str) -> u32 {
+        let growth = self.growth.as_ref().filter(|_| self.decided == self.told);
+        growth.filter(|growth| growth.revision == revision).map_or(0, |growth| growth.runners)
     }
 }
 

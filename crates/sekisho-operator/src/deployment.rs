@@ -20,7 +20,7 @@ use sekisho_reconcile::{At, Failure, replica_set};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::context::{Context, Name};
+use crate::context::{Context, Growth, Name};
 use crate::failure;
 use crate::queue::Key;
 use crate::record::{at, time};
@@ -91,10 +91,12 @@ fn remember(
     let entry = memory.deployments.entry(name.clone()).or_default();
     entry.lower_since = plan.lower_since;
     entry.released_since = plan.released_since;
-    let wakes = entry.growth != Some(plan.growth) || entry.blocked != blocked;
+    let revision = plan.status.revision.clone();
+    let growth = Some(Growth { revision, runners: plan.growth });
+    let wakes = entry.growth != growth || entry.blocked != blocked;
     // A set sees that its deployment goes when it is looked at, and none of its runners may have news.
     let changed = wakes || entry.decided != told || goes;
-    (entry.growth, entry.decided) = (Some(plan.growth), told);
+    (entry.growth, entry.decided) = (growth, told);
     entry.blocked = blocked;
     if wakes {
         entry.wake.notify_one();

@@ -58,8 +58,9 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
             None => None,
         };
         // The set that new runners are of is the one that says whether there is room for them.
-        if seen.growth.is_some() {
-            memory.deployments.entry(deployment).or_default().gate = gate;
+        let deployment = memory.deployments.entry(deployment).or_default();
+        if deployment.makes(&set.spec.revision) {
+            deployment.gate = gate;
         }
         memory.backing_off.len()
     };
@@ -105,7 +106,6 @@ fn observe(context: &Context, set: &RunnerReplicaSet, deployment: &Name) -> Obse
     let uid = set.uid().unwrap_or_default();
     let owner = context.stores.deployments.get(&ObjectRef::new(&deployment.1).within(namespace));
     let key = Key::ReplicaSet(namespace.clone(), set.name_any());
-    let current = owner.as_ref().and_then(|it| it.status.as_ref()?.revision.clone());
     let status = set.status.clone().unwrap_or_default();
     // One moment: who is counted, by which numbers, and who is expected.
     let memory = context.memory();
@@ -118,9 +118,7 @@ fn observe(context: &Context, set: &RunnerReplicaSet, deployment: &Name) -> Obse
         namespace_terminating: context.terminating(namespace),
         stop_now: set.annotations().contains_key(ANNOTATION_STOP_NOW),
         desired: u32::try_from(set.spec.replicas).unwrap_or_default(),
-        growth: remembered
-            .growth_now()
-            .filter(|_| current.as_deref() == Some(set.spec.revision.as_str())),
+        growth: remembered.growth_now(&set.spec.revision),
         next_number: status.next_number.and_then(|it| it.try_into().ok()).unwrap_or_default(),
         last_success: status
             .last_success_seconds

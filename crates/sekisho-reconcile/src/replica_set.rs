@@ -64,9 +64,10 @@ pub struct Observed {
     pub desired: u32,
     /// How many runners are worth making now: [`crate::deployment::Plan::growth`] of the same moment.
     /// `desired` still holds idle runners back from being stopped when this has fallen already, and a
-    /// runner whose job is over must not be replaced meanwhile. `None` where nothing is known; nothing
-    /// where it was decided before GitHub told its last numbers, for `runners` are counted by these.
-    pub growth: Option<u32>,
+    /// runner whose job is over must not be replaced meanwhile. 0 of an older revision; where nothing
+    /// is decided yet, for `desired` may be long past (another held the lease); and where it was decided
+    /// before GitHub told its last numbers, for `runners` are counted by these.
+    pub growth: u32,
     /// `status.nextNumber`; 0 where there is none.
     pub next_number: u64,
     /// `status.lastSuccessSeconds`.
@@ -262,14 +263,14 @@ pub fn decide(seen: &Observed) -> Plan {
     steps::bury(seen, &mut plan);
     let live = counts.live as usize;
     let desired = seen.desired as usize;
-    let growth = seen.growth.map(|growth| growth as usize);
+    let growth = seen.growth as usize;
     // The spec is a little behind the jobs.
-    let kept = desired.max(growth.unwrap_or_default());
+    let kept = desired.max(growth);
     if live > kept {
         steps::stop_some(seen, live - kept, &mut plan);
         return plan;
     }
-    let wanted = growth.map_or(desired, |growth| desired.min(growth));
+    let wanted = desired.min(growth);
     if let Some(trouble) = seen.trouble.as_ref().filter(|it| live < wanted && it.holds(seen.now)) {
         plan.requeue_after = Some(seen.now.until(trouble.next).max(secs(1)));
         return plan;

@@ -32,7 +32,7 @@ fn seen(desired: u32, runners: Vec<Runner>) -> Observed {
         namespace_terminating: false,
         stop_now: false,
         desired,
-        growth: None,
+        growth: desired,
         next_number: 20,
         last_success: None,
         failed_ttl: secs(900),
@@ -120,11 +120,11 @@ fn who_is_done_takes_no_place_of_one_that_is_needed() {
     ] {
         for phase in rest {
             let runners = [done.to_vec(), vec![runner(3, phase)]].concat();
-            let plan = decide(&Observed { growth: Some(1), ..seen(1, runners) });
+            let plan = decide(&Observed { growth: 1, ..seen(1, runners) });
             assert_eq!((made(&plan).len(), stopped(&plan).len()), (0, 0), "{done:?} {phase:?}");
             assert_eq!((plan.counts.live, plan.counts.busy), (1, 0));
         }
-        let plan = decide(&Observed { growth: Some(1), ..seen(1, done.to_vec()) });
+        let plan = decide(&Observed { growth: 1, ..seen(1, done.to_vec()) });
         assert_eq!((made(&plan), stopped(&plan).len()), (vec![20], 0), "{done:?}");
     }
 }
@@ -132,22 +132,24 @@ fn who_is_done_takes_no_place_of_one_that_is_needed() {
 #[test]
 fn a_spec_that_is_behind_the_jobs_stops_nobody() {
     let three = || vec![runner(1, Phase::Busy), runner(2, PENDING), runner(3, PENDING)];
-    let plan = decide(&Observed { growth: Some(3), ..seen(1, three()) });
+    let plan = decide(&Observed { growth: 3, ..seen(1, three()) });
     assert!(stopped(&plan).is_empty() && made(&plan).is_empty(), "{plan:?}");
-    let plan = decide(&Observed { growth: Some(2), ..seen(1, three()) });
+    let plan = decide(&Observed { growth: 2, ..seen(1, three()) });
     assert_eq!(stopped(&plan), ["u2"]);
     // Numbers that are older than what the runners are counted by make nobody.
-    let plan = decide(&Observed { growth: Some(0), ..seen(5, three()) });
+    let plan = decide(&Observed { growth: 0, ..seen(5, three()) });
     assert!(stopped(&plan).is_empty() && made(&plan).is_empty(), "{plan:?}");
+    // Nor does a spec of before the lease was somebody else's.
+    assert_eq!(decide(&Observed { growth: 0, ..seen(5, vec![]) }).effects, []);
 }
 
 #[test]
 fn one_that_is_finished_is_not_replaced_before_the_jobs_say_so() {
     let one = || vec![runner(1, Phase::Busy)];
-    let plan = decide(&Observed { growth: Some(1), ..seen(3, one()) });
+    let plan = decide(&Observed { growth: 1, ..seen(3, one()) });
     assert_eq!((made(&plan).len(), stopped(&plan).len()), (0, 0));
-    assert_eq!(made(&decide(&Observed { growth: Some(2), ..seen(3, one()) })), [20]);
-    assert_eq!(made(&decide(&Observed { growth: Some(9), ..seen(3, one()) })), [20, 21]);
+    assert_eq!(made(&decide(&Observed { growth: 2, ..seen(3, one()) })), [20]);
+    assert_eq!(made(&decide(&Observed { growth: 9, ..seen(3, one()) })), [20, 21]);
 }
 
 #[test]

@@ -107,7 +107,10 @@ impl Operator {
             namespace_terminating: false,
             stop_now: set.stop_now,
             desired: set.replicas,
-            growth: self.observe_deployment(world).map(|seen| deployment::decide(&seen).growth),
+            growth: match self.observe_deployment(world) {
+                Some(seen) if seen.revision == set.revision => deployment::decide(&seen).growth,
+                _ => 0,
+            },
             next_number: set.next_number,
             last_success: set.last_success,
             failed_ttl: Duration::from_secs(u64::from(world.lifecycle.failed_ttl_seconds)),
