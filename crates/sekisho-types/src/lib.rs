@@ -1,4 +1,4 @@
-//! Words that every crate shares: digests, image references, severities, hints.
+//! Words that every crate shares: digests, image references, severities, sizes, hints.
 //!
 //! Nothing here does IO, and nothing here knows a protocol.
 
@@ -6,6 +6,7 @@ mod digest;
 mod leaked;
 mod reference;
 mod severity;
+mod size;
 
 pub use digest::{Algorithm, Digest, DigestError, Sha256Writer};
 pub use leaked::LeakedSecret;
@@ -13,6 +14,7 @@ pub use reference::{
     ImageReference, MAX_REPOSITORY_LEN, MAX_TAG_LEN, ReferenceError, RepositoryName, Tag,
 };
 pub use severity::{Severity, SeverityError};
+pub use size::parse_size;
 
 /// The next step to take, shown under an error as `hint: …`.
 ///

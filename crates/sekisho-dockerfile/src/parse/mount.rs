@@ -1,5 +1,7 @@
 //! `--mount=` of RUN.
 
+use sekisho_types::parse_size;
+
 use crate::ast::{CacheSharing, Mount, MountKind, Span};
 use crate::expand::Lookup;
 use crate::suggest;
@@ -258,21 +260,9 @@ fn number(text: Option<String>, radix: u32, key: &str) -> Result<Option<u32>, Pr
     }
 }
 
-/// `64m`, `1GiB`, `1024`: units are powers of 1024.
 fn size(text: &str) -> Result<u64, Problem> {
     let bad = || (format!("mount field `size` is `{text}`, not a size such as `64m`"), None);
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 10,
-        "m" | "mb" | "mib" => 20,
-        "g" | "gb" | "gib" => 30,
-        "t" | "tb" | "tib" => 40,
-        _ => return Err(bad()),
-    };
-    let number: u64 = number.parse().map_err(|_| bad())?;
-    number.checked_mul(1 << shift).ok_or_else(bad)
+    parse_size(text).ok_or_else(bad)
 }
 
 /// Splits at commas; a field in double quotes may hold commas.

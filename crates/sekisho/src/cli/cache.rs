@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use sekisho_builder::cache::{InUse, Pruned};
+use sekisho_types::parse_size;
 use serde::Serialize;
 
 use crate::exit::{Exit, hinted};
@@ -38,19 +39,7 @@ struct PruneArgs {
 /// Reads `20G`, `512MiB`, `1000`.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let form = || "write it as a number with K, M, G or T, such as 20G".to_owned();
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let unit = unit.trim().to_ascii_uppercase();
-    let power = match unit.trim_end_matches('B').trim_end_matches('I') {
-        "" => 0,
-        "K" => 1,
-        "M" => 2,
-        "G" => 3,
-        "T" => 4,
-        _ => return Err(form()),
-    };
-    let number: u64 = number.parse().map_err(|_| form())?;
-    number.checked_mul(1 << (10 * power)).ok_or_else(form)
+    parse_size(text).ok_or_else(form)
 }
 
 #[derive(Serialize)]
