@@ -130,28 +130,17 @@ fn statements_are_read_within_the_walls() {
     }
 }
 
-const BOMB: &str = "FROM scratch
-COPY status /var/lib/dpkg/status
-USER 1
-";
-
-#[test]
-fn a_layer_that_eats_memory_is_refused_and_the_gate_lives_on() {
+/// Sends an image with this file to a gate with this limit. It is refused in these words, and the same gate
+/// takes the next one.
+fn refused_and_lives_on(limit: &str, dockerfile: &str, file: (&str, &str), why: &str) {
     let world = World::new();
-    world.configure("gate/analysis.toml", "memory_mib = 24\n");
+    world.configure("gate/analysis.toml", limit);
     let up = world.up();
-    // A package database is held as a whole while it is read.
-    let database = "Package: a\nStatus: install ok installed\nVersion: 1\n\n".repeat(600_000);
-    let files = [
-        (".github/workflows/image.yml", PIPELINE),
-        ("Dockerfile", BOMB),
-        ("status", database.as_str()),
-    ];
-    let bomb = world.project("bomb", &files);
-    let said = world.sekisho(&["run", bomb.to_str().unwrap()]).exits(10);
-    said.says(&["unreadable-content", "out of memory", "layer "]);
+    let files = [(".github/workflows/image.yml", PIPELINE), ("Dockerfile", dockerfile), file];
+    let costly = world.project("costly", &files);
+    let said = world.sekisho(&["run", costly.to_str().unwrap()]).exits(10);
+    said.says(&["unreadable-content", why, "layer "]);
     assert_eq!(said.stdout, "");
-    // The same gate.
     let scratch = world.sekisho(&["run", &example("scratch"), "--output", "json"]).exits(0).json();
     let reference = scratch["images"][0]["reference"].as_str().unwrap();
     assert!(reference.starts_with(up.authority()), "{reference}");
@@ -160,25 +149,20 @@ fn a_layer_that_eats_memory_is_refused_and_the_gate_lives_on() {
 }
 
 #[test]
+fn a_layer_that_eats_memory_is_refused_and_the_gate_lives_on() {
+    // A package database is held as a whole while it is read.
+    let database = "Package: a\nStatus: install ok installed\nVersion: 1\n\n".repeat(600_000);
+    let dockerfile = "FROM scratch\nCOPY status /var/lib/dpkg/status\nUSER 1\n";
+    let file = ("status", database.as_str());
+    refused_and_lives_on("memory_mib = 24\n", dockerfile, file, "out of memory");
+}
+
+#[test]
 fn a_layer_that_eats_time_is_refused_and_the_next_one_is_read() {
-    let world = World::new();
-    world.configure("gate/analysis.toml", "cpu_seconds = 1\n");
-    let up = world.up();
     // Far more than is read in that time: every line begins like a secret, and is none.
     let text = "aws_secret_access_key = AKIA ghp_ glpat- xoxb-\n".repeat(3_000_000);
-    let files = [
-        (".github/workflows/image.yml", PIPELINE),
-        ("Dockerfile", "FROM scratch\nCOPY notes /notes\nUSER 1\n"),
-        ("notes", text.as_str()),
-    ];
-    let slow = world.project("slow", &files);
-    let said = world.sekisho(&["run", slow.to_str().unwrap()]).exits(10);
-    said.says(&["unreadable-content", "more than 1s of processor time", "layer "]);
-    assert_eq!(said.stdout, "");
-    // The same gate.
-    let scratch = world.sekisho(&["run", &example("scratch"), "--output", "json"]).exits(0).json();
-    let reference = scratch["images"][0]["reference"].as_str().unwrap();
-    assert!(reference.starts_with(up.authority()), "{reference}");
-    assert_eq!(up.stop(), 0);
-    world.nothing_is_left();
+    let dockerfile = "FROM scratch\nCOPY notes /notes\nUSER 1\n";
+    let file = ("notes", text.as_str());
+    let why = "more than 1s of processor time";
+    refused_and_lives_on("cpu_seconds = 1\n", dockerfile, file, why);
 }
