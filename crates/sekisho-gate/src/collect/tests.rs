@@ -234,17 +234,25 @@ fn a_collection_takes_nothing_that_is_needed() {
     }
 }
 
+/// What there is on a disk.
+fn open(dir: &std::path::Path) -> (BlobStore, Repositories) {
+    let blobs = BlobStore::open(&dir.join("content")).unwrap();
+    let namespace = Repositories::open(&dir.join("repositories"), blobs.clone()).unwrap();
+    (blobs, namespace)
+}
+
+fn put(blobs: &BlobStore, bytes: &[u8]) -> Digest {
+    let mut writer = blobs.writer().unwrap();
+    writer.write_all(bytes).unwrap();
+    writer.commit(blobs, None).unwrap().digest
+}
+
 /// The same, on a disk.
 #[test]
 fn a_folder_is_collected() {
     let dir = tempfile::tempdir().unwrap();
-    let blobs = BlobStore::open(&dir.path().join("content")).unwrap();
-    let namespace = Repositories::open(&dir.path().join("repositories"), blobs.clone()).unwrap();
-    let put = |bytes: &[u8]| {
-        let mut writer = blobs.writer().unwrap();
-        writer.write_all(bytes).unwrap();
-        writer.commit(&blobs, None).unwrap().digest
-    };
+    let (blobs, namespace) = open(dir.path());
+    let put = |bytes: &[u8]| put(&blobs, bytes);
     let (config, layer, orphan, unnamed) = (put(b"{}"), put(b"layer"), put(b"o"), put(b"u"));
     let manifest = ImageManifest::new(
         Descriptor::of(media_type::OCI_EMPTY, b"{}"),
@@ -289,13 +297,8 @@ fn a_folder_is_collected() {
 #[test]
 fn a_manifest_that_cannot_be_read_keeps_its_repository_and_no_other() {
     let dir = tempfile::tempdir().unwrap();
-    let blobs = BlobStore::open(&dir.path().join("content")).unwrap();
-    let namespace = Repositories::open(&dir.path().join("repositories"), blobs.clone()).unwrap();
-    let put = |bytes: &[u8]| {
-        let mut writer = blobs.writer().unwrap();
-        writer.write_all(bytes).unwrap();
-        writer.commit(&blobs, None).unwrap().digest
-    };
+    let (blobs, namespace) = open(dir.path());
+    let put = |bytes: &[u8]| put(&blobs, bytes);
     let (kept, gone) = (put(b"layer"), put(b"other"));
     let manifest = br#"{"schemaVersion": 2, "Layers": []}"#;
     let record = ManifestRecord {

@@ -128,12 +128,7 @@ pub(super) async fn patch(
     body: Body,
 ) -> ApiResult {
     let upload = find(&context, id).await?;
-    let expected = expected_bytes(
-        &context.repository,
-        &upload,
-        request,
-        context.gate.inner.uploads.max_blob_bytes(),
-    )?;
+    let expected = expected_bytes(&context, &upload, request)?;
     receive(&context, &upload, body, expected).await?;
     progress(StatusCode::ACCEPTED, &context.repository, &upload)
 }
@@ -148,12 +143,7 @@ pub(super) async fn put(
     let upload = find(&context, id).await?;
     let digest = digest_parameter(request, "digest")?
         .ok_or_else(|| ApiError::new(Code::DigestInvalid, "the parameter `digest` is missing"))?;
-    let expected = expected_bytes(
-        &context.repository,
-        &upload,
-        request,
-        context.gate.inner.uploads.max_blob_bytes(),
-    )?;
+    let expected = expected_bytes(&context, &upload, request)?;
     receive(&context, &upload, body, expected).await?;
     finish(context, upload, digest).await
 }
@@ -196,12 +186,7 @@ async fn cancel_upload(context: &Context, upload: &Arc<Upload>) -> ApiResult<()>
 }
 
 /// How many bytes the request says to bring, if it says where they belong.
-fn expected_bytes(
-    repository: &RepositoryName,
-    upload: &Upload,
-    request: &Parts,
-    max: u64,
-) -> ApiResult<Option<u64>> {
+fn expected_bytes(context: &Context, upload: &Upload, request: &Parts) -> ApiResult<Option<u64>> {
     let headers = &request.headers;
     let Some(value) = headers.get(header::CONTENT_RANGE) else { return Ok(None) };
     let range = value.to_str().ok().and_then(content_range);
@@ -215,9 +200,10 @@ fn expected_bytes(
         );
         return Err(error
             .with_status(StatusCode::RANGE_NOT_SATISFIABLE)
-            .with_header(header::LOCATION, &upload_location(repository, upload))
+            .with_header(header::LOCATION, &upload_location(&context.repository, upload))
             .with_header(header::RANGE, &received(upload)));
     }
+    let max = context.gate.inner.uploads.max_blob_bytes();
     let count = (last - first).checked_add(1).filter(|_| last < max);
     count.map(Some).ok_or_else(|| too_large(max))
 }
