@@ -37,7 +37,7 @@ jobs:
     steps: [{ run: 'test \"${{ needs.hello.outputs.answer }}\" = 42' }]
 ";
 
-fn is_missing() -> bool {
+pub(crate) fn is_missing() -> bool {
     let found = std::process::Command::new(RUNNER).arg("--version").output();
     if found.is_err() {
         skipped(RUNNER);
@@ -54,7 +54,7 @@ async fn world() -> (World, u64) {
 }
 
 /// Runs the program in a folder of its own, to its end.
-async fn run(folder: &Path, jit: Option<&str>, args: &[&str]) -> String {
+pub(crate) async fn run(folder: &Path, jit: Option<&str>, args: &[&str]) -> String {
     std::fs::create_dir_all(folder).unwrap();
     let program = Command::new(RUNNER)
         .args(args)

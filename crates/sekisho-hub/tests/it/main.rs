@@ -9,6 +9,7 @@ mod credentials;
 mod faults;
 mod git;
 mod go_runner;
+mod go_scale_set;
 mod hooks;
 mod job;
 mod probe;
