@@ -57,6 +57,15 @@ fn turn(lock: &Mutex<()>) -> MutexGuard<'_, ()> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The same, but nobody is waited for. `None`: somebody has it.
+fn try_turn(lock: &Mutex<()>) -> Option<MutexGuard<'_, ()>> {
+    match lock.try_lock() {
+        Ok(turn) => Some(turn),
+        Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
 fn invalid(why: &str) -> Refused {
     Refused::Invalid(format!("Validation Failed: {why}"))
 }
@@ -130,9 +139,11 @@ pub(crate) fn update(
     let (now, was) = (shared.clock.now(), pull.clone());
     pull.title = change.title.unwrap_or(pull.title);
     pull.body = change.body.or(pull.body);
-    freshen(&repository, &mut pull, now)?;
-    if let Some(base) = change.base.filter(|base| *base != pull.base.branch) {
-        retarget(shared, &repository, &mut pull, base, now)?;
+    match change.base.filter(|base| *base != pull.base.branch) {
+        Some(base) => retarget(shared, &repository, &mut pull, base, now)?,
+        None => {
+            freshen(&repository, &mut pull, now)?;
+        }
     }
     let activity = match (pull.state, change.open) {
         (PullState::Open, Some(false)) => {
@@ -216,6 +227,15 @@ fn refresh(
     Ok(())
 }
 
+/// The commit that an open one's base is at now, if it is another.
+fn moved_base(repository: &Repository, pull: &PullRequest) -> Result<Option<String>, GitError> {
+    if !pull.is_open() {
+        return Ok(None);
+    }
+    let tip = repository.resolve(&format!("refs/heads/{}", pull.base.branch))?;
+    Ok(tip.filter(|tip| *tip != pull.base.sha))
+}
+
 /// Looks at an open one's base again: whether the two go together is another matter when that has gone on.
 /// False if it is as it was.
 fn freshen(
@@ -223,11 +243,7 @@ fn freshen(
     pull: &mut PullRequest,
     now: Timestamp,
 ) -> Result<bool, GitError> {
-    let tip = match pull.is_open() {
-        true => repository.resolve(&format!("refs/heads/{}", pull.base.branch))?,
-        false => None,
-    };
-    let Some(tip) = tip.filter(|tip| *tip != pull.base.sha) else { return Ok(false) };
+    let Some(tip) = moved_base(repository, pull)? else { return Ok(false) };
     pull.base.sha = tip;
     pull.merge_sha = test_merge(repository, pull, now)?;
     Ok(true)
@@ -241,16 +257,11 @@ pub(crate) fn seen(
     number: u64,
 ) -> Result<(PullRequest, bool), Refused> {
     let (repository, pull) = find(shared, ids, number)?;
-    let base = format!("refs/heads/{}", pull.base.branch);
-    if !pull.is_open() || repository.resolve(&base)?.is_none_or(|tip| tip == pull.base.sha) {
+    if moved_base(&repository, &pull)?.is_none() {
         return Ok((pull, true));
     }
     let lock = shared.pull_lock(ids.id);
-    let _turn = match lock.try_lock() {
-        Ok(turn) => turn,
-        Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
-        Err(TryLockError::WouldBlock) => return Ok((pull, false)),
-    };
+    let Some(_turn) = try_turn(&lock) else { return Ok((pull, false)) };
     let (repository, mut pull) = find(shared, ids, number)?;
     if freshen(&repository, &mut pull, shared.clock.now())? {
         keep(shared, &repository, &pull)?;

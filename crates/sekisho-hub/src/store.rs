@@ -97,19 +97,17 @@ impl Store {
         self.run_dir(id).join("attempts").join(format!("{attempt}.json"))
     }
 
-    /// Writes a run, also where its folder could not be made when it began. Nothing above that is made: it
-    /// would be in place of a disk that is away.
+    /// Writes a run, also where its folder could not be made when it began.
     fn write_run(&self, id: u64, run: &Run) -> io::Result<()> {
-        match fs_err::create_dir(self.run_dir(id)) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => write_json(&self.run_file(id), run),
-        }
+        make_folder(&self.run_dir(id))?;
+        write_json(&self.run_file(id), run)
     }
 
     fn write_attempt(&self, id: u64, attempt: u64, run: &Run) -> io::Result<()> {
         let path = self.attempt_file(id, attempt);
+        make_folder(&self.run_dir(id))?;
         if let Some(folder) = path.parent() {
-            fs_err::create_dir_all(folder)?;
+            make_folder(folder)?;
         }
         write_json(&path, run)
     }
@@ -125,7 +123,7 @@ impl Store {
     /// Writes down what a run is made of.
     pub(crate) fn save_plan(&self, id: u64, kept: &Kept) -> io::Result<()> {
         let json = serde_json::to_vec(kept).map_err(io::Error::other)?;
-        fs_err::create_dir_all(self.run_dir(id))?;
+        make_folder(&self.run_dir(id))?;
         write_atomically(&self.run_dir(id).join("plan.json"), &json)
     }
 
@@ -185,6 +183,14 @@ pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Resu
     };
     let invalid = |error| io::Error::other(format!("`{}` is damaged: {error}", path.display()));
     serde_json::from_slice(&text).map(Some).map_err(invalid)
+}
+
+/// Makes a folder, unless it is there. Nothing above it: that would be in place of a disk that is away.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    match fs_err::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Writes what [`read_json`] reads.

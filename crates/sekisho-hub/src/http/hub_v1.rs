@@ -254,7 +254,8 @@ pub(super) async fn dispatch(
     let turn = turn.map_err(|error| Problem::internal(&error))?;
     let reader = Arc::clone(&shared);
     let start = move || push::dispatched(&reader, &repository, &dispatch.git_ref, &dispatch.sha);
-    let done = work::held(turn, start).await.map_err(|error| Problem::internal(&error))?;
+    let done = tokio::task::spawn_blocking(work::holding(turn, start)).await;
+    let done = done.map_err(|error| Problem::internal(&error))?;
     let pushed = done.map_err(|error| Problem::internal(&error))?;
     let pushed = pushed.ok_or_else(|| Problem::not_found("commit"))?;
     Ok((StatusCode::CREATED, Json(pushed)).into_response())

@@ -146,7 +146,8 @@ pub(super) async fn group_repositories(
     let base = &shared.config.base_url;
     let all = shared.look(|state| {
         let of = &state.groups.get(&place.owner(), path.group)?.repositories;
-        let known = of.iter().filter_map(|id| state.repositories.by_id(*id));
+        let names = state.repositories.ids();
+        let known = of.iter().filter_map(|id| state.repositories.get(names.get(id)?));
         Some(known.map(|ids| super::shown::repository(base, &ids, None)).collect::<Vec<_>>())
     });
     let all = all.ok_or_else(GithubError::not_found)?;

@@ -239,7 +239,7 @@ async fn turn<T: Send + 'static>(
     let lock = tokio::time::timeout(PUSH_WAIT, lock).await.map_err(busy)?;
     let lock = lock.map_err(|error| GithubError::internal(&error))?;
     let (of_work, ids) = (Arc::clone(shared), ids.clone());
-    let done = work::holding(lock, move || work(&of_work, &ids)).await?;
+    let done = rest::blocking(work::holding(lock, move || work(&of_work, &ids))).await?;
     // Who is told that it is done finds it so, whatever becomes of this process.
     let written = shared.saver.flushed().await;
     let done = done.map_err(refused)?;

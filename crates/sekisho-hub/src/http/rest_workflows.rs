@@ -142,7 +142,7 @@ pub(super) async fn dispatch(
         let what = (at.workflow.as_str(), wanted.git_ref.as_str());
         workflow_dispatched(&reader, &ids, what, &wanted.inputs, &actor)
     };
-    match work::holding(turn, start).await? {
+    match rest::blocking(work::holding(turn, start)).await? {
         Ok(_) if !details => Ok(StatusCode::NO_CONTENT.into_response()),
         Ok(run) => Ok(Json(Dispatched {
             workflow_run_id: run,

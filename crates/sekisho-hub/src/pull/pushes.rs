@@ -52,13 +52,12 @@ fn moved(
         Err(Refused::NotFound) => return Ok(Pushed::default()),
         found => found?,
     };
-    let sides = [&pull.head, &pull.base];
-    if !pull.is_open() || !sides.iter().any(|side| side.is_branch(ids.id, branch)) {
+    if !pull.is_about(ids.id, branch) {
         return Ok(Pushed::default());
     }
     let now = shared.clock.now();
     let before = pull.head.sha.clone();
-    let is_head = pull.head.repository.id == ids.id && pull.head.branch == branch;
+    let is_head = pull.head.is_branch(ids.id, branch);
     let activity = match &update.after {
         None => {
             pull.state = PullState::Closed { at: now };

@@ -1,8 +1,6 @@
 //! Room for pull requests: those that were closed first go.
 
-use std::sync::TryLockError;
-
-use super::{Refused, forget_refs};
+use super::{Refused, forget_refs, try_turn};
 use crate::shared::Shared;
 use crate::state::{MAX_PULLS, MAX_TEXT};
 
@@ -46,13 +44,12 @@ pub(super) fn make(
 fn remove(shared: &Shared, held: u64, (repository, number): (u64, u64)) -> Result<(), Refused> {
     let lock = shared.pull_lock(repository);
     // Not waited for: whoever has it may wait for ours.
-    let _turn = match lock.try_lock() {
-        Ok(turn) => Some(turn),
-        Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
-        Err(TryLockError::WouldBlock) if repository == held => None,
-        Err(TryLockError::WouldBlock) => return Ok(()),
-    };
-    let is_closed = shared.look(|state| state.pulls.closed().contains(&(repository, number)));
+    let turn = try_turn(&lock);
+    if turn.is_none() && repository != held {
+        return Ok(());
+    }
+    let is_closed = shared
+        .look(|state| state.pulls.get(repository, number).is_some_and(|pull| !pull.is_open()));
     if !is_closed {
         return Ok(());
     }

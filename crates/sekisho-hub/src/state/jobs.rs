@@ -86,22 +86,30 @@ impl State {
 
     /// The job waits again, if it was offered to this runner and not taken.
     pub(super) fn withdraw_offer(&mut self, at: JobRef, runner: u64, now: Timestamp) {
-        let Some((job, _)) = self.job_mut(at) else { return };
+        if self.take_back(at, runner) {
+            // A set may have come meanwhile, or its own may not have it any more.
+            self.bind(at);
+            self.touch_queue();
+            self.offer_jobs(now);
+        }
+    }
+
+    /// The job waits again. False if it was not offered to this runner.
+    fn take_back(&mut self, at: JobRef, runner: u64) -> bool {
+        let Some((job, _)) = self.job_mut(at) else { return false };
         if !matches!(&job.phase, Phase::Offered { runner: offered, .. } if *offered == runner) {
-            return;
+            return false;
         }
         job.phase = Phase::Queued;
         if let Some(found) = self.runners.get_mut(&runner) {
             found.job = None;
         }
-        // A set may have come meanwhile, or its own may not have it any more.
-        self.bind(at);
-        self.touch_queue();
-        self.offer_jobs(now);
+        true
     }
 
-    /// Jobs that were offered to runners of a group which may not have them any more wait again.
-    pub(super) fn withdraw_unfit(&mut self, group: u64, now: Timestamp) {
+    /// Jobs that were offered to runners of a group which may not have them any more wait again. The caller
+    /// binds and offers them.
+    pub(super) fn withdraw_unfit(&mut self, group: u64) {
         let in_group = self.runners.values().filter(|runner| runner.group == group);
         let offered = in_group.filter_map(|runner| {
             let at = runner.job?;
@@ -110,7 +118,7 @@ impl State {
             (is_offered && !fits()).then_some((at, runner.id))
         });
         for (at, runner) in offered.collect::<Vec<_>>() {
-            self.withdraw_offer(at, runner, now);
+            self.take_back(at, runner);
         }
     }
 

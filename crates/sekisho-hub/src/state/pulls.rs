@@ -96,6 +96,12 @@ impl PullRequest {
         self.state == PullState::Open
     }
 
+    /// Whether it is open, and a branch is its head or its base.
+    pub(crate) fn is_about(&self, repository: u64, branch: &str) -> bool {
+        let sides = [&self.head, &self.base];
+        self.is_open() && sides.iter().any(|side| side.is_branch(repository, branch))
+    }
+
     /// Whether it comes from another repository: nobody has to be allowed to write to open one.
     pub(crate) fn is_of_fork(&self) -> bool {
         self.head.repository.id != self.base.repository.id
@@ -220,11 +226,7 @@ impl Pulls {
 
     /// Open ones that a branch is the head or the base of.
     pub(crate) fn about(&self, repository: u64, branch: &str) -> Vec<PullRequest> {
-        let about = |pull: &&PullRequest| {
-            let sides = [&pull.head, &pull.base];
-            pull.is_open() && sides.iter().any(|side| side.is_branch(repository, branch))
-        };
-        self.all().filter(about).cloned().collect()
+        self.all().filter(|pull| pull.is_about(repository, branch)).cloned().collect()
     }
 
     /// Replaces one. False if it is not there any more.

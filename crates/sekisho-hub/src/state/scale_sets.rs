@@ -216,7 +216,7 @@ impl State {
     /// A group has changed: what its runners and sets may not have any more is taken from them, unless a
     /// runner is at it, and jobs that no listener was told of are matched anew.
     pub(super) fn rebind_group(&mut self, group: u64, now: Timestamp) {
-        self.withdraw_unfit(group, now);
+        self.withdraw_unfit(group);
         self.take_from_sets(group, now);
         self.unbind_waiting(|set| set.definition.group == group);
         self.bind_waiting();
