@@ -267,15 +267,13 @@ impl Work {
                     labels: spec.labels.clone(),
                     disable_update: true,
                 };
-                let known =
-                    object.status.as_ref().and_then(|it| it.scale_set.as_ref()).map(|it| it.id);
-                let made = account.tenant.ensure_set(&wanted, known).await;
+                let known = object.status.as_ref().and_then(|it| it.scale_set.as_ref());
+                let made = account.tenant.ensure_set(&wanted, known.map(|it| it.id)).await;
                 let made = made.map_err(|error| failure::scale_set(&error))?;
                 if !made.dropped_labels.is_empty() {
                     tracing::warn!(labels = ?made.dropped_labels, "GitHub dropped labels: it is a server of before 3.21");
                 }
                 self.ensured = Some((spec.group.clone(), spec.labels.clone()));
-                let known = object.status.as_ref().and_then(|it| it.scale_set.as_ref());
                 if known.is_none_or(|it| (it.id, &it.name) != (made.set.id, &made.set.name)) {
                     self.write_set(made.set.id, &made.set.name).await?;
                 }

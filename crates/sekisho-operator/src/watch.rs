@@ -76,7 +76,11 @@ pub(crate) fn begin(
         }),
         nodes: start.cluster(node),
         namespaces: start.cluster(|context, it: &Metadata<Namespace>| {
-            in_namespace(context, &it.name_any(), it.metadata.deletion_timestamp.is_some());
+            let name = it.name_any();
+            if it.metadata.deletion_timestamp.is_some() {
+                runners_in(context, &name);
+            }
+            deployments_in(context, &name);
         }),
         watches: 0,
         full: Arc::clone(&full),
@@ -296,13 +300,17 @@ fn node(context: &Context, node: &Node) {
     }
 }
 
-/// A namespace has another zone, perhaps; where it goes, its runners do.
-fn in_namespace(context: &Context, name: &str, goes: bool) {
+/// Where a namespace goes, its runners do.
+fn runners_in(context: &Context, name: &str) {
     for it in context.stores.runners.state() {
-        if goes && namespace(&*it) == name {
+        if namespace(&*it) == name {
             context.enqueue(Key::Runner(namespace(&*it), it.name_any()));
         }
     }
+}
+
+/// A namespace has another zone, perhaps.
+fn deployments_in(context: &Context, name: &str) {
     for it in context.stores.deployments.state() {
         if namespace(&*it) == name {
             deployment(context, name, &it.name_any());

@@ -171,10 +171,7 @@ pub fn decide(seen: &Observed) -> Plan {
     }
     let Some(set) = seen.scale_set else {
         plan.claim = trouble_claim(seen);
-        match seen.trouble.as_ref().filter(|trouble| trouble.holds(seen.now)) {
-            Some(trouble) => plan.requeue_after = Some(seen.now.until(trouble.next)),
-            None => plan.effects.push(Effect::EnsureScaleSet),
-        }
+        plan.requeue_after = ensure(seen, &mut plan);
         return plan;
     };
     listen(seen, set, &mut plan);
@@ -191,15 +188,24 @@ pub fn poll_again(told: u32, wanted: u32, polling: Duration, silent: Duration) -
     (told != wanted && silent < GIVEN_UP_MAX).then(|| POLL_MIN.saturating_sub(polling))
 }
 
+/// Has the set made as it should be; or in how long, where that has just failed.
+fn ensure(seen: &Observed, plan: &mut Plan) -> Option<Duration> {
+    let held = seen.trouble.as_ref().filter(|trouble| trouble.holds(seen.now));
+    if held.is_none() {
+        plan.effects.push(Effect::EnsureScaleSet);
+    }
+    held.map(|trouble| seen.now.until(trouble.next))
+}
+
 fn listen(seen: &Observed, set: i64, plan: &mut Plan) {
     let start = Effect::Listen { set, previous: seen.previous.clone() };
     match &seen.listener {
         Listener::None => {
             plan.claim = trouble_claim(seen);
-            match seen.trouble.as_ref().filter(|trouble| trouble.holds(seen.now)) {
-                Some(trouble) => plan.requeue_after = Some(seen.now.until(trouble.next)),
-                // The set may have been removed by somebody: it is looked at before each session.
-                None => plan.effects.extend([Effect::EnsureScaleSet, start]),
+            // The set may have been removed by somebody: it is looked at before each session.
+            plan.requeue_after = ensure(seen, plan);
+            if plan.requeue_after.is_none() {
+                plan.effects.push(start);
             }
         }
         Listener::Running { set: other, .. } if *other != set => {
@@ -214,10 +220,7 @@ fn listen(seen: &Observed, set: i64, plan: &mut Plan) {
             if seen.changed {
                 // It takes jobs as it was, until it is as it should be.
                 plan.claim = trouble_claim(seen).or(plan.claim.take());
-                match seen.trouble.as_ref().filter(|trouble| trouble.holds(seen.now)) {
-                    Some(trouble) => next = next.min(seen.now.until(trouble.next)),
-                    None => plan.effects.push(Effect::EnsureScaleSet),
-                }
+                next = ensure(seen, plan).map_or(next, |wait| next.min(wait));
             }
             if trouble.is_none() {
                 next = next.min(refresh(seen, set, plan));

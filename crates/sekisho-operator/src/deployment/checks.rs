@@ -72,7 +72,7 @@ fn zones(
         })?;
     }
     let this = group_use(object, url.to_owned());
-    let uses: Vec<GroupUse> = uses(context).collect();
+    let uses: Vec<GroupUse> = uses(context, &this).collect();
     sekisho_pods::check_group(&this, &uses).map_err(|error| match error {
         sekisho_pods::ZoneError::Group { group, other, .. } => {
             Failure::GroupShared { group, other }
@@ -101,10 +101,14 @@ fn account(url: String) -> String {
 }
 
 /// The uses of runner groups that count: where the namespace is of the zone, and GitHub took the
-/// credentials. Others get no job, and what they say of a group stops nobody.
-fn uses(context: &Context) -> impl Iterator<Item = GroupUse> {
+/// credentials. Others get no job, and what they say of a group stops nobody. Those alone that may clash
+/// with this one: of its group, and of another zone.
+fn uses(context: &Context, this: &GroupUse) -> impl Iterator<Item = GroupUse> {
     let all = context.stores.deployments.state().into_iter();
     all.filter_map(|it| {
+        if it.spec.trust_zone == this.zone || !it.spec.group.eq_ignore_ascii_case(&this.group) {
+            return None;
+        }
         let (namespace, connection) = (it.namespace()?, &it.spec.connection_ref);
         let found = context.stores.namespaces.get(&ObjectRef::new(&namespace))?;
         let zone = sekisho_pods::check_namespace(&namespace, found.labels(), it.spec.trust_zone);
@@ -122,7 +126,7 @@ pub(super) fn younger(context: &Context, object: &RunnerDeployment) -> Vec<Name>
     let reference = ObjectRef::new(&object.spec.connection_ref).within(&namespace);
     let Some(connection) = context.stores.connections.get(&reference) else { return Vec::new() };
     let this = group_use(object, connection.spec.url.clone());
-    let theirs = uses(context).filter(|it| this.clashes_with(it) && this.is_older_than(it));
+    let theirs = uses(context, &this).filter(|it| this.clashes_with(it) && this.is_older_than(it));
     theirs.filter_map(|it| it.deployment.split_once('/').map(owned)).collect()
 }
 

@@ -116,7 +116,7 @@ async fn an_uninstall_leaves_nothing(server: Server) {
         let left = world.list::<RunnerReplicaSet>().await.len()
             + world.list::<Runner>().await.len()
             + world.list::<Lease>().await.len()
-            + world.policies_of_deployments().await;
+            + world.policies_of_deployments().await.len();
         (left == 0).then_some(())
     })
     .await;
@@ -145,9 +145,7 @@ async fn an_operator_that_is_dropped_stops(server: Server) {
     let before = leases.get("sekisho-gpu").await.unwrap().resource_version();
     // Somebody else does the work from now on.
     let two = world.operator("two").await;
-    let patch = Patch::Merge(json!({ "spec": { "replicas": 2 } }));
-    let api = world.api::<RunnerDeployment>();
-    api.patch("gpu", &PatchParams::default(), &patch).await.unwrap();
+    world.change(json!({ "replicas": 2 })).await;
     until("two runners", || async { (world.registered().await.len() == 2).then_some(()) }).await;
     let lease = leases.get("sekisho-gpu").await.unwrap();
     assert_eq!(lease.spec.unwrap().holder_identity.as_deref(), Some("two"));
@@ -157,9 +155,10 @@ async fn an_operator_that_is_dropped_stops(server: Server) {
 
 impl World {
     /// Network policies that were made for a RunnerDeployment.
-    async fn policies_of_deployments(&self) -> usize {
-        let all = self.list::<NetworkPolicy>().await;
-        all.iter().filter(|it| it.labels().contains_key(sekisho_api::LABEL_DEPLOYMENT)).count()
+    pub(crate) async fn policies_of_deployments(&self) -> Vec<NetworkPolicy> {
+        let mut all = self.list::<NetworkPolicy>().await;
+        all.retain(|it| it.labels().contains_key(sekisho_api::LABEL_DEPLOYMENT));
+        all
     }
 
     /// As `sekisho operator render | kubectl delete --ignore-not-found -f -`; of the definitions, other scenarios need.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use kube::ResourceExt as _;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::DeleteParams;
 use sekisho_api::{Runner, RunnerDeployment};
 use sekisho_hub::Assignment;
 use serde_json::json;
@@ -30,11 +30,7 @@ async fn the_first_job_from_the_queue_to_nothing_that_is_left(server: Server) {
     if tokio::time::timeout(std::time::Duration::from_secs(60), world.begun(1)).await.is_err() {
         panic!("no job began: {}", world.told().await);
     }
-    let busy = until("the job on its Runner", || async {
-        let runners = world.list::<Runner>().await;
-        runners.into_iter().find(|it| it.status.as_ref().is_some_and(|it| it.job.is_some()))
-    })
-    .await;
+    let busy = world.busy().await;
     let status = busy.status.clone().unwrap();
     assert_eq!(status.job.unwrap().display_name, "job0");
     assert_eq!(world.registered().await, [busy.name_any()]);
@@ -174,14 +170,11 @@ async fn fewer_are_wanted_and_a_new_revision_takes_over(server: Server) {
     let operator = world.operator("one").await;
     world.says("AllRunnersReady").await;
     assert_eq!(world.registered().await.len(), 3);
-    let api = world.api::<RunnerDeployment>();
-    let patch = |spec| Patch::Merge(json!({ "spec": spec }));
-    let params = PatchParams::default();
-    api.patch("gpu", &params, &patch(json!({ "replicas": 1 }))).await.unwrap();
+    world.change(json!({ "replicas": 1 })).await;
     until("one runner", || async { (world.registered().await.len() == 1).then_some(()) }).await;
     let before = world.registered().await;
     let image = json!({ "template": { "metadata": { "labels": { "a": "b" } } } });
-    api.patch("gpu", &params, &patch(image)).await.unwrap();
+    world.change(image).await;
     until("a runner of the new revision", || async {
         let now = world.registered().await;
         (now.len() == 1 && now != before).then_some(())

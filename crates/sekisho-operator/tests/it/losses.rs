@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use sekisho_api::{GitHubConnection, Runner, RunnerDeployment, RunnerReplicaSet, condition};
+use sekisho_api::{GitHubConnection, Runner, RunnerReplicaSet, condition};
 use sekisho_hub::faults::{Call, Fault};
 use serde_json::json;
 use testkit::{ApiServer, Fault as ApiFault, FaultKind, Verb};
@@ -103,9 +103,7 @@ async fn a_pod_that_has_a_runners_name_is_said_and_left_alone() {
     // Without our labels: no watch of the operator shows it.
     let spec = json!({ "containers": [{ "name": "main", "image": "x" }], "nodeSelector": { "no": "node" } });
     let foreign: Pod = world.create(json!({ "metadata": { "name": next }, "spec": spec })).await;
-    let two = Patch::Merge(json!({ "spec": { "replicas": 2 } }));
-    let api = world.api::<RunnerDeployment>();
-    api.patch("gpu", &PatchParams::default(), &two).await.unwrap();
+    world.change(json!({ "replicas": 2 })).await;
     let message = until("what is in the way", || async {
         let status = world.api::<Runner>().get_opt(&next).await.unwrap()?.status?;
         let ended = condition::find(&status.conditions, condition::SUCCEEDED)?;
@@ -154,11 +152,7 @@ async fn a_job_whose_node_falls_silent_is_said_to_be_interrupted_at_once(server:
     let operator = world.operator("one").await;
     world.push(1).await;
     world.begun(1).await;
-    let runner = until("the job on its Runner", || async {
-        let all = world.list::<Runner>().await;
-        all.into_iter().find(|it| it.status.as_ref().is_some_and(|it| it.job.is_some()))
-    })
-    .await;
+    let runner = world.busy().await;
     let pod = world.api::<Pod>().get(&runner.name_any()).await.unwrap();
     // The clock stands still: no minute passes before it is said.
     world.stop_the_clock();
@@ -184,14 +178,8 @@ async fn a_node_that_the_watch_does_not_show_yet_ends_no_runner_and_one_that_is_
     let world = World::new(&Server::Double(api.clone()), |_| ()).await;
     let operator = world.operator("one").await;
     // From now on nothing is told of nodes.
-    api.arm(ApiFault {
-        kind: FaultKind::Status(503),
-        verbs: vec![Verb::List, Verb::Watch],
-        resource: "nodes".to_owned(),
-        client: "one".to_owned(),
-        skip: 0,
-        times: u32::MAX,
-    });
+    let told = ApiFault::once(FaultKind::Status(503), &[Verb::List, Verb::Watch], "nodes");
+    api.arm(ApiFault { client: "one".to_owned(), times: u32::MAX, ..told });
     api.cut_watches();
     world.cluster.add_node("late", [("pool".to_owned(), "late".to_owned())].into()).await.unwrap();
     let template = json!({ "spec": { "nodeSelector": { "pool": "late" } } });
@@ -214,20 +202,31 @@ async fn a_node_that_the_watch_does_not_show_yet_ends_no_runner_and_one_that_is_
 
     world.push(1).await;
     world.begun(2).await;
-    let runner = until("the job on its Runner", || async {
-        let all = world.list::<Runner>().await;
-        all.into_iter().find(|it| it.status.as_ref().is_some_and(|it| it.job.is_some()))
-    })
-    .await;
+    let runner = world.busy().await;
     world.cluster.lose_node("late").await.unwrap();
     world.cluster.remove_node("late").await.unwrap();
-    let reason = until("the loss on its Runner", || async {
-        let conditions =
-            world.api::<Runner>().get(&runner.name_any()).await.unwrap().status?.conditions;
-        let ended = condition::find(&conditions, condition::SUCCEEDED)?;
-        (ended.status == "False").then(|| ended.reason.clone())
-    })
-    .await;
-    assert_eq!(reason, "NodeLost");
+    assert_eq!(world.lost(&runner).await, "NodeLost");
     operator.shutdown().await;
+}
+
+impl World {
+    /// The Runner that has a job, once one has.
+    pub(crate) async fn busy(&self) -> Runner {
+        until("the job on its Runner", || async {
+            let all = self.list::<Runner>().await;
+            all.into_iter().find(|it| it.status.as_ref().is_some_and(|it| it.job.is_some()))
+        })
+        .await
+    }
+
+    /// Why a Runner ended in vain, once it did.
+    pub(crate) async fn lost(&self, runner: &Runner) -> String {
+        until("the loss on its Runner", || async {
+            let known = self.api::<Runner>().get_opt(&runner.name_any()).await.unwrap()?;
+            let conditions = known.status?.conditions;
+            let ended = condition::find(&conditions, condition::SUCCEEDED)?;
+            (ended.status == "False").then(|| ended.reason.clone())
+        })
+        .await
+    }
 }

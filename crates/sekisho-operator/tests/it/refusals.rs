@@ -12,7 +12,7 @@ use sekisho_api::{GitHubConnection, Reason, Runner, RunnerDeployment, condition}
 use sekisho_hub::App;
 use sekisho_hub::faults::{Call, Fault, Plan, Rule};
 use sekisho_operator::Operator;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::world::{Server, World, until};
 
@@ -38,11 +38,6 @@ const FEW: u64 = 10;
 
 pub(crate) fn rule(fault: Fault, call: Call, times: u32) -> Plan {
     Plan { seed: 1, rules: vec![Rule { fault, call: Some(call), skip: 0, times, percent: 100 }] }
-}
-
-async fn change(world: &World, spec: Value) {
-    let patch = Patch::Merge(json!({ "spec": spec }));
-    world.api::<RunnerDeployment>().patch("gpu", &PatchParams::default(), &patch).await.unwrap();
 }
 
 /// The sum of the lines of a metric that begin so.
@@ -110,7 +105,7 @@ async fn a_broken_template_is_said_until_it_is_mended(server: Server) {
     assert!(message.starts_with(want), "{message}");
     is_waited_for(&operator, Reason::TemplateInvalid, &message).await;
     assert_eq!(world.list::<Pod>().await.len(), 0);
-    change(&world, json!({ "template": null })).await;
+    world.change(json!({ "template": null })).await;
     is_over(&world, &operator, Reason::TemplateInvalid).await;
     operator.shutdown().await;
 }
@@ -124,7 +119,7 @@ async fn what_a_class_forbids_is_said_until_it_is_left_out(server: Server) {
     assert!(message.starts_with("`spec.template.spec.hostNetwork`"), "{message}");
     is_waited_for(&operator, Reason::TemplateForbidden, &message).await;
     assert_eq!(world.list::<Pod>().await.len(), 0);
-    change(&world, json!({ "template": null })).await;
+    world.change(json!({ "template": null })).await;
     is_over(&world, &operator, Reason::TemplateForbidden).await;
     operator.shutdown().await;
 }
@@ -217,7 +212,7 @@ async fn an_unknown_group_is_said_until_a_known_one_is_named(server: Server) {
     let message = world.says("GroupNotFound").await;
     assert!(message.contains("`nobody`"), "{message}");
     is_waited_for(&operator, Reason::GroupNotFound, &message).await;
-    change(&world, json!({ "group": "Default" })).await;
+    world.change(json!({ "group": "Default" })).await;
     is_over(&world, &operator, Reason::GroupNotFound).await;
     operator.shutdown().await;
 }

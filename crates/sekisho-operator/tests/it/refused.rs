@@ -11,7 +11,8 @@ use testkit::{ApiServer, Fault, FaultKind, Verb};
 use crate::refusals::{is_over, is_waited_for};
 use crate::world::{Server, World};
 
-fn refuse(api: &ApiServer, verb: Verb, resource: &str) {
+/// From now on this is refused.
+pub(crate) fn refuse(api: &ApiServer, verb: Verb, resource: &str) {
     api.arm(Fault { times: u32::MAX, ..Fault::once(FaultKind::Status(403), &[verb], resource) });
 }
 

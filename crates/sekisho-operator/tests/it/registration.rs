@@ -214,7 +214,7 @@ async fn a_group_that_is_not_there_is_said_where_no_set_is(server: Server) {
     let message = world.says("GroupNotFound").await;
     assert!(message.starts_with("GitHub has no runner group `nobody`; "), "{message}");
     is_waited_for(&operator, Reason::GroupNotFound, &message).await;
-    world.change("gpu", json!({ "group": "Default" })).await;
+    world.change(json!({ "group": "Default" })).await;
     is_over(&world, &operator, Reason::GroupNotFound).await;
     operator.shutdown().await;
 }
@@ -239,7 +239,7 @@ async fn a_registration_that_is_refused_is_said_at_the_deadline(server: Server) 
     assert!(message.ends_with(Reason::RequestRefused.next_step()), "{message}");
     world.hub.arm(Plan { seed: 1, rules: vec![] });
     // The operator's clock is ahead of the pods' by now, and the short time over before it began.
-    world.change("gpu", json!({ "lifecycle": null })).await;
+    world.change(json!({ "lifecycle": null })).await;
     until("a runner", || async { (world.registered().await.len() == 1).then_some(()) }).await;
     operator.shutdown().await;
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use sekisho_api::{LABEL_DEPLOYMENT, RunnerDeployment};
+use sekisho_api::RunnerDeployment;
 use serde_json::{Value, json};
 use testkit::ApiServer;
 
@@ -62,22 +62,17 @@ async fn every_call_is_one_that_the_roles_grant() {
     assert!(beyond.is_empty(), "{beyond:?}");
 }
 
-async fn policies(world: &World) -> Vec<NetworkPolicy> {
-    let mut all = world.list::<NetworkPolicy>().await;
-    all.retain(|it| it.labels().contains_key(LABEL_DEPLOYMENT));
-    all
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_policy_that_somebody_changes_or_deletes_comes_back() {
     let world = World::new(&Server::double(), |_| ()).await;
     world.set(json!({ "replicas": 1 })).await;
     let operator = world.operator("one").await;
     world.says("AllRunnersReady").await;
-    let specs =
-        async || -> Vec<Value> { policies(&world).await.iter().map(|it| json!(it.spec)).collect() };
+    let specs = async || -> Vec<Value> {
+        world.policies_of_deployments().await.iter().map(|it| json!(it.spec)).collect()
+    };
     let right = specs().await;
-    let name = policies(&world).await[0].name_any();
+    let name = world.policies_of_deployments().await[0].name_any();
     let api = world.api::<NetworkPolicy>();
     let open = Patch::Merge(json!({ "spec": { "egress": [{}] } }));
     api.patch(&name, &PatchParams::default(), &open).await.unwrap();

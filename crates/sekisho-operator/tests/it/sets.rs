@@ -25,27 +25,27 @@ async fn a_set_that_is_listened_to_gets_other_labels_and_another_group(server: S
     world.set(json!({ "scaling": { "min": 0, "max": 2, "scaleDownDelaySeconds": 0 } })).await;
     let operator = world.operator("one").await;
     world.says("AllRunnersReady").await;
-    let id = world.set_of("gpu").await;
+    let id = world.set_of().await;
     assert_eq!(labels(&world, id).await, ["gpu"]);
-    world.change("gpu", json!({ "labels": ["gpu", "large"] })).await;
+    world.change(json!({ "labels": ["gpu", "large"] })).await;
     until("the other labels at GitHub", || async {
         (labels(&world, id).await == ["gpu", "large"]).then_some(())
     })
     .await;
     // What cannot be done is said, and the set takes jobs as it was.
-    world.change("gpu", json!({ "group": "nobody" })).await;
+    world.change(json!({ "group": "nobody" })).await;
     let message = world.says("GroupNotFound").await;
     assert!(message.contains("`nobody`"), "{message}");
     let run = world.push(1).await;
     world.runners.ends.add_permits(1);
     assert_eq!(world.conclusion(run).await, "success");
-    world.change("gpu", json!({ "group": "Default", "labels": ["gpu", "small"] })).await;
+    world.change(json!({ "group": "Default", "labels": ["gpu", "small"] })).await;
     world.says("AllRunnersReady").await;
     until("the last labels at GitHub", || async {
         (labels(&world, id).await == ["gpu", "small"]).then_some(())
     })
     .await;
-    assert_eq!(world.set_of("gpu").await, id);
+    assert_eq!(world.set_of().await, id);
     operator.shutdown().await;
 }
 
@@ -54,7 +54,7 @@ async fn a_set_that_github_does_not_let_go_is_told_of_and_left(server: Server) {
     world.set(json!({ "scaling": { "min": 0, "max": 2, "scaleDownDelaySeconds": 0 } })).await;
     let operator = world.operator("one").await;
     world.says("AllRunnersReady").await;
-    let id = world.set_of("gpu").await;
+    let id = world.set_of().await;
     world.hub.arm(rule(Fault::Status { status: 503, after_ms: 0 }, Call::ScaleSet, u32::MAX));
     let api = world.api::<RunnerDeployment>();
     api.delete("gpu", &DeleteParams::default()).await.unwrap();
@@ -89,19 +89,17 @@ impl World {
         Tenant::new(Arc::new(rest), options).unwrap().set(id).await.unwrap()
     }
 
-    /// The number of a deployment's scale set, once it has one.
-    pub(crate) async fn set_of(&self, deployment: &str) -> i64 {
+    /// The number of the deployment's scale set, once it has one.
+    pub(crate) async fn set_of(&self) -> i64 {
         let api = self.api::<RunnerDeployment>();
-        until("a scale set", || async {
-            Some(api.get(deployment).await.unwrap().status?.scale_set?.id)
-        })
-        .await
+        until("a scale set", || async { Some(api.get("gpu").await.unwrap().status?.scale_set?.id) })
+            .await
     }
 
-    /// Changes the spec of a deployment.
-    pub(crate) async fn change(&self, deployment: &str, spec: Value) {
+    /// Changes the spec of the deployment.
+    pub(crate) async fn change(&self, spec: Value) {
         let patch = Patch::Merge(json!({ "spec": spec }));
         let api = self.api::<RunnerDeployment>();
-        api.patch(deployment, &PatchParams::default(), &patch).await.unwrap();
+        api.patch("gpu", &PatchParams::default(), &patch).await.unwrap();
     }
 }

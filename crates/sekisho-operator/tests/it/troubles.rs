@@ -11,6 +11,7 @@ use serde_json::json;
 use testkit::FaultKind;
 
 use crate::refusals::{is_over, is_waited_for, metric, rule};
+use crate::refused::refuse;
 use crate::world::{Server, World, until};
 
 scenarios![
@@ -45,23 +46,12 @@ async fn a_node_that_is_lost_with_a_job_is_said_and_cleaned_up(server: Server) {
     let operator = world.operator("one").await;
     world.push(1).await;
     world.begun(1).await;
-    let runner = until("the job on its Runner", || async {
-        let all = world.list::<Runner>().await;
-        all.into_iter().find(|it| it.status.as_ref().is_some_and(|it| it.job.is_some()))
-    })
-    .await;
+    let runner = world.busy().await;
     let pod = world.api::<Pod>().get(&runner.name_any()).await.unwrap();
     let node = pod.spec.unwrap().node_name.unwrap();
     world.cluster.lose_node(&node).await.unwrap();
     world.cluster.remove_node(&node).await.unwrap();
-    let reason = until("the loss on its Runner", || async {
-        let runner = world.api::<Runner>().get_opt(&runner.name_any()).await.unwrap()?;
-        let conditions = runner.status?.conditions;
-        let ended = condition::find(&conditions, condition::SUCCEEDED)?;
-        (ended.status == "False").then(|| ended.reason.clone())
-    })
-    .await;
-    assert_eq!(reason, "NodeLost");
+    assert_eq!(world.lost(&runner).await, "NodeLost");
     operator.shutdown().await;
 }
 
@@ -141,17 +131,11 @@ async fn a_deployment_that_comes_again_at_once_is_worked_on() {
 async fn leases_that_cannot_be_had_are_said_until_they_can() {
     let api = testkit::ApiServer::new();
     let world = World::new(&Server::Double(api.clone()), |_| ()).await;
-    let refuse = |verbs: &[testkit::Verb]| testkit::Fault {
-        times: u32::MAX,
-        ..testkit::Fault::once(FaultKind::Status(403), verbs, "leases")
-    };
     world.set(json!({ "replicas": 1 })).await;
     let operator = world.operator("one").await;
     world.says("AllRunnersReady").await;
-    for (step, verbs) in
-        [("read", &[testkit::Verb::Get][..]), ("write", &[testkit::Verb::Update][..])]
-    {
-        api.arm(refuse(verbs));
+    for (step, verb) in [("read", testkit::Verb::Get), ("write", testkit::Verb::Update)] {
+        refuse(&api, verb, "leases");
         let message = world.says("LeaseNotTaken").await;
         assert!(message.starts_with("the lease cannot be had: "), "{message}");
         is_waited_for(&operator, Reason::LeaseNotTaken, &message).await;

@@ -28,6 +28,19 @@ pub(crate) const PLANE: &str = "plane";
 /// after which a runner that got none is replaced.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// What an API server keeps.
+pub(crate) trait Object:
+    Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned
+{
+}
+
+impl<K: Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned> Object for K {}
+
+/// Has the API server keep this.
+pub(crate) async fn create_at<K: Object>(api: &Api<K>, object: Value) -> K {
+    api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap()
+}
+
 pub(crate) struct World {
     pub(crate) hub: Arc<Hub>,
     pub(crate) url: String,
@@ -210,14 +223,9 @@ impl World {
 
     pub(crate) async fn create_all<K>(&self, object: Value)
     where
-        K: kube::Resource<Scope = k8s_openapi::ClusterResourceScope, DynamicType = ()>
-            + Clone
-            + std::fmt::Debug
-            + serde::Serialize
-            + serde::de::DeserializeOwned,
+        K: kube::Resource<Scope = k8s_openapi::ClusterResourceScope, DynamicType = ()> + Object,
     {
-        let object: K = serde_json::from_value(object).unwrap();
-        Api::all(self.client.clone()).create(&PostParams::default(), &object).await.unwrap();
+        create_at::<K>(&Api::all(self.client.clone()), object).await;
     }
 
     pub(crate) fn api<K>(&self) -> Api<K>
@@ -229,14 +237,9 @@ impl World {
 
     pub(crate) async fn create<K>(&self, object: Value) -> K
     where
-        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + std::fmt::Debug
-            + serde::Serialize
-            + serde::de::DeserializeOwned,
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Object,
     {
-        let object: K = serde_json::from_value(object).unwrap();
-        self.api().create(&PostParams::default(), &object).await.unwrap()
+        create_at(&self.api(), object).await
     }
 
     pub(crate) async fn secret(&self) {
@@ -321,10 +324,7 @@ impl World {
 
     pub(crate) async fn list<K>(&self) -> Vec<K>
     where
-        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + std::fmt::Debug
-            + serde::de::DeserializeOwned,
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Object,
     {
         self.api::<K>().list(&ListParams::default()).await.unwrap().items
     }

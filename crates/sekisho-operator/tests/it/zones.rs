@@ -2,12 +2,12 @@
 
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use sekisho_api::{GitHubConnection, LABEL_TRUST_ZONE, Reason, RunnerDeployment, condition};
 use serde_json::{Value, json};
 
 use crate::refusals::{is_over, is_waited_for};
-use crate::world::{ADMIN, Server, World, until};
+use crate::world::{ADMIN, Object, Server, World, create_at, until};
 
 scenarios![a_namespace_of_another_zone_is_said_until_it_is_labelled];
 
@@ -73,15 +73,10 @@ impl<'a> Tenant<'a> {
 
     async fn make<K>(&self, object: Value)
     where
-        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + std::fmt::Debug
-            + serde::Serialize
-            + serde::de::DeserializeOwned,
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Object,
     {
-        let object: K = serde_json::from_value(object).unwrap();
-        let api = Api::<K>::namespaced(self.world.client.clone(), &self.namespace);
-        api.create(&PostParams::default(), &object).await.unwrap();
+        let api = Api::namespaced(self.world.client.clone(), &self.namespace);
+        create_at::<K>(&api, object).await;
     }
 
     async fn says(&self, reason: &str) -> String {
