@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
 use crate::copy::{CopyError, Placer};
+use crate::decide::{CopySource, CopyStep};
 use crate::engine::Engine;
 use crate::error::BuildError;
 use crate::fetch::{Answer, Link};
@@ -48,6 +49,39 @@ impl Fetched {
     }
 }
 
+impl CopyStep {
+    /// Whether it takes files of repositories, and of nothing else that must be looked at.
+    fn is_of_git(&self) -> bool {
+        let is = |source: &CopySource| matches!(source, CopySource::Git { .. });
+        let known = |source: &CopySource| is(source) || matches!(source, CopySource::Inline { .. });
+        self.sources.iter().all(known) && self.sources.iter().any(is)
+    }
+}
+
+/// Makes a key of what commits hold, for a step that takes files of nothing else; `None` for any other.
+///
+/// A remote is part of it: what one says that a name means holds for its own repository.
+pub(crate) fn add_commits(key: Key, step: &CopyStep, commits: &[String]) -> Option<Digest> {
+    if !step.is_of_git() {
+        return None;
+    }
+    let mut commits = commits.iter();
+    let key = step.sources.iter().try_fold(key, |key, source| match source {
+        CopySource::Git { git, keep_git_dir, .. } => Some(
+            key.text("remote", &git.remote)
+                .text("commit", commits.next()?)
+                // A clone that is kept names what it was made of.
+                .optional("reference", git.reference.as_deref().filter(|_| *keep_git_dir))
+                .optional("folder", git.subdir.as_deref())
+                .flag("submodules", git.submodules != Some(false))
+                .flag("git", *keep_git_dir),
+        ),
+        CopySource::Inline { name, content } => Some(key.text("name", name).text("text", content)),
+        CopySource::Path(_) | CopySource::Remote { .. } => None,
+    })?;
+    Some(key.finish())
+}
+
 /// Where a URL stands; variables may have made it out of another text.
 fn url_span(instruction: &Spanned<Instruction>, url: &str) -> Span {
     let Instruction::Add(add) = &instruction.node else { return instruction.span };
@@ -81,6 +115,19 @@ pub(crate) fn place_remote(
 }
 
 impl Engine {
+    /// The commits that an ADD of repositories alone would check out, when all can be told without a checkout.
+    pub(crate) fn commits_now(&self, step: &CopyStep) -> Option<Vec<String>> {
+        if !step.is_of_git() || self.options.no_cache || self.fresh {
+            return None;
+        }
+        let (remote, session) = (&self.layers.remote, &self.layers.session);
+        let repositories = step.sources.iter().filter_map(|source| match source {
+            CopySource::Git { git, .. } => Some(git),
+            _ => None,
+        });
+        repositories.map(|git| remote.commit_now(git, session, &self.options)).collect()
+    }
+
     /// Checks a repository out. Its files have the modes that git knows, whatever our umask.
     pub(crate) fn repository(
         &self,
@@ -97,6 +144,7 @@ impl Engine {
             other => other?,
         };
         let mut context = Context::list_all(&checkout.dir, &Ignore::default())?;
+        context.commit = Some(checkout.commit);
         context.set_modes(|node| match node.kind {
             NodeKind::Symlink { .. } => 0o777,
             NodeKind::File { .. } if node.mode & 0o100 == 0 => 0o644,

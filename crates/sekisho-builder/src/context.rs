@@ -41,6 +41,8 @@ pub(crate) struct Context {
     root: OwnedFd,
     path: PathBuf,
     pub(crate) files: Arc<FileMap>,
+    /// Of a git checkout.
+    pub(crate) commit: Option<String>,
     /// Digests and sizes of files that somebody asked for, and that did not lie still.
     digests: Mutex<HashMap<ImagePath, (Sum, u64)>>,
     /// Digests of all others, from earlier builds; those that were asked for are with the files.
@@ -84,6 +86,7 @@ impl Context {
             root,
             path: path.to_owned(),
             files: Arc::default(),
+            commit: None,
             digests: Mutex::default(),
             hashed: Mutex::default(),
         };

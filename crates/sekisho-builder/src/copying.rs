@@ -9,7 +9,7 @@ use sekisho_dockerfile::key::Key;
 use sekisho_dockerfile::{Dockerfile, Instruction, Span, Spanned};
 use sekisho_types::Digest;
 
-use crate::adding::place_remote;
+use crate::adding::{add_commits, place_remote};
 use crate::copy::{CopyError, Data, Destination, Made, Match, Pending, Placer};
 use crate::decide::{CopySource, CopyStep};
 use crate::engine::{Done, Engine, Progressed};
@@ -27,6 +27,7 @@ use crate::{archive, room, users};
 /// Changes when the same key could give another layer than before.
 const COPY_DOMAIN: &str = "sekisho.copy.v3";
 const COPY_FROM_DOMAIN: &str = "sekisho.copy-from.v3";
+const ADD_GIT_DOMAIN: &str = "sekisho.add-git.v1";
 
 fn place_inline(
     placer: &mut Placer<'_>,
@@ -81,8 +82,9 @@ impl Engine {
                 .flag("unpack-remote", step.unpack_remote)
         };
         // What an earlier stage holds is known by its layers, so its files need not be looked at.
-        let remote = |source: &CopySource| matches!(source, CopySource::Remote { .. });
-        let quick = (origin.is_image() && !step.sources.iter().any(remote)).then(|| {
+        let here =
+            |source: &CopySource| matches!(source, CopySource::Path(_) | CopySource::Inline { .. });
+        let quick = (origin.is_image() && step.sources.iter().all(here)).then(|| {
             let sources = step.sources.iter().map(|source| match source {
                 CopySource::Inline { name, content } => format!("inline {name} {content}"),
                 other => format!("path {}", other.name()),
@@ -90,6 +92,10 @@ impl Engine {
             let key = origin.add_to(base(Key::new(COPY_FROM_DOMAIN)));
             key.list("sources", sources).finish()
         });
+        // And what a commit holds, so it need not be fetched.
+        let of_commits =
+            |commits: &[String]| add_commits(base(Key::new(ADD_GIT_DOMAIN)), step, commits);
+        let quick = quick.or_else(|| of_commits(&self.commits_now(step)?));
         if let Some(done) = quick.as_ref().and_then(|key| self.cached(key)) {
             return Ok(done);
         }
@@ -102,6 +108,9 @@ impl Engine {
                 (Some(picked), content)
             }
         };
+        // A name may mean another commit by now: what counts is what was fetched.
+        let fetched = origins.iter().filter_map(|(_, origin)| origin.context()?.commit.clone());
+        let quick = of_commits(&fetched.collect::<Vec<_>>()).or(quick);
         let key = base(Key::new(COPY_DOMAIN)).digest("content", &content).finish();
         if let Some(done) = self.cached(&key) {
             if let Some(quick) = &quick {

@@ -4,6 +4,8 @@
 //! no prompt, only the protocols that reach other machines. A token goes in by the environment, never
 //! by an argument.
 
+mod refs;
+
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -42,6 +44,47 @@ const BUNDLES: [&str; 3] =
 pub(crate) struct Checkout {
     /// The folder that was asked for.
     pub(crate) dir: PathBuf,
+    /// In full.
+    pub(crate) commit: String,
+}
+
+/// The commit that a name means at this moment, without fetching it; `None` where only fetching tells.
+pub(crate) async fn commit_now(
+    git: &GitRef,
+    session: &Session,
+    options: &BuildOptions,
+) -> anyhow::Result<Option<String>> {
+    let commit = match git.reference.as_deref().filter(|_| git.is_pinned()) {
+        Some(commit) => Some(commit.to_ascii_lowercase()),
+        None => {
+            let wanted = git.reference.as_deref().unwrap_or("HEAD");
+            let peeled = format!("{wanted}^{{}}");
+            let (host, root, trusted) = prepare(git, session, options).await?;
+            let (trusted, remote) = (trusted.as_deref(), &git.remote);
+            let caller = Caller { root: &root, options, host: &host, remote, trusted };
+            let said =
+                caller.call(&["ls-remote", "--quiet", "--", remote, wanted, &peeled]).await?;
+            refs::commit(&said, wanted).filter(|commit| is_commit(commit)).map(str::to_owned)
+        }
+    };
+    Ok(commit.filter(|commit| is_asked_for(commit, git)))
+}
+
+/// Whether a commit is the one that `--checksum` names.
+fn is_asked_for(commit: &str, git: &GitRef) -> bool {
+    git.checksum.as_ref().is_none_or(|sum| commit.starts_with(&sum.to_ascii_lowercase()))
+}
+
+/// Host, a folder for git to work in, and certificates, for a remote that may be asked.
+async fn prepare(
+    git: &GitRef,
+    session: &Session,
+    options: &BuildOptions,
+) -> anyhow::Result<(String, PathBuf, Option<PathBuf>)> {
+    let host = host(&git.remote).context("the repository names no host")?;
+    fetch::Link::new(options)?.permit(&git.remote, &host).await?;
+    let root = session.folder("git").context("cannot make a folder")?;
+    Ok((host, root, trusted(session, options)?))
 }
 
 /// Fetches one commit and its submodules. Cancel-safe: what is half done is in the session's folder.
@@ -51,10 +94,7 @@ pub(crate) async fn checkout(
     session: &Session,
     options: &BuildOptions,
 ) -> anyhow::Result<Checkout> {
-    let host = host(&git.remote).context("the repository names no host")?;
-    fetch::Link::new(options)?.permit(&git.remote, &host).await?;
-    let root = session.folder("git").context("cannot make a folder")?;
-    let trusted = trusted(session, options)?;
+    let (host, root, trusted) = prepare(git, session, options).await?;
     let (trusted, remote) = (trusted.as_deref(), &git.remote);
     let caller = Caller { root: &root, options, host: &host, remote, trusted };
     caller.call(&["init", "--quiet", "--initial-branch=sekisho"]).await?;
@@ -62,11 +102,10 @@ pub(crate) async fn checkout(
     caller.get(git).await?;
     caller.call(&["checkout", "--quiet", "--detach", "--force", "FETCH_HEAD"]).await?;
     let commit = caller.call(&["rev-parse", "HEAD"]).await?;
-    let commit = commit.trim();
-    ensure!(is_commit(commit), "git names no commit");
+    let commit = commit.trim().to_owned();
+    ensure!(is_commit(&commit), "git names no commit");
     if let Some(sum) = &git.checksum {
-        let same = commit.starts_with(&sum.to_ascii_lowercase());
-        ensure!(same, "it is the commit {commit}, not {sum}");
+        ensure!(is_asked_for(&commit, git), "it is the commit {commit}, not {sum}");
     }
     if git.submodules != Some(false) && root.join(".gitmodules").exists() {
         let update = ["submodule", "update", "--quiet", "--init", "--recursive", "--depth=1"];
@@ -86,7 +125,7 @@ pub(crate) async fn checkout(
             real
         }
     };
-    Ok(Checkout { dir })
+    Ok(Checkout { dir, commit })
 }
 
 /// The machine's certificates and those that were named, in one file: git takes no second one.
@@ -173,6 +212,8 @@ impl Caller<'_> {
             .env_clear()
             .env("PATH", crate::decide::DEFAULT_PATH)
             .env("HOME", self.root)
+            // Nor the configuration of a repository that the cache folder may lie in.
+            .envs(self.root.parent().map(|above| ("GIT_CEILING_DIRECTORIES", above)))
             .env("LC_ALL", "C")
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_TERMINAL_PROMPT", "0")
@@ -267,6 +308,16 @@ pub(crate) fn host(remote: &str) -> Option<String> {
 }
 
 impl crate::remote::Remote {
+    /// The commit that is meant at this moment; `None` also where the remote cannot be asked.
+    pub(crate) fn commit_now(
+        &self,
+        git: &GitRef,
+        session: &Session,
+        options: &BuildOptions,
+    ) -> Option<String> {
+        self.run(commit_now(git, session, options))?.ok()?
+    }
+
     /// A checkout, waited for.
     pub(crate) fn checkout(
         &self,

@@ -1,6 +1,9 @@
 //! ADD: archives, and files of other machines.
 
 use std::fs;
+use std::io::BufRead as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use flate2::write::GzEncoder;
 use sekisho_oci::layer::{Entry, EntryKind, Writer};
@@ -80,7 +83,7 @@ async fn add_unpacks_local_archives() {
 
 /// Answers one request after the other with what is given, and says what was asked.
 pub(crate) fn server(answers: Vec<String>) -> (String, std::thread::JoinHandle<Vec<String>>) {
-    use std::io::{BufRead as _, Write as _};
+    use std::io::Write as _;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let host = format!("http://{}", listener.local_addr().unwrap());
     let thread = std::thread::spawn(move || {
@@ -161,5 +164,70 @@ async fn a_file_that_is_the_same_is_not_sent_again() {
     assert!(!asked[0].contains("if-"));
     assert!(asked[1].contains("if-modified-since: thu, 01 jan 1970 00:01:40 gmt"), "{}", asked[1]);
     assert!(asked[4].contains("if-none-match: \"t1\""), "{}", asked[4]);
+    world.assert_clean();
+}
+
+/// OpenSSL's own server of a folder's files, until it is dropped.
+struct Https(Child);
+
+impl Drop for Https {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Https {
+    /// With a certificate for 127.0.0.1 that only `ca.pem` of the folder vouches for; and the address. `None`
+    /// where there is no `openssl`.
+    fn start(folder: &Path) -> Option<(Self, String)> {
+        fs::write(folder.join("san"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+        for arguments in [
+            format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=private -days 2"),
+            format!("req {key} -keyout key.pem -out request.pem -subj /CN=files"),
+            "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -days 2 \
+             -extfile san"
+                .to_owned(),
+        ] {
+            let mut command = Command::new("openssl");
+            command.args(arguments.split(' ')).current_dir(folder).stderr(Stdio::null());
+            assert!(command.output().ok()?.status.success(), "{arguments}");
+        }
+        let mut command = Command::new("openssl");
+        command.args("s_server -accept 127.0.0.1:0 -cert cert.pem -key key.pem -WWW".split(' '));
+        command.current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut lines = lines.map(Result::unwrap);
+        let address = lines.find_map(|line| Some(line.strip_prefix("ACCEPT ")?.to_owned()));
+        // What else it says goes nowhere, and does not stop it.
+        std::thread::spawn(move || lines.count());
+        Some((Self(child), address.unwrap()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+async fn a_file_comes_from_who_a_named_authority_vouches_for_and_from_nobody_else() {
+    let world = World::new().await;
+    let folder = world.dir.path().join("served");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("f"), "over TLS").unwrap();
+    let Some((_server, address)) = Https::start(&folder) else {
+        eprintln!("skipped: needs openssl");
+        return;
+    };
+    let text = format!("FROM scratch\nADD https://{address}/f /f");
+    let error = world.fail(&text).await.to_string();
+    assert!(error.starts_with("Dockerfile:2:5: cannot fetch `https://127.0.0.1:"), "{error}");
+    assert!(error.to_lowercase().contains("certificate"), "{error}");
+    let mut options = world.options();
+    options.registries.ca_files = vec![folder.join("ca.pem")];
+    let built = world.try_build(options.clone()).await.unwrap();
+    assert_eq!(world.files(&built)["f"], "over TLS");
+    // A file without a certificate vouches for nobody.
+    options.registries.ca_files = vec![folder.join("san")];
+    assert!(world.try_build(options).await.is_err());
     world.assert_clean();
 }

@@ -148,6 +148,58 @@ async fn git_repositories_are_contexts_and_sources_of_add() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+async fn an_unchanged_reference_is_not_fetched_again() {
+    if Command::new("git").arg("--version").output().is_err() {
+        eprintln!("skipped: needs git");
+        return;
+    }
+    let world = World::new().await;
+    let (work, served) = (world.dir.path().join("work"), world.dir.path().join("served"));
+    fs::create_dir(&work).unwrap();
+    git(&work, &["init", "-q"]);
+    let commit = |text: &str| {
+        fs::write(work.join("f"), text).unwrap();
+        git(&work, &["add", "-A"]);
+        git(&work, &["commit", "-qm", text]);
+    };
+    commit("one");
+    git(&work, &["tag", "-am", "with a message", "v1"]);
+    fs::create_dir(&served).unwrap();
+    git(&served, &["clone", "-q", "--bare", work.to_str().unwrap(), "r.git"]);
+    let bare = served.join("r.git");
+    git(&bare, &["update-server-info"]);
+    let (objects, away) = (bare.join("objects"), bare.join("away"));
+    let url = format!("http://{}/r.git", serve(&served).await);
+    let text = format!("FROM scratch\nADD {url} /head\nADD {url}#v1 /v1\nADD {url}#main /main");
+    let first = world.build(&text).await;
+    assert_eq!(cached(&first), "c---");
+
+    // Names can be asked for, and nothing can be fetched.
+    fs::rename(&objects, &away).unwrap();
+    let again = world.build(&text).await;
+    assert_eq!(cached(&again), "cccc");
+    assert_eq!(again.manifest_digest, first.manifest_digest);
+    let pinned = git(&work, &["rev-parse", "HEAD"]);
+    let other = world.fail(&format!("FROM scratch\nADD {url}#{pinned} /other")).await.to_string();
+    assert!(other.starts_with("Dockerfile:2:"), "{other}");
+    fs::rename(&away, &objects).unwrap();
+
+    // Of one that means something else now, that is taken.
+    commit("two");
+    git(&bare, &["fetch", "-q", work.to_str().unwrap(), "main:main"]);
+    git(&bare, &["update-server-info"]);
+    let moved = world.build(&text).await;
+    assert_eq!(cached(&moved), "c---", "what lies on another layer is another step");
+    let files = world.files(&moved);
+    let of = |folder: &str| files[&format!("{folder}/f")].as_str();
+    assert_eq!((of("head"), of("v1"), of("main")), ("two", "one", "two"));
+    let wrong = world.fail(&format!("FROM scratch\nADD --checksum={pinned} {url} /head")).await;
+    assert!(wrong.to_string().contains(&format!("not {pinned}")), "{wrong}");
+    world.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn archives_are_contexts() {
     let world = World::new().await;
     let mut tar = Writer::new(Vec::new());
