@@ -160,9 +160,7 @@ pub(crate) fn run(
 ) -> Result<BuildResult, BuildError> {
     let mut options = options;
     let store = Store::open(&options.cache_dir)?;
-    if let Some(limit) = options.cache_limit_bytes {
-        store.hold_to(limit)?;
-    }
+    store.hold_to(options.cache_limit)?;
     let session = store.session()?;
     let events = Arc::clone(&progress);
     // A step that fails ends those beside it, and not what the caller cancels with.

@@ -117,7 +117,7 @@ pub mod base {
 
 /// Room in the cache folder.
 pub mod cache {
-    pub use crate::store::{InUse, Pruned};
+    pub use crate::store::{CacheLimit, InUse, Pruned};
 
     /// Removes what was used longest ago until the folder has no more than `keep` bytes.
     ///

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engines::{Engine, Entitlement};
 use crate::golden::{Base, DebianOptions};
+use crate::store::CacheLimit;
 
 /// Everything [`build`](crate::build) needs to know. Make one with [`BuildOptions::new`].
 #[derive(Clone, Debug)]
@@ -56,9 +57,8 @@ pub struct BuildOptions {
     pub allow: BTreeSet<Entitlement>,
     /// Layers, unpacked roots and results; shared by any number of builds at once.
     pub cache_dir: PathBuf,
-    /// What the cache folder may take, in bytes, when a build begins: what was used longest ago goes first.
-    /// Looked at once an hour, and not while another build is there. Default: as much as there is.
-    pub cache_limit_bytes: Option<u64>,
+    /// What the cache folder may take when a build begins.
+    pub cache_limit: CacheLimit,
     /// For `RUN --mount=type=secret`, by id. They are in memory only, and in no key, layer or log.
     pub secrets: BTreeMap<String, Secret>,
     /// Sockets of ssh agents for `RUN --mount=type=ssh`, by id.
@@ -118,7 +118,7 @@ impl BuildOptions {
             engine_args: Vec::new(),
             allow: BTreeSet::new(),
             cache_dir: cache_dir.into(),
-            cache_limit_bytes: None,
+            cache_limit: CacheLimit::default(),
             secrets: BTreeMap::new(),
             ssh: BTreeMap::new(),
             credentials: BTreeMap::new(),

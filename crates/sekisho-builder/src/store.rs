@@ -21,6 +21,7 @@
 //! removes: its lock is free. Nothing is synced; see `boot` for what that means.
 
 mod boot;
+mod limit;
 mod prune;
 
 use std::collections::BTreeSet;
@@ -51,6 +52,7 @@ const PACKAGES: &str = "packages";
 /// Holds the lock of a session.
 const LOCK_FILE: &str = "lock";
 
+pub use limit::CacheLimit;
 pub use prune::{InUse, Pruned};
 
 /// A cache folder.

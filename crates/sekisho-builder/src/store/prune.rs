@@ -17,7 +17,7 @@ use sekisho_oci::ImageManifest;
 use sekisho_sandbox::remove_tree;
 use serde::Serialize;
 
-use super::{Kind, PACKAGES, Store, now};
+use super::{CacheLimit, Kind, PACKAGES, Store, now};
 use crate::golden::Base;
 
 /// Locked shared by each build.
@@ -56,19 +56,20 @@ struct Thing<T> {
     used: i64,
 }
 
-/// What has to go so that no more than `keep` bytes are left, of which `fixed` stay anyway.
-fn choose<T>(mut things: Vec<Thing<T>>, fixed: u64, keep: u64) -> Vec<Thing<T>> {
+/// What has to go so that no more than `keep` bytes are left, of which `fixed` stay anyway; and what stays.
+fn choose<T>(mut things: Vec<Thing<T>>, fixed: u64, keep: u64) -> (Vec<Thing<T>>, Vec<Thing<T>>) {
     things.sort_by_key(|thing| thing.used);
     let mut total = things.iter().fold(fixed, |sum, thing| sum.saturating_add(thing.bytes));
-    let mut chosen = Vec::new();
-    for thing in things {
+    let mut count = 0;
+    for thing in &things {
         if total <= keep {
             break;
         }
         total = total.saturating_sub(thing.bytes);
-        chosen.push(thing);
+        count += 1;
     }
-    chosen
+    let stay = things.split_off(count);
+    (things, stay)
 }
 
 /// A build's share of the lock.
@@ -108,9 +109,8 @@ impl Store {
         let mut pruned = Pruned { kept_bytes: total, ..Pruned::default() };
         // What is removed half is not to be found under its name.
         let away = tempfile::Builder::new().prefix("prune-").tempdir_in(self.tmp())?.keep();
-        for (number, Thing { what, bytes, .. }) in
-            choose(things, fixed, keep).into_iter().enumerate()
-        {
+        let (go, stay) = choose(things, fixed, keep);
+        for (number, Thing { what, bytes, .. }) in go.into_iter().enumerate() {
             fs::rename(what, away.join(number.to_string()))
                 .context("cannot remove from the cache")?;
             pruned.removed += 1;
@@ -118,12 +118,15 @@ impl Store {
             pruned.kept_bytes -= bytes;
         }
         remove_tree(&away).context("cannot remove from the cache")?;
-        self.forget_uses().context(looking)?;
+        self.forget_uses(&stay).context(looking)?;
         Ok(pruned)
     }
 
     /// The same when a build begins: seldom, and not when others are here.
-    pub(crate) fn hold_to(&self, limit: u64) -> anyhow::Result<()> {
+    pub(crate) fn hold_to(&self, limit: CacheLimit) -> anyhow::Result<()> {
+        let limit =
+            limit.bytes(&self.root).context("cannot look at the disk of the cache folder")?;
+        let Some(limit) = limit else { return Ok(()) };
         let held = self.root.join(HELD);
         let age = |at: SystemTime| now().duration_since(at).unwrap_or_default();
         let lately = std::fs::metadata(&held).and_then(|there| there.modified());
@@ -193,8 +196,7 @@ impl Store {
     }
 
     /// Times of what is not here any more.
-    fn forget_uses(&self) -> anyhow::Result<()> {
-        let (things, _) = self.things()?;
+    fn forget_uses(&self, things: &[Thing<PathBuf>]) -> anyhow::Result<()> {
         let name = |thing: &Thing<PathBuf>| Some(thing.what.file_name()?.to_str()?.to_owned());
         let there: BTreeSet<String> = things.iter().filter_map(name).collect();
         for entry in fs::read_dir(self.root.join(USED))? {
@@ -243,7 +245,9 @@ mod tests {
         let chosen = |fixed, keep| -> Vec<&str> {
             let things = [("new", 30, 300), ("old", 10, 100), ("middle", 20, 200)];
             let things = things.map(|(what, bytes, used)| Thing { what, bytes, used });
-            choose(things.into(), fixed, keep).into_iter().map(|thing| thing.what).collect()
+            let (go, stay) = choose(things.into(), fixed, keep);
+            assert_eq!(go.len() + stay.len(), 3);
+            go.into_iter().map(|thing| thing.what).collect()
         };
         assert_eq!(chosen(5, 65), [""; 0]);
         assert_eq!(chosen(5, 64), ["old"]);
@@ -283,7 +287,7 @@ mod tests {
         assert_eq!(fs::read_dir(store.tmp()).unwrap().count(), 0);
         // Held to a limit once, and then not for a while.
         let hold = |digest: &Digest| {
-            store.hold_to(0).unwrap();
+            store.hold_to(CacheLimit::Bytes(0)).unwrap();
             store.blob_path(digest).exists()
         };
         let again = || store.put_blob(&store.session().unwrap(), b"again").unwrap();

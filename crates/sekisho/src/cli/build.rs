@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
+use sekisho_builder::cache::CacheLimit;
 use sekisho_builder::{BuildError, BuildOptions, BuildResult, Engine, Entitlement, Output};
 use sekisho_types::ImageReference;
 use serde::Serialize;
@@ -153,9 +154,10 @@ pub(crate) struct BuildArgs {
     /// Folder of the cache [default: `cache` in the data folder]
     #[arg(long, value_name = "DIR", env = "SEKISHO_CACHE_DIR")]
     cache_dir: Option<PathBuf>,
-    /// What the cache may take when a build begins, `20G`; see `sekisho cache prune` [default: no limit]
-    #[arg(long, value_name = "SIZE", env = "SEKISHO_CACHE_LIMIT", value_parser = super::cache::size)]
-    cache_limit: Option<u64>,
+    /// What the cache may take when a build begins, `20G` or `none`; see `sekisho cache prune` [default: a
+    /// quarter of its disk, 100G at most]
+    #[arg(long, value_name = "SIZE", env = "SEKISHO_CACHE_LIMIT", value_parser = super::cache::limit)]
+    cache_limit: Option<CacheLimit>,
     #[command(flatten)]
     debian: super::base::MirrorArgs,
     /// Time of the image, seconds since 1970
@@ -286,7 +288,7 @@ fn with_hint(error: BuildError) -> anyhow::Error {
 fn options(args: &BuildArgs, data: &DataDir) -> anyhow::Result<(BuildOptions, Option<TempDir>)> {
     let cache_dir = data.cache_or(args.cache_dir.as_deref())?;
     let mut options = BuildOptions::new(".", cache_dir);
-    options.cache_limit_bytes = args.cache_limit;
+    options.cache_limit = args.cache_limit.unwrap_or_default();
     let kept = subject(args, &mut options)?;
     options.extra_hosts.clone_from(&args.hosts);
     if args.network == "none" {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use sekisho_builder::cache::{InUse, Pruned};
+use sekisho_builder::cache::{CacheLimit, InUse, Pruned};
 use sekisho_types::parse_size;
 use serde::Serialize;
 
@@ -40,6 +40,14 @@ struct PruneArgs {
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let form = || "write it as a number with K, M, G or T, such as 20G".to_owned();
     parse_size(text).ok_or_else(form)
+}
+
+/// Reads the same, or `none`.
+pub(crate) fn limit(text: &str) -> Result<CacheLimit, String> {
+    match text {
+        "none" => Ok(CacheLimit::Off),
+        text => size(text).map(CacheLimit::Bytes).map_err(|form| format!("{form}, or as none")),
+    }
 }
 
 #[derive(Serialize)]
@@ -90,6 +98,8 @@ mod tests {
             ("99999999T", None),
         ] {
             assert_eq!(size(text).ok(), want, "{text}");
+            assert_eq!(limit(text).ok(), want.map(CacheLimit::Bytes), "{text}");
         }
+        assert_eq!(limit("none"), Ok(CacheLimit::Off));
     }
 }
