@@ -6,7 +6,7 @@ use sekisho_pods::Cluster;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::context::Stores;
+use crate::context::{Growth, Stores};
 use crate::operator::Settings;
 use crate::stored::Stored;
 
@@ -58,4 +58,18 @@ async fn numbers_that_were_asked_for_do_not_undo_what_was_told_meanwhile() {
     settles(&context, &name, Some(At::from_secs(5)));
     tell(&context, &name, read(3, now + 1), &[]);
     assert_eq!(known(), (now + 2, Some(3), settled));
+}
+
+#[test]
+fn a_set_grows_by_the_newest_decision_of_its_deployment_alone() {
+    let growth = |revision: &str| Growth { revision: revision.to_owned(), runners: 3 };
+    let mut entry = DeploymentMemory { growth: Some(growth("a")), ..Default::default() };
+    assert_eq!((entry.growth_now("a"), entry.growth_now("b")), (3, 0));
+    assert!(entry.makes("a") && !entry.makes("b"));
+    // GitHub told other numbers since.
+    entry.told += 1;
+    assert_eq!((entry.growth_now("a"), entry.makes("a")), (0, true));
+    // Another held the lease meanwhile, and what its set was to have may be long past.
+    (entry.decided, entry.growth) = (entry.told, None);
+    assert_eq!((entry.growth_now("a"), entry.makes("a")), (0, false));
 }
