@@ -140,9 +140,10 @@ pub(crate) fn create(
         concurrency,
         facts: facts_of_run,
     };
-    if let Err(error) = shared.store.save_plan(id, &Kept::of(&new)) {
+    match serde_json::to_vec(&Kept::of(&new)) {
+        Ok(json) => shared.saver.plan(id, json),
         // It can still be run again by this process.
-        tracing::error!("the plan of run {id} cannot be written down: {error}");
+        Err(error) => tracing::error!("the plan of run {id} cannot be written down: {error}"),
     }
     Ok(shared.change(|state, now| state.create_run(new, now)))
 }

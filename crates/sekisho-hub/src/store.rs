@@ -121,10 +121,9 @@ impl Store {
     }
 
     /// Writes down what a run is made of.
-    pub(crate) fn save_plan(&self, id: u64, kept: &Kept) -> io::Result<()> {
-        let json = serde_json::to_vec(kept).map_err(io::Error::other)?;
+    fn write_plan(&self, id: u64, json: &[u8]) -> io::Result<()> {
         make_folder(&self.run_dir(id))?;
-        write_atomically(&self.run_dir(id).join("plan.json"), &json)
+        write_atomically(&self.run_dir(id).join("plan.json"), json)
     }
 
     /// What a run is made of, if it was written and makes sense.

@@ -83,6 +83,8 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Todo {
+    /// What runs are made of, which is written once.
+    plans: BTreeMap<u64, Vec<u8>>,
     /// Of runs that are not on disk yet as they are now.
     runs: BTreeMap<(u64, Kept), Arc<Run>>,
     /// Those of them that are being written: with these here nothing is told of a file that is older.
@@ -98,7 +100,10 @@ struct Todo {
 
 impl Todo {
     fn is_empty(&self) -> bool {
-        self.runs.is_empty() && self.journal.is_empty() && self.lists.is_empty()
+        self.plans.is_empty()
+            && self.runs.is_empty()
+            && self.journal.is_empty()
+            && self.lists.is_empty()
     }
 }
 
@@ -116,6 +121,13 @@ impl Saver {
             .name("hub-saver".to_owned())
             .spawn(move || work.run(&store, &mut journal, lists.as_ref(), &done))?;
         Ok(Self { shared, progress, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Has what a run is made of written soon: before the run, if that comes later.
+    pub(crate) fn plan(&self, id: u64, json: Vec<u8>) {
+        self.add(|todo| {
+            todo.plans.insert(id, json);
+        });
     }
 
     /// Has a run written soon.
@@ -273,6 +285,7 @@ impl Shared {
         // Empty, unless an entry cannot be put into words.
         todo.journal.splice(0..0, left.journal);
         todo.lists.extend(left.lists);
+        todo.plans.extend(left.plans);
     }
 }
 
@@ -308,6 +321,9 @@ impl Todo {
         if !self.journal.is_empty() || journal.is_broken() {
             is_written(&"the scale sets", journal.append(&mut self.journal));
         }
+        self.plans.retain(|id, json| {
+            !is_written(&format_args!("the plan of run {id}"), store.write_plan(*id, json))
+        });
         self.runs.retain(|(id, kept), run| {
             if under_way.contains(id) && store.was_removed(*id) {
                 tracing::warn!("run {id} is not written down: its folder was removed");

@@ -60,6 +60,7 @@ async fn what_could_not_be_written_is_told_and_written_later_as_it_is_then() {
     world.away(true);
     world.set(2);
     world.saver.journal(vec![Entry::LastSet { id: 3 }]);
+    world.saver.plan(7, b"{}".to_vec());
     assert_eq!(world.saver.flushed().await, Err(NotWritten));
     assert!(world.saver.failures() >= TRIES);
     world.set(4);
@@ -71,6 +72,7 @@ async fn what_could_not_be_written_is_told_and_written_later_as_it_is_then() {
     progress.wait_for(|now| now.failures == 0).await.unwrap();
     assert_eq!(world.saver.flushed().await, Ok(()));
     assert_eq!(world.read(), "4");
+    assert_eq!(fs_err::read(world.store.run_dir(7).join("plan.json")).unwrap(), b"{}");
     let journal = world.store.journal_file();
     world.saver.close();
     assert_eq!(Journal::open(journal).unwrap().sets().entries(), [Entry::LastSet { id: 5 }]);
