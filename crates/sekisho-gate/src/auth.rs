@@ -130,8 +130,7 @@ impl Caller {
             let error = ApiError::new(Code::Unauthorized, "this needs an identity");
             return Err(challenged(gate, error, Some((repository, scope))));
         };
-        let target = Target::of(repository, identity, gate.local_owner.as_deref());
-        let verdict = ask(gate, identity, &target, permission);
+        let verdict = ask(gate, Some(identity), repository, permission);
         if !verdict.decision.passes() {
             tracing::info!(
                 repository = repository.as_str(),
@@ -153,7 +152,7 @@ impl Caller {
     /// Whether the sender may read there.
     pub(crate) fn may_pull(&self, gate: &Inner, repository: &RepositoryName) -> ApiResult<()> {
         let identity = self.identity();
-        let verdict = ask_to_pull(gate, identity, repository);
+        let verdict = ask(gate, identity, repository, Permission::Pull);
         if verdict.decision.passes() {
             return Ok(());
         }
@@ -203,30 +202,26 @@ pub(crate) fn challenged(
     error.with_header(header::WWW_AUTHENTICATE, &challenge)
 }
 
-/// What the policies say.
-fn ask(gate: &Inner, identity: &Identity, target: &Target, permission: Permission) -> Verdict {
+/// What the policies say. Who does not say who he is may ask to read.
+fn ask(
+    gate: &Inner,
+    identity: Option<&Identity>,
+    repository: &RepositoryName,
+    permission: Permission,
+) -> Verdict {
+    let nobody = Identity::default();
+    let local_owner = identity.and(gate.local_owner.as_deref());
+    let known = identity.unwrap_or(&nobody);
+    let target = Target::of(repository, known, local_owner);
     let answer = || match permission {
-        Permission::Pull => gate.policies.may_pull(Some(identity), target),
-        Permission::Push => gate.policies.may_push(identity, target),
-        Permission::Delete => gate.policies.may_delete(identity, target),
+        Permission::Pull => gate.policies.may_pull(identity, &target),
+        Permission::Push => gate.policies.may_push(known, &target),
+        Permission::Delete => gate.policies.may_delete(known, &target),
     };
     // Asked with each request of a push. The policies are the same as long as the gate is open.
-    let question = serde_json::to_vec(&(identity, target, permission));
+    let question = serde_json::to_vec(&(identity, &target, permission));
     let answered = question.and_then(|question| gate.asked.of(&question, || Ok(answer())));
     answered.unwrap_or_else(|_| answer())
-}
-
-/// The same of a read, which somebody may ask for who does not say who he is. What was not promoted is seen
-/// by its own run alone.
-fn ask_to_pull(gate: &Inner, identity: Option<&Identity>, repository: &RepositoryName) -> Verdict {
-    if let Some(identity) = identity {
-        let target = Target::of(repository, identity, gate.local_owner.as_deref());
-        return ask(gate, identity, &target, Permission::Pull);
-    }
-    let target = || Target::of(repository, &Identity::default(), None);
-    let answer = || Ok::<_, std::convert::Infallible>(gate.policies.may_pull(None, &target()));
-    let Ok(verdict) = gate.asked.of(repository.as_str().as_bytes(), answer);
-    verdict
 }
 
 /// Whether the policies let a deletion pass, with all that is known of the place. Blocks.
@@ -252,13 +247,9 @@ pub(crate) fn permissions(
     repository: &RepositoryName,
     asked: &[Permission],
 ) -> Vec<Permission> {
-    let granted = |permission: &Permission| match (permission, identity) {
-        (Permission::Pull, identity) => ask_to_pull(gate, identity, repository).decision.passes(),
-        (Permission::Push | Permission::Delete, None) => false,
-        (Permission::Push | Permission::Delete, Some(identity)) => {
-            let target = Target::of(repository, identity, gate.local_owner.as_deref());
-            ask(gate, identity, &target, *permission).decision.passes()
-        }
+    let granted = |permission: &Permission| {
+        (identity.is_some() || *permission == Permission::Pull)
+            && ask(gate, identity, repository, *permission).decision.passes()
     };
     asked.iter().copied().filter(granted).collect()
 }

@@ -140,7 +140,7 @@ impl ApiError {
             tracing::error!("gate is busy {doing}: {error}");
             return Self::new(Code::Unavailable, "the gate is busy; try again");
         }
-        if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::NotConnected) {
+        if is_away(error) {
             tracing::error!("gate's storage does not answer {doing}: {error}");
             return Self::new(Code::Unavailable, "the gate's storage does not answer; try again");
         }
@@ -160,6 +160,11 @@ impl ApiError {
     pub(crate) fn status(&self) -> StatusCode {
         self.status
     }
+}
+
+/// Whether the storage did not answer.
+pub(crate) fn is_away(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::NotConnected)
 }
 
 /// What a header or status line can hold: printable ASCII.

@@ -1,6 +1,7 @@
 //! The gate itself: what its parts share, and its router.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -296,6 +297,15 @@ impl Gate {
             .layer(tower_http::catch_panic::CatchPanicLayer::new())
             .with_state(self.clone())
     }
+}
+
+/// Makes the keys of a gate in a folder, where they are not: gates on one bucket share them. Blocks.
+///
+/// # Errors
+/// As of [`Gate::open`].
+pub fn make_keys(dir: &Path) -> Result<(), OpenError> {
+    RecordKey::open(dir)?;
+    Sessions::open(dir, "").map(drop)
 }
 
 /// How clients reach the gate, with a slash at its end.

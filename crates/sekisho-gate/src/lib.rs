@@ -57,9 +57,9 @@ pub use config::{
 };
 pub use decisions::verify::{Fault, Verified};
 pub use decisions::{Approval, Decision, Decisions, Summary};
-pub use gate::Gate;
+pub use gate::{Gate, make_keys};
 pub use inspector::{Busy, Inspection, Inspector};
 pub use mirror::{MirrorConfig, Mirrored, MirroredRegistry, load_mirrored};
 pub use push::state::{Basis, Push, State};
 pub use quarantine::{Held, Quarantine, Word};
-pub use serve::{Patience, serve};
+pub use serve::{Patience, Tls, TlsError, serve, serve_tls};

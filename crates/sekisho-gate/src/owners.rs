@@ -12,12 +12,13 @@ use std::io;
 use jiff::Timestamp;
 use sekisho_policy::{Identity, Target};
 use sekisho_store::{Keep, Records};
-use sekisho_types::{Digest, RepositoryName, Tag};
+use sekisho_types::{RepositoryName, Tag};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::auth::users;
 use crate::gate::{Inner, is_loopback};
+use crate::places;
 
 /// Whose a name is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,8 +58,7 @@ pub(crate) struct Owners {
 }
 
 fn name(repository: &RepositoryName) -> String {
-    // Hashed: a repository's name has slashes.
-    format!("{}.json", &Digest::sha256(repository.as_str().as_bytes()).hex()[..32])
+    format!("{}.json", places::hashed(repository))
 }
 
 impl Owners {

@@ -5,9 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sekisho_store::{BlobStore, Bucket, Records, Replayed, Repositories, Wal};
+use sekisho_types::{Digest, RepositoryName};
 
 use crate::staging::Place;
 use crate::upstream::Upstream;
+
+/// A repository as a name of one part: its own has slashes.
+pub(crate) fn hashed(repository: &RepositoryName) -> String {
+    Digest::sha256(repository.as_str().as_bytes()).hex()[..32].to_owned()
+}
 
 /// Whether other gates share the data.
 pub(crate) enum Shared {

@@ -8,6 +8,8 @@
 //! A client that vanished without a word is found by keepalive probes; one that takes no byte of an
 //! answer, by the kernel's deadline for what was sent.
 
+mod tls;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -24,11 +26,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::sockopt;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
+
+pub use self::tls::{Tls, TlsError};
 
 /// Connections at once; who comes beyond that waits in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1024;
@@ -74,6 +79,27 @@ pub async fn serve(
     patience: Patience,
     stop: CancellationToken,
 ) {
+    serve_as(listener, None, router, patience, stop).await;
+}
+
+/// As [`serve`], over TLS.
+pub async fn serve_tls(
+    listener: TcpListener,
+    tls: Tls,
+    router: Router,
+    patience: Patience,
+    stop: CancellationToken,
+) {
+    serve_as(listener, Some(tls), router, patience, stop).await;
+}
+
+async fn serve_as(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    router: Router,
+    patience: Patience,
+    stop: CancellationToken,
+) {
     let (connections, room) = (TaskTracker::new(), Arc::new(Semaphore::new(patience.connections)));
     loop {
         // Each arm is cancel safe: a permit that was not used goes back, a connection that was not
@@ -84,9 +110,9 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer, seat)) => {
-                let (router, stop) = (router.clone(), stop.clone());
+                let (tls, router, stop) = (tls.clone(), router.clone(), stop.clone());
                 connections.spawn(async move {
-                    connection(stream, peer, router, patience, stop).await;
+                    begin(stream, peer, tls, router, patience, stop).await;
                     drop(seat);
                 });
             }
@@ -109,9 +135,10 @@ async fn accept(
     Ok((stream, peer, seat))
 }
 
-async fn connection(
+async fn begin(
     stream: TcpStream,
     peer: SocketAddr,
+    tls: Option<Tls>,
     router: Router,
     patience: Patience,
     stop: CancellationToken,
@@ -120,6 +147,25 @@ async fn connection(
         tracing::debug!("a connection that was over at once: {error}");
         return;
     }
+    let Some(tls) = tls else { return connection(stream, peer, router, patience, stop).await };
+    // Cancel safe: a handshake that is not over is given up.
+    tokio::select! {
+        () = stop.cancelled() => {}
+        met = tokio::time::timeout(patience.headers, tls.meet(stream)) => match met {
+            Ok(Ok(stream)) => connection(stream, peer, router, patience, stop.clone()).await,
+            Ok(Err(error)) => tracing::debug!(%peer, "no TLS: {error}"),
+            Err(_) => tracing::debug!(%peer, "a TLS handshake that took too long"),
+        },
+    }
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
+    router: Router,
+    patience: Patience,
+    stop: CancellationToken,
+) {
     let service = service_fn(move |request: Request<Incoming>| {
         let router = router.clone();
         async move {

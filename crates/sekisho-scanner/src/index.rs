@@ -4,16 +4,18 @@
 //! [`ANALYSER`]. It holds no verdict: new advisories need no second look at a layer.
 
 mod facts;
+mod hashing;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 
 use sekisho_advisory::{NotAssessed, Reason};
 use sekisho_oci::layer::{self, AbsolutePaths, Entry, EntryKind, ReadError, Whiteout};
-use sekisho_types::{Digest, LeakedSecret, Sha256Writer};
+use sekisho_types::{Digest, LeakedSecret};
 use serde::{Deserialize, Serialize};
 
 pub use self::facts::{Facts, Found};
+use self::hashing::Hashing;
 use crate::format::{Parsed, apk, dpkg, npm, python};
 use crate::os::parse_os_release;
 use crate::secrets::{Finder, FingerprintKey, Language, MAX_SECRETS};
@@ -117,7 +119,7 @@ pub fn index_layer<R: Read>(reader: R, limits: &Limits) -> Result<LayerIndex, In
     let budget = limits.layer.total_bytes;
     let decoder =
         layer::decompress(reader, budget).map_err(ReadError::Io).map_err(IndexError::Layer)?;
-    let mut hashing = Hashing { inner: decoder, hash: Sha256Writer::new(io::sink()) };
+    let mut hashing = Hashing::new(decoder);
     let finder = Finder::new(limits.fingerprint_key.clone());
     let mut indexer =
         Indexer { limits, index: empty(), finder: Some(finder), bytes: 0, packages: 0, paths: 0 };
@@ -126,7 +128,7 @@ pub fn index_layer<R: Read>(reader: R, limits: &Limits) -> Result<LayerIndex, In
             .map_err(IndexError::Layer)?;
     // What follows the archive's end belongs to the digest all the same.
     io::copy(&mut hashing, &mut io::sink()).map_err(ReadError::Io).map_err(IndexError::Layer)?;
-    let (_, diff_id, size_bytes) = hashing.hash.finish();
+    let (diff_id, size_bytes) = hashing.finish();
     Ok(LayerIndex { diff_id, size_bytes, entries: summary.entries, ..indexer.index })
 }
 
@@ -145,19 +147,6 @@ fn empty() -> LayerIndex {
         secrets: Vec::new(),
         more_secrets: 0,
         not_assessed: Vec::new(),
-    }
-}
-
-struct Hashing<R> {
-    inner: R,
-    hash: Sha256Writer<io::Sink>,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.hash.write_all(&buffer[..read])?;
-        Ok(read)
     }
 }
 

@@ -15,6 +15,9 @@ use crate::watch::{
 /// Most files of one language that are named as not read; the others are counted.
 const MAX_UNREAD: usize = 20;
 
+/// Files that are looked at for the database of a single package, after each layer.
+const MAX_PARTS: usize = 1000;
+
 /// What is in an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inventory {
@@ -36,7 +39,7 @@ pub fn merge(layers: &[LayerIndex]) -> Inventory {
     let (mut tree, mut had) = (Tree::default(), None);
     for layer in layers {
         tree.apply(layer);
-        had = had.or_else(|| databases(&tree).into_keys().next());
+        had = had.or_else(|| database_after(&tree, layer));
     }
     let mut inventory =
         Inventory { not_assessed: std::mem::take(&mut tree.not_assessed), ..Inventory::default() };
@@ -72,22 +75,40 @@ fn os_of(tree: &Tree) -> Option<Os> {
     Os::of(release.map(|release: &OsRelease| release), line(DEBIAN_VERSION), line(ALPINE_RELEASE))
 }
 
+const DATABASES: [(&str, Kind); 3] =
+    [(DPKG_STATUS, Kind::Dpkg), (APK_INSTALLED[0], Kind::Apk), (APK_INSTALLED[1], Kind::Apk)];
+
+/// A database of the system that there is once this layer is applied. Asked of each layer, so it looks at
+/// few files of those below.
+fn database_after(tree: &Tree, layer: &LayerIndex) -> Option<String> {
+    let known = DATABASES.iter().find_map(|(path, _)| Some(tree.file(path)?.0));
+    let part = || parts(tree, MAX_PARTS).next().map(|path| path.to_owned());
+    // It is one wherever it lies, so no link of another layer makes it one.
+    let is_rpm =
+        |path: &str, facts: &Facts| kind(path) == Some(Kind::Rpm) && *facts != Facts::Absent;
+    let rpm = || Some(layer.files.iter().find(|(path, facts)| is_rpm(path, facts))?.0.clone());
+    known.or_else(part).or_else(rpm)
+}
+
+/// The databases of single packages, among so many files of their folder.
+fn parts(tree: &Tree, among: usize) -> impl Iterator<Item = &str> {
+    let folder = tree.resolve(DPKG_PARTS) + "/";
+    let from = folder.clone();
+    let below = tree.files.range(from..).take(among).map(|(path, _)| path.as_str());
+    below
+        .map_while(move |path| Some((path, path.strip_prefix(&folder)?.contains('/'))))
+        .filter_map(|(path, is_deeper)| (!is_deeper).then_some(path))
+}
+
 /// The paths of the system's own package databases, by kind.
 fn databases(tree: &Tree) -> BTreeMap<String, Kind> {
     let mut paths = BTreeMap::new();
-    let known =
-        [(DPKG_STATUS, Kind::Dpkg), (APK_INSTALLED[0], Kind::Apk), (APK_INSTALLED[1], Kind::Apk)];
-    for (path, kind) in known {
+    for (path, kind) in DATABASES {
         if let Some((path, _)) = tree.file(path) {
             paths.insert(path, kind);
         }
     }
-    let parts = tree.resolve(DPKG_PARTS) + "/";
-    let below = tree.files.range(parts.clone()..).take_while(|(path, _)| path.starts_with(&parts));
-    let part = |path: &str| !path[parts.len()..].contains('/');
-    paths.extend(
-        below.filter(|(path, _)| part(path)).map(|(path, _)| (path.clone(), Kind::DpkgPart)),
-    );
+    paths.extend(parts(tree, usize::MAX).map(|path| (path.to_owned(), Kind::DpkgPart)));
     let rpm = tree.files.keys().filter(|path| kind(path) == Some(Kind::Rpm));
     paths.extend(rpm.map(|path| (path.clone(), Kind::Rpm)));
     paths
@@ -180,7 +201,10 @@ fn language_packages(tree: &Tree, databases: &BTreeMap<String, Kind>, inventory:
         };
         // A lock file that we cannot read is no loss where what it locks is installed beside it.
         let scope = scope_of(path, &ecosystem);
-        let stood_for = || installed.iter().any(|(beside, ..)| *beside == scope);
+        let stood_for = || {
+            let from = (scope.clone(), String::new(), String::new());
+            installed.range(from..).next().is_some_and(|(beside, ..)| *beside == scope)
+        };
         if kind == Some(Kind::OtherNpmLock) && stood_for() {
             continue;
         }
@@ -199,12 +223,13 @@ fn language_packages(tree: &Tree, databases: &BTreeMap<String, Kind>, inventory:
 
 /// Files that say which packages of a language there are, in a way that nobody reads yet.
 fn unread_packages(tree: &Tree, inventory: &mut Inventory) {
-    let is_installed = |wanted| tree.files.keys().any(|path| kind(path) == Some(wanted));
+    // Asked once: an image may hold any number of lock files.
+    let reads_python = tree.files.keys().any(|path| kind(path) == Some(Kind::PythonPackage));
     let mut by_detail: BTreeMap<&str, Vec<(&String, &Held)>> = BTreeMap::new();
     for (path, held) in &tree.files {
         match kind(path) {
             // As with npm's: what is locked is installed, and that is read.
-            Some(Kind::Unread("Python")) if is_installed(Kind::PythonPackage) => continue,
+            Some(Kind::Unread("Python")) if reads_python => continue,
             None | Some(Kind::Unread(_)) => {}
             Some(_) => continue,
         }

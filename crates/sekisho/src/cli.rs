@@ -92,7 +92,7 @@ pub(crate) enum Command {
     Logs(logs::LogsArgs),
     /// Build an image from a Dockerfile, without a daemon and without privilege
     Build(Box<build::BuildArgs>),
-    /// Log in to a gate; approve what yours holds, verify and export its decisions
+    /// Log in to a gate, or serve as one; approve what yours holds, verify and export its decisions
     Gate(gate::GateArgs),
     /// Golden bases, made of a distribution's own signed packages
     Base(base::BaseArgs),

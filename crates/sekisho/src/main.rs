@@ -4,6 +4,7 @@ mod cli;
 mod client;
 mod cluster;
 mod exit;
+mod gate;
 mod journey;
 mod plane;
 mod printer;
@@ -47,10 +48,14 @@ fn start(cli: &Cli, printer: Printer) -> anyhow::Result<ExitCode> {
         && args.is_analyser()
     {
         // Before there is any other thread: it is copied for each layer.
-        plane::analyser::child::serve()?;
+        gate::analyser::child::serve()?;
         return Ok(Exit::Done.into());
     }
-    let service = matches!(&cli.command, Command::Operator(args) if args.is_service());
+    let service = match &cli.command {
+        Command::Operator(args) => args.is_service(),
+        Command::Gate(args) => args.is_service(),
+        _ => false,
+    };
     log_to_stderr(cli.global.verbose, printer, service)?;
     let builds = match &cli.command {
         Command::Build(args) => args.builds_here(),
@@ -100,7 +105,7 @@ async fn dispatch(cli: &Cli, printer: Printer) -> anyhow::Result<ExitCode> {
 /// the log is all it says, so it says more, and in JSON where that is the form of answers.
 fn log_to_stderr(verbose: u8, printer: Printer, service: bool) -> anyhow::Result<()> {
     let filter = match verbose {
-        0 if service => "warn,sekisho_operator=info,sekisho=info",
+        0 if service => "warn,sekisho_operator=info,sekisho_gate=info,sekisho=info",
         0 => "warn",
         1 => {
             "warn,sekisho=info,sekisho_hub=info,sekisho_gate=info,sekisho_scheduler=info,\

@@ -3,10 +3,7 @@
 //! A plane holds `plane.lock` while it lives and tells others in `plane.json` how to reach it. Who
 //! finds the lock held uses that plane; the kernel frees the lock of one that was killed.
 
-pub(crate) mod analyser;
-mod files;
-mod inspector;
-pub(crate) mod storage;
+pub(crate) mod files;
 mod workers;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,20 +13,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use secrecy::SecretString;
-use sekisho_advisory::Threats;
-use sekisho_gate::{Clock, Gate, Issuer, MirrorConfig, Patience, Reading, serve};
+use sekisho_gate::{Gate, Issuer, Patience, Reading, serve};
 use sekisho_hub::{Assignment, BuiltinRepository, Hub};
-use sekisho_policy::Exceptions;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::exit::hinted;
-use crate::settings::{self, DataDir};
+use crate::gate::{self, Who};
+use crate::settings::DataDir;
 use crate::signals::Signals;
-
-use self::analyser::{Analyser, parse_limits};
 
 pub(crate) use files::Address;
 
@@ -245,7 +239,6 @@ fn open_hub(
     Hub::open(config).context("opening the hub")
 }
 
-#[expect(clippy::disallowed_methods, reason = "the advisory data is as old as it is now")]
 fn open_gate(
     data: &DataDir,
     url: &Url,
@@ -254,112 +247,16 @@ fn open_gate(
 ) -> anyhow::Result<Gate> {
     let issuer = format!("{}/_services/token", url.as_str().trim_end_matches('/'));
     let audience = url.as_str().trim_end_matches('/').to_owned();
-    let advisories = sekisho_scanner::embedded_advisories(jiff::Timestamp::now())
-        .context("reading the advisories that come along")?;
-    let config = sekisho_gate::Config {
-        dir: data.gate(),
-        upstream_dir: data.upstream(),
-        base_url: url.clone(),
-        service: "sekisho-gate".to_owned(),
-        admin_token: admin_token.clone(),
-        issuers: [
-            vec![Issuer { url: issuer.clone(), audience, reading: Reading::GitHub }],
-            issuers(data)?,
-        ]
-        .concat(),
-        users: crate::cli::gate::users::read(&data.gate().join("users.toml"))?,
-        workers: Some(Arc::new(workers::Runners::new(issuer, hub, data.runners()))),
-        mirror: mirror(data)?,
-        local_owner: Some(LOCAL_OWNER.to_owned()),
-        inspector: Arc::new(inspector::Scanner::new(
-            advisories,
-            threats(data)?,
-            files::fingerprint_key(data)?,
-            analyser(data)?,
-        )),
-        policies: optional(&data.gate().join("policies.cedar"))
-            .context("reading the gate's rules")?,
-        exceptions: exceptions(data)?,
-        clock: Clock::default(),
-        options: storage(data)?,
-    };
-    Gate::open(config).context("opening the gate")
-}
-
-/// `gate/issuers.toml` of the data folder, where there is one: who is trusted beside the hub.
-fn issuers(data: &DataDir) -> anyhow::Result<Vec<Issuer>> {
-    let path = data.gate().join("issuers.toml");
-    let load = |text: String| Ok(sekisho_gate::load_issuers(&path, &text)?);
-    let issuers = optional(&path).and_then(|text| text.map_or_else(|| Ok(Vec::new()), load));
-    issuers.context("reading the gate's issuers")
-}
-
-/// `gate/mirror.toml` of the data folder, where there is one: which other registries are read through
-/// the gate. They are asked as anybody.
-fn mirror(data: &DataDir) -> anyhow::Result<Option<MirrorConfig>> {
-    let path = data.gate().join("mirror.toml");
-    let Some(text) = optional(&path).context("reading what the gate mirrors")? else {
-        return Ok(None);
-    };
-    let mirrored = sekisho_gate::load_mirrored(&text)
-        .map_err(|error| anyhow::anyhow!("{}:{error}", path.display()))?;
-    let client = Arc::new(sekisho_registry::Client::new(sekisho_registry::Keyring::anonymous()));
-    let keep_bytes = mirrored.keep_bytes();
-    Ok(Some(MirrorConfig { registries: mirrored.registries, keep_bytes, client }))
-}
-
-/// What `gate/kev.json` (CISA's catalogue) and `gate/epss.csv` (FIRST's forecast) of the data folder
-/// say, where they are.
-fn threats(data: &DataDir) -> anyhow::Result<Threats> {
-    let read = |name: &str| settings::optional(&data.gate().join(name));
-    let mut threats = Threats::default();
-    if let Some(bytes) = read("kev.json")? {
-        threats = threats.with_catalogue(&bytes).context("reading `gate/kev.json`")?;
-    }
-    if let Some(bytes) = read("epss.csv")? {
-        let text = String::from_utf8(bytes).context("reading `gate/epss.csv`")?;
-        threats = threats.with_forecast(&text).context("reading `gate/epss.csv`")?;
-    }
-    Ok(threats)
-}
-
-/// What the gate wrote down, wherever it keeps that.
-pub(crate) fn archive(data: &DataDir) -> anyhow::Result<sekisho_gate::Archive> {
-    Ok(sekisho_gate::Archive::of(&data.gate(), &storage(data)?))
-}
-
-/// Where the gate keeps what, as `gate/storage.toml` of the data folder says, where there is one.
-pub(crate) fn storage(data: &DataDir) -> anyhow::Result<sekisho_gate::Options> {
-    let path = data.gate().join("storage.toml");
-    match optional(&path).context("reading where the gate keeps what")? {
-        Some(text) => storage::parse(&text).with_context(|| path.display().to_string()),
-        None => Ok(sekisho_gate::Options::default()),
-    }
-}
-
-/// What reads layers, within the limits of `gate/analysis.toml` of the data folder, where there is one.
-fn analyser(data: &DataDir) -> anyhow::Result<Analyser> {
-    let path = data.gate().join("analysis.toml");
-    let text = optional(&path).context("reading the limits of the gate's analyser")?;
-    let limits = parse_limits(text.as_deref().unwrap_or_default());
-    let limits = limits.with_context(|| path.display().to_string())?;
-    Ok(Analyser::new(limits))
-}
-
-/// `gate/exceptions.toml` of the data folder, where there is one.
-fn exceptions(data: &DataDir) -> anyhow::Result<Exceptions> {
-    let path = data.gate().join("exceptions.toml");
-    let load = |text: String| Ok(Exceptions::load(&path, &text)?);
-    let exceptions =
-        optional(&path).and_then(|text| text.map_or_else(|| Ok(Exceptions::default()), load));
-    exceptions.context("reading the exceptions of the gate's rules")
-}
-
-/// As [`settings::optional`], as text.
-fn optional(path: &std::path::Path) -> anyhow::Result<Option<String>> {
-    let bytes = settings::optional(path)?;
-    let text = bytes.map(String::from_utf8).transpose();
-    text.with_context(|| format!("`{}` is no UTF-8", path.display()))
+    gate::open(
+        data,
+        Who {
+            url: url.clone(),
+            admin_token: admin_token.clone(),
+            issuers: vec![Issuer { url: issuer.clone(), audience, reading: Reading::GitHub }],
+            workers: Some(Arc::new(workers::Runners::new(issuer, hub, data.runners()))),
+            local_owner: Some(LOCAL_OWNER.to_owned()),
+        },
+    )
 }
 
 async fn listen(port: Port) -> anyhow::Result<TcpListener> {

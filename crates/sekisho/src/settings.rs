@@ -22,6 +22,8 @@ mod env_vars {
     pub(super) const NO_COLOR: &str = "NO_COLOR";
     /// Credential of `sekisho hub probe` for a server that is not the plane.
     pub(super) const GITHUB_TOKEN: &str = "SEKISHO_GITHUB_TOKEN";
+    /// The folder of the gate's configuration, where that is not in the data folder.
+    pub(super) const GATE_CONFIG: &str = "SEKISHO_GATE_CONFIG";
     /// <https://bixense.com/clicolors/>.
     pub(super) const CLICOLOR_FORCE: &str = "CLICOLOR_FORCE";
 }
@@ -69,6 +71,7 @@ pub(crate) fn colour_wish() -> Option<bool> {
 #[derive(Clone, Debug)]
 pub(crate) struct DataDir {
     root: PathBuf,
+    gate_config: Option<PathBuf>,
 }
 
 impl DataDir {
@@ -86,7 +89,7 @@ impl DataDir {
         };
         let root = std::path::absolute(&root)
             .with_context(|| format!("finding the data folder `{}`", root.display()))?;
-        Ok(Self { root })
+        Ok(Self { root, gate_config: env(env_vars::GATE_CONFIG).map(PathBuf::from) })
     }
 
     /// Makes the folder for its owner alone, and proves that it can be written.
@@ -141,6 +144,11 @@ impl DataDir {
     /// Staged content, decisions and keys of the gate.
     pub(crate) fn gate(&self) -> PathBuf {
         self.root.join("gate")
+    }
+
+    /// What the gate is told: in its folder, unless another one is named, which it does not write to.
+    pub(crate) fn gate_config(&self) -> PathBuf {
+        self.gate_config.clone().unwrap_or_else(|| self.gate())
     }
 
     /// The registry that the gate promotes into.

@@ -12,6 +12,7 @@ use super::checkpoint::{Checkpoint, PublicKey, RecordKey, Statement};
 use super::queue::{Queue, Waiting};
 use super::verify::{CHECKPOINTS, Link, Verified, number_of, numbers, read, record_name, verify};
 use super::{Decision, Draft, decision, same};
+use crate::error::is_away;
 
 /// Most decisions in one answer, the latest ones.
 const MAX_LISTED: usize = 1000;
@@ -55,11 +56,6 @@ struct Shared {
     state: Mutex<State>,
     read: Condvar,
     queue: Queue,
-}
-
-/// Whether the storage did not answer.
-fn is_away(error: &&io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::NotConnected)
 }
 
 /// The log. Everything blocks.
@@ -164,7 +160,8 @@ impl Log {
                 Some(why) => Err(io::Error::new(io::ErrorKind::TimedOut, why.clone())),
                 None => self.enter(&mut state, &mut batch, &draft, evidence),
             };
-            away = away.or_else(|| result.as_ref().err().filter(is_away).map(ToString::to_string));
+            let failed = result.as_ref().err().filter(|error| is_away(error));
+            away = away.or_else(|| failed.map(ToString::to_string));
             entered.push((asker, result));
         }
         let committed = batch.commit();

@@ -11,6 +11,7 @@ use sekisho_store::{Keep, Records};
 use sekisho_types::{Digest, RepositoryName, Tag};
 
 use super::state::{Event, Push, State, step};
+use crate::places;
 
 /// How often a record that somebody else changed meanwhile is looked at again.
 const MAX_TURNS: usize = 8;
@@ -24,9 +25,7 @@ pub(crate) struct Journal {
 }
 
 fn folder(repository: &RepositoryName, tag: Option<&Tag>) -> String {
-    // Hashed: a repository's name has slashes.
-    let repository = Digest::sha256(repository.as_str().as_bytes());
-    format!("{}/{}", &repository.hex()[..32], tag.map_or(UNTAGGED, Tag::as_str))
+    format!("{}/{}", places::hashed(repository), tag.map_or(UNTAGGED, Tag::as_str))
 }
 
 fn file(digest: &Digest) -> String {
@@ -114,7 +113,13 @@ impl Journal {
     /// Which push has overtaken one that a crash cut short: another one to its tag that was let pass
     /// later, or itself, where it was judged anew meanwhile.
     pub(crate) fn overtaken(&self, push: &Push) -> io::Result<Option<Digest>> {
-        for other in self.of_folder(&folder(&push.repository, push.tag.as_ref()))? {
+        let tag = push.tag.as_ref();
+        let others = match tag {
+            // Without a tag nobody else has its place.
+            None => self.get(&push.repository, tag, &push.digest)?.into_iter().collect(),
+            Some(_) => self.of_folder(&folder(&push.repository, tag))?,
+        };
+        for other in others {
             let is_self = other.digest == push.digest;
             let may_have_the_tag = matches!(
                 other.state,
@@ -125,7 +130,7 @@ impl Journal {
                 _ if is_self && !may_have_the_tag => return Ok(Some(other.digest)),
                 _ => {}
             }
-            if !is_self && may_have_the_tag && push.tag.is_some() && other.at > push.at {
+            if !is_self && may_have_the_tag && other.at > push.at {
                 return Ok(Some(other.digest));
             }
         }

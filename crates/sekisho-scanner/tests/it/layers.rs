@@ -176,3 +176,33 @@ fn names_that_are_no_text_stay_apart() {
         ["\\xfe/package-lock.json: a 1.0.0", "\\xff/package-lock.json: a 2.0.0"]
     );
 }
+
+/// Whoever makes an image chooses how many of its files say something.
+#[test]
+fn many_files_and_layers_are_put_together_in_little_time() {
+    let name = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
+    let files: Vec<Item> = (0..4000)
+        .flat_map(|at| {
+            [
+                file(name(format!("srv/{at}/poetry.lock")), ""),
+                file(name(format!("srv/{at}/yarn.lock")), ""),
+                file(name(format!("srv/{at}/etc/os-release")), ""),
+                file(
+                    name(format!("var/lib/dpkg/status.d/x/status.d/{at}")),
+                    "Package: a\nVersion: 1\n",
+                ),
+            ]
+        })
+        .collect();
+    let mut layers = vec![layer(&files)];
+    layers.extend((0..500).map(|at| layer(&[file(name(format!("etc/{at}")), "")])));
+    let inventory = merge(&layers);
+    assert_eq!(inventory.packages, []);
+    let of = |ending: &str| {
+        let named = |entry: &&sekisho_advisory::NotAssessed| {
+            entry.path.as_deref().is_some_and(|path| path.ends_with(ending))
+        };
+        inventory.not_assessed.iter().filter(named).count()
+    };
+    assert_eq!((of("poetry.lock"), of("yarn.lock")), (21, 4000));
+}

@@ -2,6 +2,7 @@
 
 mod docker_config;
 mod keeper;
+mod serve;
 pub(crate) mod users;
 
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use crate::settings::{self, DataDir};
 /// Largest file with a token, in bytes.
 const MAX_TOKEN_BYTES: u64 = 64 * 1024;
 
-/// Log in to a gate; approve what yours holds, verify and export its decisions
+/// Log in to a gate, or serve as one; approve what yours holds, verify and export its decisions
 #[derive(Args, Debug)]
 pub(crate) struct GateArgs {
     #[command(subcommand)]
@@ -48,6 +49,16 @@ enum GateCommand {
     },
     /// Users with a password, for a gate on this machine alone
     User(users::UserArgs),
+    /// Serve as a gate of its own, without a plane; several can share a bucket
+    Serve(serve::ServeArgs),
+    /// Make the keys that gates on one bucket share; those that are there stay
+    #[command(after_help = "Example:\n  sekisho gate keys keys && \\\n  \
+                            kubectl create secret generic sekisho-gate-keys --from-file=keys")]
+    Keys {
+        /// Folder of the keys, for its owner alone
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// Read layers, each in a process of its own; started by the gate itself
     #[command(hide = true)]
     AnalyseLayers,
@@ -59,6 +70,11 @@ impl GateArgs {
     /// Whether this process is to read layers, and nothing else.
     pub(crate) fn is_analyser(&self) -> bool {
         matches!(self.command, GateCommand::AnalyseLayers)
+    }
+
+    /// Whether it serves until it is stopped, so that its log is what it says.
+    pub(crate) fn is_service(&self) -> bool {
+        matches!(self.command, GateCommand::Serve(_))
     }
 }
 
@@ -83,6 +99,12 @@ pub(crate) async fn run(
         }
         GateCommand::Keeper(command) => return keeper::run(command, &data()?, printer).await,
         GateCommand::User(args) => return users::run(args, &data()?, printer),
+        GateCommand::Serve(args) => return serve::run(args, &data()?, printer).await,
+        GateCommand::Keys { folder } => {
+            crate::gate::make_keys(folder)?;
+            printer.note(&format!("the keys are in {}", folder.display()));
+            return Ok(Exit::Done);
+        }
         // Done before there is a runtime.
         GateCommand::AnalyseLayers => return Ok(Exit::Done),
     };

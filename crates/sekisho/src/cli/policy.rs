@@ -155,7 +155,7 @@ fn fault(file: &Path, text: &str) -> Option<String> {
 }
 
 fn explain(id: &str, data: &DataDir, printer: Printer) -> anyhow::Result<Exit> {
-    let explained = crate::plane::archive(data)?
+    let explained = crate::gate::archive(data)?
         .explain(id)
         .with_context(|| format!("making decision `{id}` again"))?;
     let Some(explained) = explained else {

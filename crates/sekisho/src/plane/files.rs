@@ -13,13 +13,13 @@ use crate::settings::DataDir;
 
 /// The data folder, held by this process.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(crate) struct Lock {
     _file: std::fs::File,
 }
 
 impl Lock {
     /// `None` when another process holds it.
-    pub(super) fn try_take(data: &DataDir) -> anyhow::Result<Option<Self>> {
+    pub(crate) fn try_take(data: &DataDir) -> anyhow::Result<Option<Self>> {
         let file = std::fs::OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -36,25 +36,6 @@ impl Lock {
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error).context("locking the data folder"),
         }
-    }
-}
-
-/// The key that fingerprints of secrets in images are made with; made where there is none.
-pub(super) fn fingerprint_key(data: &DataDir) -> anyhow::Result<[u8; 32]> {
-    let path = data.gate().join("keys/fingerprints.key");
-    let context = || format!("the key of fingerprints `{}` cannot be used", path.display());
-    match fs_err::read(&path) {
-        Ok(bytes) => bytes.as_slice().try_into().with_context(context),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let mut bytes = [0; 32];
-            std::fs::File::open("/dev/urandom")
-                .and_then(|mut random| std::io::Read::read_exact(&mut random, &mut bytes))
-                .context("reading random bytes")?;
-            fs_err::create_dir_all(data.gate().join("keys")).with_context(context)?;
-            sekisho_store::write_atomic(&path, &bytes, true).with_context(context)?;
-            Ok(bytes)
-        }
-        Err(error) => Err(error).with_context(context),
     }
 }
 
@@ -80,7 +61,7 @@ struct Raw {
 
 impl Address {
     /// `None` when no plane says where it is.
-    pub(super) fn read(data: &DataDir) -> anyhow::Result<Option<Self>> {
+    pub(crate) fn read(data: &DataDir) -> anyhow::Result<Option<Self>> {
         let bytes = match fs_err::read(data.plane_file()) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -91,7 +72,7 @@ impl Address {
         Ok(Some(Self { url: raw.url, pid: raw.pid, admin_token: raw.admin_token.into() }))
     }
 
-    pub(super) fn write(&self, data: &DataDir) -> anyhow::Result<()> {
+    pub(crate) fn write(&self, data: &DataDir) -> anyhow::Result<()> {
         let raw = Raw {
             url: self.url.clone(),
             pid: self.pid,
@@ -104,7 +85,7 @@ impl Address {
         Ok(())
     }
 
-    pub(super) fn remove(data: &DataDir) -> anyhow::Result<()> {
+    pub(crate) fn remove(data: &DataDir) -> anyhow::Result<()> {
         match fs_err::remove_file(data.plane_file()) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(error).context("removing `plane.json`")
@@ -120,7 +101,7 @@ impl Address {
 }
 
 /// 256 bits from the kernel.
-pub(super) fn new_token() -> anyhow::Result<SecretString> {
+pub(crate) fn new_token() -> anyhow::Result<SecretString> {
     let (a, b) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
     Ok(format!("{}{}", a.simple(), b.simple()).into())
 }

@@ -9,14 +9,18 @@ use serde_json::{Value, json};
 use crate::support::{World, eventually, example, has, signal};
 
 /// moto's server.
-struct Moto(peers::Moto);
+pub(crate) struct Moto(peers::Moto);
 
 impl Moto {
     /// With one bucket, `images`.
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let moto = Self(peers::Moto::start().unwrap()?);
         assert!(moto.ask("PUT", "/images").starts_with("HTTP/1.1 200"));
         Some(moto)
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        self.0.host()
     }
 
     fn ask(&self, method: &str, path: &str) -> String {
@@ -41,17 +45,21 @@ fn forget(world: &World) {
 
 /// Has the plane keep what its gate has in the bucket at an address.
 fn storage(world: &World, host: &str, silence_seconds: u64) {
+    world.configure("gate/storage.toml", &storage_text(world, host, silence_seconds));
+}
+
+/// What `storage.toml` says then; the keys are in a folder of the world.
+pub(crate) fn storage_text(world: &World, host: &str, silence_seconds: u64) -> String {
     let secret = world.folder.path().join("secret");
     fs_err::write(&secret, "test\n").unwrap();
-    let storage = format!(
+    format!(
         "[bucket]\nname = \"images\"\nprefix = \"gate\"\nregion = \"us-east-1\"\n\
          endpoint = \"http://{host}\"\naccess_key_id = \"test\"\n\
          secret_access_key_file = \"{}\"\nkeys_dir = \"{}\"\n\
          silence_seconds = {silence_seconds}\n",
         secret.display(),
         world.folder.path().join("keys").display(),
-    );
-    world.configure("gate/storage.toml", &storage);
+    )
 }
 
 #[test]

@@ -17,5 +17,6 @@ mod operator;
 mod page;
 mod plane;
 mod policy;
+mod serve;
 mod support;
 mod threats;

@@ -16,8 +16,7 @@ use serde_json::{Value, json};
 /// Two keys: the issuer's, and one that is nobody's. A key takes a second to make.
 pub(crate) fn key(number: usize) -> &'static RsaPrivateKey {
     static KEYS: [OnceLock<RsaPrivateKey>; 2] = [OnceLock::new(), OnceLock::new()];
-    KEYS[number]
-        .get_or_init(|| RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).expect("a key"))
+    KEYS[number].get_or_init(|| RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).unwrap())
 }
 
 /// Its router; it says how often its keys were fetched, and can be away.

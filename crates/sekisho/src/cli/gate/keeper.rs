@@ -253,7 +253,7 @@ async fn prune(keep_days: u32, client: &Client, printer: Printer) -> anyhow::Res
 }
 
 fn verify(key: Option<&str>, data: &DataDir, printer: Printer) -> anyhow::Result<Exit> {
-    let archive = crate::plane::archive(data)?;
+    let archive = crate::gate::archive(data)?;
     let verified = archive.verify(key).context("reading the gate's decisions")?;
     let Verified { records, signed, faults } = verified;
     let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();

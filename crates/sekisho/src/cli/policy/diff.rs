@@ -53,7 +53,7 @@ pub(super) fn run(
     printer: Printer,
 ) -> anyhow::Result<Exit> {
     let policies = load(policies, exceptions)?;
-    let replayed = crate::plane::archive(data)?
+    let replayed = crate::gate::archive(data)?
         .replay(&policies, LIMIT)
         .with_context(|| format!("judging the decisions in `{}` anew", data.root().display()))?;
     let without_facts = replayed.iter().filter(|it| it.verdict.is_none()).count();

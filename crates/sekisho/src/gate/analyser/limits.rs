@@ -16,7 +16,7 @@ struct Raw {
 }
 
 /// Reads limits; what is not said is 1 GiB, ten minutes of processor time, and one of silence.
-pub(in crate::plane) fn parse_limits(text: &str) -> anyhow::Result<ParserLimits> {
+pub(in crate::gate) fn parse_limits(text: &str) -> anyhow::Result<ParserLimits> {
     let raw: Raw = toml::from_str(text).context("it is not TOML of the known names")?;
     let within = |name, value: Option<u64>, most: u64, default: u64| {
         let value = value.unwrap_or(default);
