@@ -263,6 +263,8 @@ pub struct Registries {
     pub keyring: Keyring,
     /// Registries that are asked first for the content of another, by its name.
     pub mirrors: BTreeMap<String, Vec<String>>,
+    /// Registries without TLS, by name; those of this machine need not be named.
+    pub plain_http: BTreeSet<String>,
     /// Files of PEM certificates that are trusted besides the machine's.
     pub ca_files: Vec<PathBuf>,
 }

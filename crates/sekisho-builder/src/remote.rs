@@ -123,6 +123,7 @@ impl Remote {
         });
         let mut client = sekisho_registry::Options {
             mirrors: options.registries.mirrors.clone(),
+            plain_http: options.registries.plain_http.clone(),
             ..sekisho_registry::Options::default()
         };
         for path in &options.registries.ca_files {

@@ -8,6 +8,7 @@ use url::Url;
 use sekisho_types::{Digest, ImageReference, RepositoryName, Tag};
 
 use crate::error::RegistryError;
+use crate::http::Client;
 
 /// A repository in a registry.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,8 +26,8 @@ impl Repository {
     }
 
     /// `scheme://host/v2/name/tail`. The tail comes from digests, tags and fixed words only.
-    pub(crate) fn url(&self, tail: &str) -> Result<Url, RegistryError> {
-        let text = format!("{}/v2/{}/{tail}", base(&self.registry), self.name);
+    fn url(&self, plain: bool, tail: &str) -> Result<Url, RegistryError> {
+        let text = format!("{}/v2/{}/{tail}", base(&self.registry, plain), self.name);
         Url::parse(&text).map_err(|_| RegistryError::Registry { registry: self.registry.clone() })
     }
 }
@@ -34,6 +35,20 @@ impl Repository {
 impl fmt::Display for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.registry, self.name)
+    }
+}
+
+impl Client {
+    /// Where a registry is, by its name and what the options say of it.
+    pub(crate) fn home(&self, registry: &str, tail: &str) -> Result<Url, RegistryError> {
+        let base = base(registry, self.options.plain_http.contains(registry));
+        Url::parse(&format!("{base}{tail}"))
+            .map_err(|_| RegistryError::Registry { registry: registry.to_owned() })
+    }
+
+    /// Something of a repository.
+    pub(crate) fn url(&self, repository: &Repository, tail: &str) -> Result<Url, RegistryError> {
+        repository.url(self.options.plain_http.contains(&repository.registry), tail)
     }
 }
 
@@ -63,10 +78,11 @@ impl fmt::Display for Reference {
     }
 }
 
-/// `https://host`, or `http://host` for this machine. Docker's short name is not where it serves.
+/// `https://host`, or `http://host` for this machine and where `plain` says so. Docker's short name is not where
+/// it serves.
 ///
 /// A mirror may be named with its scheme.
-pub(crate) fn base(registry: &str) -> String {
+pub(crate) fn base(registry: &str, plain: bool) -> String {
     if registry.starts_with("http://") || registry.starts_with("https://") {
         return registry.trim_end_matches('/').to_owned();
     }
@@ -74,7 +90,7 @@ pub(crate) fn base(registry: &str) -> String {
         "docker.io" | "index.docker.io" => "registry-1.docker.io",
         other => other,
     };
-    let scheme = if is_loopback_registry(registry) { "http" } else { "https" };
+    let scheme = if plain || is_loopback_registry(registry) { "http" } else { "https" };
     format!("{scheme}://{host}")
 }
 
@@ -110,11 +126,12 @@ pub(crate) fn is_here(url: &Url) -> bool {
 }
 
 /// Whether `to` may be asked because `from` said so: https anywhere; plain http on this machine, if
-/// `from` is on this machine too. A registry must not make a client talk to what runs beside it.
+/// `from` is on this machine too, and where `from` itself is. A registry must not make a client talk to what
+/// runs beside it.
 pub(crate) fn may_follow(from: &Url, to: &Url) -> bool {
     match to.scheme() {
         "https" => !is_here(to) || is_loopback(from),
-        "http" => is_loopback(from) && is_loopback(to),
+        "http" => is_loopback(from) && is_loopback(to) || same_origin(from, to),
         _ => false,
     }
 }
@@ -143,10 +160,11 @@ mod tests {
             ("128.0.0.1", "https://128.0.0.1"),
             ("https://localhost:5000/", "https://localhost:5000"),
         ] {
-            assert_eq!(base(registry), want);
+            assert_eq!(base(registry, false), want);
         }
+        assert_eq!(base("registry.lan:5000", true), "http://registry.lan:5000");
         let image: ImageReference = "127.0.0.1:5/a/b:c".parse().unwrap();
-        let url = Repository::of(&image).url("manifests/c").unwrap();
+        let url = Repository::of(&image).url(false, "manifests/c").unwrap();
         assert_eq!(url.as_str(), "http://127.0.0.1:5/v2/a/b/manifests/c");
         assert_eq!(Reference::of(&image).unwrap().to_string(), "c");
     }
@@ -165,6 +183,11 @@ mod tests {
             ("http://127.0.0.1:1/", "http://localhost:2/", true),
             ("http://127.0.0.1:1/", "https://b/", true),
             ("https://a/", "file:///etc/passwd", false),
+            ("http://a/", "http://a/x", true),
+            ("http://a/", "http://a:81/", false),
+            ("http://a/", "http://b/", false),
+            ("http://a/", "http://127.0.0.1/", false),
+            ("http://a/", "https://127.0.0.1/", false),
         ] {
             let (from, to) = (Url::parse(from).unwrap(), Url::parse(to).unwrap());
             assert_eq!(may_follow(&from, &to), want, "{from} {to}");

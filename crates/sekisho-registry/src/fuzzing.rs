@@ -12,7 +12,7 @@ use crate::answer::said;
 use crate::auth::{Auth, Keyring};
 use crate::blob::is_asked;
 use crate::challenge::{Challenge, parse};
-use crate::endpoint::{base, may_follow};
+use crate::endpoint::{base, may_follow, same_origin};
 use crate::push::warning;
 use crate::token::{LIFETIME_MAX, LIFETIME_MIN, given, service_url};
 use crate::{helper, token};
@@ -39,16 +39,18 @@ pub fn challenge(input: &[u8]) {
 pub fn followed(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let (registry, address) = text.split_once('\0').unwrap_or(("registry.example", &text));
-    let Ok(home) = Url::parse(&base(registry)) else { return };
+    let Ok(home) = Url::parse(&base(registry, false)) else { return };
     let near = leads_here(&home);
     if let Ok(to) = home.join(address).map(Some).map_err(drop)
         && let Some(to) = to.filter(|to| may_follow(&home, to))
     {
-        assert!(near || (to.scheme() == "https" && !leads_here(&to)), "{home} leads to {to}");
+        let elsewhere = to.scheme() == "https" && !leads_here(&to);
+        assert!(near || same_origin(&home, &to) || elsewhere, "{home} leads to {to}");
     }
-    if let Some(to) = service_url(registry, address) {
+    if let Some(to) = service_url(&home, address) {
         assert!(to.username().is_empty() && to.password().is_none(), "{to}");
-        assert!(near || (to.scheme() == "https" && !leads_here(&to)), "{home} leads to {to}");
+        let elsewhere = to.scheme() == "https" && !leads_here(&to);
+        assert!(near || same_origin(&home, &to) || elsewhere, "{home} leads to {to}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Requests: addresses, credentials, redirects, deadlines, attempts, errors.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::auth::{Auth, Keyring, Known};
 use crate::challenge::{self, Challenge};
-use crate::endpoint::{Repository, base, is_loopback, may_follow, same_origin};
+use crate::endpoint::{Repository, is_loopback, may_follow, same_origin};
 use crate::error::RegistryError;
 use crate::helper;
 use crate::retry;
@@ -47,6 +47,8 @@ pub struct Options {
     /// order, as `host[:port]` or `http[s]://host[:port]`. What a mirror does not have, or cannot
     /// give, comes from the registry itself; digests are checked either way.
     pub mirrors: BTreeMap<String, Vec<String>>,
+    /// Registries that are spoken to without TLS: by name, `host[:port]`. Those of this machine always are.
+    pub plain_http: BTreeSet<String>,
     /// Bundles of PEM certificates that are trusted besides the machine's.
     pub ca_pem: Vec<Vec<u8>>,
     /// Where credential helpers are looked for before the folders of `PATH`.
@@ -66,6 +68,7 @@ impl Default for Options {
             upload_rate_min: 64 * 1024,
             monolithic_bytes_max: 1024 * 1024,
             mirrors: BTreeMap::new(),
+            plain_http: BTreeSet::new(),
             ca_pem: Vec::new(),
             helpers_dir: None,
             ranged_bytes_min: 32 * 1024 * 1024,
@@ -149,8 +152,7 @@ impl Client {
     pub async fn ping(&self, registry: &str) -> Result<(), RegistryError> {
         let name = "ping".parse().map_err(|_| self.no_registry(registry))?;
         let repository = Repository { registry: registry.to_owned(), name };
-        let url = Url::parse(&format!("{}/v2/", base(registry)))
-            .map_err(|_| self.no_registry(registry))?;
+        let url = self.home(registry, "/v2/")?;
         let request = Request {
             repository: &repository,
             scope: &Scope(Vec::new()),
@@ -285,7 +287,7 @@ impl Client {
         credential: Option<&Credential>,
     ) -> Result<Response, RegistryError> {
         let registry = &request.repository.registry;
-        let home = Url::parse(&base(registry)).map_err(|_| self.no_registry(registry))?;
+        let home = self.home(registry, "")?;
         let mut url = request.url.clone();
         for _ in 0..=REDIRECTS_MAX {
             let mut builder = (request.build)(self.http(&url)?, url.clone())?;

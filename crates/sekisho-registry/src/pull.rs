@@ -103,7 +103,7 @@ impl Client {
         let request = Request {
             repository,
             scope: &Scope::pull(repository),
-            url: repository.url(&format!("manifests/{reference}"))?,
+            url: self.url(repository, &format!("manifests/{reference}"))?,
             deadline: self.options.answer_deadline,
             what: what.clone(),
             build: &|http, url| {
@@ -160,7 +160,7 @@ impl Client {
         let request = Request {
             repository,
             scope,
-            url: repository.url(&format!("manifests/{reference}"))?,
+            url: self.url(repository, &format!("manifests/{reference}"))?,
             deadline: self.options.answer_deadline,
             what: display(repository, reference),
             build: &|http, url| {
@@ -257,7 +257,7 @@ impl Client {
         Ok(Request {
             repository,
             scope,
-            url: repository.url(&format!("blobs/{digest}"))?,
+            url: self.url(repository, &format!("blobs/{digest}"))?,
             deadline: self.options.answer_deadline,
             what: format!("{repository}@{digest}"),
             build,

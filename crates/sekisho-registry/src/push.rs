@@ -72,7 +72,7 @@ impl Client {
         digest: &Digest,
         from: &RepositoryName,
     ) -> Result<bool, RegistryError> {
-        let mut url = repository.url("blobs/uploads/")?;
+        let mut url = self.url(repository, "blobs/uploads/")?;
         url.query_pairs_mut()
             .append_pair("mount", &digest.to_string())
             .append_pair("from", from.as_str());
@@ -162,7 +162,7 @@ impl Client {
         size: u64,
         file: &Path,
     ) -> Result<(), RegistryError> {
-        let start = repository.url("blobs/uploads/")?;
+        let start = self.url(repository, "blobs/uploads/")?;
         let answer = self.options.answer_deadline;
         let empty = |http: &reqwest::Client, url| Ok(http.post(url).header(CONTENT_LENGTH, 0));
         let send = async |url, deadline, build: &Build<'_>| {
@@ -271,7 +271,7 @@ impl Client {
         let request = Request {
             repository,
             scope: &Scope::push(repository),
-            url: repository.url(&format!("manifests/{reference}"))?,
+            url: self.url(repository, &format!("manifests/{reference}"))?,
             deadline: self.options.decision_deadline,
             what: display(repository, reference),
             build: &|http, url| {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::auth::{Auth, secret};
-use crate::endpoint::{base, may_follow};
+use crate::endpoint::may_follow;
 use crate::error::RegistryError;
 use crate::http::{Client, Scope};
 
@@ -110,7 +110,7 @@ impl Client {
         scope: &Scope,
         auth: &Auth,
     ) -> Result<Token, RegistryError> {
-        let mut url = service_url(registry, realm)
+        let mut url = service_url(&self.home(registry, "")?, realm)
             .ok_or_else(|| self.protocol(registry, "the realm of its challenge is not usable"))?;
         let builder = if let Auth::Identity(token) = auth {
             let mut form = vec![
@@ -147,11 +147,10 @@ impl Client {
 }
 
 /// Where the token service of a challenge is. `None` where it may not be asked.
-pub(crate) fn service_url(registry: &str, realm: &str) -> Option<Url> {
-    let home = Url::parse(&base(registry)).ok()?;
+pub(crate) fn service_url(home: &Url, realm: &str) -> Option<Url> {
     let url = home.join(realm).ok()?;
     let bare = url.username().is_empty() && url.password().is_none();
-    (bare && may_follow(&home, &url)).then_some(url)
+    (bare && may_follow(home, &url)).then_some(url)
 }
 
 /// The token that a service's answer holds, and how long it lives.

@@ -1,5 +1,6 @@
-use sekisho_oci::media_type::OCI_MANIFEST;
-use sekisho_registry::{BlobPush, Keyring, Pushed, RegistryError, Standing};
+use sekisho_oci::Descriptor;
+use sekisho_oci::media_type::{OCI_LAYER, OCI_MANIFEST};
+use sekisho_registry::{BlobPush, Client, Keyring, Options, Pushed, RegistryError, Standing};
 use sekisho_types::Digest;
 
 use crate::fake::{Fake, Fault};
@@ -31,6 +32,41 @@ async fn blobs_go_in_one_or_in_two_requests() {
         let again = client.push_blob(&target, &digest, u64::from(size), &file).await.unwrap();
         assert_eq!(again, BlobPush::Existed);
     }
+}
+
+/// An address that is no loopback by its name, and that Linux takes to this machine.
+#[tokio::test]
+async fn a_registry_without_tls_is_spoken_to_when_that_is_said_and_only_then() {
+    let fake = Fake::start().await;
+    let port = fake.host.rsplit(':').next().unwrap();
+    let target = repository(&format!("0.0.0.0:{port}"), "a/b");
+    let folder = tempfile::tempdir().unwrap();
+    let (file, pulled) = (folder.path().join("blob"), folder.path().join("pulled"));
+    // More than goes in one request, so it goes on where the registry says.
+    let bytes = vec![7; 5000];
+    std::fs::write(&file, &bytes).unwrap();
+    let digest = Digest::sha256(&bytes);
+    let error = client(Keyring::anonymous()).push_blob(&target, &digest, 5000, &file).await;
+    assert!(matches!(error, Err(RegistryError::Transport { .. })), "{error:?}");
+    assert_eq!(fake.requests(), [""; 0]);
+
+    let options = Options {
+        plain_http: [target.registry.clone()].into(),
+        monolithic_bytes_max: 1000,
+        attempts_max: 1,
+        ..Options::default()
+    };
+    let plain = Client::with_options(Keyring::anonymous(), options);
+    assert_eq!(plain.push_blob(&target, &digest, 5000, &file).await.unwrap(), BlobPush::Uploaded);
+    let descriptor = Descriptor::new(OCI_LAYER, digest.clone(), 5000);
+    plain.pull_blob(&target, &descriptor, &pulled).await.unwrap();
+    assert_eq!(std::fs::read(&pulled).unwrap(), bytes);
+    plain.ping(&target.registry).await.unwrap();
+    // It may not send on to what else listens here.
+    let elsewhere = format!("http://{}/blobs", fake.host);
+    fake.change(|world| world.redirect_blobs = Some(elsewhere));
+    let error = plain.pull_blob(&target, &descriptor, &pulled).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Protocol { .. }), "{error:?}");
 }
 
 #[tokio::test]

@@ -97,6 +97,9 @@ pub(crate) struct BuildArgs {
     /// A registry that is asked first for the content of another: `docker.io=HOST`
     #[arg(long = "registry-mirror", value_name = "REGISTRY=HOST", value_parser = name_value)]
     mirrors: Vec<(String, String)>,
+    /// A registry that speaks without TLS, `HOST[:PORT]`; those of this machine do anyway
+    #[arg(long = "registry-http", value_name = "HOST")]
+    plain_http: Vec<String>,
     /// Certificates to trust besides the machine's, as PEM
     #[arg(long = "registry-ca", value_name = "FILE")]
     ca_files: Vec<PathBuf>,
@@ -299,6 +302,7 @@ fn options(args: &BuildArgs, data: &DataDir) -> anyhow::Result<(BuildOptions, Op
     }
     options.registries.keyring = inputs::keyring()?;
     options.registries.ca_files.clone_from(&args.ca_files);
+    options.registries.plain_http = args.plain_http.iter().cloned().collect();
     for (registry, mirror) in &args.mirrors {
         options.registries.mirrors.entry(registry.clone()).or_default().push(mirror.clone());
     }
