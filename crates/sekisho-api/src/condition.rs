@@ -120,6 +120,8 @@ reasons! {
     ConnectionNotFound => "create the GitHubConnection that `spec.connectionRef` names",
     /// The connection is not ready.
     ConnectionNotReady => "look at the conditions of the GitHubConnection",
+    /// Certificates or proxy of the connection cannot be used.
+    ConnectionInvalid => "correct `spec.caBundle` or `spec.proxy` of the GitHubConnection",
     /// There is no class of that name.
     ClassNotFound => "create the RunnerClass that `spec.classRef` names",
     /// The secret, or its key, is not there.
@@ -133,7 +135,7 @@ reasons! {
     /// Another session holds the scale set.
     SessionHeldByOther => "stop the other listener, or wait until its session ends",
     /// GitHub cannot be reached.
-    GitHubUnreachable => "check the egress of the operator and https://www.githubstatus.com",
+    GitHubUnreachable => "check the egress of the operator, `spec.proxy` and `spec.caBundle` of the GitHubConnection, and https://www.githubstatus.com",
     /// GitHub does not take a request as it is.
     RequestRefused => "correct the labels or the group of the RunnerDeployment; the message has GitHub's words",
     /// GitHub's rate limit is used up.
@@ -146,6 +148,12 @@ reasons! {
     TrustZoneMismatch => "label the namespace with this trust zone, or move the RunnerDeployment",
     /// A set of another trust zone uses the same runner group.
     GroupSharedAcrossZones => "use one runner group for each trust zone",
+    /// A scale set of this name is there that this RunnerDeployment did not make.
+    ScaleSetNotOurs => "create a RunnerDeployment with another first label; or, if nobody uses that scale set, set `spec.acquisition.takeOver`",
+    /// Another RunnerDeployment takes jobs under the same name in the same runner group.
+    ScaleSetNameInUse => "create a RunnerDeployment with another first label, or use another runner group",
+    /// GitHub did not take all labels: jobs that ask for the others wait for ever.
+    LabelsDropped => "use one label for each RunnerDeployment, or `acquisition.mode: Registration`, or a GitHub Enterprise Server that takes more (3.21)",
     /// The API server does not let the operator do what it has to.
     Forbidden => "apply the operator's manifests of this version; or change the rule that the message names",
     /// The API server does not let the operator have the lease, and nobody works on it.

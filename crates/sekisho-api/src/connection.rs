@@ -56,6 +56,34 @@ pub struct GitHubConnectionSpec {
     /// once. Without them it is polled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook: Option<Webhook>,
+    /// Authorities that are trusted beside the public ones, in PEM: those of a GitHub Enterprise Server with
+    /// certificates of its own, or of a proxy that opens TLS. It is the operator that trusts them; a runner
+    /// trusts what its image trusts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 262_144))]
+    #[x_kube(validation = Rule::new("self.contains('-----BEGIN CERTIFICATE-----')").message("caBundle must be certificates in PEM: -----BEGIN CERTIFICATE-----"))]
+    pub ca_bundle: Option<String>,
+    /// The proxy by which the operator reaches GitHub; without it, what the operator's environment says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxySettings>,
+}
+
+/// A proxy.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProxySettings {
+    /// Where it is: `http://proxy.acme.test:3128`.
+    #[schemars(length(min = 8, max = 512))]
+    #[x_kube(validation = Rule::new("self.matches('^https?://[^/?#@]+/?$')").message("proxy.url must be http://HOST:PORT or https://HOST:PORT; a user and a password belong into the secret of proxy.credentialsSecretRef"))]
+    pub url: String,
+    /// Where user and password are, where it asks for them: `user:password` under one key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credentials_secret_ref: Option<SecretKeyRef>,
+    /// Hosts that are reached without it: names, each with those below it, addresses and networks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
+    #[x_kube(validation = Rule::new("self.all(host, !host.contains(','))").message("proxy.noProxy has one host in each entry"))]
+    pub no_proxy: Vec<String>,
 }
 
 /// Webhooks that GitHub sends to the operator: `POST /webhooks/NAMESPACE/CONNECTION`.

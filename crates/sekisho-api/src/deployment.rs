@@ -101,6 +101,10 @@ pub struct Acquisition {
     #[x_kube(validation = Rule::new("self == oldSelf").message("acquisition.mode cannot be changed: create another RunnerDeployment"))]
     #[serde(default)]
     pub mode: AcquisitionMode,
+    /// Whether a scale set of this name that somebody else made is taken over: it is then changed, used and
+    /// in the end deleted as if it had been made here. Without it, such a set is left alone.
+    #[serde(default, skip_serializing_if = "crate::is_false")]
+    pub take_over: bool,
 }
 
 /// One of GitHub's interfaces for self-hosted runners.
@@ -309,9 +313,14 @@ pub struct RunnerDeploymentStatus {
     /// How many jobs there are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs: Option<JobCounts>,
-    /// The scale set at GitHub.
+    /// The scale set at GitHub. It is this deployment's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale_set: Option<ScaleSetStatus>,
+    /// While the scale set is made: the runner group in which its name was found to be free. A set that is
+    /// found there afterwards is this deployment's own, though its number is not known yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub claimed_group: Option<String>,
     /// `Ready`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::condition::schema")]
@@ -337,6 +346,14 @@ pub struct ScaleSetStatus {
     /// Its name: the first label.
     #[schemars(length(max = 64))]
     pub name: String,
+    /// The runner group that it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub group: Option<String>,
+    /// Labels that GitHub did not take.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 64)))]
+    pub dropped_labels: Vec<String>,
 }
 
 fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -34,8 +34,8 @@ pub use class::{
 };
 pub use condition::Reason;
 pub use connection::{
-    AppAuth, Auth, GitHubConnection, GitHubConnectionSpec, GitHubConnectionStatus, SecretKeyRef,
-    TokenAuth, Webhook,
+    AppAuth, Auth, GitHubConnection, GitHubConnectionSpec, GitHubConnectionStatus, ProxySettings,
+    SecretKeyRef, TokenAuth, Webhook,
 };
 pub use deployment::{
     Acquisition, AcquisitionMode, JobCounts, PodTemplate, Rollout, RunnerDeployment,

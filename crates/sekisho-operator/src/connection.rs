@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::reflector::ObjectRef;
+use kube::{Resource as _, ResourceExt as _};
 use secrecy::SecretString;
 use sekisho_api::condition::{self, Claim};
 use sekisho_api::{GitHubConnection, SecretKeyRef};
@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::context::{Context, Name};
 use crate::failure;
-use crate::github::Account;
+use crate::github::{Account, Secrets};
 use crate::queue::Key;
 use crate::record::time;
 
@@ -42,8 +42,8 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
         // Those that are being deleted too still have to tell GitHub.
         return Some(GONE_EVERY);
     };
-    let secret = read_secret(context, &object).await;
-    let content = content(&object, secret.as_ref());
+    let secrets = read_secrets(context, &object).await;
+    let content = content(&object, secrets.as_ref());
     let known = context.memory().connections.get(&name).cloned().unwrap_or_default();
     let mut seen = connection::Observed {
         now: context.now(),
@@ -58,9 +58,9 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
     let mut plan = connection::decide(&seen);
     if plan.check {
         let mut account = known.account.clone().filter(|_| !seen.changed);
-        let failure = match secret {
+        let failure = match secrets {
             Err(failure) => Some(failure),
-            Ok(secret) => check(&object, &secret, &mut account).await.err(),
+            Ok(secrets) => check(&object, &secrets, &mut account).await.err(),
         };
         let trouble = connection::found(&seen, failure);
         if let Some(trouble) = &trouble {
@@ -94,12 +94,17 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
 }
 
 /// What the account is made of; a digest, for the secret is not kept.
-fn content(object: &GitHubConnection, secret: Result<&SecretString, &Failure>) -> String {
+fn content(object: &GitHubConnection, secrets: Result<&Secrets, &Failure>) -> String {
     use secrecy::ExposeSecret as _;
     let mut hash = Sha256::new();
     hash.update(json!(object.spec).to_string());
-    match secret {
-        Ok(secret) => hash.update(secret.expose_secret()),
+    match secrets {
+        Ok(secrets) => {
+            for secret in [Some(&secrets.auth), secrets.proxy.as_ref()].into_iter().flatten() {
+                hash.update(secret.expose_secret());
+                hash.update([0]);
+            }
+        }
         Err(failure) => hash.update(failure.to_string()),
     }
     hex::encode(hash.finalize())
@@ -107,29 +112,33 @@ fn content(object: &GitHubConnection, secret: Result<&SecretString, &Failure>) -
 
 async fn check(
     object: &GitHubConnection,
-    secret: &SecretString,
+    secrets: &Secrets,
     account: &mut Option<Arc<Account>>,
 ) -> Result<(), Failure> {
     let ready = match account {
         Some(ready) => Arc::clone(ready),
-        None => Arc::new(Account::new(&object.spec, secret)?),
+        None => Arc::new(Account::new(&object.spec, secrets)?),
     };
     let checked = ready.check().await;
     *account = Some(ready);
     checked
 }
 
-async fn read_secret(
-    context: &Context,
-    object: &GitHubConnection,
-) -> Result<SecretString, Failure> {
+async fn read_secrets(context: &Context, object: &GitHubConnection) -> Result<Secrets, Failure> {
     let auth = &object.spec.auth;
     let app = auth.app.as_ref().map(|app| &app.private_key_secret_ref);
     let reference = app.or(auth.token.as_ref().map(|token| &token.secret_ref));
     let Some(reference) = reference else {
         return Err(Failure::CredentialsRefused { detail: "`spec.auth` is empty".to_owned() });
     };
-    read_key(context, &object.namespace().unwrap_or_default(), reference).await
+    let namespace = object.namespace().unwrap_or_default();
+    let auth = read_key(context, &namespace, reference).await?;
+    let proxy = object.spec.proxy.as_ref().and_then(|it| it.credentials_secret_ref.as_ref());
+    let proxy = match proxy {
+        Some(reference) => Some(read_key(context, &namespace, reference).await?),
+        None => None,
+    };
+    Ok(Secrets { auth, proxy })
 }
 
 /// What webhooks are signed with is remembered; the condition of it, where there is to be something.
@@ -158,18 +167,17 @@ async fn read_key(
     Ok(text.into())
 }
 
-/// Its deployments are looked at, for it can now be used, or not any more.
+/// Its deployments and runners are looked at, for it can now be used, or not any more.
 fn deployments_of(context: &Context, name: &Name) {
-    for it in context.stores.deployments.state() {
-        if it.namespace().as_ref() == Some(&name.0) && it.spec.connection_ref == name.1 {
-            context.enqueue(Key::Deployment(name.0.clone(), it.name_any()));
-        }
-    }
-    for it in context.stores.runners.state() {
-        if it.namespace().as_ref() != Some(&name.0) || it.spec.connection_ref != name.1 {
-            continue;
-        }
-        let key = Key::Runner(name.0.clone(), it.name_any());
+    let deployments = context.stores.deployments.state().into_iter().filter_map(|it| {
+        let key = Key::Deployment(it.namespace()?, it.name_any());
+        (it.namespace()? == name.0 && it.spec.connection_ref == name.1).then_some(key)
+    });
+    let runners = context.stores.runners.state().into_iter().filter_map(|it| {
+        let key = Key::Runner(it.namespace()?, it.name_any());
+        (it.namespace()? == name.0 && it.spec.connection_ref == name.1).then_some(key)
+    });
+    for key in deployments.chain(runners) {
         // What waited for the connection is tried now, and not when it would have been tried again.
         let mut memory = context.memory();
         let trouble = memory.trouble.get(&key).map(|it| &it.failure);
@@ -208,5 +216,9 @@ async fn write(
     let params = PatchParams::default();
     if let Err(error) = api.patch_status(&object.name_any(), &params, &Patch::Merge(patch)).await {
         tracing::debug!("the status of a connection changed meanwhile: {error}");
+        return;
+    }
+    for claim in [claim].into_iter().chain(webhook) {
+        context.tell(&object.object_ref(&()), &before, claim).await;
     }
 }

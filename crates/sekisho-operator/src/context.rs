@@ -9,12 +9,13 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use secrecy::SecretString;
+use sekisho_api::condition::{self, Claim, Condition};
 use sekisho_api::{
     GitHubConnection, Reason, Runner, RunnerClass, RunnerDeployment, RunnerReplicaSet,
 };
 use sekisho_pods::Cluster;
 use sekisho_reconcile::backoff::Jitter;
-use sekisho_reconcile::deployment::{Demand, Session};
+use sekisho_reconcile::deployment::{self, Demand, Session};
 use sekisho_reconcile::failure::Trouble;
 use sekisho_reconcile::name::Mark;
 use sekisho_reconcile::runner::{self, AtGitHub, Fate};
@@ -24,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::github::Account;
 use crate::lean::{Metadata, Node, Pod};
-use crate::metrics::Metrics;
+use crate::metrics::{Levels, Metrics};
 use crate::operator::Settings;
 use crate::owned::Owned;
 use crate::pulse::Pulse;
@@ -125,6 +126,8 @@ pub(crate) struct DeploymentMemory {
     pub(crate) session: Option<Session>,
     pub(crate) blocked: Option<Failure>,
     pub(crate) gate: Option<sekisho_reconcile::session::Gate>,
+    /// How many of its maximum there may not be now, and why.
+    pub(crate) withheld: Option<(sekisho_reconcile::session::Gate, u32)>,
     pub(crate) shield: Option<Shield>,
     /// A pod for which the quota had no room, and when it is tried again.
     pub(crate) refused: Option<Trouble>,
@@ -293,12 +296,52 @@ impl Context {
             let connections = connections.map(|it| &it.failure);
             let held = memory.deployments.values().filter(|it| it.is_held(now));
             let deployments = held.flat_map(DeploymentMemory::trouble);
+            let dropped: Vec<Failure> = self
+                .stores
+                .deployments
+                .state()
+                .iter()
+                .filter_map(|it| dropped(&memory, it, now))
+                .collect();
+            let mut levels = Levels::default();
+            for runner in self.stores.runners.state() {
+                let key = (runner.namespace().unwrap_or_default(), runner.spec.deployment.clone());
+                if memory.deployments.get(&key).is_some_and(|it| it.is_held(now)) {
+                    levels.runner(&runner::Record::of(runner.status.as_ref()));
+                }
+            }
+            for it in memory.deployments.values().filter(|it| it.is_held(now)) {
+                let demand = it.demand.unwrap_or_default();
+                levels.jobs_waiting += i64::from(demand.waiting());
+                levels.jobs_running += i64::from(demand.running);
+                if let Some((gate, count)) = it.withheld {
+                    levels.withheld(gate, count);
+                }
+            }
+            self.metrics.levels(&levels);
             let unheld = memory.deployments.values().filter_map(|it| it.unheld.as_ref());
-            self.metrics.waits(tries.chain(connections).chain(deployments).chain(unheld));
+            self.metrics
+                .waits(tries.chain(connections).chain(deployments).chain(unheld).chain(&dropped));
         }
         let depth = i64::try_from(self.queue.depth()).unwrap_or(i64::MAX);
         self.metrics.queue_depth.set(depth);
         self.metrics.text()
+    }
+
+    /// The event of a condition that changed: where somebody has to put something right, and where it is.
+    pub(crate) async fn tell(
+        &self,
+        reference: &k8s_openapi::api::core::v1::ObjectReference,
+        before: &[Condition],
+        claim: &Claim,
+    ) {
+        let before = condition::find(before, claim.kind);
+        let known = before.and_then(|it| it.reason.parse::<Reason>().ok());
+        let presses = |reason: Reason| !reason.next_step().is_empty();
+        let was_pressing = known.is_some_and(presses);
+        if known != Some(claim.reason) && (was_pressing || presses(claim.reason)) {
+            self.event(reference, claim.reason, claim.message.clone()).await;
+        }
     }
 
     /// An event that people see. That it cannot be written stops nothing.
@@ -323,4 +366,11 @@ impl Context {
             tracing::debug!("an event could not be written: {error}");
         }
     }
+}
+
+/// What a deployment that this replica works on misses for labels that GitHub did not take.
+fn dropped(memory: &Memory, object: &RunnerDeployment, now: At) -> Option<Failure> {
+    let held = memory.deployments.get(&(object.namespace()?, object.name_any()))?.is_held(now);
+    let set = object.status.as_ref()?.scale_set.as_ref().filter(|_| held)?;
+    deployment::dropped(&set.dropped_labels)
 }

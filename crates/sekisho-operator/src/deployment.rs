@@ -14,7 +14,9 @@ use sekisho_api::{
     RunnerDeployment, RunnerReplicaSet, RunnerReplicaSetSpec, RunnerSpec,
 };
 use sekisho_reconcile::deployment::rollout::Percent;
-use sekisho_reconcile::deployment::{self, Effect, Observed, Plan, Rollout, Session, Set, Size};
+use sekisho_reconcile::deployment::{
+    self, Effect, Observed, Plan, Rollout, ScaleSet, Session, Set, Size,
+};
 use sekisho_reconcile::failure::CHANGE_PAUSE;
 use sekisho_reconcile::{At, Failure, replica_set};
 use serde_json::{Value, json};
@@ -45,6 +47,7 @@ pub(crate) async fn reconcile(context: &Arc<Context>, name: Name) -> Option<Dura
                 context.enqueue(Key::Runner(name.0.clone(), runner.name_any()));
             }
         }
+        checks::look_at_refused(context);
         return None;
     };
     session::ensure(context, &name);
@@ -187,7 +190,15 @@ fn observe(
         desired_before: status.desired.map(unsigned),
         lower_since: remembered.lower_since,
         session: remembered.session.unwrap_or(Session::None),
-        scale_set: status.scale_set.map(|set| set.id),
+        dropped_labels: status
+            .scale_set
+            .as_ref()
+            .map_or_else(Vec::new, |it| it.dropped_labels.clone()),
+        scale_set: match (status.scale_set, status.claimed_group) {
+            (Some(set), _) => ScaleSet::Known(set.id),
+            (None, Some(_)) => ScaleSet::Claimed,
+            (None, None) => ScaleSet::None,
+        },
         released_since: remembered.released_since,
         blocked,
         trouble: memory.trouble.get(&Key::Deployment(name.0, name.1)).cloned(),
@@ -279,21 +290,28 @@ async fn act(context: &Context, object: &RunnerDeployment, effect: &Effect) -> R
             let Some(account) = context.account(&namespace, connection) else {
                 if context.terminating(&namespace) {
                     // Nothing may hold a namespace; the set takes no jobs without a session.
-                    tracing::warn!(deployment = name, "its scale set {id} is left at GitHub");
+                    tracing::warn!(deployment = name, ?id, "its scale set is left at GitHub");
                     return Ok(());
                 }
                 let (name, detail) =
                     (connection.clone(), "its scale set cannot be removed".to_owned());
                 return Err(Failure::ConnectionNotReady { name, detail });
             };
-            account.tenant.delete_set(*id).await.map_err(|error| failure::scale_set(&error))
+            session::scale_set::remove(&account, object, *id).await
         }
     }
 }
 
 /// What is left at GitHub is told before the deployment is gone: nobody else knows of it.
-async fn tell_left(context: &Context, object: &RunnerDeployment, id: i64, why: Option<&Failure>) {
+async fn tell_left(
+    context: &Context,
+    object: &RunnerDeployment,
+    id: Option<i64>,
+    why: Option<&Failure>,
+) {
     let timeout = deployment::RELEASE_TIMEOUT.as_secs();
+    let label = object.spec.labels.first();
+    let id = id.map_or_else(|| format!("`{}`", label.map_or("", |it| it)), |id| id.to_string());
     let detail = why.map(|why| format!(": {why}")).unwrap_or_default();
     let message = format!(
         "scale set {id} is left at GitHub, for it could not be removed within {timeout} s{detail}"
@@ -371,7 +389,7 @@ async fn write_status(
     }
     let api = context.api::<RunnerDeployment>(&object.namespace().unwrap_or_default());
     // Of the scale set, the session tells.
-    next.scale_set = None;
+    (next.scale_set, next.claimed_group) = (None, None);
     let patch = json!({
         "metadata": { "uid": object.uid(), "resourceVersion": object.resource_version() },
         "status": next
@@ -380,7 +398,11 @@ async fn write_status(
     context.metrics.wrote("patch");
     let params = PatchParams::default();
     match api.patch_status(&object.name_any(), &params, &Patch::Merge(patch)).await {
-        Ok(_) => None,
+        Ok(_) => {
+            let before = object.status.as_ref().map(|it| it.conditions.as_slice());
+            context.tell(&object.object_ref(&()), before.unwrap_or_default(), &status.claim).await;
+            None
+        }
         Err(error) => {
             tracing::debug!("the status of a deployment changed meanwhile: {error}");
             Some(STATUS_EVERY)

@@ -1,6 +1,7 @@
 //! What calls answer when they fail, as decisions know it.
 
 use sekisho_api::Reason;
+use sekisho_github::http::HttpError;
 use sekisho_github::rest::RestError;
 use sekisho_github::scale_set::ScaleSetError;
 use sekisho_pods::PodError;
@@ -49,13 +50,24 @@ pub(crate) fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
+/// An error with what caused it: that a certificate is not trusted stands at the end. No URL is in it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.dedup();
+    texts.join(": ")
+}
+
 /// Of GitHub's REST.
 pub(crate) fn rest(error: &RestError) -> Failure {
     if let Some(until) = error.retry_at() {
         return Failure::RateLimited { until: Some(At::of(until)) };
     }
-    let detail = error.to_string();
+    let detail = chain(error);
     match (error, error.status()) {
+        (RestError::Client(HttpError::Certificates(_) | HttpError::Proxy(_)), _) => {
+            Failure::ConnectionInvalid { detail }
+        }
         (RestError::Sign { .. }, _) | (_, Some(401)) => Failure::CredentialsRefused { detail },
         (_, Some(403 | 404)) => {
             let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
@@ -93,7 +105,7 @@ pub(crate) fn scale_set(error: &ScaleSetError) -> Failure {
     if error.is_busy() {
         return Failure::RunnerBusy;
     }
-    let detail = error.to_string();
+    let detail = chain(error);
     match error.status() {
         Some(401) => Failure::CredentialsRefused { detail },
         Some(403) => Failure::PermissionMissing { detail },

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 use sekisho_api::{AcquisitionMode, GitHubConnectionSpec, RunnerSpec};
-use sekisho_github::http::ClientOptions;
 use sekisho_github::rest::{
     Address, Clock, Credential, GenerateJitConfig, GithubClient, KeySigner,
 };
@@ -15,6 +14,7 @@ use sekisho_reconcile::runner::registration::{Holder, Seen};
 
 use crate::asks::Asks;
 use crate::failure;
+use crate::reach::client_options;
 
 /// The folder of a job's files, below the runner's own.
 const WORK_FOLDER: &str = "_work";
@@ -26,6 +26,14 @@ pub(crate) struct Account {
     asks: Asks,
 }
 
+/// The content of the keys that a connection names.
+pub(crate) struct Secrets {
+    /// The App's key, or the token.
+    pub(crate) auth: SecretString,
+    /// Of the proxy: `user:password`.
+    pub(crate) proxy: Option<SecretString>,
+}
+
 /// What a registration is made of.
 pub(crate) struct Wanted<'a> {
     pub(crate) name: &'a str,
@@ -35,9 +43,9 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl Account {
-    /// `secret`: the content of the key that the connection names.
-    pub(crate) fn new(spec: &GitHubConnectionSpec, secret: &SecretString) -> Result<Self, Failure> {
+    pub(crate) fn new(spec: &GitHubConnectionSpec, secrets: &Secrets) -> Result<Self, Failure> {
         use secrecy::ExposeSecret as _;
+        let secret = &secrets.auth;
         let unreachable = |detail: String| Failure::Unreachable { detail };
         let address = Address::parse(&spec.url, false).map_err(|it| unreachable(it.to_string()))?;
         let credential = match &spec.auth.app {
@@ -52,7 +60,8 @@ impl Account {
             }
             None => Credential::Token(secret.expose_secret().trim().to_owned().into()),
         };
-        let http = ClientOptions::default();
+        let http = client_options(spec, secrets.proxy.as_ref())
+            .map_err(|error| Failure::ConnectionInvalid { detail: error.to_string() })?;
         let rest = GithubClient::new(address, credential, &http, Clock::default());
         let rest = Arc::new(rest.map_err(|error| failure::rest(&error))?);
         let options = TenantOptions { http, subsystem: "operator", ..Default::default() };

@@ -29,6 +29,7 @@ mod owned;
 mod poll;
 mod pulse;
 mod queue;
+mod reach;
 mod record;
 mod replica_set;
 mod runner;
@@ -39,3 +40,4 @@ mod watch;
 mod webhook;
 
 pub use operator::{Operator, Settings};
+pub use reach::{ReachError, client_options};

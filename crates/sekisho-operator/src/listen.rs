@@ -228,8 +228,10 @@ impl Work {
 
     async fn deliver(&mut self, delivery: Delivery) -> Result<(), Failure> {
         let now = self.context.now();
+        let mut started = Vec::new();
         let events = match delivery.jobs() {
             Ok(jobs) => {
+                started.extend(jobs.messages.iter().filter_map(waited));
                 let unreadable = (0..jobs.unreadable).map(|_| message::Event::Unreadable);
                 jobs.messages.iter().map(read).chain(unreadable).collect()
             }
@@ -268,6 +270,9 @@ impl Work {
         let recording = async { all.await.into_iter().collect::<Result<(), Failure>>() };
         let recorded = delivery.record(recording).await?;
         self.context.metrics.messages.inc();
+        for (queued, started) in started {
+            self.context.metrics.job_started(queued, started);
+        }
         self.context.metrics.left_out(&without_runner, foreign, unreadable);
         if foreign > 0 || unreadable > 0 {
             let deployment = &self.name.1;
@@ -294,6 +299,13 @@ async fn has_other(capacity: &mut watch::Receiver<u32>, told: u32, silent: Durat
             None => std::future::pending().await,
         }
     }
+}
+
+/// When a job that a runner has was queued, and when the runner got it.
+fn waited(message: &JobMessage) -> Option<(At, At)> {
+    let times = message.queue_time.zip(message.runner_assign_time);
+    let times = times.filter(|_| message.kind == JobMessageKind::Started);
+    times.map(|(queued, started)| (At::of(queued), At::of(started)))
 }
 
 fn read(message: &JobMessage) -> message::Event {

@@ -17,7 +17,7 @@ use sekisho_github::rest::{
 use sekisho_reconcile::deployment::SETTLE_QUEUE;
 use sekisho_reconcile::failure::Trouble;
 use sekisho_reconcile::runner::{Job, Record};
-use sekisho_reconcile::session::message::{self, Recording, Target};
+use sekisho_reconcile::session::message::{self, Recording, Target, What};
 use sekisho_reconcile::session::queue::{self, Look, QueuedJob};
 use sekisho_reconcile::{At, Failure};
 
@@ -94,10 +94,12 @@ impl Queue {
         let news = message::read(&events, &mark).record;
         let jobs: Vec<QueuedJob> = self.jobs.values().flatten().cloned().collect();
         let demand = queue::demand(&jobs, &object.spec.labels, |runner| mark.is_on(runner), now);
+        let queued: BTreeMap<String, At> =
+            jobs.iter().map(|job| (job.id.to_string(), job.queued)).collect();
         let running = jobs.into_iter().filter_map(|job| job.runner).collect();
         let (settled, running) = (Some(now + SETTLE_QUEUE), Some((running, now)));
         demand::tell(context, name, Told { demand, settled, running, asked: None }, &news);
-        record(context, &name.0, news, now).await?;
+        record(context, &name.0, news, &queued, now).await?;
         Ok(Duration::ZERO)
     }
 
@@ -205,6 +207,7 @@ async fn record(
     context: &Context,
     namespace: &str,
     news: Vec<Recording>,
+    queued: &BTreeMap<String, At>,
     now: At,
 ) -> Result<(), Failure> {
     for Recording { runner, what } in news {
@@ -217,6 +220,11 @@ async fn record(
         let target = Target { record: &record, deleting, pod: None };
         if message::record(&what, Some(target), now) != message::Write::Nothing {
             record_on(context, namespace, &runner, &what, now).await?;
+            if let What::Started { job, .. } = &what
+                && let Some((queued, started)) = queued.get(&job.id).copied().zip(job.started)
+            {
+                context.metrics.job_started(queued, started);
+            }
         }
     }
     Ok(())

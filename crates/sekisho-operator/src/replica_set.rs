@@ -28,6 +28,8 @@ use crate::runner::{self, gone};
 pub(crate) const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// How many Runners are created, or deleted, at a time.
 const AT_ONCE: usize = 16;
+/// How many calls are made ready at a time: each takes some kilobytes, and there may be ten thousand.
+const PREPARED: usize = 256;
 
 /// Works on a set; when to look again.
 pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration> {
@@ -144,17 +146,26 @@ async fn act(
     version: &mut Option<String>,
 ) -> Result<(), Failure> {
     let namespace = &set.namespace().unwrap_or_default();
-    let mut at_once = Vec::new();
+    let mut on_runners = Vec::new();
     for effect in effects {
         match effect {
             Effect::WriteStatus(status) => write(context, set, status, version).await?,
             Effect::CreateRunners { numbers } => create(context, set, numbers).await?,
-            Effect::DeleteRunner { .. } | Effect::MarkStopNow { .. } => {
-                at_once.push(act_on_runner(context, namespace, effect));
-            }
+            Effect::DeleteRunner { .. } | Effect::MarkStopNow { .. } => on_runners.push(effect),
         }
     }
-    let done = futures_util::stream::iter(at_once).buffer_unordered(AT_ONCE);
+    let mut result = Ok(());
+    for some in on_runners.chunks(PREPARED) {
+        let some = some.iter().map(|effect| act_on_runner(context, namespace, effect));
+        let done = all(some.collect()).await;
+        result = result.and(done);
+    }
+    result
+}
+
+/// Does calls at the same time, each to its end; the first failure.
+async fn all(calls: Vec<impl Future<Output = Result<(), Failure>>>) -> Result<(), Failure> {
+    let done = futures_util::stream::iter(calls).buffer_unordered(AT_ONCE);
     done.collect::<Vec<_>>().await.into_iter().collect()
 }
 
@@ -179,8 +190,8 @@ async fn create(context: &Context, set: &RunnerReplicaSet, numbers: &[u64]) -> R
     let uid = set.uid().unwrap_or_default();
     let deployment = &set.spec.runner.deployment;
     let api = &context.api::<Runner>(&namespace);
-    let mut made = Vec::new();
-    for number in numbers.iter().copied() {
+    context.memory().expected.entry(uid.clone()).or_default().extend(numbers);
+    let made = |number: u64| {
         let name = sekisho_reconcile::name::runner(&mark, deployment, &uid, number);
         let mut runner = Runner::new(&name, set.spec.runner.clone());
         runner.metadata = ObjectMeta {
@@ -199,9 +210,8 @@ async fn create(context: &Context, set: &RunnerReplicaSet, numbers: &[u64]) -> R
             }),
             ..ObjectMeta::default()
         };
-        context.memory().expected.entry(uid.clone()).or_default().insert(number);
         let uid = uid.clone();
-        made.push(async move {
+        async move {
             context.metrics.wrote("create");
             match api.create(&PostParams::default(), &runner).await {
                 Ok(_) => Ok(()),
@@ -212,11 +222,14 @@ async fn create(context: &Context, set: &RunnerReplicaSet, numbers: &[u64]) -> R
                     if failure::is_conflict(&error) { Ok(()) } else { Err(failure::kube(error)) }
                 }
             }
-        });
-    }
+        }
+    };
     // To the end, whatever comes of one: a number whose call is given up stays expected for ever.
-    let made = futures_util::stream::iter(made).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await;
-    made.into_iter().collect()
+    let mut result = Ok(());
+    for some in numbers.chunks(PREPARED) {
+        result = result.and(all(some.iter().copied().map(&made).collect()).await);
+    }
+    result
 }
 
 pub(crate) fn counts(counts: Counts) -> RunnerCounts {

@@ -1,22 +1,20 @@
 //! Who works on a deployment: the lease, and the session at GitHub that goes with it.
 
 mod hold;
+pub(crate) mod scale_set;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt as _;
-use kube::api::{Patch, PatchParams};
 use kube::runtime::reflector::ObjectRef;
 use sekisho_api::{AcquisitionMode, FINALIZER_SCALE_SET, RunnerDeployment};
-use sekisho_github::scale_set::wanted::Wanted;
 use sekisho_reconcile::Failure;
 use sekisho_reconcile::deployment::{SETTLE, Session as Told};
 use sekisho_reconcile::failure::Trouble;
 use sekisho_reconcile::replica_set::Counts;
 use sekisho_reconcile::session::{self, Effect, Listener, Observed};
-use serde_json::json;
 
 use crate::context::{Context, DeploymentMemory, Name};
 use crate::demand::{self, Told as Numbers};
@@ -121,6 +119,7 @@ impl Work {
         self.bury(object);
         let seen = self.observe(object);
         let plan = session::decide(&seen);
+        self.withhold(plan.gated_by.map(|gate| (gate, seen.max.saturating_sub(plan.capacity))));
         if let Some(listening) = &self.listening {
             listening.can_have(plan.capacity);
         }
@@ -151,6 +150,11 @@ impl Work {
             Told::None
         });
         after
+    }
+
+    fn withhold(&self, withheld: Option<(session::Gate, u32)>) {
+        let mut memory = self.context.memory();
+        memory.deployments.entry(self.name.clone()).or_default().withheld = withheld;
     }
 
     fn say(&self, told: Told) {
@@ -258,25 +262,8 @@ impl Work {
         });
         match effect {
             Effect::EnsureScaleSet => {
-                let account = account?;
-                let spec = &object.spec;
-                let group = account.tenant.group(&spec.group).await;
-                let wanted = Wanted {
-                    name: spec.labels.first().cloned().unwrap_or_default(),
-                    group: group.map_err(|error| failure::scale_set(&error))?,
-                    labels: spec.labels.clone(),
-                    disable_update: true,
-                };
-                let known = object.status.as_ref().and_then(|it| it.scale_set.as_ref());
-                let made = account.tenant.ensure_set(&wanted, known.map(|it| it.id)).await;
-                let made = made.map_err(|error| failure::scale_set(&error))?;
-                if !made.dropped_labels.is_empty() {
-                    tracing::warn!(labels = ?made.dropped_labels, "GitHub dropped labels: it is a server of before 3.21");
-                }
-                self.ensured = Some((spec.group.clone(), spec.labels.clone()));
-                if known.is_none_or(|it| (it.id, &it.name) != (made.set.id, &made.set.name)) {
-                    self.write_set(made.set.id, &made.set.name).await?;
-                }
+                scale_set::ensure(&self.context, &*account?, object).await?;
+                self.ensured = Some((object.spec.group.clone(), object.spec.labels.clone()));
                 Ok(())
             }
             Effect::Listen { set, previous } => {
@@ -317,15 +304,6 @@ impl Work {
                 Ok(())
             }
         }
-    }
-
-    async fn write_set(&self, id: i64, name: &str) -> Result<(), Failure> {
-        let api = self.context.api::<RunnerDeployment>(&self.name.0);
-        let patch = json!({ "status": { "scaleSet": { "id": id, "name": name } } });
-        self.context.metrics.wrote("patch");
-        let params = PatchParams::default();
-        let written = api.patch_status(&self.name.1, &params, &Patch::Merge(patch)).await;
-        written.map(drop).map_err(failure::kube)
     }
 
     /// Runners that are registered one by one: the queue is read from time to time.

@@ -77,8 +77,10 @@ pub struct Observed {
     pub lower_since: Option<At>,
     /// The session that takes its jobs.
     pub session: Session,
-    /// `status.scaleSet.id`.
-    pub scale_set: Option<i64>,
+    /// Its scale set at GitHub.
+    pub scale_set: ScaleSet,
+    /// Labels that GitHub did not take.
+    pub dropped_labels: Vec<String>,
     /// Since when there is no set any more while it is being deleted: [`Plan::released_since`] of the
     /// last decision.
     pub released_since: Option<At>,
@@ -167,6 +169,27 @@ impl Demand {
     }
 }
 
+/// The scale set of a deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScaleSet {
+    /// None was made.
+    None,
+    /// One was made, or was to be made: its number is not written down ([`crate::session::scale_set`]).
+    Claimed,
+    /// GitHub's number.
+    Known(i64),
+}
+
+impl ScaleSet {
+    /// GitHub's number, where it is known.
+    pub fn id(self) -> Option<i64> {
+        match self {
+            Self::None | Self::Claimed => None,
+            Self::Known(id) => Some(id),
+        }
+    }
+}
+
 /// The session that takes the jobs of a deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Session {
@@ -213,13 +236,13 @@ pub enum Effect {
     StopSession,
     /// Remove the scale set at GitHub. That there is none is a success.
     DeleteScaleSet {
-        /// GitHub's number.
-        id: i64,
+        /// GitHub's number; the one of the name that was claimed, where it is not known.
+        id: Option<i64>,
     },
     /// Tell that the scale set could not be removed, and is left at GitHub.
     LeaveScaleSet {
-        /// GitHub's number.
-        id: i64,
+        /// GitHub's number, where it is known.
+        id: Option<i64>,
         /// What the last try said.
         why: Option<Failure>,
     },
@@ -360,6 +383,9 @@ fn claim(seen: &Observed, desired: u32, runners: Counts) -> Claim {
     {
         return claim;
     }
+    if let Some(claim) = dropped(&seen.dropped_labels).and_then(|failure| failure.claim()) {
+        return claim;
+    }
     let current = seen.sets.iter().find(|set| set.revision == seen.revision);
     if let Some(problem) = current.and_then(|set| set.problem.as_ref())
         && !matches!(problem.reason, Reason::Scaling)
@@ -384,6 +410,12 @@ fn claim(seen: &Observed, desired: u32, runners: Counts) -> Claim {
     not_ready(Reason::Scaling, format!("{ready} of {desired} runners are ready"))
 }
 
+/// What is said of labels that GitHub did not take. Jobs that ask for the others are taken.
+pub fn dropped(labels: &[String]) -> Option<Failure> {
+    let quoted: Vec<String> = labels.iter().map(|label| format!("`{label}`")).collect();
+    (!quoted.is_empty()).then(|| Failure::LabelsDropped { labels: quoted.join(", ") })
+}
+
 /// Deletion, step by step.
 fn release(seen: &Observed, plan: &mut Plan) {
     if seen.session != Session::None {
@@ -403,20 +435,21 @@ fn release(seen: &Observed, plan: &mut Plan) {
     let since = seen.released_since.unwrap_or(seen.now);
     plan.released_since = Some(since);
     let late = seen.now.is_past(since, RELEASE_TIMEOUT);
+    let id = seen.scale_set.id();
     match (seen.scale_set, &seen.trouble) {
-        (Some(_), Some(trouble)) if !late && trouble.holds(seen.now) => {
+        (ScaleSet::None, _) => {}
+        (_, Some(trouble)) if !late && trouble.holds(seen.now) => {
             look_again(plan, seen.now.until(trouble.next).min(RELEASE_EVERY));
             return;
         }
-        (Some(id), _) if !late => {
+        (_, _) if !late => {
             plan.effects.push(Effect::DeleteScaleSet { id });
             look_again(plan, RELEASE_EVERY);
         }
-        (Some(id), trouble) => {
+        (_, trouble) => {
             let why = trouble.as_ref().map(|trouble| trouble.failure.clone());
             plan.effects.push(Effect::LeaveScaleSet { id, why });
         }
-        (None, _) => {}
     }
     plan.effects.push(Effect::RemoveFinalizer);
 }

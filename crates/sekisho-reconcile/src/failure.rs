@@ -103,6 +103,34 @@ pub enum Failure {
     /// The scale set is not there any more.
     #[error("the scale set is not there any more")]
     ScaleSetGone,
+    /// A scale set of the name is there that was not made for this deployment.
+    #[error(
+        "scale set {set} of runner group `{group}` has the name `{name}`, and was not made for this RunnerDeployment"
+    )]
+    SetNotOurs {
+        /// GitHub's number of it, where GitHub told.
+        set: String,
+        /// The name.
+        name: String,
+        /// The group.
+        group: String,
+    },
+    /// Another RunnerDeployment has a scale set of the name.
+    #[error("`{other}` takes jobs as `{name}` in runner group `{group}`")]
+    SetNameInUse {
+        /// `namespace/name` of the other.
+        other: String,
+        /// The name.
+        name: String,
+        /// The group.
+        group: String,
+    },
+    /// GitHub dropped labels without a word.
+    #[error("GitHub did not take the labels {labels}")]
+    LabelsDropped {
+        /// Which, with commas between.
+        labels: String,
+    },
     /// Another session listens to the scale set.
     #[error("the session of scale set `{set}` is held by {owner}")]
     SessionHeld {
@@ -123,6 +151,12 @@ pub enum Failure {
         /// Its name.
         name: String,
         /// Its own reason.
+        detail: String,
+    },
+    /// Certificates or proxy of the GitHubConnection cannot be used.
+    #[error("GitHub cannot be asked: {detail}")]
+    ConnectionInvalid {
+        /// What is wrong.
         detail: String,
     },
     /// There is no RunnerClass of that name.
@@ -221,9 +255,13 @@ impl Failure {
             Self::CredentialsRefused { .. } => Reason::CredentialsRefused,
             Self::PermissionMissing { .. } => Reason::PermissionMissing,
             Self::GroupNotFound { .. } => Reason::GroupNotFound,
+            Self::SetNotOurs { .. } => Reason::ScaleSetNotOurs,
+            Self::SetNameInUse { .. } => Reason::ScaleSetNameInUse,
+            Self::LabelsDropped { .. } => Reason::LabelsDropped,
             Self::SessionHeld { .. } => Reason::SessionHeldByOther,
             Self::ConnectionNotFound { .. } => Reason::ConnectionNotFound,
             Self::ConnectionNotReady { .. } => Reason::ConnectionNotReady,
+            Self::ConnectionInvalid { .. } => Reason::ConnectionInvalid,
             Self::ClassNotFound { .. } => Reason::ClassNotFound,
             Self::SecretNotFound { .. } => Reason::SecretNotFound,
             Self::TemplateInvalid { .. } => Reason::TemplateInvalid,
@@ -255,8 +293,12 @@ impl Failure {
             | Self::CredentialsRefused { .. }
             | Self::PermissionMissing { .. }
             | Self::GroupNotFound { .. }
+            | Self::SetNotOurs { .. }
+            | Self::SetNameInUse { .. }
+            | Self::LabelsDropped { .. }
             | Self::ConnectionNotFound { .. }
             | Self::ConnectionNotReady { .. }
+            | Self::ConnectionInvalid { .. }
             | Self::ClassNotFound { .. }
             | Self::SecretNotFound { .. }
             | Self::TemplateInvalid { .. }

@@ -12,6 +12,7 @@
 
 pub mod message;
 pub mod queue;
+pub mod scale_set;
 
 use std::time::Duration;
 

@@ -52,7 +52,7 @@ pub enum JobState {
 pub struct Deployment {
     /// `namespace/name`.
     pub name: String,
-    /// `spec.labels`.
+    /// `spec.labels`, but for those that GitHub did not take.
     pub labels: Vec<String>,
     /// Runners are registered one by one, and have the label `self-hosted`.
     pub registration: bool,
@@ -93,7 +93,8 @@ pub struct Answer {
 }
 
 /// Answers for the job of a run that needs an answer most: one that was lost, then one that waits for a
-/// runner, then one that runs. `job` picks one by a part of its name.
+/// runner, then one that runs. `job` picks one by a part of its name. `deployments`: those whose connection
+/// is for the run's repository.
 pub fn why(
     run: &Run,
     job: Option<&str>,
@@ -158,8 +159,11 @@ fn waiting(
     evidence.push(format!("it asks for runs-on: {}", job.labels.join(", ")));
     let since = job.queued.map(|at| format!(" for {} s", now.since(at).as_secs()));
     let waits = format!("job `{}` waits{}", job.name, since.unwrap_or_default());
-    let fits = |deployment: &&Deployment| takes(deployment, &job.labels);
-    let Some(deployment) = deployments.iter().find(fits) else {
+    let mut fits: Vec<&Deployment> =
+        deployments.iter().filter(|deployment| takes(deployment, &job.labels)).collect();
+    // GitHub gives it to any of them: it waits for the one that is nearest to having a runner for it.
+    fits.sort_by_key(|deployment| (distance(deployment), &deployment.name));
+    let Some((deployment, others)) = fits.split_first() else {
         for other in deployments {
             evidence.push(format!("{} takes {}", other.name, other.labels.join(", ")));
         }
@@ -168,11 +172,15 @@ fn waiting(
             job.labels.join(", ")
         );
     };
-    describe(deployment, evidence);
-    let (truth, reason, message) = &deployment.ready;
-    let blocking = *truth == Truth::False
-        && !matches!(reason, Reason::Scaling | Reason::RollingOut | Reason::AllRunnersReady);
-    if blocking {
+    for deployment in &fits {
+        describe(deployment, evidence);
+    }
+    let waits = match others.len() {
+        0 => waits,
+        others => format!("{waits}, for which {} RunnerDeployments may run it,", others + 1),
+    };
+    let (_, reason, message) = &deployment.ready;
+    if is_blocked(deployment) {
         let step = match reason.next_step() {
             "" => String::new(),
             step => format!("; {step}"),
@@ -187,6 +195,29 @@ fn waiting(
         );
     }
     starting(&waits, deployment, runners, evidence)
+}
+
+/// Whether it gets no runner until somebody puts something right. Labels that GitHub dropped are of no
+/// matter to a job that does not ask for them.
+fn is_blocked(deployment: &Deployment) -> bool {
+    let (truth, reason, _) = &deployment.ready;
+    let passes = matches!(
+        reason,
+        Reason::Scaling | Reason::RollingOut | Reason::AllRunnersReady | Reason::LabelsDropped
+    );
+    *truth == Truth::False && !passes
+}
+
+/// How far it is from having a runner for a job: it has been given jobs, it could be, it has no room, it
+/// cannot work.
+fn distance(deployment: &Deployment) -> u8 {
+    let full = deployment.runners.live >= deployment.max && deployment.runners.idle == 0;
+    match (is_blocked(deployment), full, deployment.waiting) {
+        (true, _, _) => 3,
+        (false, true, _) => 2,
+        (false, false, 0) => 1,
+        (false, false, _) => 0,
+    }
 }
 
 /// It is a matter of time, or of what a pod waits for.

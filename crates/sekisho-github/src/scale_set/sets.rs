@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::error::ScaleSetError;
-use super::tenant::{Call, Tenant};
+use super::tenant::{Call, Tenant, parse};
 use super::wanted::{Outcome, Step, Wanted, decide};
 use crate::wire::scale_set::{
     Counted, DEFAULT_GROUP, RUNNER_GROUPS, RunnerGroup, SCALE_SETS, ScaleSet, ScaleSetRequest,
@@ -42,15 +42,16 @@ impl Tenant {
         }
     }
 
-    /// Makes a set.
+    /// Makes a set. It is tried once: where the answer is lost, a second try would say that somebody else
+    /// has the name.
     ///
     /// # Errors
     /// [`ScaleSetError`]; status 409 when the name is taken in the group.
     pub async fn create_set(&self, request: &ScaleSetRequest) -> Result<ScaleSet, ScaleSetError> {
         let operation = "creating a scale set";
         let body = Some(json!(request));
-        self.json(Call { operation, method: Method::POST, path: SCALE_SETS, query: &[], body })
-            .await
+        let call = Call { operation, method: Method::POST, path: SCALE_SETS, query: &[], body };
+        parse(operation, &self.once(&call).await?)
     }
 
     /// Changes what `change` has.
@@ -80,7 +81,7 @@ impl Tenant {
         }
     }
 
-    /// Makes the set as wanted, whether it is there or not.
+    /// Makes the set as wanted, whether it is there or not, and whoever made it.
     ///
     /// `id`: its id, where it is known: a set that was renamed is found by it.
     ///
@@ -91,14 +92,38 @@ impl Tenant {
         wanted: &Wanted,
         id: Option<i64>,
     ) -> Result<Outcome, ScaleSetError> {
+        let found = self.find_set(wanted, id).await?;
+        self.put_set(wanted, found).await
+    }
+
+    /// The set that is to be as wanted: the one of the id, else the one of the name.
+    ///
+    /// # Errors
+    /// [`ScaleSetError`].
+    pub async fn find_set(
+        &self,
+        wanted: &Wanted,
+        id: Option<i64>,
+    ) -> Result<Option<ScaleSet>, ScaleSetError> {
         let known = match id {
             Some(id) => self.set(id).await?,
             None => None,
         };
-        let found = match known {
-            Some(known) => Some(known),
-            None => self.set_by_name(wanted.group, &wanted.name).await?,
-        };
+        match known {
+            Some(known) => Ok(Some(known)),
+            None => self.set_by_name(wanted.group, &wanted.name).await,
+        }
+    }
+
+    /// Makes the set that was found as wanted, or a new one.
+    ///
+    /// # Errors
+    /// [`ScaleSetError`]; status 409 when the name is taken in the group.
+    pub async fn put_set(
+        &self,
+        wanted: &Wanted,
+        found: Option<ScaleSet>,
+    ) -> Result<Outcome, ScaleSetError> {
         let set = match (decide(wanted, found.as_ref()), found) {
             (Step::Create(request), _) => self.create_set(&request).await?,
             (Step::Update { id, change }, _) => self.update_set(id, &change).await?,

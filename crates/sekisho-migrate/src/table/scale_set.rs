@@ -22,9 +22,14 @@ const IDLE: &[(Verdict, &str)] =
     &[(Mapped, "ARC keeps so many beyond the jobs that are there, and so does this")];
 const MAX: &[(Verdict, &str)] =
     &[(Mapped, ""), (Approximated, "absent: ARC has no bound, Sekisho's greatest is 10000")];
-const PROXY: &[(Verdict, &str)] =
-    &[(Blocked, "a proxy cannot be set yet, neither for the operator nor for runners")];
-const AUTHORITY: &[(Verdict, &str)] = &[(Blocked, "an authority of one's own cannot be set yet")];
+const PROXY: &[(Verdict, &str)] = &[(
+    NeedsDecision,
+    "the operator's is `spec.proxy` of the GitHubConnection, one for both schemes; runners get theirs as variables of the template, and the class's `egress` must let them reach it",
+)];
+const AUTHORITY: &[(Verdict, &str)] = &[(
+    NeedsDecision,
+    "write the certificates into `spec.caBundle` of the GitHubConnection; runners trust what their image trusts",
+)];
 const VAULT: &[(Verdict, &str)] = &[(
     NeedsDecision,
     "credentials are read from a secret: let External Secrets write it, for example",
@@ -39,8 +44,8 @@ pub(super) const RULES: &[Rule] = &[
     rule(SET, "spec.minRunners", "spec.scaling.idle", IDLE),
     rule(SET, "spec.maxRunners", "spec.scaling.max", MAX),
     rule(SET, "spec.template", "spec.template", SAME),
-    rule(SET, "spec.proxy", "", PROXY),
-    rule(SET, "spec.githubServerTLS", "", AUTHORITY),
+    rule(SET, "spec.proxy", "GitHubConnection.spec.proxy", PROXY),
+    rule(SET, "spec.githubServerTLS", "GitHubConnection.spec.caBundle", AUTHORITY),
     rule(SET, "spec.vaultConfig", "GitHubConnection.spec.auth", VAULT),
     rule(SET, "spec.listenerTemplate", "", LISTENER),
     rule(SET, "spec.listenerMetrics", "", LISTENER),
@@ -76,8 +81,8 @@ pub(super) const RULES: &[Rule] = &[
             (Mapped, ""),
         ],
     ),
-    rule(VALUES, "proxy", "", PROXY),
-    rule(VALUES, "githubServerTLS", "", AUTHORITY),
+    rule(VALUES, "proxy", "GitHubConnection.spec.proxy", PROXY),
+    rule(VALUES, "githubServerTLS", "GitHubConnection.spec.caBundle", AUTHORITY),
     rule(VALUES, "keyVault", "GitHubConnection.spec.auth", VAULT),
     rule(VALUES, "listenerTemplate", "", LISTENER),
     rule(VALUES, "listenerMetrics", "", LISTENER),

@@ -162,14 +162,19 @@ mystery: 1
     assert_eq!(said(&migration, ".mystery").len() + said(&migration, "mystery").len(), 1);
     // Empty ones say nothing.
     assert_eq!(said(&migration, "proxy"), []);
+    for (more, field) in [
+        ("proxy: { https: { url: 'http://p' } }\n", "proxy"),
+        ("githubServerTLS: { certificateFrom: {} }\n", "githubServerTLS"),
+    ] {
+        let migration = of_values(&format!("githubConfigUrl: https://github.com/acme\n{more}"));
+        assert_eq!(verdict(&migration, field), Verdict::NeedsDecision);
+    }
 }
 
 #[test]
 fn what_cannot_be_had_is_blocked() {
     let base = "githubConfigUrl: https://github.com/acme\n";
     for (more, field) in [
-        ("proxy: { https: { url: 'http://p' } }\n", "proxy"),
-        ("githubServerTLS: { certificateFrom: {} }\n", "githubServerTLS"),
         ("containerMode: { type: kubernetes }\n", "containerMode"),
         ("containerMode: { type: kubernetes-novolume }\n", "containerMode"),
         ("runnerScaleSetName: self-hosted\n", "runnerScaleSetName"),

@@ -48,9 +48,11 @@ pub(crate) async fn run(real: bool, scale: &Scale) -> Result<Option<Value>, Fail
     let (burst, removals, mut surplus) = burst(&world, scale.burst).await?;
     eprintln!("the burst: {burst:?}");
     drop(world.calls()?);
+    let before = world.written(&one).await?;
     let (sustained, more) = sustained(&world, scale.sustained).await?;
     surplus += more;
-    let calls = world.calls()?.unwrap_or_default();
+    let written = json!({ "as the operator counts them": world.written(&one).await? - before });
+    let calls = world.calls()?.unwrap_or_else(|| json!({ "writes": written }));
     eprintln!("{} jobs: {sustained:?}; {calls}; {surplus} too many", scale.sustained);
     let two = world.operator("two")?;
     let fail_over = fail_over(&world, one).await?;

@@ -159,6 +159,15 @@ impl World {
         }
     }
 
+    /// How much an operator wrote since its start, as it counts itself; leases are not among it.
+    pub(crate) async fn written(&self, operator: &Process) -> Result<u64, Failure> {
+        let at = operator.said.as_str().unwrap_or_default();
+        let answer = self.http.get(format!("http://{at}/metrics")).send().await?;
+        let text = answer.error_for_status()?.text().await?;
+        let lines = text.lines().filter(|it| it.starts_with("sekisho_operator_writes_total{"));
+        Ok(lines.filter_map(|it| it.rsplit(' ').next()?.parse::<u64>().ok()).sum())
+    }
+
     /// Pushes workflows with so many jobs, and gives their runs.
     pub(crate) async fn push(&self, jobs: usize) -> Result<Vec<u64>, Failure> {
         let number = self.pushes.fetch_add(1, Ordering::SeqCst);

@@ -6,7 +6,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::reflector::ObjectRef;
-use sekisho_api::RunnerDeployment;
+use sekisho_api::{AcquisitionMode, RunnerDeployment};
 use sekisho_pods::GroupUse;
 use sekisho_reconcile::Failure;
 use sekisho_reconcile::failure::Trouble;
@@ -15,6 +15,7 @@ use serde_json::json;
 use super::runner_spec;
 use crate::context::{Context, Name, Shield};
 use crate::failure;
+use crate::queue::Key;
 
 /// Who applies network policies.
 const MANAGER_POLICIES: &str = "sekisho-network";
@@ -52,7 +53,71 @@ pub(super) fn blocked(context: &Context, object: &RunnerDeployment) -> Result<()
         cluster: context.cluster,
     })
     .map_err(|error| failure::pod(&error))?;
-    zones(context, object, &namespace, &connection.spec.url)
+    zones(context, object, &namespace, &connection.spec.url)?;
+    free_name(context, object, &connection.spec.url)
+}
+
+/// Whether no other deployment has a scale set of this name: of two, each would change and delete what is
+/// the other's. Who has one stays; else who was there before.
+fn free_name(context: &Context, object: &RunnerDeployment, url: &str) -> Result<(), Failure> {
+    let Some(this) = SetUse::of(object, url.to_owned()) else { return Ok(()) };
+    let others = context.stores.deployments.state().into_iter().filter_map(|it| {
+        let (namespace, connection) = (it.namespace()?, &it.spec.connection_ref);
+        let counts = context.is_signed_in(&namespace, connection);
+        let reference = ObjectRef::new(connection).within(&namespace);
+        let url = context.stores.connections.get(&reference)?.spec.url.clone();
+        SetUse::of(&it, url).filter(|_| counts)
+    });
+    let before = others.filter(|it| it.clashes_with(&this)).map(|it| it.order).min();
+    match before {
+        Some(other) if other < this.order => {
+            let (name, group) = (this.name, object.spec.group.clone());
+            Err(Failure::SetNameInUse { other: other.2, name, group })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The name of a deployment's scale set, and who is first to have it.
+struct SetUse {
+    place: (String, String),
+    name: String,
+    /// Has no set there, when it was made, `namespace/name`.
+    order: (bool, i64, String),
+}
+
+impl SetUse {
+    /// `None` where runners are registered one by one.
+    fn of(object: &RunnerDeployment, url: String) -> Option<Self> {
+        if object.spec.acquisition.mode == AcquisitionMode::Registration {
+            return None;
+        }
+        let this = group_use(object, url);
+        let set = object.status.as_ref().and_then(|it| it.scale_set.as_ref());
+        let has = set.is_some_and(|it| it.group.as_ref().is_none_or(|it| *it == this.group));
+        Some(Self {
+            place: (this.url.to_ascii_lowercase(), this.group.to_ascii_lowercase()),
+            name: object.spec.labels.first()?.to_ascii_lowercase(),
+            order: (!has, this.created, this.deployment),
+        })
+    }
+
+    fn clashes_with(&self, other: &Self) -> bool {
+        (&self.place, &self.name) == (&other.place, &other.name) && self.order.2 != other.order.2
+    }
+}
+
+/// One is gone: those that another was in the way of are looked at.
+pub(super) fn look_at_refused(context: &Context) {
+    let memory = context.memory();
+    let refused = memory.deployments.iter().filter(|(_, it)| {
+        matches!(it.blocked, Some(Failure::SetNameInUse { .. } | Failure::GroupShared { .. }))
+    });
+    let names: Vec<Name> = refused.map(|(name, _)| name.clone()).collect();
+    drop(memory);
+    for (namespace, name) in names {
+        context.enqueue(Key::Deployment(namespace, name));
+    }
 }
 
 fn zones(

@@ -24,16 +24,19 @@ mod install;
 mod installed;
 mod jobs;
 mod losses;
+mod ownership;
 mod played;
 mod pushes;
 mod refusals;
 mod refused;
 mod registration;
 mod rights;
+mod sentences;
 mod server;
 mod sets;
 mod told;
 mod troubles;
+mod walls;
 mod world;
 mod zones;
 
@@ -51,10 +54,13 @@ async fn cluster_all_scenarios_on_a_real_api_server() {
     let all = jobs::ALL.iter().chain(troubles::ALL).chain(losses::ALL).chain(refusals::ALL);
     let all = all
         .chain(sets::ALL)
+        .chain(ownership::ALL)
+        .chain(walls::ALL)
         .chain(zones::ALL)
         .chain(registration::ALL)
         .chain(install::ALL)
-        .chain(hardening::ALL);
+        .chain(hardening::ALL)
+        .chain(sentences::ALL);
     for (name, scenario) in all {
         #[expect(clippy::print_stderr, reason = "which one fails, and where")]
         {

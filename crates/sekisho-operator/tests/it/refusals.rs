@@ -58,7 +58,7 @@ fn work(operator: &Operator, reason: Reason) -> [u64; 2] {
 }
 
 /// The message of the connection, once it says so.
-async fn connection_says(world: &World, reason: Reason) -> Option<String> {
+pub(crate) async fn connection_says(world: &World, reason: Reason) -> Option<String> {
     let status = world.api::<GitHubConnection>().get("acme").await.unwrap().status?;
     let ready = condition::find(&status.conditions, condition::READY)?;
     (ready.reason == reason.name()).then(|| ready.message.clone())

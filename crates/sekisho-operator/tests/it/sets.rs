@@ -74,7 +74,7 @@ async fn a_set_that_github_does_not_let_go_is_told_of_and_left(server: Server) {
     operator.shutdown().await;
 }
 
-async fn labels(world: &World, id: i64) -> Vec<String> {
+pub(crate) async fn labels(world: &World, id: i64) -> Vec<String> {
     let set = world.scale_set(id).await.unwrap();
     set.labels.into_iter().map(|label| label.name).collect()
 }
@@ -82,11 +82,16 @@ async fn labels(world: &World, id: i64) -> Vec<String> {
 impl World {
     /// The scale set of that number.
     pub(crate) async fn scale_set(&self, id: i64) -> Option<ScaleSet> {
+        self.tenant().set(id).await.unwrap()
+    }
+
+    /// GitHub's scale sets, for somebody else with the right to them.
+    pub(crate) fn tenant(&self) -> Tenant {
         let address = Address::parse(&format!("{}/acme", self.url), false).unwrap();
         let (http, credential) = (ClientOptions::default(), Credential::Token(ADMIN.into()));
         let rest = GithubClient::new(address, credential, &http, Clock::default()).unwrap();
         let options = TenantOptions { http, subsystem: "test", ..Default::default() };
-        Tenant::new(Arc::new(rest), options).unwrap().set(id).await.unwrap()
+        Tenant::new(Arc::new(rest), options).unwrap()
     }
 
     /// The number of the deployment's scale set, once it has one.

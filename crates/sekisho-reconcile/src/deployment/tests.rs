@@ -42,7 +42,8 @@ fn seen(sets: Vec<Set>, assigned: u32) -> Observed {
         desired_before: None,
         lower_since: None,
         session: Session::Polling,
-        scale_set: Some(4),
+        scale_set: ScaleSet::Known(4),
+        dropped_labels: vec![],
         released_since: None,
         blocked: None,
         trouble: None,
@@ -212,7 +213,7 @@ fn it_goes_step_by_step() {
     assert_eq!(decide(&empty).effects, [delete]);
     let last = Observed { sets: vec![], ..waits };
     let plan = decide(&last);
-    assert_eq!(plan.effects, [Effect::DeleteScaleSet { id: 4 }, Effect::RemoveFinalizer]);
+    assert_eq!(plan.effects, [Effect::DeleteScaleSet { id: Some(4) }, Effect::RemoveFinalizer]);
     assert_eq!(plan.released_since, Some(at(500)));
     // GitHub does not let it go: it is tried again, but not for ever.
     let failure = Failure::Unreachable { detail: String::new() };
@@ -224,7 +225,7 @@ fn it_goes_step_by_step() {
         (vec![], Some(at(450)))
     );
     let given_up = Observed { now: at(750), released_since: Some(at(450)), ..refused };
-    let told = Effect::LeaveScaleSet { id: 4, why };
+    let told = Effect::LeaveScaleSet { id: Some(4), why };
     assert_eq!(decide(&given_up).effects, [told, Effect::RemoveFinalizer]);
     assert_eq!(decide(&Observed { finalizer: false, ..given_up }).effects, []);
 }
@@ -238,4 +239,26 @@ fn a_namespace_that_goes_is_what_is_said_of_all_in_it() {
         assert_eq!(claim.reason, Reason::NamespaceTerminating);
         assert_eq!(claim.message, "the namespace goes: 1 runners with a job are stopped");
     }
+}
+
+#[test]
+fn a_set_whose_number_is_not_known_is_looked_for_at_the_end() {
+    let deleting = Some(at(400));
+    let seen = Observed { deleting, scale_set: ScaleSet::Claimed, ..seen(vec![], 0) };
+    let effects = decide(&Observed { session: Session::None, ..seen.clone() }).effects;
+    assert_eq!(effects, [Effect::DeleteScaleSet { id: None }, Effect::RemoveFinalizer]);
+    let none = Observed { scale_set: ScaleSet::None, session: Session::None, ..seen };
+    assert_eq!(decide(&none).effects, [Effect::RemoveFinalizer]);
+}
+
+#[test]
+fn labels_that_are_not_taken_are_said_though_all_runners_are_there() {
+    let seen = seen(vec![set("b", 2, counts(0, 1, 1))], 1);
+    assert_eq!(decide(&seen).status.claim.reason, Reason::AllRunnersReady);
+    let dropped_labels = vec!["large".to_owned(), "arm".to_owned()];
+    let plan = decide(&Observed { dropped_labels, ..seen });
+    let claim = plan.status.claim;
+    assert_eq!((claim.truth, claim.reason), (Truth::False, Reason::LabelsDropped));
+    assert!(claim.message.starts_with("GitHub did not take the labels `large`, `arm`; use one"));
+    assert_eq!(plan.effects, [], "it goes on");
 }

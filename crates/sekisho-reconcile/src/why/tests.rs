@@ -138,3 +138,39 @@ fn the_job_that_needs_an_answer_most_gets_it() {
     assert_eq!(none.sentence, "run 9 has no job whose name contains `x`");
     assert_eq!(none.evidence, ["job done", "job runs", "job waits"]);
 }
+
+#[test]
+fn of_several_that_take_a_job_the_nearest_is_named_and_the_others_are_evidence() {
+    let blocked = Deployment {
+        name: "ci/a".to_owned(),
+        ready: (Truth::False, Reason::ClassNotFound, String::new()),
+        ..deployment(0, 0, 0)
+    };
+    let full = Deployment { name: "ci/b".to_owned(), ..deployment(0, 0, 4) };
+    let starts = Deployment { name: "ci/c".to_owned(), ..deployment(0, 0, 1) };
+    let all = [blocked, full, starts];
+    let said = |all: &[Deployment]| answer(&run(JobState::Queued), all, &[]);
+    let answer = said(&all);
+    assert_eq!(
+        answer.sentence,
+        "job `build` waits for 60 s, for which 3 RunnerDeployments may run it, and ci/c is about to start a runner"
+    );
+    let named = |name: &str| answer.evidence.iter().any(|it| it.starts_with(name));
+    assert!(named("ci/a takes it") && named("ci/b takes it") && named("ci/c takes it"));
+    assert!(said(&all[..2]).sentence.contains("because ci/b has all its 4 runners at work"));
+    assert!(said(&all[..1]).sentence.contains("because ci/a is not ready: ClassNotFound"));
+}
+
+#[test]
+fn labels_that_github_dropped_keep_those_from_running_who_ask_for_them() {
+    let ready = (Truth::False, Reason::LabelsDropped, String::new());
+    let deployment = Deployment { ready, ..deployment(0, 0, 0) };
+    let sentence = |run: &Run| answer(run, std::slice::from_ref(&deployment), &[]).sentence;
+    let mut run = run(JobState::Queued);
+    assert_eq!(
+        sentence(&run),
+        "job `build` waits for 60 s and ci/image-build is about to start a runner"
+    );
+    run.jobs[0].labels.push("large".to_owned());
+    assert!(sentence(&run).contains("no RunnerDeployment takes [image-build, large]"));
+}

@@ -173,6 +173,7 @@ impl Operator {
                 None => deployment::Session::None,
             },
             scale_set: deployment.scale_set,
+            dropped_labels: vec![],
             released_since: self.released_since,
             blocked: None,
             trouble: self.troubles.get(&Key::Deployment).cloned(),
@@ -200,7 +201,7 @@ impl Operator {
             wanted: deployment.is_some_and(|known| known.deleting.is_none() && known.finalizer),
             lease: session::Lease::Held { until: now + Duration::from_secs(15) },
             blocked: None,
-            scale_set: deployment.and_then(|known| known.scale_set),
+            scale_set: deployment.and_then(|known| known.scale_set.id()),
             changed: false,
             previous: None,
             listener: match &self.listening {

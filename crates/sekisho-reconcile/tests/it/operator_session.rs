@@ -1,8 +1,10 @@
 //! What an operator does at GitHub with its session, and what it writes down of a message.
 
+use sekisho_reconcile::deployment::ScaleSet;
 use sekisho_reconcile::failure::Failure;
 use sekisho_reconcile::runner::Fate;
 use sekisho_reconcile::session::message::{self, Recording, What, Write};
+use sekisho_reconcile::session::scale_set::{self, Step};
 use sekisho_reconcile::{deployment, session};
 
 use crate::operator::{Listening, Operator};
@@ -15,16 +17,28 @@ impl Operator {
         let now = self.now(world);
         match effect {
             session::Effect::EnsureScaleSet => {
-                let id = match world.github.set {
-                    Some(id) => id,
-                    None => world.github.id(),
+                // Read anew, and one step at a time: between any two it may die.
+                let Some(known) = world.objects.deployment.clone() else { return Ok(()) };
+                let step = scale_set::decide(&scale_set::Observed {
+                    known: known.scale_set.id(),
+                    claimed: known.scale_set == ScaleSet::Claimed,
+                    take_over: false,
+                    found: world.github.set,
+                });
+                let written = match (step, world.github.set) {
+                    (Step::Make, _) => {
+                        world.github.set = Some(world.github.id());
+                        return Ok(());
+                    }
+                    (Step::Claim, _) => ScaleSet::Claimed,
+                    (Step::Use, Some(id)) => ScaleSet::Known(id),
+                    (step, found) => unreachable!("{step:?} of {found:?}: nobody else makes sets"),
                 };
-                world.github.set = Some(id);
                 let version = world.version();
                 if let Some(known) = &mut world.objects.deployment
-                    && known.scale_set != Some(id)
+                    && known.scale_set != written
                 {
-                    (known.scale_set, known.version) = (Some(id), version);
+                    (known.scale_set, known.version) = (written, version);
                     world.wrote(None);
                 }
             }

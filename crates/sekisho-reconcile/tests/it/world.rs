@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sekisho_api::Lifecycle;
 use sekisho_reconcile::At;
-use sekisho_reconcile::deployment::Size;
+use sekisho_reconcile::deployment::{ScaleSet, Size};
 use sekisho_reconcile::name::Mark;
 use sekisho_reconcile::runner::{Container, Node, Record};
 
@@ -60,7 +60,7 @@ pub(crate) struct Deployment {
     pub(crate) size: Size,
     pub(crate) revision: String,
     pub(crate) desired: Option<u32>,
-    pub(crate) scale_set: Option<i64>,
+    pub(crate) scale_set: ScaleSet,
 }
 
 #[derive(Clone, Debug)]
@@ -160,7 +160,7 @@ impl World {
             size,
             revision: "aaaaaaaa".to_owned(),
             desired: None,
-            scale_set: None,
+            scale_set: ScaleSet::None,
         };
         let nodes = (0..3).map(|n| (format!("node-{n}"), Node::Ready)).collect();
         let nodes = Store(Rc::new(nodes));

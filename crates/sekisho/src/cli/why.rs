@@ -8,7 +8,6 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use sekisho_api::{GitHubConnection, JobResult, Runner, RunnerDeployment, SecretKeyRef};
-use sekisho_github::http::ClientOptions;
 use sekisho_github::rest::{
     Address, Clock, Credential, GithubClient, KeySigner, Repository, RunConclusion, RunJobs,
     RunStatus, WorkflowJob,
@@ -83,7 +82,8 @@ pub(crate) async fn run(args: &WhyArgs, printer: Printer) -> anyhow::Result<Exit
     };
     let deployments: Vec<RunnerDeployment> = cluster::list(&client, None).await?;
     let runners: Vec<Runner> = cluster::list(&client, None).await?;
-    let deployments: Vec<_> = deployments.iter().map(seen::deployment).collect();
+    let deployments = of_repository(&deployments, &connections, &target.repository_url);
+    let deployments: Vec<_> = deployments.into_iter().map(seen::deployment).collect();
     let runners: Vec<_> = runners.iter().map(seen::runner).collect();
     let answer = why::why(&run, name.as_deref(), &deployments, &runners, cluster::now());
     show(&answer, printer)?;
@@ -132,10 +132,34 @@ fn parse(text: &str) -> anyhow::Result<Target> {
 
 /// The connection of the repository, or else of what it belongs to: the longest url.
 fn covering<'a>(all: &'a [GitHubConnection], repository: &str) -> Option<&'a GitHubConnection> {
+    all.iter().filter(|it| covers(it, repository)).max_by_key(|it| it.spec.url.len())
+}
+
+fn covers(connection: &GitHubConnection, repository: &str) -> bool {
     let repository = format!("{}/", repository.to_ascii_lowercase());
-    all.iter()
-        .filter(|it| repository.starts_with(&format!("{}/", it.spec.url.to_ascii_lowercase())))
-        .max_by_key(|it| it.spec.url.len())
+    repository.starts_with(&format!("{}/", connection.spec.url.to_ascii_lowercase()))
+}
+
+/// Those that get jobs of the repository: by a connection of its own, of its organization, or of an
+/// enterprise at the same place, of which nobody here knows what belongs to it.
+fn of_repository<'a>(
+    all: &'a [RunnerDeployment],
+    connections: &[GitHubConnection],
+    repository: &str,
+) -> Vec<&'a RunnerDeployment> {
+    let host = |url: &str| url.split('/').nth(2).unwrap_or_default().to_ascii_lowercase();
+    let enterprise = |it: &GitHubConnection| {
+        it.spec.url.split('/').nth(3) == Some("enterprises")
+            && host(&it.spec.url) == host(repository)
+    };
+    let connected = |deployment: &&RunnerDeployment| {
+        connections.iter().any(|it| {
+            it.namespace() == deployment.namespace()
+                && it.name_any() == deployment.spec.connection_ref
+                && (covers(it, repository) || enterprise(it))
+        })
+    };
+    all.iter().filter(connected).collect()
 }
 
 async fn jobs(
@@ -145,8 +169,13 @@ async fn jobs(
 ) -> anyhow::Result<(Vec<WorkflowJob>, String)> {
     let credential = credential(client, connection).await?;
     let address = Address::parse(&connection.spec.url, false)?;
-    let github =
-        GithubClient::new(address, credential, &ClientOptions::default(), Clock::default())?;
+    let proxy = connection.spec.proxy.as_ref().and_then(|it| it.credentials_secret_ref.as_ref());
+    let proxy = match proxy {
+        Some(reference) => Some(read_key(client, connection, reference).await?),
+        None => None,
+    };
+    let options = sekisho_operator::client_options(&connection.spec, proxy.as_ref())?;
+    let github = GithubClient::new(address, credential, &options, Clock::default())?;
     let repository = Repository::new(&target.owner, &target.name)
         .with_context(|| format!("`{}/{}` is no repository", target.owner, target.name))?;
     let jobs = github
@@ -156,20 +185,26 @@ async fn jobs(
     Ok((jobs, format!("{}/{}", target.owner, target.name)))
 }
 
-async fn credential(client: &Client, connection: &GitHubConnection) -> anyhow::Result<Credential> {
+async fn read_key(
+    client: &Client,
+    connection: &GitHubConnection,
+    of: &SecretKeyRef,
+) -> anyhow::Result<SecretString> {
     let namespace = connection.namespace().unwrap_or_default();
-    let read = async |of: &SecretKeyRef| -> anyhow::Result<SecretString> {
-        let secrets: Api<Secret> = Api::namespaced(client.clone(), &namespace);
-        let secret = secrets
-            .get(&of.name)
-            .await
-            .with_context(|| format!("reading secret `{namespace}/{}`", of.name))?;
-        let value = secret.data.and_then(|mut data| data.remove(&of.key));
-        let value = value
-            .with_context(|| format!("secret `{namespace}/{}` has no key `{}`", of.name, of.key))?;
-        let text = String::from_utf8(value.0);
-        Ok(text.map_err(|_| anyhow::anyhow!("key `{}` is no text", of.key))?.into())
-    };
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), &namespace);
+    let secret = secrets
+        .get(&of.name)
+        .await
+        .with_context(|| format!("reading secret `{namespace}/{}`", of.name))?;
+    let value = secret.data.and_then(|mut data| data.remove(&of.key));
+    let value = value
+        .with_context(|| format!("secret `{namespace}/{}` has no key `{}`", of.name, of.key))?;
+    let text = String::from_utf8(value.0);
+    Ok(text.map_err(|_| anyhow::anyhow!("key `{}` is no text", of.key))?.into())
+}
+
+async fn credential(client: &Client, connection: &GitHubConnection) -> anyhow::Result<Credential> {
+    let read = async |of: &SecretKeyRef| read_key(client, connection, of).await;
     let auth = &connection.spec.auth;
     if let Some(app) = &auth.app {
         let key = read(&app.private_key_secret_ref).await?;
@@ -235,6 +270,38 @@ mod tests {
             let error = parse(wrong).unwrap_err().to_string();
             assert_eq!(error, format!("`{wrong}` is no page of a run"));
         }
+    }
+
+    #[test]
+    fn only_deployments_that_get_the_repositorys_jobs_count() {
+        let connection = |name: &str, url: &str| -> GitHubConnection {
+            let metadata = serde_json::json!({ "name": name, "namespace": "ci" });
+            serde_json::from_value(
+                serde_json::json!({ "metadata": metadata, "spec": { "url": url, "auth": {} } }),
+            )
+            .unwrap()
+        };
+        let connections = [
+            connection("org", "https://github.com/acme"),
+            connection("repository", "https://github.com/acme/app"),
+            connection("sibling", "https://github.com/acme/other"),
+            connection("stranger", "https://github.com/acm"),
+            connection("enterprise", "https://github.com/enterprises/big"),
+            connection("elsewhere", "https://ghe.test/enterprises/big"),
+        ];
+        let deployment = |namespace: &str, connection: &str| -> RunnerDeployment {
+            serde_json::from_value(serde_json::json!({
+                "metadata": { "name": connection, "namespace": namespace },
+                "spec": { "connectionRef": connection, "classRef": "default", "labels": ["x"] }
+            }))
+            .unwrap()
+        };
+        let mut all: Vec<_> =
+            connections.iter().map(|it| deployment("ci", &it.name_any())).collect();
+        all.push(deployment("other", "org"));
+        let found = of_repository(&all, &connections, "https://github.com/Acme/app");
+        let names: Vec<_> = found.iter().map(|it| it.name_any()).collect();
+        assert_eq!(names, ["org", "repository", "enterprise"]);
     }
 
     #[test]

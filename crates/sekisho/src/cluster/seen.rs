@@ -21,10 +21,11 @@ fn count(number: i32) -> u32 {
 pub(crate) fn deployment(seen: &RunnerDeployment) -> why::Deployment {
     let status = seen.status.clone().unwrap_or_default();
     let (spec, runners) = (&seen.spec, status.runners.unwrap_or_default());
+    let dropped = status.scale_set.map(|set| set.dropped_labels).unwrap_or_default();
     let max = spec.scaling.as_ref().map_or(spec.replicas.unwrap_or(0), |scaling| scaling.max);
     why::Deployment {
         name: full_name(seen.namespace(), &seen.name_any()),
-        labels: spec.labels.clone(),
+        labels: spec.labels.iter().filter(|label| !dropped.contains(label)).cloned().collect(),
         registration: spec.acquisition.mode == AcquisitionMode::Registration,
         group: spec.group.clone(),
         ready: condition::told(&status.conditions, condition::READY, Reason::Pending),
