@@ -3,6 +3,8 @@
 use sekisho_api::{GROUP, VERSION};
 use serde_json::{Value, json};
 
+use crate::SECCOMP_PROFILE;
+
 /// `default`, `cpu` and `memory`: the first for most jobs, the second with twice the processors, the
 /// third with four times the memory. Each prefers spot machines and takes on-demand ones where there
 /// are none. `cpu` and `memory` are for nodes that are labelled and may be tainted with
@@ -20,6 +22,8 @@ pub fn classes() -> Vec<Value> {
                     // Memory is asked for whole: what is given twice is taken back by a kill.
                     "limits": { "cpu": cpu_limit, "memory": memory, "ephemeral-storage": "40Gi" },
                     "capacity": { "prefer": "Spot" },
+                    // Without it no image is built in the runner's container.
+                    "security": { "localhostSeccompProfile": SECCOMP_PROFILE },
                     "tolerations": [
                         { "key": "runners.sekisho.dev/class", "operator": "Equal", "value": name,
                           "effect": "NoSchedule" }

@@ -6,6 +6,9 @@
 //!    ServiceAccount, Role: leases               NetworkPolicy: nothing in, nothing out
 //!    NetworkPolicy                              Runner pods, by the operator
 //!
+//!  namespace of the nodes' profile (privileged)
+//!    DaemonSet: writes the seccomp profile into the kubelet's folder, and has no account
+//!
 //!  of the cluster: the definitions; a ClusterRole that reads classes, nodes, namespaces
 //! ```
 //!
@@ -13,12 +16,15 @@
 
 mod class;
 mod namespaces;
+mod node;
 mod operator;
 mod rbac;
+mod seccomp;
 mod yaml;
 
 pub use class::classes;
 pub use namespaces::{NamespaceError, RunnerNamespace, check, namespace_name};
+pub use seccomp::{SECCOMP_PROFILE, seccomp_profile};
 pub use yaml::{File, RenderError, files, stream};
 
 use serde_json::{Value, json};
@@ -49,6 +55,10 @@ pub struct Install {
     pub replicas: u8,
     /// Whether GitHub's webhooks are taken: a service, and a port that the network may reach.
     pub webhooks: bool,
+    /// Whether each node gets the seccomp profile that [`classes`] name.
+    pub node_profile: bool,
+    /// Ports that the operator connects to beside those of HTTPS and the API server: a proxy's.
+    pub egress_ports: Vec<u16>,
     /// Where runners are.
     pub runners: Vec<RunnerNamespace>,
 }
@@ -60,6 +70,9 @@ pub struct Install {
 pub fn manifests(install: &Install) -> Result<Vec<Value>, RenderError> {
     let mut all = vec![namespaces::of_operator(install)];
     all.extend(install.runners.iter().map(namespaces::of_runners));
+    if install.node_profile {
+        all.push(node::namespace(install));
+    }
     for crd in sekisho_api::schema::crds() {
         all.push(serde_json::to_value(&crd).map_err(RenderError::Json)?);
     }
@@ -72,9 +85,12 @@ fn without_definitions(install: &Install) -> Vec<Value> {
     let mut all = rbac::of_operator(install);
     for runners in &install.runners {
         all.extend(rbac::of_runners(install, runners));
-        all.push(namespaces::deny_all(runners));
+        all.push(namespaces::deny_all(&runners.name));
     }
     all.extend(operator::all(install));
+    if install.node_profile {
+        all.extend(node::all(install));
+    }
     all
 }
 

@@ -53,7 +53,8 @@ pub enum NamespaceError {
 /// # Errors
 /// With the first that is.
 pub fn check(install: &Install) -> Result<(), NamespaceError> {
-    let mut seen = vec![install.namespace.as_str()];
+    let nodes = crate::node::name(install);
+    let mut seen = vec![install.namespace.as_str(), nodes.as_str()];
     for runners in &install.runners {
         if seen.contains(&runners.name.as_str()) {
             return Err(NamespaceError::Twice(runners.name.clone()));
@@ -116,7 +117,7 @@ const fn standard(profile: SecurityProfile) -> &'static str {
     }
 }
 
-fn namespace(name: &str, profile: SecurityProfile) -> Value {
+pub(crate) fn namespace(name: &str, profile: SecurityProfile) -> Value {
     let mut labels = labels();
     for mode in ["enforce", "audit", "warn"] {
         labels[format!("pod-security.kubernetes.io/{mode}")] = json!(standard(profile));
@@ -136,11 +137,11 @@ pub(crate) fn of_runners(runners: &RunnerNamespace) -> Value {
 
 /// A pod for which no other policy stands yet reaches nobody. The policy of a RunnerDeployment opens
 /// what its class lists.
-pub(crate) fn deny_all(runners: &RunnerNamespace) -> Value {
+pub(crate) fn deny_all(namespace: &str) -> Value {
     json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": { "name": "default-deny", "namespace": runners.name, "labels": labels() },
+        "metadata": { "name": "default-deny", "namespace": namespace, "labels": labels() },
         "spec": { "podSelector": {}, "policyTypes": ["Ingress", "Egress"] }
     })
 }

@@ -143,6 +143,9 @@ fn network_policy(install: &Install) -> Value {
         // From wherever the ingress is; what is not signed is refused.
         ingress.push(json!({ "ports": [{ "protocol": "TCP", "port": PORT_WEBHOOKS }] }));
     }
+    // The API server's, before and behind its service.
+    let ports = [443, 6443].into_iter().chain(install.egress_ports.iter().copied());
+    let ports: Vec<Value> = ports.map(|port| json!({ "protocol": "TCP", "port": port })).collect();
     json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -153,11 +156,7 @@ fn network_policy(install: &Install) -> Value {
             "ingress": ingress,
             "egress": [
                 dns(),
-                {
-                    "to": everywhere_but(METADATA_NETWORKS),
-                    // The API server's, before and behind its service.
-                    "ports": [{ "protocol": "TCP", "port": 443 }, { "protocol": "TCP", "port": 6443 }]
-                }
+                { "to": everywhere_but(METADATA_NETWORKS), "ports": ports }
             ]
         }
     })

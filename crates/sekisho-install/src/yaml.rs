@@ -52,9 +52,11 @@ pub fn files() -> Result<Vec<File>, RenderError> {
         image: IMAGE.to_owned(),
         replicas: 2,
         webhooks: false,
+        node_profile: true,
+        egress_ports: Vec::new(),
         runners: vec![RunnerNamespace::default()],
     };
-    let namespaces = 1 + install.runners.len();
+    let namespaces = 2 + install.runners.len();
     let mut base = manifests(&install)?;
     base.truncate(namespaces);
     base.extend(without_definitions(&install));

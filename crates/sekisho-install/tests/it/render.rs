@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use sekisho_api::{SecurityProfile, TrustZone};
 use sekisho_install::{Install, NamespaceError, RunnerNamespace, manifests};
 use serde_json::{Value, json};
@@ -13,6 +13,8 @@ fn install() -> Install {
         image: "registry.example/sekisho@sha256:00".to_owned(),
         replicas: 2,
         webhooks: false,
+        node_profile: true,
+        egress_ports: vec![],
         runners: vec![
             "ci-forks=fork-pull-request".parse().unwrap(),
             "ci-main=protected-branch:privileged".parse().unwrap(),
@@ -44,6 +46,7 @@ fn everything_stands_in_what_came_before() {
             "Namespace plane",
             "Namespace ci-forks",
             "Namespace ci-main",
+            "Namespace plane-nodes",
             "CustomResourceDefinition githubconnections.runners.sekisho.dev",
             "CustomResourceDefinition runnerclasses.runners.sekisho.dev",
             "CustomResourceDefinition runnerdeployments.runners.sekisho.dev",
@@ -61,6 +64,8 @@ fn everything_stands_in_what_came_before() {
             "NetworkPolicy plane/sekisho-operator",
             "Deployment plane/sekisho-operator",
             "PodDisruptionBudget plane/sekisho-operator",
+            "NetworkPolicy plane-nodes/sekisho-node",
+            "DaemonSet plane-nodes/sekisho-node",
         ]
     );
 }
@@ -84,6 +89,7 @@ fn namespaces_have_their_profile_and_their_zone() {
             ("plane".to_owned(), json!("restricted"), Value::Null),
             ("ci-forks".to_owned(), json!("restricted"), json!("fork-pull-request")),
             ("ci-main".to_owned(), json!("privileged"), json!("protected-branch")),
+            ("plane-nodes".to_owned(), json!("privileged"), Value::Null),
         ]
     );
 }
@@ -225,6 +231,7 @@ fn nothing_is_misspelled() {
             "NetworkPolicy" => check::<net::NetworkPolicy>(manifest),
             "PodDisruptionBudget" => check::<policy::PodDisruptionBudget>(manifest),
             "Deployment" => check::<Deployment>(manifest),
+            "DaemonSet" => check::<DaemonSet>(manifest),
             "CustomResourceDefinition" => {}
             kind => panic!("{kind}"),
         }
@@ -257,7 +264,7 @@ fn one_operator_has_no_budget_that_blocks_every_drain() {
 #[test]
 fn a_namespace_is_for_one_thing() {
     assert_eq!(sekisho_install::check(&install()), Ok(()));
-    for twice in ["plane", "ci-main"] {
+    for twice in ["plane", "plane-nodes", "ci-main"] {
         let mut install = install();
         install.runners.push(twice.parse().unwrap());
         let error = sekisho_install::check(&install);
@@ -308,4 +315,66 @@ fn webhooks_have_a_service_and_a_port_that_the_network_may_reach() {
     let policy = of("NetworkPolicy", "plane/sekisho-operator");
     let opened = &policy["spec"]["ingress"][1];
     assert_eq!(opened, &json!({ "ports": [{ "protocol": "TCP", "port": 8081 }] }));
+}
+
+/// Who writes a file of the node has nothing else: no account, no network, no right of root but to own it.
+#[test]
+fn who_places_the_profile_of_the_nodes_can_do_nothing_else() {
+    let set: DaemonSet = serde_json::from_value(of_kind("DaemonSet")[0].clone()).unwrap();
+    let pod = set.spec.template.spec.unwrap();
+    assert_eq!(pod.automount_service_account_token, Some(false));
+    assert_eq!((pod.service_account_name, pod.host_network, pod.host_pid), (None, None, None));
+    assert_eq!(pod.containers.len(), 1);
+    let container = &pod.containers[0];
+    assert_eq!(container.args.as_deref().unwrap(), ["operator", "profile", "--place=/profiles"]);
+    let context = container.security_context.clone().unwrap();
+    assert_eq!(context.allow_privilege_escalation, Some(false));
+    assert_eq!((context.privileged, context.read_only_root_filesystem), (None, Some(true)));
+    let capabilities = context.capabilities.unwrap();
+    assert_eq!((capabilities.add, capabilities.drop.unwrap()), (None, vec!["ALL".to_owned()]));
+    let volumes = pod.volumes.unwrap();
+    assert_eq!(volumes.len(), 1);
+    let path = &volumes[0].host_path.as_ref().unwrap().path;
+    assert_eq!(path, "/var/lib/kubelet/seccomp/sekisho");
+    let tolerations = pod.tolerations.unwrap();
+    assert_eq!(
+        (tolerations[0].operator.as_deref(), tolerations[0].key.as_ref()),
+        (Some("Exists"), None)
+    );
+    let policies = of_kind("NetworkPolicy");
+    let policy = policies.iter().find(|it| name(it) == "plane-nodes/sekisho-node").unwrap();
+    assert_eq!(policy["spec"], json!({ "podSelector": {}, "policyTypes": ["Ingress", "Egress"] }));
+    let without = manifests(&Install { node_profile: false, ..install() }).unwrap();
+    assert!(!without.iter().any(|it| name(it).starts_with("plane-nodes")));
+}
+
+/// Where classes look for it is where it is placed; and it lets namespaces and mounts be made.
+#[test]
+fn the_classes_name_the_profile_that_is_placed() {
+    let (folder, file) = sekisho_install::SECCOMP_PROFILE.split_once('/').unwrap();
+    assert_eq!((folder, file), ("sekisho", "rootless.json"));
+    for class in sekisho_install::classes() {
+        let named = &class["spec"]["security"]["localhostSeccompProfile"];
+        assert_eq!(named, sekisho_install::SECCOMP_PROFILE);
+    }
+    let profile = sekisho_install::seccomp_profile();
+    assert_eq!(profile["defaultAction"], "SCMP_ACT_ALLOW");
+    let refused = profile["syscalls"][0]["names"].as_array().unwrap();
+    for needed in ["clone", "clone3", "unshare", "mount", "umount2", "pivot_root", "setns"] {
+        assert!(!refused.contains(&json!(needed)), "{needed}");
+    }
+    for never in ["bpf", "init_module", "kexec_load", "keyctl", "io_uring_setup", "perf_event_open"]
+    {
+        assert!(refused.contains(&json!(never)), "{never}");
+    }
+}
+
+#[test]
+fn a_proxy_has_its_port() {
+    let all = manifests(&Install { egress_ports: vec![3128], ..install() }).unwrap();
+    let policy =
+        all.iter().find(|it| it["kind"] == "NetworkPolicy" && name(it) == "plane/sekisho-operator");
+    let ports = policy.unwrap()["spec"]["egress"][1]["ports"].as_array().unwrap();
+    let ports: Vec<u64> = ports.iter().map(|it| it["port"].as_u64().unwrap()).collect();
+    assert_eq!(ports, [443, 6443, 3128]);
 }

@@ -190,6 +190,8 @@ async fn cluster_pods_are_held_to_the_profile_of_their_namespace() {
             image: "registry.example/sekisho:1".to_owned(),
             replicas: 2,
             webhooks: false,
+            node_profile: true,
+            egress_ports: Vec::new(),
             runners: vec![runners],
         };
         let manifests = sekisho_install::manifests(&install).unwrap();
@@ -215,6 +217,12 @@ async fn cluster_pods_are_held_to_the_profile_of_their_namespace() {
                 "{class} in {profile}: {taken:?}"
             );
         }
+    }
+    // The classes that are shipped, each with the profile that images are built under.
+    for class in sekisho_install::classes() {
+        let class = &class["spec"];
+        assert_eq!(class["security"]["localhostSeccompProfile"], sekisho_install::SECCOMP_PROFILE);
+        assert_eq!(create(&client, class, "restricted", json!({})).await, Ok(()), "{class}");
     }
     // A control that is taken away by hand: the API server sees it too.
     for (name, without) in [

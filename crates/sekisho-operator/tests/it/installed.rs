@@ -33,6 +33,8 @@ impl World {
             image: "registry.example/sekisho:1".to_owned(),
             replicas: 2,
             webhooks: false,
+            node_profile: true,
+            egress_ports: Vec::new(),
             runners: vec![RunnerNamespace { name: self.namespace.clone(), ..Default::default() }],
         };
         sekisho_install::manifests(&install).unwrap()

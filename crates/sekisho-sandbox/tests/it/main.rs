@@ -11,6 +11,8 @@ mod limits;
 #[cfg(test)]
 mod parsers;
 #[cfg(test)]
+mod profile;
+#[cfg(test)]
 mod rootfs;
 #[cfg(test)]
 mod sandbox;

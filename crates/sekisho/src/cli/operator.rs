@@ -1,7 +1,10 @@
 //! `sekisho operator`.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use sekisho_install::{Install, RunnerNamespace};
 use sekisho_operator::{Operator, Settings};
@@ -26,6 +29,8 @@ enum OperatorCommand {
     Render(RenderArgs),
     /// Run it: what the rendered Deployment starts
     Run(RunArgs),
+    /// Print the seccomp profile of the nodes, or place it
+    Profile(ProfileArgs),
 }
 
 /// Run the operator until SIGTERM or Ctrl-C
@@ -81,6 +86,26 @@ struct RenderArgs {
     /// Take GitHub's webhooks: a service `sekisho-operator-webhooks`, for an ingress of yours
     #[arg(long)]
     webhooks: bool,
+    /// Let the operator connect to this port as well: a proxy's; again for each
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    egress_port: Vec<u16>,
+    /// Leave out the DaemonSet that gives each node the seccomp profile of the classes
+    ///
+    /// Then place what `sekisho operator profile` prints into /var/lib/kubelet/seccomp/sekisho/rootless.json
+    /// of each node by other means: without it, pods of the classes do not start.
+    #[arg(long)]
+    without_node_profile: bool,
+}
+
+/// Print the seccomp profile that lets a runner's container build images
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+                        sekisho operator profile > rootless.json\n  \
+                        sekisho operator profile --place /var/lib/kubelet/seccomp/sekisho")]
+pub(crate) struct ProfileArgs {
+    /// Keep it in this folder, as rootless.json, until SIGTERM or Ctrl-C: what the rendered DaemonSet starts
+    #[arg(long, value_name = "FOLDER")]
+    place: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -93,7 +118,10 @@ struct Answer {
 impl OperatorArgs {
     /// Whether it is a service that is asked for, whose log is its answer.
     pub(crate) fn is_service(&self) -> bool {
-        matches!(self.command, OperatorCommand::Run(_))
+        matches!(
+            self.command,
+            OperatorCommand::Run(_) | OperatorCommand::Profile(ProfileArgs { place: Some(_) })
+        )
     }
 }
 
@@ -102,6 +130,7 @@ pub(crate) async fn run(args: &OperatorArgs, printer: Printer) -> anyhow::Result
     match &args.command {
         OperatorCommand::Render(args) => render(args, printer),
         OperatorCommand::Run(args) => serve(args).await,
+        OperatorCommand::Profile(args) => profile(args, printer).await,
     }
 }
 
@@ -145,6 +174,8 @@ fn render(args: &RenderArgs, printer: Printer) -> anyhow::Result<Exit> {
         image: args.image.clone(),
         replicas: args.replicas,
         webhooks: args.webhooks,
+        node_profile: !args.without_node_profile,
+        egress_ports: args.egress_port.clone(),
         runners,
     };
     sekisho_install::check(&install)?;
@@ -155,4 +186,40 @@ fn render(args: &RenderArgs, printer: Printer) -> anyhow::Result<Exit> {
         printer.answer_text(&sekisho_install::stream(&manifests)?)?;
     }
     Ok(Exit::Done)
+}
+
+/// How often it is looked whether the profile is still there, and as it is to be.
+const PLACE_EVERY: Duration = Duration::from_secs(60);
+
+/// Prints the profile, or keeps it in a folder.
+async fn profile(args: &ProfileArgs, printer: Printer) -> anyhow::Result<Exit> {
+    let text = format!("{:#}\n", sekisho_install::seccomp_profile());
+    let Some(folder) = &args.place else {
+        printer.answer_text(&text)?;
+        return Ok(Exit::Done);
+    };
+    let name = Path::new(sekisho_install::SECCOMP_PROFILE).file_name().context("its name")?;
+    let file = folder.join(name);
+    let mut signals = Signals::listen()?;
+    loop {
+        if std::fs::read_to_string(&file).ok().as_ref() != Some(&text) {
+            place(&file, &text).with_context(|| format!("writing `{}`", file.display()))?;
+            tracing::info!("{} is placed", file.display());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PLACE_EVERY) => {}
+            () = signals.next() => return Ok(Exit::Done),
+        }
+    }
+}
+
+/// Whole or not at all: the kubelet may read it at any moment.
+fn place(file: &Path, text: &str) -> std::io::Result<()> {
+    let mut next = tempfile::NamedTempFile::new_in(file.parent().unwrap_or(Path::new(".")))?;
+    std::io::Write::write_all(&mut next, text.as_bytes())?;
+    next.as_file().sync_all()?;
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    next.as_file().set_permissions(readable)?;
+    next.persist(file)?;
+    Ok(())
 }

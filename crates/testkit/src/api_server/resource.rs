@@ -52,7 +52,7 @@ impl Resource {
 pub(crate) struct Resources(Vec<Arc<Resource>>);
 
 /// Kubernetes' own: group, plural, kind, namespaced, status.
-const BUILTIN: [(&str, &str, &str, bool, bool); 17] = [
+const BUILTIN: [(&str, &str, &str, bool, bool); 18] = [
     ("", "namespaces", "Namespace", false, true),
     ("", "nodes", "Node", false, true),
     ("", "pods", "Pod", true, true),
@@ -66,6 +66,7 @@ const BUILTIN: [(&str, &str, &str, bool, bool); 17] = [
     ("coordination.k8s.io", "leases", "Lease", true, false),
     ("networking.k8s.io", "networkpolicies", "NetworkPolicy", true, false),
     ("apps", "deployments", "Deployment", true, true),
+    ("apps", "daemonsets", "DaemonSet", true, true),
     ("rbac.authorization.k8s.io", "roles", "Role", true, false),
     ("rbac.authorization.k8s.io", "clusterroles", "ClusterRole", false, false),
     ("policy", "poddisruptionbudgets", "PodDisruptionBudget", true, true),
