@@ -144,6 +144,7 @@ impl Engine {
             other => other?,
         };
         let mut context = Context::list_all(&checkout.dir, &Ignore::default())?;
+        self.took_commit(&git.remote, &checkout.commit);
         context.commit = Some(checkout.commit);
         context.set_modes(|node| match node.kind {
             NodeKind::Symlink { .. } => 0o777,
@@ -191,6 +192,7 @@ impl Engine {
         if let Some(wanted) = checksum.filter(|wanted| **wanted != digest) {
             return Err(failed(&anyhow!("its checksum is {digest}, not {wanted}")));
         }
+        self.took(url.to_owned(), &digest);
         let mtime = known.modified().unwrap_or(crate::LAYER_EPOCH);
         Ok(Fetched { path: store.blob_path(&digest), size, sum, mtime })
     }

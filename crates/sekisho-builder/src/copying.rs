@@ -95,8 +95,10 @@ impl Engine {
         // And what a commit holds, so it need not be fetched.
         let of_commits =
             |commits: &[String]| add_commits(base(Key::new(ADD_GIT_DOMAIN)), step, commits);
-        let quick = quick.or_else(|| of_commits(&self.commits_now(step)?));
+        let commits = self.commits_now(step).unwrap_or_default();
+        let quick = quick.or_else(|| of_commits(&commits));
         if let Some(done) = quick.as_ref().and_then(|key| self.cached(key)) {
+            self.took_commits(step, &commits);
             return Ok(done);
         }
         let mut origins = vec![(self.sources(origin)?, origin.clone())];

@@ -28,6 +28,7 @@ use crate::layers::Layers;
 use crate::options::{BuildOptions, BuildResult, StepResult};
 use crate::pack::{Press, Written};
 use crate::progress::{Event, Progress};
+use crate::provenance::Materials;
 use crate::remote::Remote;
 use crate::store::Store;
 
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) bases: Mutex<Vec<Base>>,
     /// Digests of what COPYs will take, by number of the step, as far as they were looked at early.
     pub(crate) looked: Mutex<BTreeMap<usize, Digest>>,
+    /// What came from elsewhere.
+    pub(crate) materials: Mutex<Materials>,
     steps: Mutex<Vec<(usize, StepResult)>>,
     /// Remarks that were made, so that each is made once.
     remarks: Mutex<Vec<String>>,
@@ -170,6 +173,11 @@ pub(crate) fn run(
         options.context_dir = contexts::main_folder(input, &remote, &session, &options)?;
     }
     let (file, client) = choose(&options)?;
+    if client.is_some() && options.provenance.is_some() {
+        let why = "only the native engine states where an image is from: for another one's own statement, ask \
+                   it with `--engine-arg`";
+        return Err(anyhow::anyhow!(why).into());
+    }
     let isolation = options.launcher.choose(session.dir());
     let shared = Shared {
         isolation: isolation.context("cannot make a folder in the cache")?,
@@ -183,6 +191,7 @@ pub(crate) fn run(
         named: Mutex::default(),
         bases: Mutex::default(),
         looked: Mutex::default(),
+        materials: Mutex::default(),
         steps: Mutex::default(),
         remarks: Mutex::default(),
     };

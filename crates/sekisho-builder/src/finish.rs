@@ -10,7 +10,7 @@ use crate::engine::{Engine, Progressed};
 use crate::image::{self, Documents, Layer, Parts};
 use crate::options::{BuildResult, PlatformResult};
 use crate::progress::Event;
-use crate::{BuildError, output, push};
+use crate::{BuildError, output, provenance, push};
 
 /// One platform's image.
 pub(crate) struct Image {
@@ -23,11 +23,20 @@ pub(crate) struct Image {
 pub(crate) struct Images {
     /// At least one, in the order that was asked for.
     pub(crate) images: Vec<Image>,
-    /// The bytes of the index, when there is more than one, or it was asked for.
+    /// Statements about each of them, in the same form.
+    pub(crate) statements: Vec<Image>,
+    /// Whether there is more than one, or it is to look so.
+    pub(crate) several: bool,
+    /// The bytes of the index, when there is one.
     pub(crate) index: Option<Vec<u8>>,
 }
 
 impl Images {
+    /// With the statements about them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Image> + Clone {
+        self.images.iter().chain(&self.statements)
+    }
+
     /// What the image's name is to lead to.
     pub(crate) fn root(&self) -> (&[u8], &'static str) {
         match (&self.index, self.images.first()) {
@@ -83,12 +92,17 @@ pub(crate) fn finish_images(
             layers: chain.iter().map(Layer::info).collect::<anyhow::Result<_>>()?,
         });
     }
+    let statements = engine.provenance(&images)?;
+    for Image { documents, .. } in &statements {
+        store.put_blob(&engine.layers.session, &documents.config)?;
+        store.put_blob(&engine.layers.session, &documents.manifest)?;
+    }
     let several = images.len() > 1 || engine.options.always_index()?;
-    let index = several.then(|| index(&images));
+    let index = (several || !statements.is_empty()).then(|| index(&images, &statements));
     if let Some(index) = &index {
         store.put_blob(&engine.layers.session, index)?;
     }
-    let images = Images { images, index };
+    let images = Images { images, statements, several, index };
     let manifest_digest = Digest::sha256(images.root().0);
     let event = Event::Built { manifest_digest: manifest_digest.clone(), size_bytes };
     engine.progress.event(event);
@@ -116,11 +130,15 @@ pub(crate) fn finish_images(
     })
 }
 
-fn index(images: &[Image]) -> Vec<u8> {
-    let manifests = images.iter().map(|image| {
+fn index(images: &[Image], statements: &[Image]) -> Vec<u8> {
+    let describe = |image: &Image| {
         let mut descriptor = Descriptor::of(media_type::OCI_MANIFEST, &image.documents.manifest);
         descriptor.platform = Some(image.platform.clone());
         descriptor
+    };
+    let about = images.iter().zip(statements).map(|(image, statement)| {
+        let subject = Digest::sha256(&image.documents.manifest);
+        Descriptor { annotations: provenance::annotations(&subject), ..describe(statement) }
     });
-    ImageIndex::new(manifests.collect()).to_bytes()
+    ImageIndex::new(images.iter().map(describe).chain(about).collect()).to_bytes()
 }

@@ -60,6 +60,7 @@ mod output;
 mod pack;
 mod pattern;
 mod progress;
+mod provenance;
 mod push;
 mod pyc;
 mod remote;
@@ -92,6 +93,7 @@ pub use options::{
     NamedContext, Output, PlatformResult, Registries, Secret, StepResult,
 };
 pub use progress::{Event, Progress, Silent};
+pub use provenance::Provenance;
 
 pub use checks::{Checked, check};
 pub use sekisho_registry::Keyring;

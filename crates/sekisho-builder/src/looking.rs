@@ -80,6 +80,9 @@ impl Engine {
                     picked.push(Picked::Inline { name: name.clone(), content: content.clone() });
                 }
                 CopySource::Remote { url, checksum } => {
+                    if let Some(checksum) = checksum {
+                        self.took(url.clone(), checksum);
+                    }
                     // With a checksum it is known what it is; whether it is needed is not yet.
                     let fetched = match checksum {
                         Some(_) => None,

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engines::{Engine, Entitlement};
 use crate::golden::{Base, DebianOptions};
+use crate::provenance::Provenance;
 use crate::store::CacheLimit;
 
 /// Everything [`build`](crate::build) needs to know. Make one with [`BuildOptions::new`].
@@ -55,6 +56,8 @@ pub struct BuildOptions {
     pub engine_args: Vec<String>,
     /// What another engine's build may do besides. Default: nothing.
     pub allow: BTreeSet<Entitlement>,
+    /// A statement of what the image was made of, beside it in an index. Default: none.
+    pub provenance: Option<Provenance>,
     /// Layers, unpacked roots and results; shared by any number of builds at once.
     pub cache_dir: PathBuf,
     /// What the cache folder may take when a build begins.
@@ -117,6 +120,7 @@ impl BuildOptions {
             engine_host: None,
             engine_args: Vec::new(),
             allow: BTreeSet::new(),
+            provenance: None,
             cache_dir: cache_dir.into(),
             cache_limit: CacheLimit::default(),
             secrets: BTreeMap::new(),

@@ -63,15 +63,15 @@ pub(crate) fn write(engine: &Engine, output: &Output, images: &Images) -> Result
     }
 }
 
-/// The files of each platform, in a folder of its own when the image is an index.
+/// The files of each platform, in a folder of its own when there are several.
 fn files(
     images: &Images,
     mut write: impl FnMut(&str, &[Layer]) -> Result<(), BuildError>,
 ) -> Result<(), BuildError> {
     for image in &images.images {
-        let below = match &images.index {
-            None => String::new(),
-            Some(_) => image.platform.to_string().replace('/', "_"),
+        let below = match images.several {
+            false => String::new(),
+            true => image.platform.to_string().replace('/', "_"),
         };
         write(&below, &image.chain)?;
     }
@@ -84,7 +84,7 @@ type Blobs = BTreeMap<Digest, PathBuf>;
 fn blobs(engine: &Engine, images: &Images) -> Result<(Blobs, Descriptor), BuildError> {
     let mut blobs = Blobs::new();
     let store = &engine.layers.store;
-    for image in &images.images {
+    for image in images.all() {
         for layer in &image.chain {
             blobs.insert(layer.packed()?.digest.clone(), engine.layers.blob(layer)?);
         }

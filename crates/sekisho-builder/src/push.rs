@@ -22,7 +22,7 @@ pub(crate) fn push(
     engine.progress.event(Event::PushStarted { reference: destination.clone() });
     let failed = |error| failed(destination, error);
     let remote = &engine.layers.remote;
-    let manifests = images.images.iter().map(|image| image.documents.manifest.as_slice());
+    let manifests = images.all().map(|image| image.documents.manifest.as_slice());
     let root = Digest::sha256(images.root().0);
     let standing = remote.standing(destination, &root, manifests).map_err(failed)?;
     let pushed = match standing {
@@ -65,7 +65,7 @@ fn push_manifests(
 ) -> Result<Pushed, CallError> {
     let remote = &engine.layers.remote;
     if images.index.is_some() {
-        for image in &images.images {
+        for image in images.all() {
             let manifest = &image.documents.manifest;
             let by_digest = ImageReference {
                 tag: None,
@@ -86,7 +86,7 @@ fn push_blobs(
 ) -> Result<(), BuildError> {
     let failed = |error| failed(destination, error);
     let mut uploads: Vec<Upload> = Vec::new();
-    for layer in images.images.iter().flat_map(|image| &image.chain) {
+    for layer in images.all().flat_map(|image| &image.chain) {
         engine.check()?;
         let descriptor = layer.packed()?;
         if uploads.iter().any(|upload| upload.descriptor.digest == descriptor.digest) {
@@ -106,7 +106,7 @@ fn push_blobs(
         let (descriptor, origin) = (descriptor.clone(), layer.origin.clone());
         uploads.push(Upload { descriptor, path, origin });
     }
-    for image in &images.images {
+    for image in images.all() {
         let config = image.documents.parsed.config.clone();
         let path = engine.layers.store.blob_path(&config.digest);
         uploads.push(Upload { descriptor: config, path, origin: None });
@@ -115,7 +115,7 @@ fn push_blobs(
 }
 
 fn all_existed(engine: &Engine, images: &Images) {
-    for image in &images.images {
+    for image in images.all() {
         let parsed = &image.documents.parsed;
         parsed.layers.iter().chain([&parsed.config]).for_each(|blob| existed(engine, blob));
     }

@@ -157,6 +157,7 @@ impl Engine {
             Ok(_) => return Err(failed(anyhow::anyhow!("the registry sent no image manifest"))),
             Err(error) => return Err(failed(error.into())),
         };
+        self.took_image(&reference, &resolved.digest, platform);
         let pinned = ImageReference { tag: None, digest: Some(resolved.digest), ..reference };
         let config = Layer {
             diff_id: manifest.config.digest.clone(),

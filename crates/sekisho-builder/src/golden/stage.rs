@@ -57,6 +57,7 @@ impl Engine {
             Err(_) if self.cancel.is_cancelled() => return Err(BuildError::Cancelled),
             other => other.map_err(failed)?,
         };
+        self.took_image(reference, &base.manifest_digest, platform);
         let read =
             |digest: &Digest| fs_err::read(store.blob_path(digest)).context("cannot read a base");
         let manifest: ImageManifest = serde_json::from_slice(&read(&base.manifest_digest)?)

@@ -33,6 +33,8 @@ mod mount;
 #[cfg(test)]
 mod onbuild;
 #[cfg(test)]
+mod provenance;
+#[cfg(test)]
 mod registry;
 #[cfg(test)]
 #[path = "../../../sekisho-sandbox/tests/it/rootfs.rs"]

@@ -130,13 +130,14 @@ pub(crate) struct BuildArgs {
     /// Run every step of these stages
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     no_cache_filter: Vec<String>,
-    /// Only `false`: no provenance is put into an image
-    #[arg(long, value_name = "false")]
+    /// State beside the image what it was made of, as SLSA has it: `mode=min`, which `true` means, `mode=max`
+    /// with the Dockerfile and the values of arguments, or `false`
+    #[arg(long, value_name = "HOW")]
     provenance: Option<String>,
     /// Only `false`: no list of parts is put into an image
     #[arg(long, value_name = "false")]
     sbom: Option<String>,
-    /// Only with `disabled=true`
+    /// The same as `type=provenance,mode=…`; of another type only with `disabled=true`
     #[arg(long, value_name = "ATTESTATION")]
     attest: Vec<String>,
     /// Most memory of a RUN: of all its processes together where control groups can be made, else of each
@@ -319,10 +320,8 @@ fn options(args: &BuildArgs, data: &DataDir) -> anyhow::Result<(BuildOptions, Op
     options.destinations = if push { args.tags.clone() } else { vec![] };
     options.no_cache = args.no_cache;
     options.no_cache_filter.clone_from(&args.no_cache_filter);
-    let attests = args.attest.iter().map(|value| ("attest", value.as_str()));
-    let provenance = args.provenance.iter().map(|value| ("provenance", value.as_str()));
-    let sbom = args.sbom.iter().map(|value| ("sbom", value.as_str()));
-    attest::check(attests.chain(provenance).chain(sbom))?;
+    options.provenance =
+        attest::wanted(args.provenance.as_deref(), args.sbom.as_deref(), &args.attest)?;
     options.run_memory_bytes = args.memory.map(|mebibytes| mebibytes << 20);
     options.run_timeout = args.run_timeout.map(Duration::from_secs);
     options.outputs = args.outputs.iter().filter_map(|one| one.spec.output()).collect();
