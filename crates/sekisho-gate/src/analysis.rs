@@ -11,7 +11,7 @@ use sekisho_store::Records;
 use sekisho_types::Digest;
 use serde_json::Value;
 
-use crate::inspector::{Busy, Inspector};
+use crate::inspector::{Busy, Inspector, Statement};
 
 /// Most layers that are looked into while they arrive; what comes beyond that is looked into when a
 /// manifest names it. Each may be a process, and a hundred uploads at once must not be a hundred more.
@@ -67,10 +67,26 @@ impl Analyses {
         Ok(read)
     }
 
-    /// Whether a statement about an image is what it says. The inner error is the inspector's.
-    pub(crate) fn document(&self, reader: impl Read) -> io::Result<anyhow::Result<()>> {
-        let mut reader = io::BufReader::with_capacity(64 * 1024, reader);
-        judged(self.inspector.document(&mut reader))
+    /// What a statement about an image says; read now if it was not read before. The inner error is the
+    /// inspector's.
+    pub(crate) fn document(
+        &self,
+        digest: &Digest,
+        open: impl FnOnce() -> io::Result<Box<dyn Read + Send>>,
+    ) -> io::Result<anyhow::Result<Statement>> {
+        // Whose signatures count is part of what it says.
+        let attestors = Digest::sha256(self.inspector.attestors().as_bytes());
+        let name = format!("{}-by-{}", name(digest), &attestors.hex()[..16]);
+        if let Some(known) = self.records.read_json(&name).unwrap_or_default() {
+            return Ok(Ok(known));
+        }
+        let mut reader = io::BufReader::with_capacity(64 * 1024, open()?);
+        let read = judged(self.inspector.document(&mut reader))?;
+        if let Ok(statement) = &read {
+            let bytes = serde_json::to_vec(statement).map_err(io::Error::other)?;
+            self.records.note(&name, &bytes)?;
+        }
+        Ok(read)
     }
 
     /// Starts an inspector that reads what is sent to the [`Tee`]; `None` while too many are at work.

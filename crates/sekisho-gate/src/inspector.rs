@@ -1,6 +1,6 @@
 //! What looks into images. The gate knows only this trait: scanners are another service's work.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use jiff::Timestamp;
@@ -38,11 +38,14 @@ pub trait Inspector: Send + Sync {
     /// The value is none of this inspector's.
     fn diff_id(&self, layer: &Value) -> anyhow::Result<Digest>;
 
-    /// Reads a statement about an image to its end: it is one JSON document, and nothing more is asked.
+    /// Reads a statement about an image to its end: one JSON document.
     ///
     /// # Errors
     /// [`Busy`], or it is something else.
-    fn document(&self, reader: &mut dyn Read) -> anyhow::Result<()>;
+    fn document(&self, reader: &mut dyn Read) -> anyhow::Result<Statement>;
+
+    /// Names those whose signatures on statements count: equal names, equal [`Inspector::document`]s.
+    fn attestors(&self) -> String;
 
     /// Looks for secrets in what comes with the layers: a config has the environment, labels and the commands
     /// that made the image, a manifest has annotations. `what` stands in the place of a path.
@@ -50,6 +53,32 @@ pub trait Inspector: Send + Sync {
 
     /// Puts the layers of one image together, base first.
     fn image(&self, layers: &[Value]) -> anyhow::Result<Inspection>;
+}
+
+/// What a document says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement {
+    /// What it is, by its content.
+    pub kind: StatementKind,
+    /// Of which manifests it speaks; `None`: of what the manifest that holds it refers to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subjects: Option<BTreeSet<Digest>>,
+    /// Those who signed it, of those that are known.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub signers: BTreeSet<String>,
+}
+
+/// What a document is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StatementKind {
+    /// A list of parts.
+    Sbom,
+    /// How it was built.
+    Provenance,
+    /// Anything else.
+    #[default]
+    Other,
 }
 
 /// What is in one image.

@@ -140,6 +140,14 @@ pub(crate) fn image(
             ("sample_secrets", Attribute::Number(samples)),
             ("sbom", Attribute::Flag(content.sbom)),
             ("provenance", Attribute::Flag(content.provenance)),
+            (
+                "sbom_signers",
+                Attribute::Texts(content.sbom_signers.iter().map(String::as_str).collect()),
+            ),
+            (
+                "provenance_signers",
+                Attribute::Texts(content.provenance_signers.iter().map(String::as_str).collect()),
+            ),
             ("packages", Attribute::Number(content.packages)),
             (
                 "package_names",

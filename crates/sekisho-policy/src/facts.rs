@@ -130,10 +130,16 @@ pub struct Content {
     pub secrets: Vec<LeakedSecret>,
     /// Further ones, which are not named.
     pub more_secrets: u64,
-    /// A list of its parts was pushed with it, or before.
+    /// A list of its parts was pushed with it, or before: read, and about this image.
     pub sbom: bool,
-    /// A statement about how it was built was pushed with it, or before.
+    /// A statement about how it was built was pushed with it, or before: read, and about this image.
     pub provenance: bool,
+    /// Who signed the list of parts: names of attestors, and `unsigned` where nobody signed who is known.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub sbom_signers: BTreeSet<String>,
+    /// Who signed the statement about how it was built, in the same words.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub provenance_signers: BTreeSet<String>,
     /// What is known about attacks, by the id of a finding; those of which nothing is known are not here.
     pub threats: BTreeMap<String, Threat>,
     /// How many packages were found.

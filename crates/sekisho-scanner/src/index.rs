@@ -22,7 +22,7 @@ use crate::secrets::{Finder, FingerprintKey, Language, MAX_SECRETS};
 use crate::watch::{Kind, kind, leads_to_system};
 
 /// The version of the analysis. An index of another version is to be made anew.
-pub const ANALYSER: u32 = 3;
+pub const ANALYSER: u32 = 4;
 
 /// What one index may cost at most.
 #[derive(Clone, Debug)]

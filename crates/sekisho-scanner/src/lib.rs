@@ -12,7 +12,8 @@
 //! limit is listed in `not_assessed`, with the reason: an empty list of findings is only good news
 //! together with an empty list of those.
 //!
-//! The files that a layer adds are also searched for secrets, in the same pass.
+//! The files that a layer adds are also searched for secrets, in the same pass. What clients push as a
+//! statement about an image is read by [`read_statement`].
 
 mod data;
 mod format;
@@ -23,6 +24,7 @@ mod inspect;
 mod merge;
 mod os;
 mod secrets;
+mod statement;
 mod tree;
 mod watch;
 
@@ -32,3 +34,4 @@ pub use inspect::{DataAge, Report, inspect};
 pub use merge::{Inventory, merge};
 pub use os::{Os, OsRelease};
 pub use secrets::{FingerprintKey, secrets_in};
+pub use statement::{Attestors, AttestorsError, Statement, StatementKind, read_statement};

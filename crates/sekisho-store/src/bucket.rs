@@ -35,6 +35,17 @@ pub const PART_BYTES: usize = 8 * 1024 * 1024;
 /// How many parts are under way at once; each is held in memory.
 const PARTS_AT_ONCE: usize = 2;
 
+/// The variables by which AWS tells a program who it is: a service account's role (IRSA), EKS Pod Identity, a task of
+/// ECS. Keys that live long are not among them.
+pub const BUCKET_IDENTITY: [&str; 6] = [
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+];
+
 /// Where a bucket is, and who we are there.
 #[derive(Clone, Debug)]
 pub struct BucketConfig {
@@ -46,8 +57,10 @@ pub struct BucketConfig {
     pub endpoint: Option<String>,
     /// Such as `eu-central-1`.
     pub region: String,
-    /// `None`: what AWS gives the machine (web identity, container, instance).
+    /// `None`: what AWS gives the pod, the task or the machine.
     pub credentials: Option<BucketCredentials>,
+    /// Where it gives it, of [`BUCKET_IDENTITY`]; without any, the machine's own is asked for.
+    pub identity: Vec<(String, String)>,
     /// How long it may take to begin an answer, and within one to go on, before that is an error. As a
     /// whole an answer has no deadline: a large blob goes to a client as fast as that takes it.
     pub silence: Duration,
@@ -161,10 +174,18 @@ impl Bucket {
         if let Some(endpoint) = &config.endpoint {
             builder = builder.with_endpoint(endpoint);
         }
-        if let Some(credentials) = &config.credentials {
-            builder = builder
-                .with_access_key_id(&credentials.access_key_id)
-                .with_secret_access_key(credentials.secret_access_key.expose_secret());
+        match &config.credentials {
+            Some(credentials) => {
+                builder = builder
+                    .with_access_key_id(&credentials.access_key_id)
+                    .with_secret_access_key(credentials.secret_access_key.expose_secret());
+            }
+            // Else the machine's own, which the builder asks for by itself.
+            None => {
+                for (key, value) in &config.identity {
+                    builder = builder.with_config(key.parse().map_err(failed)?, value);
+                }
+            }
         }
         let store = builder.build().map_err(failed)?;
         Ok(Self::on(Arc::new(store), &config.prefix))

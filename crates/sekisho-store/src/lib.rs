@@ -36,8 +36,8 @@ pub use atomic::write_atomic;
 pub use batch::Batch;
 pub use blobs::{Blob, BlobStore, Content};
 pub use bucket::{
-    BUCKET_SILENCE, Bucket, BucketConfig, BucketCredentials, BucketReader, BucketWriter, Meta,
-    PART_BYTES,
+    BUCKET_IDENTITY, BUCKET_SILENCE, Bucket, BucketConfig, BucketCredentials, BucketReader,
+    BucketWriter, Meta, PART_BYTES,
 };
 pub use records::{Keep, Records, Version};
 pub use repositories::{Expected, ManifestRecord, Repositories, TagPage};

@@ -16,6 +16,7 @@ use secrecy::SecretString;
 use sekisho_advisory::Threats;
 use sekisho_gate::{Clock, Config, Gate, Issuer, MirrorConfig, Options, Workers};
 use sekisho_policy::Exceptions;
+use sekisho_scanner::Attestors;
 use url::Url;
 
 use self::analyser::{Analyser, parse_limits};
@@ -61,8 +62,9 @@ pub(crate) fn open(data: &DataDir, who: Who) -> anyhow::Result<Gate> {
             advisories,
             threats(&files)?,
             fingerprint_key(&keys)?,
+            &attestors(&files)?,
             analyser(&files)?,
-        )),
+        )?),
         policies: optional(&files.join("policies.cedar")).context("reading the gate's rules")?,
         exceptions: exceptions(&files)?,
         clock: Clock::default(),
@@ -129,6 +131,13 @@ fn storage(data: &DataDir) -> anyhow::Result<Options> {
         Some(text) => storage::parse(&text).with_context(|| path.display().to_string()),
         None => Ok(Options::default()),
     }
+}
+
+/// `attestors.toml`, where there is one: whose signatures on statements about images count.
+fn attestors(files: &Path) -> anyhow::Result<Attestors> {
+    let path = files.join("attestors.toml");
+    let text = optional(&path).context("reading whose signatures count")?;
+    Attestors::load(text.as_deref().unwrap_or_default()).with_context(|| path.display().to_string())
 }
 
 /// What reads layers, within the limits of `analysis.toml`, where there is one.

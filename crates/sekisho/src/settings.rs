@@ -10,7 +10,8 @@ use crate::exit::hinted;
 
 /// Every environment variable that Sekisho reads for itself, apart from those of a runner.
 ///
-/// `SEKISHO_DATA_DIR`, `SEKISHO_PORT` and `SEKISHO_OUTPUT` are read by clap.
+/// `SEKISHO_DATA_DIR`, `SEKISHO_PORT` and `SEKISHO_OUTPUT` are read by clap; those of AWS are
+/// [`sekisho_store::BUCKET_IDENTITY`].
 mod env_vars {
     /// XDG base directory specification.
     pub(super) const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
@@ -52,6 +53,13 @@ pub(crate) fn optional(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// What AWS tells a program in a pod or a task about who it is.
+pub(crate) fn aws_identity() -> Vec<(String, String)> {
+    // As the bucket's client names its settings.
+    let told = |name: &&str| Some((name.to_ascii_lowercase(), env(name)?));
+    sekisho_store::BUCKET_IDENTITY.iter().filter_map(told).collect()
 }
 
 /// The token for a GitHub.

@@ -6,10 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use sekisho_advisory::{NotAssessed, Package};
 use sekisho_oci::{Descriptor, ImageConfig, ImageManifest, media_type};
 use sekisho_policy::{Base, Content};
-use sekisho_store::ManifestRecord;
-use sekisho_types::LeakedSecret;
+use sekisho_types::{Digest, LeakedSecret};
 
-use crate::inspector::Inspection;
+use crate::inspector::{Inspection, Statement, StatementKind};
 
 /// Longest text of a label, annotation or command that policies see, in bytes.
 const MAX_TEXT_BYTES: usize = 4096;
@@ -23,10 +22,6 @@ const NAMED_PACKAGES: usize = 5;
 /// OCI image-spec 1.1, annotations.md.
 const BASE_NAME: &str = "org.opencontainers.image.base.name";
 const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
-
-/// Where BuildKit and cosign say what a statement is about.
-const PREDICATE_TYPES: [&str; 3] =
-    ["in-toto.io/predicate-type", "predicateType", "dev.sigstore.bundle.predicateType"];
 
 /// Layers that are statements about an image, not part of one: each is a JSON document. As BuildKit and
 /// ORAS have them, and cosign: `specs/SIGNATURE_SPEC.md`, `specs/ATTESTATION_SPEC.md`, `specs/SBOM_SPEC.md`
@@ -59,46 +54,39 @@ pub(super) fn is_evidence_config(config: &Descriptor) -> bool {
     config.media_type == COSIGN_CONFIG || is_evidence(config)
 }
 
-/// Which statements about an image there are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What stands for a signer where nobody signed who is known.
+const UNSIGNED: &str = "unsigned";
+
+/// Which statements about an image there are, each with those who signed it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Statements {
-    pub(super) sbom: bool,
-    pub(super) provenance: bool,
+    sbom: BTreeSet<String>,
+    provenance: BTreeSet<String>,
 }
 
 impl Statements {
-    /// Those that a manifest holds, by the types that its layers have.
-    pub(super) fn in_manifest(manifest: &ImageManifest) -> Self {
-        let mut types: Vec<&str> = manifest.artifact_type.as_deref().into_iter().collect();
-        for layer in &manifest.layers {
-            types.push(&layer.media_type);
-            let named = PREDICATE_TYPES.iter().filter_map(|name| layer.annotations.get(*name));
-            types.extend(named.map(String::as_str));
+    /// Takes in what a document says, if it speaks of that manifest.
+    pub(super) fn hear(&mut self, statement: &Statement, about: &Digest) {
+        if statement.subjects.as_ref().is_some_and(|subjects| !subjects.contains(about)) {
+            return;
         }
-        Self::of_types(&types)
-    }
-
-    /// Those of a manifest that refers to an image.
-    pub(super) fn of_referrer(record: &ManifestRecord) -> Self {
-        let named = PREDICATE_TYPES.iter().filter_map(|name| record.annotations[*name].as_str());
-        let types: Vec<&str> = record.artifact_type.as_deref().into_iter().chain(named).collect();
-        Self::of_types(&types)
-    }
-
-    fn of_types(types: &[&str]) -> Self {
-        let sbom = |it: &&str| {
-            it.starts_with("https://spdx.dev/Document")
-                || it.starts_with("https://cyclonedx.org/bom")
-                || it.starts_with("application/spdx+")
-                || it.starts_with("text/spdx")
-                || it.starts_with("application/vnd.cyclonedx")
+        let signers = match statement.kind {
+            StatementKind::Sbom => &mut self.sbom,
+            StatementKind::Provenance => &mut self.provenance,
+            StatementKind::Other => return,
         };
-        let provenance = |it: &&str| it.starts_with("https://slsa.dev/provenance");
-        Self { sbom: types.iter().any(sbom), provenance: types.iter().any(provenance) }
+        signers.extend(statement.signers.iter().cloned());
+        if statement.signers.is_empty() {
+            signers.insert(UNSIGNED.to_owned());
+        }
     }
 
-    pub(super) fn and(self, other: Self) -> Self {
-        Self { sbom: self.sbom || other.sbom, provenance: self.provenance || other.provenance }
+    /// Tells the policies.
+    pub(super) fn tell(self, content: &mut Content) {
+        content.sbom = !self.sbom.is_empty();
+        content.provenance = !self.provenance.is_empty();
+        content.sbom_signers = self.sbom;
+        content.provenance_signers = self.provenance;
     }
 }
 
@@ -141,6 +129,8 @@ pub(super) fn content(
         more_secrets: inspection.more_secrets,
         sbom: false,
         provenance: false,
+        sbom_signers: BTreeSet::new(),
+        provenance_signers: BTreeSet::new(),
         threats: inspection.threats,
         newest_advisory: inspection.newest,
     }
@@ -199,21 +189,32 @@ mod tests {
     }
 
     #[test]
-    fn statements_are_known_by_their_types() {
-        let json = "application/vnd.in-toto+json";
-        let of = |name, value| Statements::in_manifest(&manifest(Some((name, value)), json));
-        let (sbom, provenance) = (
-            Statements { sbom: true, provenance: false },
-            Statements { sbom: false, provenance: true },
+    fn a_statement_counts_for_what_it_speaks_of() {
+        let (image, other) = (Digest::sha256(b"image"), Digest::sha256(b"other"));
+        let of = |kind, subjects: Option<&Digest>, signer: Option<&str>| Statement {
+            kind,
+            subjects: subjects.map(|subject| [subject.clone()].into()),
+            signers: signer.map(str::to_owned).into_iter().collect(),
+        };
+        let told = |statements: &[Statement]| {
+            let mut heard = Statements::default();
+            statements.iter().for_each(|statement| heard.hear(statement, &image));
+            let mut content = Content::default();
+            heard.tell(&mut content);
+            let names = |set: BTreeSet<String>| set.into_iter().collect::<Vec<_>>().join(" ");
+            let (sbom, provenance) = (content.sbom, content.provenance);
+            (sbom, names(content.sbom_signers), provenance, names(content.provenance_signers))
+        };
+        let (sbom, provenance) = (StatementKind::Sbom, StatementKind::Provenance);
+        let nothing = || (false, String::new(), false, String::new());
+        assert_eq!(told(&[of(StatementKind::Other, Some(&image), Some("ci"))]), nothing());
+        assert_eq!(told(&[of(provenance, Some(&other), Some("ci"))]), nothing());
+        assert_eq!(
+            told(&[of(sbom, None, None), of(provenance, Some(&image), Some("ci"))]),
+            (true, "unsigned".to_owned(), true, "ci".to_owned())
         );
-        let name = "in-toto.io/predicate-type";
-        assert_eq!(of(name, "https://spdx.dev/Document"), sbom);
-        assert_eq!(of(name, "https://cyclonedx.org/bom/v1.5"), sbom);
-        assert_eq!(of(name, "https://slsa.dev/provenance/v1"), provenance);
-        assert_eq!(of(name, "https://example.org/other"), Statements::default());
-        assert_eq!(of("x", "https://spdx.dev/Document"), Statements::default());
-        assert_eq!(Statements::in_manifest(&manifest(None, "application/spdx+json")), sbom);
-        assert_eq!(sbom.and(provenance), Statements { sbom: true, provenance: true });
+        let both = [of(provenance, Some(&image), None), of(provenance, Some(&image), Some("ci"))];
+        assert_eq!(told(&both).3, "ci unsigned");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::view::View;
 use crate::analysis::Analyses;
 use crate::decisions::Summary;
 use crate::error::{ApiError, ApiResult, Code, OrFail as _};
-use crate::inspector::Inspection;
+use crate::inspector::{Inspection, Statement};
 use crate::vsa;
 
 /// How deep indexes may lie in each other.
@@ -148,7 +148,7 @@ pub(crate) fn judge(
         seen: BTreeSet::new(),
     };
     match manifest {
-        Manifest::Image(image) => observer.image(image, &put.digest)?,
+        Manifest::Image(image) => drop(observer.image(image, &put.digest)?),
         Manifest::Index(index) => observer.index(index)?,
     }
     let contents = observer.with_statements()?;
@@ -257,12 +257,12 @@ impl Observer<'_> {
             }
             match child(self.view, named)?.2 {
                 Manifest::Image(image) => {
-                    let about = named.annotations.get(ABOUT).and_then(|text| text.parse().ok());
-                    if let Some(about) = about {
-                        let said = self.statements.entry(about).or_default();
-                        *said = said.and(Statements::in_manifest(&image));
+                    let said = self.image(&image, &named.digest)?;
+                    let about = named.annotations.get(ABOUT);
+                    if let Some(about) = about.and_then(|text| text.parse::<Digest>().ok()) {
+                        let heard = self.statements.entry(about.clone()).or_default();
+                        said.iter().for_each(|statement| heard.hear(statement, &about));
                     }
-                    self.image(&image, &named.digest)?;
                 }
                 Manifest::Index(index) => self.index(&index)?,
             }
@@ -274,12 +274,9 @@ impl Observer<'_> {
     fn with_statements(&mut self) -> ApiResult<Vec<Content>> {
         let mut contents = Vec::new();
         for (digest, mut content) in std::mem::take(&mut self.contents) {
-            let referrers = self.view.referrers(&digest, MAX_REFERRERS);
-            let referrers = referrers.or_fail("looking for statements about an image")?;
-            let beside = self.statements.get(&digest).copied().unwrap_or_default();
-            let said = referrers.iter().map(Statements::of_referrer).fold(beside, Statements::and);
-            content.sbom = said.sbom;
-            content.provenance = said.provenance;
+            let mut heard = self.statements.get(&digest).cloned().unwrap_or_default();
+            self.hear_referrers(&digest, &mut heard)?;
+            heard.tell(&mut content);
             // Of the first, for the index has no content of its own.
             content.secrets.append(&mut self.secrets);
             contents.push(content);
@@ -287,8 +284,35 @@ impl Observer<'_> {
         Ok(contents)
     }
 
-    fn image(&mut self, image: &ImageManifest, digest: &Digest) -> ApiResult<()> {
-        let Layers { values, diff_ids, mut not_assessed } = self.layers(image)?;
+    /// What the manifests that refer to one say about it. What cannot be read was said when it was pushed.
+    fn hear_referrers(&self, about: &Digest, heard: &mut Statements) -> ApiResult<()> {
+        let referrers = self.view.referrers(about, MAX_REFERRERS);
+        let referrers = referrers.or_fail("looking for statements about an image")?;
+        let mut left = MAX_REFERRERS;
+        for record in referrers {
+            if record.artifact_type.as_deref() == Some(vsa::ARTIFACT_TYPE) {
+                continue;
+            }
+            let found = self.view.manifest(&record.digest).or_fail("reading a referrer")?;
+            let Some((_, bytes)) = found else { continue };
+            let Ok(Manifest::Image(image)) = parse_manifest(&bytes, &record.media_type) else {
+                continue;
+            };
+            for layer in image.layers.iter().filter(|layer| is_evidence(layer)).take(left) {
+                left -= 1;
+                if self.view.size(&layer.digest).or_fail("looking for a statement")?.is_some()
+                    && let Ok(statement) = self.statement(layer)?
+                {
+                    heard.hear(&statement, about);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the statements that are among its layers.
+    fn image(&mut self, image: &ImageManifest, digest: &Digest) -> ApiResult<Vec<Statement>> {
+        let Layers { values, diff_ids, statements, mut not_assessed } = self.layers(image)?;
         let config = self.config(image, &mut not_assessed)?;
         let only_evidence = values.is_empty()
             && (config.is_none()
@@ -325,19 +349,18 @@ impl Observer<'_> {
             *summary.findings.entry(finding.severity).or_default() += 1;
         }
         self.contents.push((digest.clone(), content));
-        Ok(())
+        Ok(statements)
     }
 
     /// Has a statement read; the inner error says why it is none.
-    fn statement(&self, layer: &Descriptor) -> ApiResult<anyhow::Result<()>> {
+    fn statement(&self, layer: &Descriptor) -> ApiResult<anyhow::Result<Statement>> {
         let blob = self.view.open(&layer.digest).or_fail("reading a statement")?;
         let blob = blob.ok_or_else(|| missing(layer))?;
         if blob.size > MAX_EVIDENCE_BYTES {
             let why = format!("it has {} bytes, more than {MAX_EVIDENCE_BYTES}", blob.size);
             return Ok(Err(anyhow::anyhow!(why)));
         }
-        let reader = blob.reader(0).or_fail("reading a statement")?;
-        self.analyses.document(reader).or_fail("reading a statement")
+        self.analyses.document(&layer.digest, || blob.reader(0)).or_fail("reading a statement")
     }
 }
 

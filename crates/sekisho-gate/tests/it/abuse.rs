@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sekisho_gate::{Inspection, Inspector};
+use sekisho_gate::{Inspection, Inspector, Statement};
 use sekisho_oci::{Descriptor, ImageIndex, ImageManifest, media_type};
 use sekisho_scanner::{Limits, index_layer};
 use sekisho_types::Digest;
@@ -276,8 +276,12 @@ impl Inspector for Small {
         Vec::new()
     }
 
-    fn document(&self, _: &mut dyn std::io::Read) -> anyhow::Result<()> {
+    fn document(&self, _: &mut dyn std::io::Read) -> anyhow::Result<Statement> {
         anyhow::bail!("no statements here")
+    }
+
+    fn attestors(&self) -> String {
+        String::new()
     }
 
     fn image(&self, _: &[Value]) -> anyhow::Result<Inspection> {

@@ -10,7 +10,6 @@ mod overtaken;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -231,7 +230,7 @@ fn folder_config(told: &str) -> Config {
         workers: None,
         mirror: None,
         local_owner: None,
-        inspector: Arc::new(Lines { layers_read: AtomicUsize::new(0) }),
+        inspector: Arc::new(Lines::default()),
         policies: None,
         exceptions: Exceptions::default(),
         clock: Clock::new(|| at(NOW)),

@@ -5,10 +5,10 @@ use sekisho_policy::{Decision as Answer, Policies};
 use sekisho_types::Digest;
 use serde_json::{Value, json};
 
-use crate::support::{World, check_error, header};
+use crate::support::{World, check_error};
 
 /// A policy that refuses unless `condition` holds of an image that has packages.
-fn unless(condition: &str) -> String {
+pub(crate) fn unless(condition: &str) -> String {
     format!(
         "@id(\"permit\") permit (principal, action, resource);\n\
          @id(\"wanted\") @mode(\"enforce\") @message(\"not as wanted\") @fix(\"x\") @docs(\"x\")\n\
@@ -22,7 +22,7 @@ async fn world(condition: &str) -> World {
 }
 
 /// Pushes the blobs of an image of one layer with this config; its manifest.
-async fn image(world: &World, token: &str, run: Value) -> ImageManifest {
+pub(crate) async fn image(world: &World, token: &str, run: Value) -> ImageManifest {
     let layer = b"LAYER pkg\npkg express 1 fine\n";
     let config = json!({
         "architecture": "amd64", "os": "linux", "config": run,
@@ -61,42 +61,6 @@ async fn the_config_and_the_manifest_are_judged() {
         let put = world.put_manifest("acme/app/manifests/v1", &token, &manifest.to_bytes()).await;
         assert_eq!(put.status(), want, "{base}");
     }
-}
-
-#[tokio::test]
-async fn a_statement_in_the_index_or_pushed_before_counts() {
-    let condition = "resource.sbom && resource.provenance";
-    let world = world(condition).await;
-    let token = world.session(json!({})).await;
-    let manifest = image(&world, &token, json!({"User": "app"})).await;
-    let bytes = manifest.to_bytes();
-    let put = world.put_manifest("acme/app/manifests/v1", &token, &bytes).await;
-    check_error(put, 403, "DENIED").await;
-
-    // As a manifest that refers to the image, which clients may push first.
-    let put_statement = async |predicate: &str| {
-        let statement = format!("{{\"predicateType\": \"{predicate}\"}}");
-        world.push_blob("acme/app", &token, statement.as_bytes()).await;
-        world.push_blob("acme/app", &token, b"{}").await;
-        let mut layer = Descriptor::of("application/vnd.in-toto+json", statement.as_bytes());
-        layer.annotations.insert("in-toto.io/predicate-type".into(), predicate.into());
-        let mut referrer =
-            ImageManifest::new(Descriptor::of(media_type::OCI_EMPTY, b"{}"), vec![layer]);
-        referrer.artifact_type = Some("application/vnd.in-toto+json".into());
-        referrer.annotations.insert("in-toto.io/predicate-type".into(), predicate.into());
-        referrer.subject = Some(Descriptor::of(media_type::OCI_MANIFEST, &bytes));
-        let bytes = referrer.to_bytes();
-        let path = format!("acme/app/manifests/{}", Digest::sha256(&bytes));
-        let put = world.put_manifest(&path, &token, &bytes).await;
-        assert_eq!(put.status(), 201);
-    };
-    put_statement("https://spdx.dev/Document").await;
-    let put = world.put_manifest("acme/app/manifests/v1", &token, &bytes).await;
-    check_error(put, 403, "DENIED").await;
-    put_statement("https://slsa.dev/provenance/v1").await;
-    let put = world.put_manifest("acme/app/manifests/v1", &token, &bytes).await;
-    assert_eq!(put.status(), 201);
-    assert!(header(&put, "docker-content-digest").starts_with("sha256:"));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
 
 mod abuse;
 mod attacks;
+mod beside;
 mod clients;
 mod conformance;
 mod cosign;
@@ -28,6 +29,7 @@ mod rules;
 mod silent;
 mod skopeo;
 mod slow;
+mod statements;
 mod support;
 mod tokens;
 mod users;

@@ -45,6 +45,7 @@ impl Moto {
             endpoint: Some(url),
             region: "us-east-1".into(),
             credentials: Some(credentials),
+            identity: Vec::new(),
             silence,
         })
         .unwrap()

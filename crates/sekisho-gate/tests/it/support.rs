@@ -131,7 +131,7 @@ impl World {
         let (issuer_listener, issuer) = listener().await;
         let (gate_listener, url) = listener().await;
         let clock = Arc::new(AtomicI64::new(now));
-        let lines = Arc::new(Lines { layers_read: AtomicUsize::new(0) });
+        let lines = Arc::new(Lines::default());
         let fetched = Arc::new(AtomicUsize::new(0));
         let now = Arc::clone(&clock);
         let config = Config {

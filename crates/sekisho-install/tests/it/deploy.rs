@@ -46,6 +46,7 @@ fn kustomize_builds_base_and_overlay() {
         ("classes", "kind: RunnerClass"),
         ("base", "kind: Deployment"),
         ("eks", "eks.amazonaws.com/capacityType"),
+        ("gate", "kind: PodDisruptionBudget"),
     ] {
         let output =
             Command::new("kubectl").arg("kustomize").arg(folder().join(name)).output().unwrap();

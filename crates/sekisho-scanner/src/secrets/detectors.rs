@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use sekisho_types::Digest;
 
 /// Characters of a run.
@@ -67,6 +69,8 @@ enum Shape {
     AzureClient,
     /// PEM without a passphrase. RFC 7468, PROTOCOL.key of OpenSSH.
     PrivateKey,
+    /// The same in base64, as Kubernetes has it in secrets and kubeconfigs.
+    EncodedKey,
 }
 
 /// One kind of secret.
@@ -160,6 +164,8 @@ pub(super) const DETECTORS: &[Detector] = &[
     of("age-key", "AGE-SECRET-KEY-1", &[Run(Bech32, 58, 58)]),
     of("sekisho-session", "skg1.", &[Run(Url, 100, 1900), Text("."), Run(Url, 86, 86)]),
     Detector { kind: "private-key", prefix: "PRIVATE KEY-----", shape: Shape::PrivateKey },
+    // `-----BEGIN`.
+    Detector { kind: "private-key", prefix: "LS0tLS1CRUdJTi", shape: Shape::EncodedKey },
 ];
 
 /// Words of values that stand for another one.
@@ -234,6 +240,7 @@ impl Detector {
                 looks_random(window.get(behind..end)?).then_some(begin..end)
             }
             Shape::PrivateKey => private_key(window, at, behind),
+            Shape::EncodedKey => encoded_key(window, at),
         }
     }
 }
@@ -326,6 +333,18 @@ fn private_key(window: &[u8], at: usize, behind: usize) -> Option<Range<usize>> 
         if kind == "OPENSSH " { body.starts_with(OPENSSH_OPEN) } else { body.starts_with(b"M") };
     let published = || PUBLISHED_KEYS.contains(&Digest::sha256(&body).hex());
     (whole && open && !published()).then_some(at - "-----BEGIN ".len() - kind.len()..end)
+}
+
+/// A key in PEM that is in base64 as a whole. What is looked at is as much as of one that is not.
+fn encoded_key(window: &[u8], at: usize) -> Option<Range<usize>> {
+    const LOOKED_AT: usize = 1600;
+    const LINE_END: &[u8] = b"PRIVATE KEY-----";
+    let rest = window.get(at..)?;
+    let length = rest.iter().take(LOOKED_AT).take_while(|byte| Base64.has(**byte)).count();
+    let decoded = BASE64_STANDARD.decode(rest.get(..length - length % 4)?).ok()?;
+    let head = decoded.get(..64)?;
+    let begin = head.windows(LINE_END.len()).position(|part| part == LINE_END)?;
+    private_key(&decoded, begin, begin + LINE_END.len()).map(|_| at..at + length)
 }
 
 /// As in IEEE 802.3: reflected, polynomial `0xEDB88320`.

@@ -122,7 +122,7 @@ fn a_lock_file_of_another_tool_is_said_unless_its_packages_are_installed() {
 #[test]
 fn an_index_of_another_version_is_said() {
     let old = LayerIndex { analyser: 0, ..layer(&[app("1.0.0")]) };
-    assert_eq!(not_assessed(&merge(&[old])), ["layer: its index is of version 0, not 3"]);
+    assert_eq!(not_assessed(&merge(&[old])), ["layer: its index is of version 0, not 4"]);
 }
 
 #[test]

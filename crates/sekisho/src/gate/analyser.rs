@@ -58,17 +58,23 @@ impl Analyser {
         match self.ask(&mut [LAYER].chain(&key[..]).chain(layer))? {
             Answer::Layer(value) => Ok(value),
             Answer::Error(why) => bail!("{why}"),
-            Answer::Document => bail!(LIE),
+            Answer::Document(_) => bail!(LIE),
         }
     }
 
-    /// Whether something is one JSON document, by a child's word.
+    /// What a JSON document says, and who of `attestors` signed it, by a child's word.
     ///
     /// # Errors
     /// As [`Analyser::layer`].
-    pub(super) fn document(&self, document: &mut dyn Read) -> anyhow::Result<()> {
-        match self.ask(&mut [DOCUMENT].chain(document))? {
-            Answer::Document => Ok(()),
+    pub(super) fn document(
+        &self,
+        attestors: &[u8],
+        document: &mut dyn Read,
+    ) -> anyhow::Result<Value> {
+        let length = u32::try_from(attestors.len()).context("there are too many attestors")?;
+        let known = [&[DOCUMENT], &length.to_be_bytes()[..], attestors].concat();
+        match self.ask(&mut known.chain(document))? {
+            Answer::Document(value) => Ok(value),
             Answer::Error(why) => bail!("{why}"),
             Answer::Layer(_) => bail!(LIE),
         }
@@ -101,7 +107,7 @@ mod tests {
         let of = |text: &str| said(Ok(text.as_bytes().to_vec())).map_err(|it| format!("{it:#}"));
         assert_eq!(of("{\"layer\": [1]}"), Ok(Answer::Layer(serde_json::json!([1]))));
         assert_eq!(of("{\"error\": \"no tar\"}"), Ok(Answer::Error("no tar".to_owned())));
-        assert_eq!(of("\"document\""), Ok(Answer::Document));
+        assert_eq!(of("{\"document\": 1}"), Ok(Answer::Document(1.into())));
         for lie in ["{\"layer\"", "{\"verdict\": \"allow\"}", ""] {
             assert!(of(lie).unwrap_err().contains("damaged"), "{lie}");
         }

@@ -3,8 +3,8 @@
 use std::io::Read;
 
 use sekisho_advisory::{Database, Threats};
-use sekisho_gate::{Inspection, Inspector};
-use sekisho_scanner::{ANALYSER, FingerprintKey, LayerIndex, inspect, secrets_in};
+use sekisho_gate::{Inspection, Inspector, Statement};
+use sekisho_scanner::{ANALYSER, Attestors, FingerprintKey, LayerIndex, inspect, secrets_in};
 use sekisho_types::{Digest, LeakedSecret};
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -16,24 +16,34 @@ pub(super) struct Scanner {
     database: Database,
     threats: Threats,
     key: [u8; 32],
+    /// Those whose signatures count, as the analyser's children are told.
+    attestors: String,
     analyser: Analyser,
     /// Names all that is judged by.
     data: String,
 }
 
 impl Scanner {
-    /// Knows what `database` and `threats` know; fingerprints of secrets are made with `key`; layers
-    /// are read by `analyser`'s children.
+    /// Knows what `database` and `threats` know; fingerprints of secrets are made with `key`; signatures of
+    /// `attestors` count; layers and statements are read by `analyser`'s children.
+    ///
+    /// # Errors
+    /// The attestors cannot be told to a child.
     pub(super) fn new(
         database: Database,
         threats: Threats,
         key: [u8; 32],
+        attestors: &Attestors,
         analyser: Analyser,
-    ) -> Self {
+    ) -> anyhow::Result<Self> {
+        let attestors = serde_json::to_string(attestors)?;
         let newest = database.newest().map(|at| at.to_string()).unwrap_or_default();
         let known = Digest::sha256(format!("{threats:?}").as_bytes());
-        let data = format!("{} records, newest {newest}, threats {known}", database.records());
-        Self { database, threats, key, analyser, data }
+        let records = database.records();
+        let signers = Digest::sha256(attestors.as_bytes());
+        let data =
+            format!("{records} records, newest {newest}, threats {known}, attestors {signers}");
+        Ok(Self { database, threats, key, attestors, analyser, data })
     }
 }
 
@@ -54,8 +64,13 @@ impl Inspector for Scanner {
         Ok(Digest::deserialize(&layer["diff_id"])?)
     }
 
-    fn document(&self, document: &mut dyn Read) -> anyhow::Result<()> {
-        self.analyser.document(document)
+    fn document(&self, document: &mut dyn Read) -> anyhow::Result<Statement> {
+        let said = self.analyser.document(self.attestors.as_bytes(), document)?;
+        Ok(serde_json::from_value(said)?)
+    }
+
+    fn attestors(&self) -> String {
+        self.attestors.clone()
     }
 
     fn text(&self, what: &str, bytes: &[u8]) -> Vec<LeakedSecret> {

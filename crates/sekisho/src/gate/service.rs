@@ -274,6 +274,25 @@ mod tests {
         assert_eq!(here("10.0.0.7:80"), "http://10.0.0.7/");
     }
 
+    /// What `deploy/gate` has is what a gate reads.
+    #[test]
+    fn the_files_of_a_cluster_are_read() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let settings = Settings::parse(include_str!("../../../../deploy/gate/gate.toml")).unwrap();
+        let issuers = include_str!("../../../../deploy/gate/issuers.toml");
+        let issuers = sekisho_gate::load_issuers("issuers.toml".as_ref(), issuers).unwrap();
+        assert_eq!(issuers[0].audience, settings.url.as_str().trim_end_matches('/'));
+        let storage = include_str!("../../../../deploy/gate/storage.toml");
+        let options = super::super::storage::parse(storage).unwrap();
+        let manifest = include_str!("../../../../deploy/gate/gate.yaml");
+        for named in [
+            format!("mountPath: {}", options.keys_dir.unwrap().display()),
+            format!("containerPort: {}", settings.listen.port()),
+        ] {
+            assert!(manifest.contains(&named), "{named}");
+        }
+    }
+
     #[test]
     fn what_makes_no_sense_is_named() {
         let dir = tempfile::tempdir().unwrap();

@@ -93,6 +93,7 @@ fn open(raw: RawBucket) -> anyhow::Result<Bucket> {
         endpoint: raw.endpoint,
         region: raw.region,
         credentials,
+        identity: crate::settings::aws_identity(),
         silence,
     };
     Bucket::s3(&config).context("opening the bucket")

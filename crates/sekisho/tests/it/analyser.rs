@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use sekisho_sandbox::{ParserLimits, Parsers};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{PIPELINE, World, eventually, example};
 
@@ -120,15 +120,48 @@ fn layers_of_every_kind_are_read_within_the_walls() {
 #[test]
 fn statements_are_read_within_the_walls() {
     let ask = |document: &str| -> Value {
-        let answer = analyser().ask(&LIMITS, &mut b"d".chain(document.as_bytes())).unwrap();
+        let attestors = format!("[{{\"name\":\"release\",\"kind\":\"P256\",\"key\":{POINT:?}}}]");
+        let length = u32::try_from(attestors.len()).unwrap().to_be_bytes();
+        let asked = [b"d", &length[..], attestors.as_bytes(), document.as_bytes()].concat();
+        let answer = analyser().ask(&LIMITS, &mut &asked[..]).unwrap();
         serde_json::from_slice(&answer).unwrap()
     };
-    assert_eq!(ask("{\"payload\": [1, 2, {\"a\": null}]}\n"), "document");
+    let said = ask("{\"payload\": [1, 2, {\"a\": null}]}\n");
+    assert_eq!(said, json!({"document": {"kind": "other"}}));
     for no_json in ["", "{", "{} {}", "lodash 4.17.20", &"[".repeat(100_000)] {
         let said = ask(no_json);
         assert!(said["error"].as_str().unwrap().starts_with("it says it is JSON"), "{said}");
     }
+    // A signature is verified there too; that of another text is none.
+    let envelope = |payload: &str| {
+        let signatures = json!([{"sig": SIGNATURE}]);
+        let kind = "application/vnd.in-toto+json";
+        json!({"payloadType": kind, "payload": payload, "signatures": signatures}).to_string()
+    };
+    let subject = format!("sha256:{}", "ab".repeat(32));
+    let mut want = json!({"kind": "provenance", "subjects": [subject], "signers": ["release"]});
+    assert_eq!(ask(&envelope(PAYLOAD)), json!({"document": want}));
+    want.as_object_mut().unwrap().remove("signers");
+    // The builder is called `c` there.
+    let other = PAYLOAD.replace("ImlkIjoiYiJ9", "ImlkIjoiYyJ9");
+    assert_ne!(other, PAYLOAD);
+    assert_eq!(ask(&envelope(&other)), json!({"document": want}));
 }
+
+/// A statement, its signature in an envelope by a key that nobody has any more, and the key's public half.
+const PAYLOAD: &str = "eyJfdHlwZSI6Imh0dHBzOi8vaW4tdG90by5pby9TdGF0ZW1lbnQvdjEiLCJzdWJqZWN0IjpbeyJkaWdl\
+    c3QiOnsic2hhMjU2IjoiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYmFiYWJhYmFiYWJh\
+    YmFiYWJhYmFiYWJhYmFiYWJhYiJ9fV0sInByZWRpY2F0ZVR5cGUiOiJodHRwczovL3Nsc2EuZGV2L3By\
+    b3ZlbmFuY2UvdjEiLCJwcmVkaWNhdGUiOnsiYnVpbGREZWZpbml0aW9uIjp7ImJ1aWxkVHlwZSI6InQi\
+    fSwicnVuRGV0YWlscyI6eyJidWlsZGVyIjp7ImlkIjoiYiJ9fX19";
+const SIGNATURE: &str = "MEQCIAVc8+Jfbk+lF1eGkNmJRpUmA5O/d1ZXgZMAkLcMc6WHAiBhqU8eUopCE2TmXk9iVPChatUE2QL9\
+    Ck8zk9uzO7wG1g==";
+const POINT: [u8; 65] = [
+    4, 15, 10, 159, 22, 94, 198, 101, 123, 19, 171, 141, 111, 96, 1, 10, 188, 182, 64, 79, 99, 229,
+    156, 113, 189, 133, 241, 17, 86, 236, 215, 176, 162, 62, 98, 55, 119, 173, 171, 170, 255, 212,
+    166, 39, 150, 17, 229, 110, 229, 118, 46, 87, 14, 122, 144, 158, 186, 55, 78, 37, 197, 236, 2,
+    38, 58,
+];
 
 /// Sends an image with this file to a gate with this limit. It is refused in these words, and the same gate
 /// takes the next one.

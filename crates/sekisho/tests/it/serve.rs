@@ -6,7 +6,7 @@ mod issuer;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use reqwest::{Client, Response};
 use sekisho_oci::{Descriptor, ImageManifest, media_type};
@@ -24,6 +24,8 @@ struct Cluster {
     /// Configuration and keys.
     world: World,
     issuer: String,
+    /// What its gates find in their environment.
+    env: Vec<(&'static str, String)>,
     _server: tokio::task::JoinHandle<()>,
 }
 
@@ -44,7 +46,7 @@ impl Cluster {
         let router = issuer::issuer_router(&issuer, fetched, away);
         let _server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         let world = World::new();
-        let this = Self { world, issuer, _server };
+        let this = Self { world, issuer, env: Vec::new(), _server };
         let issuers = format!(
             "[[issuer]]\nurl = \"{}\"\naudience = \"{URL}\"\nkind = \"github\"\n",
             this.issuer
@@ -68,7 +70,8 @@ impl Cluster {
     /// Starts a gate on a data folder of its own.
     fn gate(&self) -> Gate {
         let (world, config) = (World::new(), self.config());
-        let child = Started::new(&mut with(&world, &config, &["gate", "serve"]));
+        let mut command = with(&world, &config, &["gate", "serve"]);
+        let child = Started::new(command.envs(self.env.iter().cloned()));
         let file = world.data().join("plane.json");
         let read = || serde_json::from_slice::<Value>(&fs_err::read(&file).ok()?).ok();
         eventually("the gate is up", || read().is_some());
@@ -295,4 +298,45 @@ async fn what_a_gate_is_told_wrong_is_named() {
     fs_err::remove_file(cluster.config().join("gate.toml")).unwrap();
     cluster.refused().says(&["there is no `", "gate.toml`", "SEKISHO_GATE_CONFIG"]);
     gate.stop();
+}
+
+/// As EKS Pod Identity gives a pod its role.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_is_known_to_its_bucket_by_what_its_pod_is_given() {
+    let Some(moto) = Moto::start() else { return };
+    let mut cluster = Cluster::new().await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let give = move |headers: axum::http::HeaderMap| async move {
+        assert_eq!(headers["authorization"], "token-of-the-pod");
+        counted.fetch_add(1, Ordering::SeqCst);
+        axum::Json(json!({
+            "AccessKeyId": "test", "SecretAccessKey": "test", "Token": "session",
+            "Expiration": "2199-01-01T00:00:00Z", "AccountId": "000000000000",
+        }))
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let agent = format!("http://{}/v1/credentials", listener.local_addr().unwrap());
+    let router = axum::Router::new().route("/v1/credentials", axum::routing::get(give));
+    let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    let token = cluster.world.folder.path().join("pod-token");
+    fs_err::write(&token, "token-of-the-pod").unwrap();
+    let storage = storage_text(&cluster.world, moto.host(), 60);
+    let without = storage.lines().filter(|line| !line.contains("access_key"));
+    cluster.configure("storage.toml", &without.collect::<Vec<_>>().join("\n"));
+    let keys = cluster.world.folder.path().join("keys");
+    cluster.world.sekisho(&["gate", "keys", keys.to_str().unwrap()]).exits(0);
+    cluster.env = vec![
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", agent),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token.display().to_string()),
+    ];
+    let gate = cluster.gate();
+    let session = gate.session(&cluster.token("1")).await;
+    let [layer, config, manifest] = image("srv/index.html", b"<p>hello</p>");
+    gate.blob(&session, &layer).await;
+    gate.blob(&session, &config).await;
+    assert_eq!(gate.manifest(&session, "v1", &manifest).await.status(), 201);
+    assert!(asked.load(Ordering::SeqCst) > 0);
+    gate.stop();
+    server.abort();
 }

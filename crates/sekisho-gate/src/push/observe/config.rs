@@ -20,7 +20,7 @@ impl Observer<'_> {
     ) -> ApiResult<Option<(ImageConfig, Vec<LeakedSecret>)>> {
         if !media_type::is_image_config(&image.config.media_type) {
             let read = if is_evidence_config(&image.config) {
-                self.statement(&image.config)?
+                self.statement(&image.config)?.map(drop)
             } else {
                 Err(anyhow::anyhow!("`{}` is no config of an image", image.config.media_type))
             };

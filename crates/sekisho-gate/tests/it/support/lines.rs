@@ -4,7 +4,7 @@ use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sekisho_advisory::{Finding, NotAssessed, Package, Reason};
-use sekisho_gate::{Inspection, Inspector};
+use sekisho_gate::{Inspection, Inspector, Statement};
 use sekisho_types::{Digest, LeakedSecret};
 use serde_json::{Value, json};
 
@@ -13,6 +13,14 @@ use super::{NOW, at};
 /// Reads layers of lines: `pkg NAME VERSION SEVERITY [FIXED]`, and `gap` for what is unreadable.
 pub(crate) struct Lines {
     pub(crate) layers_read: AtomicUsize,
+    /// Whose signatures count, as JSON.
+    pub(crate) attestors: String,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self { layers_read: AtomicUsize::new(0), attestors: "[]".to_owned() }
+    }
 }
 
 impl Inspector for Lines {
@@ -47,9 +55,14 @@ impl Inspector for Lines {
         at.into_iter().map(|at| secret(what, at as u64)).collect()
     }
 
-    fn document(&self, reader: &mut dyn Read) -> anyhow::Result<()> {
-        serde_json::from_reader::<_, serde::de::IgnoredAny>(reader)?;
-        Ok(())
+    fn document(&self, reader: &mut dyn Read) -> anyhow::Result<Statement> {
+        let known: sekisho_scanner::Attestors = serde_json::from_str(&self.attestors)?;
+        let said = sekisho_scanner::read_statement(reader, &known)?;
+        Ok(serde_json::from_value(serde_json::to_value(said)?)?)
+    }
+
+    fn attestors(&self) -> String {
+        self.attestors.clone()
     }
 
     fn image(&self, layers: &[Value]) -> anyhow::Result<Inspection> {

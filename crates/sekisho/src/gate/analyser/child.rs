@@ -3,15 +3,15 @@
 use std::io::{Read, Write as _};
 
 use anyhow::{Context as _, bail};
-use sekisho_scanner::{FingerprintKey, Limits, index_layer, secrets_in};
-use serde::de::IgnoredAny;
+use sekisho_scanner::{Attestors, FingerprintKey, Limits, index_layer, read_statement, secrets_in};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The first byte of what a layer is read from; the key of fingerprints is next.
 pub(super) const LAYER: u8 = b'l';
 
-/// The first byte of what a document is read from.
+/// The first byte of what a document is read from; those whose signatures count are next, behind how long they
+/// are.
 pub(super) const DOCUMENT: u8 = b'd';
 
 /// What a child says.
@@ -20,8 +20,8 @@ pub(super) const DOCUMENT: u8 = b'd';
 pub(super) enum Answer {
     /// What is in the layer.
     Layer(Value),
-    /// It is one JSON document.
-    Document,
+    /// It is one JSON document, and says this.
+    Document(Value),
     /// Why it cannot be read.
     Error(String),
 }
@@ -44,14 +44,23 @@ fn read() -> anyhow::Result<()> {
     stdin.read_exact(&mut kind).context("reading what is to be read")?;
     let answer = match kind {
         [LAYER] => layer(&mut stdin),
-        [DOCUMENT] => serde_json::from_reader::<_, IgnoredAny>(&mut stdin)
-            .map(|_| Answer::Document)
-            .context("it says it is JSON and is not"),
+        [DOCUMENT] => document(&mut stdin),
         _ => bail!("only layers and documents are read"),
     };
     let answer = answer.unwrap_or_else(|error| Answer::Error(format!("{error:#}")));
     serde_json::to_writer(&mut stdout, &answer)?;
     stdout.flush().context("answering")
+}
+
+fn document(stdin: &mut impl Read) -> anyhow::Result<Answer> {
+    let mut length = [0; 4];
+    stdin.read_exact(&mut length).context("reading whose signatures count")?;
+    // The gate's own word: attestors are few.
+    let mut known = vec![0; u32::from_be_bytes(length) as usize];
+    stdin.read_exact(&mut known).context("reading whose signatures count")?;
+    let known: Attestors = serde_json::from_slice(&known)?;
+    let statement = read_statement(stdin, &known).context("it says it is JSON and is not")?;
+    Ok(Answer::Document(serde_json::to_value(statement)?))
 }
 
 fn layer(stdin: &mut impl Read) -> anyhow::Result<Answer> {

@@ -1,0 +1,152 @@
+//! What counts as a list of parts or as provenance: content that was read, about this image, and whose.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use ring::rand::SystemRandom;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use sekisho_oci::{Descriptor, ImageIndex, ImageManifest, Platform, media_type};
+use sekisho_types::Digest;
+use serde_json::{Value, json};
+
+use crate::facts::{image, unless};
+use crate::support::{Lines, Options, World, check_error};
+
+const IN_TOTO: &str = "application/vnd.in-toto+json";
+const DSSE: &str = "application/vnd.dsse.envelope.v1+json";
+const SPDX: &str = "https://spdx.dev/Document";
+const SLSA: &str = "https://slsa.dev/provenance/v1";
+
+/// `SubjectPublicKeyInfo` of an Ed25519 key, before the key. RFC 8410.
+const ED25519: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+fn statement(predicate_type: &str, about: &[u8]) -> Value {
+    let predicate = match predicate_type {
+        SLSA => json!({
+            "buildDefinition": {"buildType": "https://t.example"},
+            "runDetails": {"builder": {"id": "https://builder.example"}},
+        }),
+        _ => json!({"spdxVersion": "SPDX-2.3", "SPDXID": "SPDXRef-DOCUMENT", "packages": []}),
+    };
+    json!({
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "x", "digest": {"sha256": Digest::sha256(about).hex()}}],
+        "predicateType": predicate_type, "predicate": predicate,
+    })
+}
+
+/// Pushes a manifest that holds a statement and refers to an image.
+async fn refer(world: &World, token: &str, form: &str, said: &Value, image: &[u8]) {
+    let text = said.to_string();
+    world.push_blob("acme/app", token, text.as_bytes()).await;
+    world.push_blob("acme/app", token, b"{}").await;
+    let mut layer = Descriptor::of(form, text.as_bytes());
+    // What it is called decides nothing.
+    layer.annotations.insert("in-toto.io/predicate-type".into(), SLSA.into());
+    let config = Descriptor::of(media_type::OCI_EMPTY, b"{}");
+    let mut referrer = ImageManifest::new(config, vec![layer]);
+    referrer.artifact_type = Some("application/spdx+json".into());
+    referrer.annotations.insert("in-toto.io/predicate-type".into(), SPDX.into());
+    referrer.subject = Some(Descriptor::of(media_type::OCI_MANIFEST, image));
+    let bytes = referrer.to_bytes();
+    let path = format!("acme/app/manifests/{}", Digest::sha256(&bytes));
+    assert_eq!(world.put_manifest(&path, token, &bytes).await.status(), 201);
+}
+
+async fn world(condition: &str, attestor: Option<&Ed25519KeyPair>) -> World {
+    let mut lines = Lines::default();
+    if let Some(pair) = attestor {
+        let der = BASE64_STANDARD.encode([&ED25519[..], pair.public_key().as_ref()].concat());
+        let pem = format!("-----BEGIN PUBLIC KEY-----\n{der}\n-----END PUBLIC KEY-----");
+        let text = format!("[[attestor]]\nname = \"release\"\npublic_key = \"\"\"{pem}\"\"\"\n");
+        let known = sekisho_scanner::Attestors::load(&text).unwrap();
+        lines.attestors = serde_json::to_string(&known).unwrap();
+    }
+    let options = Options { policies: Some(unless(condition)), ..Options::default() };
+    World::open(Options { inspector: Some(Arc::new(lines)), ..options }).await
+}
+
+fn signed(pair: &Ed25519KeyPair, statement: &Value) -> Value {
+    let payload = statement.to_string();
+    let head = format!("DSSEv1 {} {IN_TOTO} {} ", IN_TOTO.len(), payload.len());
+    let signature = pair.sign(&[head.as_bytes(), payload.as_bytes()].concat());
+    json!({
+        "payloadType": IN_TOTO, "payload": BASE64_STANDARD.encode(payload),
+        "signatures": [{"sig": BASE64_STANDARD.encode(signature)}],
+    })
+}
+
+fn pair() -> Ed25519KeyPair {
+    let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+    Ed25519KeyPair::from_pkcs8(made.as_ref()).unwrap()
+}
+
+#[tokio::test]
+async fn a_statement_counts_by_its_content_and_for_the_image_it_is_about() {
+    let world = world("resource.sbom && resource.provenance", None).await;
+    let token = world.session(json!({})).await;
+    let bytes = image(&world, &token, json!({"User": "app"})).await.to_bytes();
+    let put = async || world.put_manifest("acme/app/manifests/v1", &token, &bytes).await;
+    check_error(put().await, 403, "DENIED").await;
+    refer(&world, &token, IN_TOTO, &statement(SPDX, &bytes), &bytes).await;
+    check_error(put().await, 403, "DENIED").await;
+    // Attached to this image, called provenance: without content, and about another image.
+    for lie in [json!({"predicateType": SLSA}), statement(SLSA, b"another image")] {
+        refer(&world, &token, IN_TOTO, &lie, &bytes).await;
+        check_error(put().await, 403, "DENIED").await;
+    }
+    refer(&world, &token, IN_TOTO, &statement(SLSA, &bytes), &bytes).await;
+    assert_eq!(put().await.status(), 201);
+}
+
+/// As BuildKit has it: beside the image, in its index.
+#[tokio::test]
+async fn a_statement_in_the_index_counts_for_the_image_it_names() {
+    let world = world("resource.provenance", None).await;
+    let token = world.session(json!({})).await;
+    let bytes = image(&world, &token, json!({"User": "app"})).await.to_bytes();
+    for (about, want) in [(b"another".as_slice(), 403), (&bytes, 201)] {
+        let text = statement(SLSA, about).to_string();
+        world.push_blob("acme/app", &token, text.as_bytes()).await;
+        world.push_blob("acme/app", &token, b"{}").await;
+        let config = Descriptor::of(media_type::OCI_EMPTY, b"{}");
+        let layers = vec![Descriptor::of(IN_TOTO, text.as_bytes())];
+        let beside = ImageManifest::new(config, layers).to_bytes();
+        let mut parts = Vec::new();
+        for part in [&bytes, &beside] {
+            let path = format!("acme/app/manifests/{}", Digest::sha256(part));
+            assert_eq!(world.put_manifest(&path, &token, part).await.status(), 201);
+            parts.push(Descriptor::of(media_type::OCI_MANIFEST, part));
+        }
+        let linux = Platform::new("linux", "amd64");
+        parts[0].platform = Some(linux);
+        let about = Digest::sha256(&bytes).to_string();
+        parts[1].annotations.insert("vnd.docker.reference.digest".into(), about);
+        let index = ImageIndex::new(parts).to_bytes();
+        let path = "acme/app/manifests/v1";
+        let put = world.put_as(path, &token, &index, media_type::OCI_INDEX).await;
+        assert_eq!(put.status(), want);
+    }
+}
+
+#[tokio::test]
+async fn a_signature_is_named_where_its_key_is_known() {
+    let (known, stranger) = (pair(), pair());
+    let world = world("resource.provenance_signers.contains(\"release\")", Some(&known)).await;
+    let token = world.session(json!({})).await;
+    let bytes = image(&world, &token, json!({"User": "app"})).await.to_bytes();
+    let put = async || world.put_manifest("acme/app/manifests/v1", &token, &bytes).await;
+    let provenance = statement(SLSA, &bytes);
+    for (form, said) in [
+        (IN_TOTO, provenance.clone()),
+        (DSSE, signed(&stranger, &provenance)),
+        // A good signature on a statement about another image.
+        (DSSE, signed(&known, &statement(SLSA, b"another image"))),
+    ] {
+        refer(&world, &token, form, &said, &bytes).await;
+        check_error(put().await, 403, "DENIED").await;
+    }
+    refer(&world, &token, DSSE, &signed(&known, &provenance), &bytes).await;
+    assert_eq!(put().await.status(), 201);
+}
