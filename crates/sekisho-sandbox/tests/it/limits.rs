@@ -106,6 +106,11 @@ fn one_users_limits_hold_for_root_and_for_others() {
         let mut spec = world.spec("ulimit -c; cat /proc/self/oom_score_adj");
         spec.user = User { uid: 1234, gid: 1234, groups: Vec::new() };
         assert_eq!(stdout(&spec), "0\n500\n");
+        // Never above the caller's own.
+        let ours = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+        let theirs = stdout(&world.spec("ulimit -H -n"));
+        let theirs = theirs.trim().parse().unwrap_or(u64::MAX);
+        assert!(theirs <= ours.unwrap_or(u64::MAX), "{kind:?}: {theirs}, and {ours:?} outside");
     }
 }
 
