@@ -1,6 +1,7 @@
 //! RunnerDeployment: observe, decide, act.
 
 mod checks;
+mod status;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource as _, ResourceExt as _};
 use sekisho_api::condition;
 use sekisho_api::{
-    ANNOTATION_STOP_NOW, FINALIZER_SCALE_SET, JobCounts, LABEL_DEPLOYMENT, LABEL_REVISION, Reason,
+    ANNOTATION_STOP_NOW, FINALIZER_SCALE_SET, LABEL_DEPLOYMENT, LABEL_REVISION, Reason,
     RunnerDeployment, RunnerReplicaSet, RunnerReplicaSetSpec, RunnerSpec,
 };
 use sekisho_reconcile::deployment::rollout::Percent;
@@ -18,15 +19,14 @@ use sekisho_reconcile::deployment::{
     self, Effect, Observed, Plan, Rollout, ScaleSet, Session, Set, Size,
 };
 use sekisho_reconcile::failure::CHANGE_PAUSE;
-use sekisho_reconcile::{At, Failure, replica_set};
+use sekisho_reconcile::{Failure, replica_set};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::context::{Context, Growth, Name};
 use crate::failure;
 use crate::queue::Key;
-use crate::record::{at, time};
-use crate::replica_set::{STATUS_EVERY, counts};
+use crate::record::at;
 use crate::runner::{by_uid, gone};
 use crate::session;
 
@@ -77,7 +77,7 @@ pub(crate) async fn reconcile(context: &Arc<Context>, name: Name) -> Option<Dura
     // Not all that puts it right is an event of its own; and policies may be edited by others.
     let look = if seen.blocked.is_some() { CHANGE_PAUSE } else { checks::SHIELD_EVERY };
     let mut after = Some(plan.requeue_after.map_or(look, |known| known.min(look)));
-    if let Some(due) = write_status(context, &object, &plan, seen.now, key).await {
+    if let Some(due) = status::write(context, &object, &plan, seen.now, key).await {
         after = Some(after.map_or(due, |known| known.min(due)));
     }
     after
@@ -285,6 +285,9 @@ async fn act(context: &Context, object: &RunnerDeployment, effect: &Effect) -> R
             tell_left(context, object, *id, why.as_ref()).await;
             Ok(())
         }
+        Effect::DeleteScaleSet { id: Some(id) } if checks::is_shared(context, object, *id) => {
+            Ok(())
+        }
         Effect::DeleteScaleSet { id } => {
             let connection = &object.spec.connection_ref;
             let Some(account) = context.account(&namespace, connection) else {
@@ -358,54 +361,4 @@ fn new_set(object: &RunnerDeployment, revision: &str, replicas: u32) -> RunnerRe
         ..ObjectMeta::default()
     };
     set
-}
-
-/// Writes the status if it says something new; or when it may be written.
-async fn write_status(
-    context: &Context,
-    object: &RunnerDeployment,
-    plan: &Plan,
-    now: At,
-    key: Key,
-) -> Option<Duration> {
-    let (status, generation) = (&plan.status, object.metadata.generation.unwrap_or_default());
-    let signed = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
-    let mut next = object.status.clone().unwrap_or_default();
-    next.observed_generation = Some(generation);
-    next.revision = Some(status.revision.clone());
-    next.selector = Some(format!("{LABEL_DEPLOYMENT}={}", object.name_any()));
-    next.desired = Some(signed(status.desired));
-    next.runners = Some(counts(status.runners));
-    next.jobs =
-        Some(JobCounts { waiting: signed(status.waiting), running: signed(status.running) });
-    condition::set(&mut next.conditions, &status.claim, generation, time(now).0);
-    if object.status.as_ref() == Some(&next) {
-        return None;
-    }
-    let last = context.memory().written.get(&key).copied();
-    let due = last.map_or(Duration::ZERO, |last| now.until(last + STATUS_EVERY));
-    if !due.is_zero() {
-        return Some(due);
-    }
-    let api = context.api::<RunnerDeployment>(&object.namespace().unwrap_or_default());
-    // Of the scale set, the session tells.
-    (next.scale_set, next.claimed_group) = (None, None);
-    let patch = json!({
-        "metadata": { "uid": object.uid(), "resourceVersion": object.resource_version() },
-        "status": next
-    });
-    context.memory().written.insert(key, now);
-    context.metrics.wrote("patch");
-    let params = PatchParams::default();
-    match api.patch_status(&object.name_any(), &params, &Patch::Merge(patch)).await {
-        Ok(_) => {
-            let before = object.status.as_ref().map(|it| it.conditions.as_slice());
-            context.tell(&object.object_ref(&()), before.unwrap_or_default(), &status.claim).await;
-            None
-        }
-        Err(error) => {
-            tracing::debug!("the status of a deployment changed meanwhile: {error}");
-            Some(STATUS_EVERY)
-        }
-    }
 }

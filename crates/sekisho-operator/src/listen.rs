@@ -1,5 +1,7 @@
 //! The listener of a set: messages are recorded on Runners, then acknowledged.
 
+mod read;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,14 +9,12 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
-use sekisho_api::{JobResult, Runner};
+use sekisho_api::Runner;
 use sekisho_github::scale_set::life::Ended;
 use sekisho_github::scale_set::{Acquired, Delivery, Event, Listener, ListenerOptions};
-use sekisho_github::wire::scale_set::{
-    JobMessage, JobMessageKind, JobResult as WireResult, Statistics,
-};
+use sekisho_github::wire::scale_set::Statistics;
 use sekisho_reconcile::deployment::SETTLE;
-use sekisho_reconcile::runner::{Fate, Job, Record};
+use sekisho_reconcile::runner::{Fate, Record};
 use sekisho_reconcile::session::message::{self, Reading, Recording, Target, What, Write};
 use sekisho_reconcile::session::poll_again;
 use sekisho_reconcile::{At, Failure};
@@ -231,9 +231,9 @@ impl Work {
         let mut started = Vec::new();
         let events = match delivery.jobs() {
             Ok(jobs) => {
-                started.extend(jobs.messages.iter().filter_map(waited));
+                started.extend(jobs.messages.iter().filter_map(read::waited));
                 let unreadable = (0..jobs.unreadable).map(|_| message::Event::Unreadable);
-                jobs.messages.iter().map(read).chain(unreadable).collect()
+                jobs.messages.iter().map(read::read).chain(unreadable).collect()
             }
             Err(_) => vec![message::Event::Unreadable],
         };
@@ -298,56 +298,6 @@ async fn has_other(capacity: &mut watch::Receiver<u32>, told: u32, silent: Durat
             // Nobody is left who could want another; the listener is told to stop.
             None => std::future::pending().await,
         }
-    }
-}
-
-/// When a job that a runner has was queued, and when the runner got it.
-fn waited(message: &JobMessage) -> Option<(At, At)> {
-    let times = message.queue_time.zip(message.runner_assign_time);
-    let times = times.filter(|_| message.kind == JobMessageKind::Started);
-    times.map(|(queued, started)| (At::of(queued), At::of(started)))
-}
-
-fn read(message: &JobMessage) -> message::Event {
-    let job = Job {
-        id: match message.job_id.as_str() {
-            "" => message.runner_request_id.to_string(),
-            id => id.to_owned(),
-        },
-        run_id: message.workflow_run_id,
-        repository: format!("{}/{}", message.owner_name, message.repository_name),
-        display_name: message.job_display_name.clone(),
-        workflow_ref: Some(message.job_workflow_ref.clone()).filter(|text| !text.is_empty()),
-        started: message.runner_assign_time.map(At::of),
-        completed: message.finish_time.map(At::of),
-        result: message.result.as_ref().map(result),
-    };
-    let runner = message.runner_name.clone().filter(|name| !name.is_empty());
-    let registration = message.runner_id.unwrap_or_default();
-    match (&message.kind, runner) {
-        (JobMessageKind::Available, _) => {
-            message::Event::Available { request: message.runner_request_id }
-        }
-        (JobMessageKind::Assigned, _) => message::Event::Assigned,
-        (JobMessageKind::Started, Some(runner)) => {
-            message::Event::Started { runner, registration, job }
-        }
-        (JobMessageKind::Completed, runner) => {
-            let result = job.result.or(Some(JobResult::Other));
-            message::Event::Completed { runner, job: Job { result, ..job } }
-        }
-        (JobMessageKind::Started, None) | (JobMessageKind::Other(_), _) => {
-            message::Event::Unreadable
-        }
-    }
-}
-
-fn result(result: &WireResult) -> JobResult {
-    match result {
-        WireResult::Succeeded => JobResult::Succeeded,
-        WireResult::Failed => JobResult::Failed,
-        WireResult::Canceled => JobResult::Cancelled,
-        _ => JobResult::Other,
     }
 }
 

@@ -108,7 +108,7 @@ pub enum Failure {
         "scale set {set} of runner group `{group}` has the name `{name}`, and was not made for this RunnerDeployment"
     )]
     SetNotOurs {
-        /// GitHub's number of it, where GitHub told.
+        /// GitHub's number of it.
         set: String,
         /// The name.
         name: String,

@@ -107,6 +107,19 @@ impl SetUse {
     }
 }
 
+/// Whether another deployment has this set too, as it was before a set was of one alone: it goes with the last.
+pub(super) fn is_shared(context: &Context, object: &RunnerDeployment, id: i64) -> bool {
+    let place = |it: &RunnerDeployment| {
+        let reference = ObjectRef::new(&it.spec.connection_ref).within(&it.namespace()?);
+        Some(account(context.stores.connections.get(&reference)?.spec.url.clone()))
+    };
+    let this = place(object);
+    context.stores.deployments.state().iter().any(|it| {
+        let set = it.status.as_ref().and_then(|status| status.scale_set.as_ref());
+        it.uid() != object.uid() && set.is_some_and(|set| set.id == id) && place(it) == this
+    })
+}
+
 /// One is gone: those that another was in the way of are looked at.
 pub(super) fn look_at_refused(context: &Context) {
     let memory = context.memory();

@@ -68,7 +68,11 @@ pub(super) async fn ensure(
         // Made by somebody between the look and the deed; or the group it is to be moved to has one.
         Err(error) if is_taken(&error) => {
             write(context, &api, object, json!({ "claimedGroup": null })).await?;
-            Err(refused("of another".to_owned()))
+            let theirs = account.tenant.set_by_name(wanted.group, &name).await;
+            let theirs = theirs.map_err(|error| failure::scale_set(&error))?;
+            Err(refused(
+                theirs.map_or_else(|| "(gone by now)".to_owned(), |set| set.id.to_string()),
+            ))
         }
         Err(error) => Err(failure::scale_set(&error)),
     }

@@ -17,6 +17,7 @@ scenarios![
     a_set_whose_making_was_not_answered_is_ours,
     a_set_that_was_claimed_goes_with_its_deployment,
     of_two_deployments_of_one_name_the_younger_waits,
+    a_set_that_two_deployments_have_goes_with_the_last,
     labels_that_github_drops_are_said_until_they_are_not_asked_for,
 ];
 
@@ -107,12 +108,30 @@ async fn a_set_that_was_claimed_goes_with_its_deployment(server: Server) {
     operator.shutdown().await;
 }
 
-async fn of_two_deployments_of_one_name_the_younger_waits(server: Server) {
+/// As an operator of before left it, to whom a set of the name was his own.
+async fn a_set_that_two_deployments_have_goes_with_the_last(server: Server) {
     let world = World::new(&server, |_| ()).await;
     world.set(SCALED()).await;
     let operator = world.operator("one").await;
     world.says("AllRunnersReady").await;
     let id = world.set_of().await;
+    twin(&world).await;
+    let api = world.api::<RunnerDeployment>();
+    let recorded = json!({ "status": { "scaleSet": { "id": id, "name": "gpu" } } });
+    api.patch_status("twin", &PatchParams::default(), &Patch::Merge(recorded)).await.unwrap();
+    api.delete("twin", &DeleteParams::default()).await.unwrap();
+    until("the end of the younger", || async {
+        api.get_opt("twin").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    assert_eq!(labels(&world, id).await, ["gpu"]);
+    delete(&world).await;
+    assert_eq!(world.scale_set(id).await, None);
+    operator.shutdown().await;
+}
+
+/// Another deployment, whose first label is the same for GitHub.
+async fn twin(world: &World) {
     world
         .create::<RunnerDeployment>(json!({
             "apiVersion": "runners.sekisho.dev/v1alpha1", "kind": "RunnerDeployment",
@@ -123,8 +142,17 @@ async fn of_two_deployments_of_one_name_the_younger_waits(server: Server) {
             }
         }))
         .await;
+}
+
+async fn of_two_deployments_of_one_name_the_younger_waits(server: Server) {
+    let world = World::new(&server, |_| ()).await;
+    world.set(SCALED()).await;
+    let operator = world.operator("one").await;
+    world.says("AllRunnersReady").await;
+    let id = world.set_of().await;
+    twin(&world).await;
     let api = world.api::<RunnerDeployment>();
-    let twin = |reason: &'static str| {
+    let younger = |reason: &'static str| {
         let api = &api;
         until(reason, move || async move {
             let status = api.get("twin").await.unwrap().status?;
@@ -132,7 +160,7 @@ async fn of_two_deployments_of_one_name_the_younger_waits(server: Server) {
             (ready.reason == reason).then(|| ready.message.clone())
         })
     };
-    let message = twin("ScaleSetNameInUse").await;
+    let message = younger("ScaleSetNameInUse").await;
     let other = format!("`{}/gpu` takes jobs as `gpu`", world.namespace);
     assert!(message.starts_with(&other), "{message}");
     is_waited_for(&operator, Reason::ScaleSetNameInUse, &message).await;
@@ -140,7 +168,7 @@ async fn of_two_deployments_of_one_name_the_younger_waits(server: Server) {
     assert_eq!(labels(&world, id).await, ["gpu"]);
     assert_eq!(world.registered().await.len(), 0);
     api.delete("gpu", &DeleteParams::default()).await.unwrap();
-    twin("AllRunnersReady").await;
+    younger("AllRunnersReady").await;
     let found = world.tenant().set_by_name(1, "GPU").await.unwrap().unwrap();
     assert_eq!((found.id == id, found.labels.len()), (false, 2));
     assert_eq!(api.get("twin").await.unwrap().name_any(), "twin");

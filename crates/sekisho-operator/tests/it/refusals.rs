@@ -297,6 +297,11 @@ async fn a_class_that_is_missing_is_said_until_it_comes(server: Server) {
     let operator = world.operator("one").await;
     let message = world.says("ClassNotFound").await;
     assert!(message.contains("`memory`"), "{message}");
+    until("a metric of what is withheld", || async {
+        let withheld = "sekisho_operator_capacity_withheld{gate=\"blocked\"}";
+        (metric(&operator, withheld) == 1).then_some(())
+    })
+    .await;
     is_waited_for(&operator, Reason::ClassNotFound, &message).await;
     world.class("memory").await;
     is_over(&world, &operator, Reason::ClassNotFound).await;

@@ -1,9 +1,11 @@
 //! A GitHub that is reached through a proxy alone, and whose certificate a private authority signed.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::events::v1::Event;
 use kube::api::{Patch, PatchParams};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -143,5 +145,13 @@ async fn github_is_reached_through_a_proxy_with_a_private_authority(server: Serv
     assert!(!asked.is_empty());
     let hub = format!("CONNECT {NAME}:443 HTTP/1.1");
     assert!(asked.iter().all(|line| *line == hub), "{asked:?}");
+    // Each trouble has its event, and so has its end.
+    let told = || async {
+        let all = world.list::<Event>().await;
+        let reasons: BTreeSet<String> = all.into_iter().filter_map(|it| it.reason).collect();
+        let wanted = ["SecretNotFound", "GitHubUnreachable", "ConnectionInvalid", "Connected"];
+        wanted.iter().all(|reason| reasons.contains(*reason)).then_some(())
+    };
+    until("an event of each", told).await;
     operator.shutdown().await;
 }

@@ -1,5 +1,8 @@
 //! How many runners, of which revision, and how it all goes away.
 
+use sekisho_api::Reason;
+use sekisho_api::condition::{READY, Truth};
+
 use super::*;
 
 fn at(seconds: u64) -> At {
