@@ -68,6 +68,9 @@ async fn githubs_listener_has_two_jobs_run() {
         }
     };
     let in_time = tokio::time::timeout(WITHIN, all).await;
+    if in_time.is_err() {
+        client.start_kill().unwrap();
+    }
     let output = client.wait_with_output().await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(in_time.is_ok() && output.status.success(), "{said}");
