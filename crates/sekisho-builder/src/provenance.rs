@@ -12,6 +12,7 @@
 //! Sources: "Image Attestation Storage" in BuildKit's documentation; SLSA 1.0, "Provenance".
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::PoisonError;
 
 use sekisho_oci::{Descriptor, Platform};
@@ -150,8 +151,13 @@ fn statement(
         "platform": subject.platform.to_string(),
         "sourceDateEpoch": options.created,
     });
+    // Where this machine has it, beside the context, is nobody's business.
+    let path = match options.dockerfile.is_absolute() {
+        true => options.dockerfile.file_name().map(Path::new).unwrap_or(&options.dockerfile),
+        false => &options.dockerfile,
+    };
     let mut source = json!({
-        "path": options.dockerfile.display().to_string(),
+        "path": path.display().to_string(),
         "digest": { "sha256": Digest::sha256(dockerfile.as_bytes()).hex() },
     });
     if how == Provenance::Max {

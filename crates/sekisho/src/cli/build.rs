@@ -98,7 +98,7 @@ pub(crate) struct BuildArgs {
     #[arg(long = "registry-mirror", value_name = "REGISTRY=HOST", value_parser = name_value)]
     mirrors: Vec<(String, String)>,
     /// A registry that speaks without TLS, `HOST[:PORT]`; those of this machine do anyway
-    #[arg(long = "registry-http", value_name = "HOST")]
+    #[arg(long = "registry-http", value_name = "HOST", value_parser = host)]
     plain_http: Vec<String>,
     /// Certificates to trust besides the machine's, as PEM
     #[arg(long = "registry-ca", value_name = "FILE")]
@@ -199,6 +199,13 @@ impl EngineArg {
             Self::Buildkit => Engine::Buildkit,
             Self::Buildah => Engine::Buildah,
         }
+    }
+}
+
+fn host(text: &str) -> Result<String, String> {
+    match text.is_empty() || text.contains('/') {
+        true => Err("write it as HOST[:PORT], without a scheme".to_owned()),
+        false => Ok(text.to_owned()),
     }
 }
 
