@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 pub const SECCOMP_PROFILE: &str = "sekisho/rootless.json";
 
 /// Refused to everybody. Of the kernel's code that only root of the machine can use for something, none can
-/// be reached; nor can its keys, its memory of other processes, and io_uring, around which no filter sees.
+/// be reached; nor can its keys, on which memory pages lie, the files that another process has open, and
+/// io_uring, around which no filter sees. The memory of a user's own processes is not kept from him: a build
+/// that is answered for its `chown` needs `process_vm_readv`.
 const REFUSED: &[&str] = &[
     "_sysctl",
     "acct",
@@ -36,6 +38,7 @@ const REFUSED: &[&str] = &[
     "io_uring_setup",
     "ioperm",
     "iopl",
+    "kcmp",
     "kexec_file_load",
     "kexec_load",
     "keyctl",
@@ -47,6 +50,8 @@ const REFUSED: &[&str] = &[
     "nfsservctl",
     "open_by_handle_at",
     "perf_event_open",
+    "pidfd_getfd",
+    "process_madvise",
     "query_module",
     "quotactl",
     "quotactl_fd",
