@@ -56,7 +56,7 @@ pub(crate) fn of_runners(install: &Install, runners: &RunnerNamespace) -> Vec<Va
           "verbs": ["create", "patch"] },
         { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
           "verbs": ["get", "create", "update", "delete"] },
-        { "apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] }
+        { "apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create"] }
     ]);
     role("Role", NAME, Some(&runners.name), &rules, install).to_vec()
 }

@@ -45,7 +45,6 @@ pub(crate) struct Context {
     pub(crate) metrics: Metrics,
     pub(crate) cluster: Cluster,
     pub(crate) stop: CancellationToken,
-    pub(crate) recorder: Recorder,
     memory: Mutex<Memory>,
 }
 
@@ -192,7 +191,6 @@ impl Context {
         cluster: Cluster,
         stop: CancellationToken,
     ) -> Self {
-        let recorder = Recorder::new(client.clone(), "sekisho-operator".into());
         Self {
             client,
             settings,
@@ -203,7 +201,6 @@ impl Context {
             metrics: Metrics::default(),
             cluster,
             stop,
-            recorder,
             memory: Mutex::default(),
         }
     }
@@ -362,7 +359,9 @@ impl Context {
             action: "Reconcile".to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, reference).await {
+        // One that remembers takes a second event of the same reason for the first, and drops its text.
+        let recorder = Recorder::new(self.client.clone(), "sekisho-operator".into());
+        if let Err(error) = recorder.publish(&event, reference).await {
             tracing::debug!("an event could not be written: {error}");
         }
     }

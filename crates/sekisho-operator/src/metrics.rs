@@ -136,7 +136,7 @@ impl Default for Metrics {
                 to,
                 "job_start_seconds",
                 "From a job's queueing until a runner has it, by GitHub's clock",
-                Histogram::new(exponential_buckets(0.5, 2.0, 14)),
+                Histogram::new(exponential_buckets(0.5, 2.0, 15)),
             ),
             registry: all,
         }
@@ -268,6 +268,7 @@ mod tests {
         has(&text, "sekisho_operator_job_start_seconds_sum 7.0");
         has(&text, "sekisho_operator_job_start_seconds_bucket{le=\"0.5\"} 1");
         has(&text, "sekisho_operator_job_start_seconds_bucket{le=\"8.0\"} 2");
+        has(&text, "sekisho_operator_job_start_seconds_bucket{le=\"8192.0\"} 2");
     }
 
     #[test]

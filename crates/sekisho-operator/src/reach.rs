@@ -30,8 +30,10 @@ pub fn client_options(
     if let Some(credentials) = credentials {
         let text = credentials.expose_secret().trim();
         let (user, password) = text.split_once(':').ok_or(ReachError::Credentials)?;
-        url.set_username(user).map_err(|()| ReachError::Proxy)?;
-        url.set_password(Some(password)).map_err(|()| ReachError::Proxy)?;
+        // All that an address cannot have is escaped there, but for the sign that escapes.
+        let escaped = |text: &str| text.replace('%', "%25");
+        url.set_username(&escaped(user)).map_err(|()| ReachError::Proxy)?;
+        url.set_password(Some(&escaped(password))).map_err(|()| ReachError::Proxy)?;
     }
     options.proxy = Some(url.to_string().into());
     options.no_proxy = Some(proxy.no_proxy.join(","));
@@ -53,9 +55,10 @@ mod tests {
         let spec = spec(serde_json::json!({
             "caBundle": "pem", "proxy": { "url": "http://proxy.test:3128", "noProxy": ["a", "b"] }
         }));
-        let options = client_options(&spec, Some(&"user:p@ss:w/rd\n".to_owned().into())).unwrap();
+        let options =
+            client_options(&spec, Some(&"us%er:p%41@ss:w/rd\n".to_owned().into())).unwrap();
         let proxy = options.proxy.unwrap();
-        assert_eq!(proxy.expose_secret(), "http://user:p%40ss%3Aw%2Frd@proxy.test:3128/");
+        assert_eq!(proxy.expose_secret(), "http://us%25er:p%2541%40ss%3Aw%2Frd@proxy.test:3128/");
         assert_eq!(options.no_proxy.as_deref(), Some("a,b"));
         assert_eq!(options.certificates.as_deref(), Some("pem"));
         let none = client_options(&spec, None).unwrap().proxy.unwrap();

@@ -111,7 +111,7 @@ const IN_NAMESPACE: &[(&str, &str)] = &[
     ("secrets", "create delete get list watch"),
     ("networkpolicies", "create patch"),
     ("leases", "create delete get update"),
-    ("events", "create patch"),
+    ("events", "create"),
 ];
 
 /// Every rule by name: nothing is granted by `*`, nothing is granted twice over the whole cluster.

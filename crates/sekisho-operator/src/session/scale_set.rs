@@ -39,9 +39,14 @@ pub(super) async fn ensure(
     }
     let status = fresh.status.unwrap_or_default();
     let known = status.scale_set.as_ref().map(|it| it.id);
+    let claimed = status.claimed_group.as_ref() == Some(&spec.group);
+    if let Some(other) = status.claimed_group.as_ref().filter(|_| !claimed) {
+        // What may have been made there would be nobody's once another group is claimed.
+        remove_claimed(account, other, &name, known).await?;
+        write(context, &api, object, json!({ "claimedGroup": null })).await?;
+    }
     let found = account.tenant.find_set(&wanted, known).await;
     let found = found.map_err(|error| failure::scale_set(&error))?;
-    let claimed = status.claimed_group.as_ref() == Some(&spec.group);
     let take_over = spec.acquisition.take_over;
     let mut seen = Observed { known, claimed, take_over, found: found.as_ref().map(|it| it.id) };
     if decide(&seen) == Step::Claim {
@@ -65,22 +70,31 @@ pub(super) async fn ensure(
             }
             recorded
         }
-        // Made by somebody between the look and the deed; or the group it is to be moved to has one.
-        Err(error) if is_taken(&error) => {
-            write(context, &api, object, json!({ "claimedGroup": null })).await?;
-            let theirs = account.tenant.set_by_name(wanted.group, &name).await;
-            let theirs = theirs.map_err(|error| failure::scale_set(&error))?;
-            Err(refused(
-                theirs.map_or_else(|| "(gone by now)".to_owned(), |set| set.id.to_string()),
-            ))
+        Err(error) => {
+            if !claimed && seen.claimed && is_refusal(&error) {
+                // Nothing was made by this try, and there was none before: what is there is another's.
+                write(context, &api, object, json!({ "claimedGroup": null })).await?;
+            }
+            match error.status() {
+                // A try of before, whose answer was lost, may have come late: then the next look finds it.
+                Some(409) if makes && claimed => Err(Failure::Conflict),
+                // Made by somebody between the look and the deed; or the group it is to be moved to has one.
+                Some(409) => {
+                    let theirs = account.tenant.set_by_name(wanted.group, &name).await;
+                    let theirs = theirs.map_err(|error| failure::scale_set(&error))?;
+                    let gone = || "(gone by now)".to_owned();
+                    Err(refused(theirs.map_or_else(gone, |set| set.id.to_string())))
+                }
+                _ => Err(failure::scale_set(&error)),
+            }
         }
-        Err(error) => Err(failure::scale_set(&error)),
     }
 }
 
-/// Whether a set of the name is there.
-fn is_taken(error: &ScaleSetError) -> bool {
-    error.status() == Some(409)
+/// Whether the service said no, and did nothing.
+fn is_refusal(error: &ScaleSetError) -> bool {
+    let answered = error.status().is_some() || matches!(error, ScaleSetError::Rest { .. });
+    answered && !error.is_transient()
 }
 
 async fn record(
@@ -117,23 +131,34 @@ async fn write(
     written.map(drop).map_err(failure::kube)
 }
 
-/// Removes the set: of this number, or the one of the name that was claimed.
+/// Removes the set: of this number, or else the one of the name in the group that was claimed.
 pub(crate) async fn remove(
     account: &Account,
     object: &RunnerDeployment,
     id: Option<i64>,
 ) -> Result<(), Failure> {
-    let id = match id {
-        Some(id) => Some(id),
-        None => match account.tenant.group(&object.spec.group).await {
-            Err(ScaleSetError::NoSuchGroup { .. }) => None,
-            Err(error) => return Err(failure::scale_set(&error)),
-            Ok(group) => {
-                let found = account.tenant.set_by_name(group, &name_of(object)).await;
-                found.map_err(|error| failure::scale_set(&error))?.map(|set| set.id)
-            }
-        },
+    if let Some(id) = id {
+        return account.tenant.delete_set(id).await.map_err(|error| failure::scale_set(&error));
+    }
+    let claimed = object.status.as_ref().and_then(|it| it.claimed_group.as_ref());
+    let Some(group) = claimed else { return Ok(()) };
+    remove_claimed(account, group, &name_of(object), None).await
+}
+
+/// Removes what may have been made in a group, but for the set whose number is known.
+async fn remove_claimed(
+    account: &Account,
+    group: &str,
+    name: &str,
+    known: Option<i64>,
+) -> Result<(), Failure> {
+    let group = match account.tenant.group(group).await {
+        // Its sets went with it.
+        Err(ScaleSetError::NoSuchGroup { .. }) => return Ok(()),
+        group => group.map_err(|error| failure::scale_set(&error))?,
     };
-    let Some(id) = id else { return Ok(()) };
+    let found = account.tenant.set_by_name(group, name).await;
+    let found = found.map_err(|error| failure::scale_set(&error))?.map(|set| set.id);
+    let Some(id) = found.filter(|_| found != known) else { return Ok(()) };
     account.tenant.delete_set(id).await.map_err(|error| failure::scale_set(&error))
 }

@@ -1,5 +1,6 @@
 //! Whose a scale set is: what somebody else made is left alone, and what was made here is found again.
 
+use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use sekisho_api::{Reason, RunnerDeployment, condition};
@@ -16,6 +17,10 @@ scenarios![
     a_set_that_is_taken_over_is_as_if_it_had_been_made_here,
     a_set_whose_making_was_not_answered_is_ours,
     a_set_that_was_claimed_goes_with_its_deployment,
+    a_set_that_was_claimed_in_another_group_is_the_one_that_goes,
+    a_set_that_was_claimed_goes_when_another_group_is_asked_for,
+    a_set_that_was_refused_is_not_claimed,
+    a_name_that_is_taken_by_a_try_of_before_is_no_others,
     of_two_deployments_of_one_name_the_younger_waits,
     a_set_that_two_deployments_have_goes_with_the_last,
     labels_that_github_drops_are_said_until_they_are_not_asked_for,
@@ -26,9 +31,13 @@ const SCALED: fn() -> serde_json::Value =
 
 /// Another tool's set of the same name.
 async fn theirs(world: &World) -> i64 {
+    theirs_in(world, 1).await
+}
+
+async fn theirs_in(world: &World, group: i64) -> i64 {
     let wanted = Wanted {
         name: "gpu".to_owned(),
-        group: 1,
+        group,
         labels: vec!["gpu".to_owned(), "theirs".to_owned()],
         disable_update: true,
     };
@@ -95,16 +104,84 @@ async fn a_set_that_was_claimed_goes_with_its_deployment(server: Server) {
     let world = World::new(&server, |_| ()).await;
     let id = theirs(&world).await;
     world.set(SCALED()).await;
+    claimed(&world).await;
+    let api = world.api::<RunnerDeployment>();
+    api.delete("gpu", &DeleteParams::default()).await.unwrap();
+    let operator = world.operator("one").await;
+    world.ended().await;
+    assert_eq!(world.scale_set(id).await, None);
+    operator.shutdown().await;
+}
+
+/// The status says that the name was free in `Default`.
+async fn claimed(world: &World) {
     let api = world.api::<RunnerDeployment>();
     let params = PatchParams::default();
     let finalizer = json!({ "metadata": { "finalizers": [sekisho_api::FINALIZER_SCALE_SET] } });
     api.patch("gpu", &params, &Patch::Merge(finalizer)).await.unwrap();
     let claimed = json!({ "status": { "claimedGroup": "Default" } });
     api.patch_status("gpu", &params, &Patch::Merge(claimed)).await.unwrap();
+}
+
+/// As after a power cut, and then a change of the group, and then the end.
+async fn a_set_that_was_claimed_in_another_group_is_the_one_that_goes(server: Server) {
+    let world = World::new(&server, |_| ()).await;
+    let group = world.group("others").await;
+    let (ours, theirs) = (theirs(&world).await, theirs_in(&world, group).await);
+    world.set(SCALED()).await;
+    claimed(&world).await;
+    world.change(json!({ "group": "others" })).await;
+    let api = world.api::<RunnerDeployment>();
     api.delete("gpu", &DeleteParams::default()).await.unwrap();
     let operator = world.operator("one").await;
     world.ended().await;
-    assert_eq!(world.scale_set(id).await, None);
+    assert_eq!(world.scale_set(ours).await, None);
+    assert_eq!(labels(&world, theirs).await, ["gpu", "theirs"]);
+    operator.shutdown().await;
+}
+
+async fn a_set_that_was_claimed_goes_when_another_group_is_asked_for(server: Server) {
+    let world = World::new(&server, |_| ()).await;
+    let group = world.group("others").await;
+    let first = theirs(&world).await;
+    world.set(SCALED()).await;
+    claimed(&world).await;
+    world.change(json!({ "group": "others" })).await;
+    let operator = world.operator("one").await;
+    world.says("AllRunnersReady").await;
+    let id = world.set_of().await;
+    assert_eq!(world.tenant().set_by_name(group, "gpu").await.unwrap().unwrap().id, id);
+    assert_eq!(world.scale_set(first).await, None);
+    operator.shutdown().await;
+}
+
+async fn a_set_that_was_refused_is_not_claimed(server: Server) {
+    let world = World::new(&server, |_| ()).await;
+    // All but the first look.
+    let mut plan = rule(Fault::Status { status: 403, after_ms: 0 }, Call::ScaleSet, u32::MAX);
+    plan.rules[0].skip = 1;
+    world.hub.arm(plan);
+    world.set(SCALED()).await;
+    let operator = world.operator("one").await;
+    world.says("PermissionMissing").await;
+    let status = world.api::<RunnerDeployment>().get("gpu").await.unwrap().status.unwrap();
+    assert_eq!((status.claimed_group, status.scale_set), (None, None));
+    operator.shutdown().await;
+}
+
+async fn a_name_that_is_taken_by_a_try_of_before_is_no_others(server: Server) {
+    let world = World::new(&server, |_| ()).await;
+    let mut plan = rule(Fault::Status { status: 409, after_ms: 0 }, Call::ScaleSet, 1);
+    plan.rules[0].skip = 1;
+    world.hub.arm(plan);
+    world.set(SCALED()).await;
+    claimed(&world).await;
+    let operator = world.operator("one").await;
+    world.says("AllRunnersReady").await;
+    assert_eq!(world.hub.struck().len(), 1);
+    let told = world.list::<Event>().await;
+    let refused = told.iter().filter(|it| it.reason.as_deref() == Some("ScaleSetNotOurs"));
+    assert_eq!(refused.count(), 0);
     operator.shutdown().await;
 }
 

@@ -18,7 +18,31 @@ use crate::world::{ADMIN, Server, World, until};
 scenarios![
     a_set_that_is_listened_to_gets_other_labels_and_another_group,
     a_set_that_github_does_not_let_go_is_told_of_and_left,
+    two_events_of_one_reason_are_two_with_their_own_text,
 ];
+
+async fn two_events_of_one_reason_are_two_with_their_own_text(server: Server) {
+    let world = World::new(&server, |_| ()).await;
+    world.set(json!({ "replicas": 1 })).await;
+    let operator = world.operator("one").await;
+    world.says("AllRunnersReady").await;
+    for group in ["nobody", "noone"] {
+        world.change(json!({ "group": group })).await;
+        world.says("GroupNotFound").await;
+        world.change(json!({ "group": "Default" })).await;
+        world.says("AllRunnersReady").await;
+    }
+    let notes = until("what is told of both", || async {
+        let all = world.list::<Event>().await;
+        let told = all.into_iter().filter(|it| it.reason.as_deref() == Some("GroupNotFound"));
+        let mut notes: Vec<String> = told.filter_map(|it| it.note).collect();
+        notes.sort();
+        (notes.len() == 2).then_some(notes)
+    })
+    .await;
+    assert!(notes[0].contains("`nobody`") && notes[1].contains("`noone`"), "{notes:?}");
+    operator.shutdown().await;
+}
 
 async fn a_set_that_is_listened_to_gets_other_labels_and_another_group(server: Server) {
     let world = World::new(&server, |_| ()).await;
@@ -92,6 +116,15 @@ impl World {
         let rest = GithubClient::new(address, credential, &http, Clock::default()).unwrap();
         let options = TenantOptions { http, subsystem: "test", ..Default::default() };
         Tenant::new(Arc::new(rest), options).unwrap()
+    }
+
+    /// Makes a runner group; its number.
+    pub(crate) async fn group(&self, name: &str) -> i64 {
+        let url = format!("{}/api/v3/orgs/acme/actions/runner-groups", self.url);
+        let made = self.http.post(url).bearer_auth(ADMIN);
+        let made = made.json(&json!({ "name": name, "visibility": "all" })).send().await.unwrap();
+        let made: Value = made.error_for_status().unwrap().json().await.unwrap();
+        made["id"].as_i64().unwrap()
     }
 
     /// The number of the deployment's scale set, once it has one.

@@ -54,7 +54,7 @@ pub(crate) struct World {
     /// Where their clocks stand still, if they do.
     still: Arc<Mutex<Option<jiff::Timestamp>>>,
     pub(crate) dir: TempDir,
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
     pub(crate) pushes: AtomicUsize,
 }
 
