@@ -20,9 +20,10 @@ use crate::error::BuildError;
 use crate::image::Layer;
 use crate::options::{BuildOptions, ContextInput, NamedContext};
 use crate::origin::Origin;
+use crate::provenance::Material;
 use crate::remote::Remote;
 use crate::store::Session;
-use crate::{archive, fetch, pack};
+use crate::{archive, fetch, pack, provenance};
 
 /// The name that a layout's index gives to an image.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -37,15 +38,15 @@ pub(crate) enum Named {
     Image(Box<ImageConfig>, Vec<Layer>),
 }
 
-/// Makes a folder of a build context that is none.
+/// Makes a folder of a build context that is none; and what was taken from elsewhere for it.
 pub(crate) fn main_folder(
     input: &ContextInput,
     remote: &Remote,
     session: &Session,
     options: &BuildOptions,
-) -> Result<PathBuf, BuildError> {
+) -> Result<(PathBuf, Option<Material>), BuildError> {
     match input {
-        ContextInput::Archive(path) => unpack(path, remote, session),
+        ContextInput::Archive(path) => Ok((unpack(path, remote, session)?, None)),
         ContextInput::Remote(text) => remote_folder(text, remote, session, options),
     }
 }
@@ -56,25 +57,28 @@ fn remote_folder(
     remote: &Remote,
     session: &Session,
     options: &BuildOptions,
-) -> Result<PathBuf, BuildError> {
+) -> Result<(PathBuf, Option<Material>), BuildError> {
     let git = GitRef::parse(text).map_err(|problem| anyhow!("the context `{text}`: {problem}"))?;
     if let Some(git) = git {
         let keep = git.keep_git_dir.unwrap_or(options.keeps_git_dir()?);
-        return Ok(remote.checkout(&git, keep, session, options)?.dir);
+        let checkout = remote.checkout(&git, keep, session, options)?;
+        return Ok((checkout.dir, Some(provenance::commit(&git.remote, &checkout.commit))));
     }
     let url = fetch::parse(text).map_err(|problem| anyhow!("the context `{text}`: {problem}"))?;
     let path = session.path("fetched");
     let link = fetch::Link::new(options)?;
     let fetched = remote.run(link.fetch(&url, None, &path)).ok_or(BuildError::Cancelled)?;
     fetched.with_context(|| format!("cannot fetch the context `{text}`"))?;
-    let mut file = std::fs::File::open(&path).context("cannot read back a file")?;
-    if archive::is_archive(&mut file)? {
-        return unpack(&path, remote, session);
+    let open = || std::fs::File::open(&path).context("cannot read back a file");
+    let (sum, _) = pack::hash(&mut open()?).context("cannot read back a file")?;
+    let material = Some(provenance::context_file(&url, &sum.digest()));
+    if archive::is_archive(&mut open()?)? {
+        return Ok((unpack(&path, remote, session)?, material));
     }
     // A lone file is a Dockerfile with nothing around it.
     let folder = session.folder("context").context("cannot make a folder")?;
     fs::copy(&path, folder.join("Dockerfile")).context("cannot make a folder")?;
-    Ok(folder)
+    Ok((folder, material))
 }
 
 /// Unpacks an archive of a context; who owns its files does not matter to a build.
@@ -91,12 +95,18 @@ impl Engine {
     /// A named context, made ready once.
     fn named(&self, name: &str, span: Span, platform: &Platform) -> Result<Named, BuildError> {
         let mut known = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = format!("{name} {platform}");
+        let source = self.options.contexts.get(name);
+        let source = source.with_context(|| format!("there is no context `{name}`"))?;
+        // Files are the same for all; an image is of a platform, and said of the image that it is taken for.
+        let key = match source {
+            NamedContext::Image(_) | NamedContext::OciLayout { .. } => {
+                format!("{name} {platform} {:?}", self.target)
+            }
+            _ => name.to_owned(),
+        };
         if let Some(named) = known.get(&key) {
             return Ok(named.clone());
         }
-        let source = self.options.contexts.get(name);
-        let source = source.with_context(|| format!("there is no context `{name}`"))?;
         let named = self.make_named(name, source, span, platform)?;
         known.insert(key, named.clone());
         Ok(named)
@@ -123,14 +133,16 @@ impl Engine {
             }
             NamedContext::OciLayout { path, name: wanted } => {
                 let found = self.layout(path, wanted.as_deref(), platform);
-                let (config, chain) = found.with_context(|| {
+                let (config, chain, digest) = found.with_context(|| {
                     format!("cannot read the context `{name}`, the layout `{}`", path.display())
                 })?;
+                self.took_of_layout(name, &digest, platform);
                 Ok(Named::Image(Box::new(config), chain))
             }
             NamedContext::Remote(text) => {
                 let (remote, session) = (&self.layers.remote, &self.layers.session);
-                let folder = remote_folder(text, remote, session, &self.options)?;
+                let (folder, material) = remote_folder(text, remote, session, &self.options)?;
+                self.took_for_all(material);
                 list(&folder, &Ignore::default())
             }
             NamedContext::Stage(stage) => {
@@ -184,13 +196,13 @@ impl Engine {
         Ok((None, self.complete(done)?.layer.into_iter().collect()))
     }
 
-    /// An image of an OCI layout, whose blobs are brought into the store.
+    /// An image of an OCI layout, whose blobs are brought into the store, and its manifest's digest.
     fn layout(
         &self,
         path: &Path,
         wanted: Option<&str>,
         platform: &Platform,
-    ) -> anyhow::Result<(ImageConfig, Vec<Layer>)> {
+    ) -> anyhow::Result<(ImageConfig, Vec<Layer>, Digest)> {
         let index: ImageIndex = serde_json::from_slice(&read_document(&path.join("index.json"))?)
             .context("`index.json` does not parse")?;
         let mut current = choose(&index, wanted)?;
@@ -217,7 +229,7 @@ impl Engine {
                             age: Age::default(),
                         });
                     }
-                    return Ok((config, chain));
+                    return Ok((config, chain, current.digest));
                 }
             }
         }

@@ -63,6 +63,8 @@ pub(crate) struct Engine {
     shared: Arc<Shared>,
     /// The Dockerfile that the step stands in: an ONBUILD's is another one.
     pub(crate) file: Arc<Dockerfile>,
+    /// Which of the platforms that were asked for is built, from 0.
+    pub(crate) target: Option<usize>,
     /// From 1.
     pub(crate) number: usize,
     /// The stage is one of [`BuildOptions::no_cache_filter`].
@@ -169,8 +171,11 @@ pub(crate) fn run(
     // A step that fails ends those beside it, and not what the caller cancels with.
     let (stop, cancel) = (cancel.clone(), cancel.child_token());
     let remote = Remote::new(handle, cancel.clone(), &options, events)?;
+    let mut materials = Materials::default();
     if let Some(input) = &options.context {
-        options.context_dir = contexts::main_folder(input, &remote, &session, &options)?;
+        let (folder, material) = contexts::main_folder(input, &remote, &session, &options)?;
+        options.context_dir = folder;
+        materials.for_all.extend(material);
     }
     let (file, client) = choose(&options)?;
     if client.is_some() && options.provenance.is_some() {
@@ -191,12 +196,12 @@ pub(crate) fn run(
         named: Mutex::default(),
         bases: Mutex::default(),
         looked: Mutex::default(),
-        materials: Mutex::default(),
+        materials: Mutex::new(materials),
         steps: Mutex::default(),
         remarks: Mutex::default(),
     };
     let (shared, file) = (Arc::new(shared), Arc::new(file));
-    let engine = Engine { shared, file, number: 0, fresh: false, ships: false };
+    let engine = Engine { shared, file, target: None, number: 0, fresh: false, ships: false };
     match client {
         None => engine.build(),
         Some(client) => finish::finish_images(&engine, vec![engines::build(&engine, client)?]),
@@ -275,10 +280,11 @@ impl Engine {
         let mut numbered = 0;
         let mut built = Vec::new();
         let platforms = self.options.platforms();
-        for platform in &platforms {
+        for (nth, platform) in platforms.iter().enumerate() {
+            let engine = Self { target: Some(nth), ..self.clone() };
             let arguments = platform_args(platform, self.options.target.as_deref());
             let globals = scope::globals(&self.file, &self.options.build_args, &arguments)?;
-            let drive = Drive::new(self, platform, globals, numbered)?;
+            let drive = Drive::new(&engine, platform, globals, numbered)?;
             let (target, last) = drive.run()?;
             numbered = last;
             built.push(target);
@@ -295,7 +301,7 @@ impl Engine {
         fresh: bool,
         ships: bool,
     ) -> Self {
-        Self { shared: Arc::clone(&self.shared), file: Arc::clone(file), number, fresh, ships }
+        Self { file: Arc::clone(file), number, fresh, ships, ..self.clone() }
     }
 
     /// For a new layer.

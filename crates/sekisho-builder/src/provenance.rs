@@ -18,6 +18,7 @@ use std::sync::PoisonError;
 use sekisho_oci::{Descriptor, Platform};
 use sekisho_types::{Digest, ImageReference};
 use serde_json::{Value, json};
+use url::{Url, form_urlencoded};
 
 use crate::BuildError;
 use crate::ages::Age;
@@ -43,8 +44,36 @@ pub enum Provenance {
     Max,
 }
 
-/// What a build took from elsewhere: by its URI, and the digests that it had.
-pub(crate) type Materials = BTreeSet<(String, &'static str, String)>;
+/// What was taken from elsewhere: its URI, and the kind and value of the digest that it had.
+pub(crate) type Material = (String, &'static str, String);
+
+/// What a build took from elsewhere.
+#[derive(Debug, Default)]
+pub(crate) struct Materials {
+    /// Contexts, which are the same for all platforms.
+    pub(crate) for_all: BTreeSet<Material>,
+    /// What the image of one platform took, by its place among those asked for.
+    by_target: BTreeMap<usize, BTreeSet<Material>>,
+}
+
+impl Materials {
+    fn of(&self, target: usize) -> BTreeSet<&Material> {
+        self.for_all.iter().chain(self.by_target.get(&target).into_iter().flatten()).collect()
+    }
+}
+
+/// A commit of a repository.
+pub(crate) fn commit(remote: &str, commit: &str) -> Material {
+    (format!("git+{}", without_user(remote)), "gitCommit", commit.to_owned())
+}
+
+/// A file that a context is made of. A query may be a signature that lets one fetch it, so it is left out.
+pub(crate) fn context_file(url: &Url, digest: &Digest) -> Material {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    (url.into(), "sha256", digest.hex().to_owned())
+}
 
 impl Engine {
     /// Notes what is taken from another machine.
@@ -53,7 +82,7 @@ impl Engine {
     }
 
     pub(crate) fn took_commit(&self, remote: &str, commit: &str) {
-        self.note((format!("git+{}", without_user(remote)), "gitCommit", commit.to_owned()));
+        self.note(self::commit(remote, commit));
     }
 
     /// Those of a step that checked none of them out.
@@ -69,17 +98,33 @@ impl Engine {
         self.took(package(reference, on), digest);
     }
 
-    fn note(&self, one: (String, &'static str, String)) {
+    /// An image of a layout, which is known here by the name of its context only.
+    pub(crate) fn took_of_layout(&self, context: &str, digest: &Digest, on: &Platform) {
+        self.took(layout_package(context, digest, on), digest);
+    }
+
+    /// A context is the same for the images of all platforms.
+    pub(crate) fn took_for_all(&self, one: Option<Material>) {
+        self.materials.lock().unwrap_or_else(PoisonError::into_inner).for_all.extend(one);
+    }
+
+    fn note(&self, one: Material) {
         // A set is right after each insertion.
-        self.materials.lock().unwrap_or_else(PoisonError::into_inner).insert(one);
+        let mut materials = self.materials.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.target {
+            Some(target) => materials.by_target.entry(target).or_default().insert(one),
+            None => materials.for_all.insert(one),
+        };
     }
 
     /// The statements about images, as further images of the index.
     pub(crate) fn provenance(&self, images: &[Image]) -> Result<Vec<Image>, BuildError> {
         let Some(how) = self.options.provenance else { return Ok(Vec::new()) };
-        let materials = self.materials.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let made = images.iter().map(|subject| {
-            let text = statement(&self.options, &self.file.source, how, subject, &materials);
+        let materials = self.materials.lock().unwrap_or_else(PoisonError::into_inner);
+        // Images are in the order of the platforms that were asked for.
+        let made = images.iter().enumerate().map(|(target, subject)| {
+            let taken = materials.of(target);
+            let text = statement(&self.options, &self.file.source, how, subject, &taken);
             let mut descriptor = Descriptor::of(STATEMENT_TYPE, text.as_bytes());
             descriptor.annotations.insert(PREDICATE_TYPE.to_owned(), PREDICATE.to_owned());
             let store = &self.layers.store;
@@ -127,12 +172,21 @@ fn package(reference: &ImageReference, platform: &Platform) -> String {
     format!("pkg:docker/{registry}{}{tag}?platform={platform}", reference.repository)
 }
 
+/// One of `oci`'s kind, whose name is the last part of a repository's.
+fn layout_package(context: &str, digest: &Digest, platform: &Platform) -> String {
+    let last = context.rsplit('/').next().unwrap_or(context);
+    let name = last.split([':', '@']).next().unwrap_or(last).to_ascii_lowercase();
+    let name: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
+    let (digest, arch) = (digest.to_string().replace(':', "%3A"), &platform.architecture);
+    format!("pkg:oci/{name}@{digest}?arch={arch}")
+}
+
 fn statement(
     options: &BuildOptions,
     dockerfile: &str,
     how: Provenance,
     subject: &Image,
-    materials: &Materials,
+    materials: &BTreeSet<&Material>,
 ) -> String {
     let names = options.destinations.iter().chain(&options.names);
     let names: BTreeSet<String> = names.map(|name| package(name, &subject.platform)).collect();
@@ -199,6 +253,26 @@ mod tests {
         ] {
             assert_eq!(package(&image.parse().unwrap(), &platform), want);
         }
+    }
+
+    #[test]
+    fn an_image_of_a_layout_is_named_by_its_context() {
+        let (platform, digest) = (Platform::new("linux", "arm64"), Digest::sha256(b"x"));
+        let end = format!("@sha256%3A{}?arch=arm64", digest.hex());
+        for (context, want) in
+            [("tools", "tools"), ("docker.io/library/Alpine:3", "alpine"), ("a&b", "a%26b")]
+        {
+            let want = format!("pkg:oci/{want}{end}");
+            assert_eq!(layout_package(context, &digest, &platform), want);
+        }
+    }
+
+    #[test]
+    fn a_context_is_told_without_what_lets_one_fetch_it() {
+        let url = Url::parse("https://h/a.tar?X-Signature=secret#x").unwrap();
+        let digest = Digest::sha256(b"x");
+        let want = ("https://h/a.tar".to_owned(), "sha256", digest.hex().to_owned());
+        assert_eq!(context_file(&url, &digest), want);
     }
 
     #[test]

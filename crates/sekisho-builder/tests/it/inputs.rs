@@ -64,7 +64,7 @@ async fn a_name_that_is_nothing_is_told_as_such() {
 }
 
 /// Serves a folder to git's "dumb" protocol, which is plain files.
-async fn serve(folder: &Path) -> String {
+pub(crate) async fn serve(folder: &Path) -> String {
     let folder = folder.to_owned();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap().to_string();
@@ -76,7 +76,7 @@ async fn serve(folder: &Path) -> String {
     host
 }
 
-fn git(at: &Path, arguments: &[&str]) -> String {
+pub(crate) fn git(at: &Path, arguments: &[&str]) -> String {
     let output = Command::new("git")
         .args([
             "-c",

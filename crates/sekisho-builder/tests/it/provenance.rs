@@ -1,11 +1,13 @@
 //! `--provenance`.
 
 use std::fs;
+use std::process::Command;
 
-use sekisho_builder::{Output, Provenance, Secret};
+use sekisho_builder::{ContextInput, Output, Provenance, Secret};
 use sekisho_oci::{ImageConfig, ImageIndex, ImageManifest, Platform};
 use sekisho_types::Digest;
 
+use crate::inputs::{git, serve};
 use crate::world::World;
 
 /// What an index says of its images, and the statement that is beside the first one.
@@ -84,5 +86,116 @@ async fn what_an_image_was_made_of_is_stated_beside_it_when_asked() {
     let text = format!("FROM {}\nRUN cat /f\n", world.image("app:v1"));
     world.build(&text).await;
     assert_eq!(world.log(), ["x"]);
+    world.assert_clean();
+}
+
+/// By image of an index: its platform and what its statement says it was made of.
+fn taken(world: &World, root: &Digest) -> Vec<(String, Vec<(String, serde_json::Value)>)> {
+    let index: ImageIndex = serde_json::from_slice(&world.blob(root)).unwrap();
+    let (images, about) = index.manifests.split_at(index.manifests.len() / 2);
+    let dependencies = images.iter().zip(about).map(|(image, about)| {
+        let said = &about.annotations["vnd.docker.reference.digest"];
+        assert_eq!(*said, image.digest.to_string());
+        let manifest: ImageManifest = serde_json::from_slice(&world.blob(&about.digest)).unwrap();
+        let statement: serde_json::Value =
+            serde_json::from_slice(&world.blob(&manifest.layers[0].digest)).unwrap();
+        let taken = &statement["predicate"]["buildDefinition"]["resolvedDependencies"];
+        let one = |one: &serde_json::Value| {
+            (one["uri"].as_str().unwrap().to_owned(), one["digest"].clone())
+        };
+        let taken = taken.as_array().unwrap().iter().map(one).collect();
+        (image.platform.as_ref().unwrap().to_string(), taken)
+    });
+    dependencies.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+async fn the_commit_that_was_built_is_stated() {
+    if Command::new("git").arg("--version").output().is_err() {
+        eprintln!("skipped: needs git");
+        return;
+    }
+    let world = World::new().await;
+    let (work, served) = (world.dir.path().join("work"), world.dir.path().join("served"));
+    fs::create_dir_all(&work).unwrap();
+    fs::create_dir_all(&served).unwrap();
+    git(&work, &["init", "-q"]);
+    fs::write(work.join("Dockerfile"), "FROM scratch\nCOPY f /f").unwrap();
+    fs::write(work.join("f"), "one").unwrap();
+    git(&work, &["add", "-A"]);
+    git(&work, &["commit", "-qm", "one"]);
+    let commit = git(&work, &["rev-parse", "HEAD"]);
+    git(&served, &["clone", "-q", "--bare", work.to_str().unwrap(), "r.git"]);
+    git(&served.join("r.git"), &["update-server-info"]);
+    let url = format!("http://{}/r.git", serve(&served).await);
+    let want = [(format!("git+{url}"), serde_json::json!({ "gitCommit": commit }))];
+
+    let mut options = world.options();
+    options.provenance = Some(Provenance::Min);
+    options.platforms = ["linux/amd64", "linux/arm64"].map(|one| one.parse().unwrap()).into();
+    options.context = Some(ContextInput::Remote(format!("{url}#main")));
+    let built = world.try_build(options.clone()).await.unwrap();
+    let of_all = ["linux/amd64", "linux/arm64"].map(|one| (one.to_owned(), want.to_vec()));
+    assert_eq!(taken(&world, &built.manifest_digest), of_all, "the build context");
+
+    world.dockerfile("FROM scratch\nCOPY --from=src /f /g");
+    options.context = None;
+    options.add_context("src", &format!("{url}#main")).unwrap();
+    let built = world.try_build(options.clone()).await.unwrap();
+    assert_eq!(taken(&world, &built.manifest_digest), of_all, "a named context");
+
+    let layout = world.dir.path().join("layout");
+    let mut made = world.options();
+    made.outputs = vec![Output::OciDirectory(layout.clone())];
+    made.platforms = vec!["linux/arm64".parse().unwrap()];
+    made.add_context("src", &format!("{url}#main")).unwrap();
+    let made = world.try_build(made).await.unwrap().manifest_digest;
+    world.dockerfile("FROM base");
+    options.add_context("base", &format!("oci-layout://{}", layout.display())).unwrap();
+    options.platforms.remove(0);
+    let built = world.try_build(options).await.unwrap();
+    let name = format!("pkg:oci/base@sha256%3A{}?arch=arm64", made.hex());
+    let want = vec![(name, serde_json::json!({ "sha256": made.hex() }))];
+    let got = taken(&world, &built.manifest_digest);
+    assert_eq!(got, [("linux/arm64".to_owned(), want)], "a layout");
+    world.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_lists_the_bases_of_its_own_platform() {
+    let world = World::new().await;
+    let host = Platform::host();
+    let other = if host.architecture == "arm64" { "amd64" } else { "arm64" };
+    let both = vec![host, Platform::new("linux", other)];
+    world.file("f", "x");
+    world.dockerfile("FROM scratch\nCOPY f /f");
+    let mut options = world.options();
+    options.platforms = both.clone();
+    options.destinations = vec![world.image("below"), world.image("tools")];
+    let below = world.try_build(options).await.unwrap();
+
+    // One base is of the image's own platform, one that is a named context of the builder's.
+    let base = world.image("below");
+    world.dockerfile(&format!(
+        "FROM --platform=$BUILDPLATFORM tools AS made\nFROM {base}\nCOPY --from=made /f /g"
+    ));
+    let mut options = world.options();
+    options.platforms = both;
+    options.provenance = Some(Provenance::Min);
+    options.add_context("tools", &format!("docker-image://{}", world.image("tools"))).unwrap();
+    let built = world.try_build(options).await.unwrap();
+    let [here, there] = [0, 1].map(|nth| {
+        let one = &below.platforms[nth];
+        (one.platform.clone(), one.manifest_digest.hex().to_owned())
+    });
+    let of = |name: &str, (platform, digest): &(String, String)| {
+        let (host, platform) = (&world.registry.host, platform.replace('/', "%2F"));
+        let uri = format!("pkg:docker/{host}/{name}@latest?platform={platform}");
+        (uri, serde_json::json!({ "sha256": digest }))
+    };
+    let want = [&here, &there]
+        .map(|image| (image.0.clone(), vec![of("below", image), of("tools", &here)]));
+    assert_eq!(taken(&world, &built.manifest_digest), want);
     world.assert_clean();
 }
