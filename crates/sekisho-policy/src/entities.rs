@@ -140,6 +140,7 @@ pub(crate) fn image(
             ("sample_secrets", Attribute::Number(samples)),
             ("sbom", Attribute::Flag(content.sbom)),
             ("provenance", Attribute::Flag(content.provenance)),
+            ("statement", Attribute::Flag(content.statement)),
             (
                 "sbom_signers",
                 Attribute::Texts(content.sbom_signers.iter().map(String::as_str).collect()),

@@ -134,6 +134,8 @@ pub struct Content {
     pub sbom: bool,
     /// A statement about how it was built was pushed with it, or before: read, and about this image.
     pub provenance: bool,
+    /// It holds statements about something else alone, and nothing that runs.
+    pub statement: bool,
     /// Who signed the list of parts: names of attestors, and `unsigned` where nobody signed who is known.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub sbom_signers: BTreeSet<String>,

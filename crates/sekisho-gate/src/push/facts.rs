@@ -129,6 +129,7 @@ pub(super) fn content(
         more_secrets: inspection.more_secrets,
         sbom: false,
         provenance: false,
+        statement: false,
         sbom_signers: BTreeSet::new(),
         provenance_signers: BTreeSet::new(),
         threats: inspection.threats,

@@ -2,6 +2,7 @@
 
 mod config;
 mod layers;
+mod referrers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +15,7 @@ use serde_json::Value;
 
 use self::config::{names_layers, whole};
 use self::layers::Layers;
+use self::referrers::{MAX_REFERRERS, referrers};
 use super::Put;
 use super::facts::{self, Statements, is_evidence};
 use super::promote::Item;
@@ -22,7 +24,6 @@ use crate::analysis::Analyses;
 use crate::decisions::Summary;
 use crate::error::{ApiError, ApiResult, Code, OrFail as _};
 use crate::inspector::{Inspection, Statement};
-use crate::vsa;
 
 /// How deep indexes may lie in each other.
 const MAX_INDEX_DEPTH: usize = 2;
@@ -39,9 +40,6 @@ const MAX_EVIDENCE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Where BuildKit says which image of an index a manifest beside it is about.
 const ABOUT: &str = "vnd.docker.reference.digest";
-
-/// Most statements about one image that are looked at.
-const MAX_REFERRERS: usize = 100;
 
 /// What the policies ask about.
 pub(crate) struct Judged {
@@ -120,11 +118,9 @@ pub(crate) fn items(view: &View<'_>, put: &Put, manifest: &Manifest) -> ApiResul
 pub(crate) fn said(view: &View<'_>, items: &[Item]) -> ApiResult<Option<Digest>> {
     let mut all = String::new();
     for item in items {
-        let referrers = view.referrers(&item.record.digest, MAX_REFERRERS);
+        let referrers = referrers(view, &item.record.digest);
         for record in referrers.or_fail("looking for statements")? {
-            if record.artifact_type.as_deref() != Some(vsa::ARTIFACT_TYPE) {
-                all.push_str(&format!("{}\n", record.digest));
-            }
+            all.push_str(&format!("{}\n", record.digest));
         }
     }
     Ok(if all.is_empty() { None } else { Some(Digest::sha256(all.as_bytes())) })
@@ -286,13 +282,10 @@ impl Observer<'_> {
 
     /// What the manifests that refer to one say about it. What cannot be read was said when it was pushed.
     fn hear_referrers(&self, about: &Digest, heard: &mut Statements) -> ApiResult<()> {
-        let referrers = self.view.referrers(about, MAX_REFERRERS);
+        let referrers = referrers(self.view, about);
         let referrers = referrers.or_fail("looking for statements about an image")?;
         let mut left = MAX_REFERRERS;
         for record in referrers {
-            if record.artifact_type.as_deref() == Some(vsa::ARTIFACT_TYPE) {
-                continue;
-            }
             let found = self.view.manifest(&record.digest).or_fail("reading a referrer")?;
             let Some((_, bytes)) = found else { continue };
             let Ok(Manifest::Image(image)) = parse_manifest(&bytes, &record.media_type) else {
@@ -338,8 +331,9 @@ impl Observer<'_> {
         let base = config.as_ref().and_then(|_| whole(image, diff_ids));
         let base = base.map(|diff_ids| self.view.base_of(&diff_ids)).transpose();
         let base = base.or_fail("looking for the base")?.flatten();
-        let content =
+        let mut content =
             facts::content(image, config.as_ref(), base, secrets, inspection, not_assessed);
+        content.statement = only_evidence && image.layers.iter().all(is_evidence);
         let summary = &mut self.summary;
         summary.images += 1;
         summary.layers += content.layers;

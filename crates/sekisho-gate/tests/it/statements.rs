@@ -55,6 +55,10 @@ async fn refer(world: &World, token: &str, form: &str, said: &Value, image: &[u8
 }
 
 async fn world(condition: &str, attestor: Option<&Ed25519KeyPair>) -> World {
+    world_of(unless(condition), attestor).await
+}
+
+async fn world_of(policies: String, attestor: Option<&Ed25519KeyPair>) -> World {
     let mut lines = Lines::default();
     if let Some(pair) = attestor {
         let der = BASE64_STANDARD.encode([&ED25519[..], pair.public_key().as_ref()].concat());
@@ -63,7 +67,7 @@ async fn world(condition: &str, attestor: Option<&Ed25519KeyPair>) -> World {
         let known = sekisho_scanner::Attestors::load(&text).unwrap();
         lines.attestors = serde_json::to_string(&known).unwrap();
     }
-    let options = Options { policies: Some(unless(condition)), ..Options::default() };
+    let options = Options { policies: Some(policies), ..Options::default() };
     World::open(Options { inspector: Some(Arc::new(lines)), ..options }).await
 }
 
@@ -128,6 +132,24 @@ async fn a_statement_in_the_index_counts_for_the_image_it_names() {
         let put = world.put_as(path, &token, &index, media_type::OCI_INDEX).await;
         assert_eq!(put.status(), want);
     }
+}
+
+/// The example of the page: what it asks for is not refused itself.
+#[tokio::test]
+async fn provenance_ships_before_the_image_that_needs_it() {
+    let page = include_str!("../../../../docs/policies.md");
+    let mut examples = page.split("```cedar\n").skip(1);
+    let rule = examples.find(|text| text.starts_with("@id(\"own-builder\")")).unwrap();
+    let rule = rule.split("```").next().unwrap();
+    let known = pair();
+    let permit = "@id(\"permit\") permit (principal, action, resource);\n";
+    let world = world_of(format!("{permit}{rule}"), Some(&known)).await;
+    let token = world.session(json!({})).await;
+    let bytes = image(&world, &token, json!({"User": "app"})).await.to_bytes();
+    let put = async || world.put_manifest("acme/app/manifests/v1", &token, &bytes).await;
+    check_error(put().await, 403, "DENIED").await;
+    refer(&world, &token, DSSE, &signed(&known, &statement(SLSA, &bytes)), &bytes).await;
+    assert_eq!(put().await.status(), 201);
 }
 
 #[tokio::test]

@@ -22,6 +22,27 @@ fn every_rule_is_documented() {
     assert_eq!(rules, page.matches("\n| [`").count(), "a row without a rule");
 }
 
+/// The examples of the page are rules that a gate takes, beside its own.
+#[test]
+fn every_example_is_taken() {
+    let page = include_str!("../../../../docs/policies.md");
+    let examples: Vec<&str> =
+        page.split("```cedar\n").skip(1).map(|part| part.split("```").next().unwrap()).collect();
+    assert_eq!(examples.len(), 3);
+    let text = format!("{}\n{}", include_str!("../../policies/default.cedar"), examples.join("\n"));
+    let policies = Policies::load(&text).unwrap();
+    let of = |content: &Content| {
+        let identity = identity();
+        let verdict = policies.may_ship(&identity, &target("acme/app", &identity), content, NOW);
+        (verdict.decision, rules(&verdict).join(" "))
+    };
+    let own = |signer: &str| Content { provenance_signers: [signer.into()].into(), ..content() };
+    assert_eq!(of(&own("unsigned")), (Decision::Deny, "own-builder".to_owned()));
+    assert_eq!(of(&own("release")), (Decision::Allow, String::new()));
+    let statement = Content { statement: true, ..content() };
+    assert_eq!(of(&statement), (Decision::Allow, String::new()));
+}
+
 /// Takes a rule out of the default set, and sees that its test above would fail.
 #[test]
 fn each_rule_is_needed() {
