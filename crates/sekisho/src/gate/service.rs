@@ -3,7 +3,7 @@
 //! ```toml
 //! url = "https://gate.example.org"          # how clients reach it
 //! listen = "0.0.0.0:7350"
-//! admin_token_file = "/run/secrets/admin"   # what `/_gate/` asks for; else a new one at each start
+//! admin_token_file = "/run/secrets/admin"   # what `/_gate/` asks for; without `[tls]` else a new one at each start
 //! drain_seconds = 10                        # from "not ready" to the end of listening
 //!
 //! [tls]                                     # left out behind a proxy that ends TLS
@@ -101,6 +101,12 @@ impl Settings {
         ensure!(
             drain <= Duration::from_secs(MAX_DRAIN_SECONDS),
             "`drain_seconds` is above {MAX_DRAIN_SECONDS}"
+        );
+        // By the name of its certificate the commands of one replica may reach another.
+        ensure!(
+            raw.tls.is_none() || raw.admin_token_file.is_some(),
+            "`[tls]` takes an `admin_token_file`, the same for each replica: commands reach the gate by `url`, which \
+             may lead to any of them"
         );
         let admin_token = match &raw.admin_token_file {
             None => new_token()?,
@@ -298,7 +304,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let short = dir.path().join("short");
         fs_err::write(&short, "secret\n").unwrap();
-        let short = short.display();
+        let token = dir.path().join("token");
+        fs_err::write(&token, "t".repeat(MIN_ADMIN_TOKEN)).unwrap();
+        let (short, token) = (short.display(), token.display());
         for (text, want) in [
             (LEAST.replace("https:", "http:"), "in the clear"),
             (LEAST.replace("listen", "lissen"), "unknown field `lissen`"),
@@ -307,6 +315,12 @@ mod tests {
             (format!("{LEAST}admin_token_file = \"/nowhere/x\""), "/nowhere/x"),
             (
                 format!("{LEAST}[tls]\ncertificate = \"{short}\"\nkey = \"{short}\""),
+                "takes an `admin_token_file`",
+            ),
+            (
+                format!(
+                    "{LEAST}admin_token_file = \"{token}\"\n[tls]\ncertificate = \"{short}\"\nkey = \"{short}\""
+                ),
                 "no certificate",
             ),
         ] {

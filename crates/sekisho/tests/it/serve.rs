@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use reqwest::{Client, Response};
 use sekisho_oci::{Descriptor, ImageManifest, media_type};
@@ -254,7 +255,8 @@ async fn a_gate_ends_tls_itself_and_leaves_when_it_is_told() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let tls = format!(
         "url = \"https://localhost:{port}\"\nlisten = \"127.0.0.1:{port}\"\ndrain_seconds = 600\n\
-         [tls]\ncertificate = \"{}\"\nkey = \"{}\"\n",
+         admin_token_file = \"{}\"\n[tls]\ncertificate = \"{}\"\nkey = \"{}\"\n",
+        path("admin").display(),
         path("crt").display(),
         path("key").display()
     );
@@ -273,13 +275,21 @@ async fn a_gate_ends_tls_itself_and_leaves_when_it_is_told() {
     assert!(client().get(format!("http://localhost:{port}/v2/")).send().await.is_err());
 
     signal(&gate.child, "TERM");
-    let mut status = ready().await;
-    while status == 200 {
-        status = ready().await;
-    }
+    let left = async {
+        loop {
+            let status = ready().await;
+            if status != 200 {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let status = tokio::time::timeout(Duration::from_secs(90), left).await.unwrap();
     assert_eq!(status, 503, "it serves on, and says that it leaves");
     signal(&gate.child, "TERM");
     assert_eq!(gate.child.wait().unwrap().code(), Some(0));
+    // Not even when it is told twice is its address left, with the admin token.
+    assert!(!gate.world.data().join("plane.json").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

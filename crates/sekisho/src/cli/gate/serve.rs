@@ -4,6 +4,7 @@ use clap::Args;
 
 use crate::exit::{Exit, hinted};
 use crate::gate::service::{Service, Settings};
+use crate::plane::Address;
 use crate::printer::Printer;
 use crate::settings::DataDir;
 use crate::signals::Signals;
@@ -34,11 +35,12 @@ pub(super) async fn run(_: &ServeArgs, data: &DataDir, printer: Printer) -> anyh
     printer.note(
         "stopping: no new request, then those that are under way end; once more to end at once",
     );
-    let stopping = service.stop();
+    // Pinned here, for it holds the lock of the data folder: nobody else writes an address before this one is gone.
+    let mut stopping = std::pin::pin!(service.stop());
     tokio::select! {
         // Either way this process ends.
-        ended = stopping => ended?,
-        () = signals.next() => {}
+        ended = &mut stopping => ended?,
+        () = signals.next() => Address::remove(data)?,
     }
     Ok(Exit::Done)
 }
