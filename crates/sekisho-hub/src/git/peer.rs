@@ -20,6 +20,10 @@ const SOCKETS: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 /// says 0, as if it were root's.
 const ESTABLISHED: &str = "01";
 
+/// How often it is looked before a program is not ours: the lists are no snapshot, and what is open is not
+/// always in them while others open and close.
+const LOOKS: usize = 5;
+
 /// A line of the kernel's lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Socket {
@@ -29,9 +33,11 @@ struct Socket {
 
 /// Whether the program at `peer` is run by us, outside of any sandbox, or by root. Blocks.
 pub(super) fn is_ours(peer: SocketAddr) -> bool {
-    told(peer).unwrap_or_else(|error| {
-        tracing::warn!("it cannot be told whose program is at {peer}: {error}");
-        false
+    (0..LOOKS).any(|_| {
+        told(peer).unwrap_or_else(|error| {
+            tracing::warn!("it cannot be told whose program is at {peer}: {error}");
+            false
+        })
     })
 }
 

@@ -18,6 +18,10 @@ use sekisho_policy::Identity;
 /// Most connections that are remembered; each was looked up in `/proc` once.
 const MAX_KNOWN: usize = 1024;
 
+/// How often a connection is looked up before it is nobody's: the kernel's lists are no snapshot, and a
+/// process that just ends, or begins another program, shows no marker.
+const LOOKS: usize = 5;
+
 /// The runners of this machine.
 #[derive(Debug)]
 pub(super) struct Runners {
@@ -38,6 +42,18 @@ impl Runners {
 
     /// The runner whose process is at the other end; `None` for anybody else.
     fn at(&self, peer: SocketAddr) -> std::io::Result<Option<String>> {
+        for look in 1..=LOOKS {
+            let runner = self.look(peer, look == LOOKS)?;
+            if runner.is_some() {
+                return Ok(runner);
+            }
+            std::thread::yield_now();
+        }
+        Ok(None)
+    }
+
+    /// The same, looked up once; only the `last` time it is remembered that it is nobody's.
+    fn look(&self, peer: SocketAddr, last: bool) -> std::io::Result<Option<String>> {
         let Some(socket) = socket_at(peer)? else { return Ok(None) };
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((seen, runner)) = known().get(&peer)
@@ -52,6 +68,9 @@ impl Runners {
         // A socket that several hold is of the runner that all of them are of.
         runners.dedup();
         let runner = if runners.len() == 1 { runners.remove(0) } else { None };
+        if runner.is_none() && !last {
+            return Ok(None);
+        }
         let mut known = known();
         if known.len() >= MAX_KNOWN {
             known.clear();
