@@ -1,10 +1,11 @@
-//! Servers that others wrote, on loopback, for tests and benchmarks, and a relay before them. Never shipped.
+//! Servers that others wrote, on loopback, for tests and benchmarks; a relay before them, and a wall. Never shipped.
 //!
 //! Each ends when its value is dropped. One that is not installed is `None`, and that is said on one line: a
 //! test then returns, a benchmark refuses to go on.
 
 mod daemon;
 mod relay;
+mod wall;
 
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{TcpListener, TcpStream};
@@ -16,6 +17,7 @@ use anyhow::{Context as _, bail};
 
 pub use self::daemon::Daemon;
 pub use self::relay::{Relay, Speech};
+pub use self::wall::{Front, PROXY_CREDENTIALS, Proxy, WALLED};
 
 /// How often, and how many times, it is looked whether a server answers: 20 seconds in all.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

@@ -1,136 +1,26 @@
 //! A hub that is reached by TLS alone, with the certificate of a private authority, and through a proxy
 //! alone: by its name nobody but the proxy can find it.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use peers::{Front, Proxy, WALLED};
 use secrecy::ExposeSecret as _;
 use sekisho_github::http::ClientOptions;
 use sekisho_github::rest::{Address, Clock, Credential, GithubClient};
 use sekisho_github::scale_set::wanted::Wanted;
 use sekisho_github::scale_set::{Event, Listener, ListenerOptions, Tenant, TenantOptions};
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use url::Url;
 
 use crate::fixture::{Fixture, Job, blob, run};
 use crate::hub::{ADMIN, World};
 use crate::process;
 
-const NAME: &str = "hub.test";
-/// `user:secret` in base64.
-const CREDENTIALS: &str = "Basic dXNlcjpzZWNyZXQ=";
-
-/// TLS before a server that has none.
-struct Front {
-    address: SocketAddr,
-    /// PEM of the authority.
-    authority: String,
-}
-
-impl Front {
-    async fn to(target: SocketAddr) -> Self {
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let authority = params.self_signed(&key).unwrap().pem();
-        let issuer = rcgen::Issuer::new(params, key);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(vec![NAME.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &issuer).unwrap();
-        let chain = vec![CertificateDer::from(certificate.der().to_vec())];
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key);
-        let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                let acceptor = acceptor.clone();
-                tokio::spawn(async move {
-                    let Ok(mut near) = acceptor.accept(near).await else { return };
-                    let mut far = TcpStream::connect(target).await.unwrap();
-                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
-                });
-            }
-        });
-        Self { address, authority }
-    }
-}
-
-/// A proxy that knows one name, and asks for credentials.
-struct Proxy {
-    address: SocketAddr,
-    /// First line of every request.
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-impl Proxy {
-    async fn to(target: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let told = Arc::clone(&asked);
-        tokio::spawn(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                tokio::spawn(serve(near, target, Arc::clone(&told)));
-            }
-        });
-        Self { address, asked }
-    }
-
-    fn url(&self) -> String {
-        format!("http://user:secret@{}", self.address)
-    }
-
-    /// Everything that was asked for; all of it was the hub.
-    #[track_caller]
-    fn assert_asked_for_the_hub_alone(&self) {
-        let asked = self.asked.lock().unwrap();
-        assert!(!asked.is_empty(), "nobody came by the proxy");
-        let hub = format!("CONNECT {NAME}:443 HTTP/1.1");
-        assert!(asked.iter().all(|line| *line == hub), "{asked:?}");
-    }
-}
-
-async fn serve(mut near: TcpStream, target: SocketAddr, asked: Arc<Mutex<Vec<String>>>) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let Ok(byte) = near.read_u8().await else { return };
-        head.push(byte);
-    }
-    let head = String::from_utf8(head).unwrap();
-    let line = head.lines().next().unwrap().to_owned();
-    let known = head.lines().any(|line| {
-        let header = line.split_once(": ");
-        header.is_some_and(|(name, value)| {
-            name.eq_ignore_ascii_case("proxy-authorization") && value == CREDENTIALS
-        })
-    });
-    let is_hub = line == format!("CONNECT {NAME}:443 HTTP/1.1");
-    asked.lock().unwrap().push(line);
-    if !known {
-        let _ = near.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await;
-        return;
-    }
-    if !is_hub {
-        let _ = near.write_all(b"HTTP/1.1 502 Bad Gateway\r\n\r\n").await;
-        return;
-    }
-    let mut far = TcpStream::connect(target).await.unwrap();
-    near.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
-    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
-}
-
 /// A hub with a job, and the only way to it.
 async fn behind_the_wall(script: &str) -> Option<(World, Front, Proxy)> {
-    let world = World::known_as(Some(&format!("https://{NAME}")), script, Vec::new()).await?;
-    let front = Front::to(world.address).await;
-    let proxy = Proxy::to(front.address).await;
+    let world = World::known_as(Some(&format!("https://{WALLED}")), script, Vec::new()).await?;
+    let front = Front::to(world.address).await.unwrap();
+    let proxy = Proxy::to(front.address).await.unwrap();
     Some((world, front, proxy))
 }
 
@@ -154,7 +44,7 @@ async fn a_runner_works_through_a_proxy_with_a_private_authority() {
     let events = world.events().await;
     let live = events.lines().filter(|line| line.contains("\"log\"")).collect::<Vec<_>>();
     assert!(live.iter().any(|line| line.contains("over the wall")), "{events}");
-    proxy.assert_asked_for_the_hub_alone();
+    proxy.assert_asked_for_the_walled_alone();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,14 +60,14 @@ async fn an_authority_that_nobody_named_is_not_trusted() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("left: 2"), "{stderr}");
     assert_eq!(world.job().await["conclusion"], json!(null));
-    proxy.assert_asked_for_the_hub_alone();
+    proxy.assert_asked_for_the_walled_alone();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rest_and_scale_sets_work_through_a_proxy_with_a_private_authority() {
     let Some((_world, front, proxy)) = behind_the_wall("echo no").await else { return };
     let client = |options: &ClientOptions| {
-        let address = Address::parse(&format!("https://{NAME}/acme"), true).unwrap();
+        let address = Address::parse(&format!("https://{WALLED}/acme"), true).unwrap();
         let token = Credential::Token(ADMIN.to_owned().into());
         GithubClient::new(address, token, options, Clock::default()).unwrap()
     };
@@ -199,7 +89,7 @@ async fn rest_and_scale_sets_work_through_a_proxy_with_a_private_authority() {
     let event = listener.next(1).await.unwrap();
     assert!(matches!(event, Event::Opened { .. }), "{event:?}");
     listener.close().await.unwrap();
-    proxy.assert_asked_for_the_hub_alone();
+    proxy.assert_asked_for_the_walled_alone();
     // Without the authority there is no answer, and no status either.
     options.certificates = None;
     let error = client(&options).registration_token().await.unwrap_err();
@@ -210,7 +100,7 @@ async fn rest_and_scale_sets_work_through_a_proxy_with_a_private_authority() {
 async fn with_no_proxy(hosts: &str) -> (Fixture, Proxy, std::process::Output) {
     let fixture = Fixture::new().await;
     fixture.set_job(&Job::new([run("hello", "echo hello")]));
-    let proxy = Proxy::to("127.0.0.1:1".parse().unwrap()).await;
+    let proxy = Proxy::to("127.0.0.1:1".parse().unwrap()).await.unwrap();
     let jit = blob(&fixture.server.url.replace("127.0.0.1", "0.0.0.0"));
     let output = process::runner(&fixture, jit.expose_secret())
         .env("http_proxy", proxy.url())
@@ -227,11 +117,11 @@ async fn a_runner_reaches_the_hosts_of_no_proxy_without_it() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let complete = fixture.server.told.lock().unwrap().complete.clone();
     assert_eq!(complete.unwrap()["conclusion"], json!("succeeded"));
-    assert_eq!(proxy.asked.lock().unwrap().as_slice(), [] as [&str; 0]);
+    assert_eq!(proxy.asked().as_slice(), [] as [&str; 0]);
     let (fixture, proxy, output) = with_no_proxy("example.test").await;
     assert!(!output.status.success());
     assert_eq!(fixture.server.told.lock().unwrap().complete, None);
-    let asked = proxy.asked.lock().unwrap();
+    let asked = proxy.asked();
     assert!(!asked.is_empty());
     assert!(asked.iter().all(|line| line.starts_with("POST http://0.0.0.0:")), "{asked:?}");
 }
@@ -239,7 +129,7 @@ async fn a_runner_reaches_the_hosts_of_no_proxy_without_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_reaches_the_hosts_of_no_proxy_without_it() {
     let fixture = Fixture::new().await;
-    let proxy = Proxy::to("127.0.0.1:1".parse().unwrap()).await;
+    let proxy = Proxy::to("127.0.0.1:1".parse().unwrap()).await.unwrap();
     let port = Url::parse(&fixture.server.url).unwrap().port().unwrap();
     let status = async |host: &str, no_proxy: &str| {
         let options = ClientOptions {
@@ -256,8 +146,8 @@ async fn a_client_reaches_the_hosts_of_no_proxy_without_it() {
     assert_eq!(status("0.0.0.0", "0.0.0.0,example.test").await, 404);
     assert_eq!(status("0.0.0.0", "0.0.0.0/8").await, 404);
     assert_eq!(status("127.0.0.1", "").await, 404);
-    assert_eq!(proxy.asked.lock().unwrap().as_slice(), [] as [&str; 0]);
+    assert_eq!(proxy.asked().as_slice(), [] as [&str; 0]);
     assert_eq!(status("0.0.0.0", "example.test").await, 502);
     let asked = [format!("GET http://0.0.0.0:{port}/nothing HTTP/1.1")];
-    assert_eq!(proxy.asked.lock().unwrap().as_slice(), asked);
+    assert_eq!(proxy.asked().as_slice(), asked);
 }
