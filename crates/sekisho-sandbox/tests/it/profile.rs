@@ -1,10 +1,7 @@
 //! The seccomp profile of a runner's pod: an ordinary user builds under it, and not under the runtimes' own.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -12,6 +9,8 @@ use seccompiler::{
 };
 use sekisho_sandbox::Isolation;
 use tempfile::TempDir;
+
+use crate::unprivileged::tests_as;
 
 /// The user of a runner's pod.
 const UID: u32 = 1001;
@@ -79,31 +78,11 @@ fn program(rules: BTreeMap<i64, Vec<SeccompRule>>) -> BpfProgram {
 /// The tests of the sandbox, as the user of a pod: without new privileges, and behind the filter.
 fn behind(program: BpfProgram) -> Output {
     let dir = TempDir::new().unwrap();
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let (helper, tests) = (dir.path().join("helper"), dir.path().join("tests"));
-    let programs = [
-        (env!("CARGO_BIN_EXE_sekisho-sandbox-helper").into(), &helper),
-        (std::env::current_exe().unwrap(), &tests),
-    ];
-    for (from, to) in programs {
-        fs::copy(from, to).unwrap();
-        fs::set_permissions(to, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let tmp = dir.path().join("tmp");
-    fs::create_dir(&tmp).unwrap();
-    chown(&tmp, Some(UID), Some(UID)).unwrap();
+    let mut tests = tests_as(UID, &dir, &["sandbox::", "emulation::"]);
     // A filter is for a thread, and for what it starts.
     let run = move || {
         seccompiler::apply_filter(&program).unwrap();
-        Command::new(&tests)
-            .args(["sandbox::", "emulation::", "--test-threads=2"])
-            .env("SEKISHO_TEST_HELPER", &helper)
-            .env("TMPDIR", &tmp)
-            .current_dir(&tmp)
-            .uid(UID)
-            .gid(UID)
-            .output()
-            .unwrap()
+        tests.output().unwrap()
     };
     std::thread::spawn(run).join().unwrap()
 }

@@ -19,6 +19,22 @@ fn copy(from: &Path, to: &Path) {
     fs::set_permissions(to, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+/// Some of these tests, to be run by another user, with all they need below a folder.
+pub(crate) fn tests_as(uid: u32, dir: &TempDir, of: &[&str]) -> Command {
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (helper, tests) = (dir.path().join("helper"), dir.path().join("tests"));
+    copy(env!("CARGO_BIN_EXE_sekisho-sandbox-helper").as_ref(), &helper);
+    copy(&std::env::current_exe().unwrap(), &tests);
+    let tmp = dir.path().join("tmp");
+    fs::create_dir(&tmp).unwrap();
+    chown(&tmp, Some(uid), Some(uid)).unwrap();
+    let mut command = Command::new(&tests);
+    command.args(of).arg("--test-threads=2");
+    command.env("SEKISHO_TEST_HELPER", &helper).env("TMPDIR", &tmp);
+    command.current_dir(&tmp).uid(uid).gid(uid);
+    command
+}
+
 #[test]
 #[expect(clippy::print_stdout, reason = "says what it skipped")]
 fn ordinary_user_gets_the_same() {
@@ -27,23 +43,8 @@ fn ordinary_user_gets_the_same() {
         return;
     }
     let dir = TempDir::new().unwrap();
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let helper = dir.path().join("helper");
-    copy(env!("CARGO_BIN_EXE_sekisho-sandbox-helper").as_ref(), &helper);
-    let tests = dir.path().join("tests");
-    copy(&std::env::current_exe().unwrap(), &tests);
-    let tmp = dir.path().join("tmp");
-    fs::create_dir(&tmp).unwrap();
-    chown(&tmp, Some(UID), Some(UID)).unwrap();
-    let output = Command::new(&tests)
-        .args(["sandbox::", "emulation::", "limits::", "zygote::", "--test-threads=2"])
-        .env("SEKISHO_TEST_HELPER", &helper)
-        .env("TMPDIR", &tmp)
-        .current_dir(&tmp)
-        .uid(UID)
-        .gid(UID)
-        .output()
-        .unwrap();
+    let of = ["sandbox::", "emulation::", "limits::", "zygote::"];
+    let output = tests_as(UID, &dir, &of).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("31 passed"), "{text}");
