@@ -48,7 +48,7 @@ pub use config::{
     App, Assignment, BuiltinRepository, Config, DEFAULT_SEARCH_PATH, SubjectForm, Webhook,
 };
 
-pub use crate::git::peer::{holders_of, socket_at};
+pub use crate::git::peer::{holders_of, look_often, socket_at};
 
 use crate::git::Git;
 use crate::hooks::Hooks;

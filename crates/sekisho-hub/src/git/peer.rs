@@ -20,8 +20,7 @@ const SOCKETS: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 /// says 0, as if it were root's.
 const ESTABLISHED: &str = "01";
 
-/// How often it is looked before a program is not ours: the lists are no snapshot, and what is open is not
-/// always in them while others open and close.
+/// How often it is looked before nothing is there: see [`look_often`].
 const LOOKS: usize = 5;
 
 /// A line of the kernel's lists.
@@ -33,12 +32,28 @@ struct Socket {
 
 /// Whether the program at `peer` is run by us, outside of any sandbox, or by root. Blocks.
 pub(super) fn is_ours(peer: SocketAddr) -> bool {
-    (0..LOOKS).any(|_| {
-        told(peer).unwrap_or_else(|error| {
-            tracing::warn!("it cannot be told whose program is at {peer}: {error}");
-            false
-        })
+    let found = look_often(|| Ok(told(peer)?.then_some(())));
+    found.map(|found| found.is_some()).unwrap_or_else(|error| {
+        tracing::warn!("it cannot be told whose program is at {peer}: {error}");
+        false
     })
+}
+
+/// Looks until something is found, five times at most: the kernel's lists are no snapshot, and what is open is
+/// not always in them while others open and close; a process that just ends, or begins another program, shows
+/// nothing of itself.
+///
+/// # Errors
+/// Those of a look.
+pub fn look_often<T>(mut look: impl FnMut() -> io::Result<Option<T>>) -> io::Result<Option<T>> {
+    for _ in 1..LOOKS {
+        let found = look()?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        std::thread::yield_now();
+    }
+    look()
 }
 
 fn told(peer: SocketAddr) -> io::Result<bool> {

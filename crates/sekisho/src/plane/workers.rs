@@ -9,18 +9,14 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sekisho_gate::{Place, Workers};
-use sekisho_hub::{Hub, holders_of, socket_at};
+use sekisho_hub::{Hub, holders_of, look_often, socket_at};
 use sekisho_policy::Identity;
 
 /// Most connections that are remembered; each was looked up in `/proc` once.
 const MAX_KNOWN: usize = 1024;
-
-/// How often a connection is looked up before it is nobody's: the kernel's lists are no snapshot, and a
-/// process that just ends, or begins another program, shows no marker.
-const LOOKS: usize = 5;
 
 /// The runners of this machine.
 #[derive(Debug)]
@@ -42,21 +38,19 @@ impl Runners {
 
     /// The runner whose process is at the other end; `None` for anybody else.
     fn at(&self, peer: SocketAddr) -> std::io::Result<Option<String>> {
-        for look in 1..=LOOKS {
-            let runner = self.look(peer, look == LOOKS)?;
-            if runner.is_some() {
-                return Ok(runner);
-            }
-            std::thread::yield_now();
+        let found = look_often(|| self.look(peer))?;
+        if found.is_none()
+            && let Some(socket) = socket_at(peer)?
+        {
+            self.remember(peer, socket, None);
         }
-        Ok(None)
+        Ok(found)
     }
 
-    /// The same, looked up once; only the `last` time it is remembered that it is nobody's.
-    fn look(&self, peer: SocketAddr, last: bool) -> std::io::Result<Option<String>> {
+    /// The same, looked up once. A stranger is not remembered yet.
+    fn look(&self, peer: SocketAddr) -> std::io::Result<Option<String>> {
         let Some(socket) = socket_at(peer)? else { return Ok(None) };
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((seen, runner)) = known().get(&peer)
+        if let Some((seen, runner)) = self.known().get(&peer)
             && *seen == socket
         {
             return Ok(runner.clone());
@@ -68,15 +62,22 @@ impl Runners {
         // A socket that several hold is of the runner that all of them are of.
         runners.dedup();
         let runner = if runners.len() == 1 { runners.remove(0) } else { None };
-        if runner.is_none() && !last {
-            return Ok(None);
+        if runner.is_some() {
+            self.remember(peer, socket, runner.clone());
         }
-        let mut known = known();
+        Ok(runner)
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<SocketAddr, (u64, Option<String>)>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, peer: SocketAddr, socket: u64, runner: Option<String>) {
+        let mut known = self.known();
         if known.len() >= MAX_KNOWN {
             known.clear();
         }
-        known.insert(peer, (socket, runner.clone()));
-        Ok(runner)
+        known.insert(peer, (socket, runner));
     }
 }
 
