@@ -8,10 +8,12 @@ use std::thread::JoinHandle;
 
 use bytes::{Buf as _, Bytes};
 use sekisho_store::Records;
-use sekisho_types::Digest;
+use sekisho_types::{Digest, Statement};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::inspector::{Busy, Inspector, Statement};
+use crate::inspector::{Busy, Inspector};
 
 /// Most layers that are looked into while they arrive; what comes beyond that is looked into when a
 /// manifest names it. Each may be a process, and a hundred uploads at once must not be a hundred more.
@@ -27,6 +29,8 @@ pub(crate) struct Analyses {
     tees: Arc<AtomicUsize>,
     records: Records,
     inspector: Arc<dyn Inspector>,
+    /// Names those whose signatures count: part of what a document says.
+    attestors: String,
 }
 
 impl Analyses {
@@ -34,7 +38,8 @@ impl Analyses {
         // The version is foreign text; its hash is a safe name.
         let version = Digest::sha256(inspector.version().as_bytes());
         let records = records.below(&version.hex()[..16])?;
-        Ok(Self { tees: Arc::default(), records, inspector })
+        let attestors = Digest::sha256(inspector.attestors().as_bytes()).hex()[..16].to_owned();
+        Ok(Self { tees: Arc::default(), records, inspector, attestors })
     }
 
     pub(crate) fn inspector(&self) -> &dyn Inspector {
@@ -43,8 +48,31 @@ impl Analyses {
 
     /// Not durably: it is a function of the layer, and made again when it is lost.
     pub(crate) fn keep(&self, digest: &Digest, value: &Value) -> io::Result<()> {
+        self.note(&name(digest), value)
+    }
+
+    fn note(&self, name: &str, value: &impl Serialize) -> io::Result<()> {
         let bytes = serde_json::to_vec(value).map_err(io::Error::other)?;
-        self.records.note(&name(digest), &bytes)
+        self.records.note(name, &bytes)
+    }
+
+    /// What is on record under a name, or else is read now and noted there.
+    fn read<T: Serialize + DeserializeOwned>(
+        &self,
+        name: &str,
+        open: impl FnOnce() -> io::Result<Box<dyn Read + Send>>,
+        look: impl FnOnce(&mut dyn Read) -> anyhow::Result<T>,
+    ) -> io::Result<anyhow::Result<T>> {
+        // A damaged record is made again.
+        if let Some(known) = self.records.read_json(name).unwrap_or_default() {
+            return Ok(Ok(known));
+        }
+        let mut reader = io::BufReader::with_capacity(64 * 1024, open()?);
+        let read = judged(look(&mut reader))?;
+        if let Ok(value) = &read {
+            self.note(name, value)?;
+        }
+        Ok(read)
     }
 
     /// The layer's analysis; made now from its bytes if it was not made while they arrived.
@@ -55,16 +83,7 @@ impl Analyses {
         digest: &Digest,
         open: impl FnOnce() -> io::Result<Box<dyn Read + Send>>,
     ) -> io::Result<anyhow::Result<Value>> {
-        // A damaged record is made again.
-        if let Some(value) = self.records.read_json(&name(digest)).unwrap_or_default() {
-            return Ok(Ok(value));
-        }
-        let mut reader = io::BufReader::with_capacity(64 * 1024, open()?);
-        let read = judged(self.inspector.layer(&mut reader))?;
-        if let Ok(value) = &read {
-            self.keep(digest, value)?;
-        }
-        Ok(read)
+        self.read(&name(digest), open, |reader| self.inspector.layer(reader))
     }
 
     /// What a statement about an image says; read now if it was not read before. The inner error is the
@@ -74,19 +93,8 @@ impl Analyses {
         digest: &Digest,
         open: impl FnOnce() -> io::Result<Box<dyn Read + Send>>,
     ) -> io::Result<anyhow::Result<Statement>> {
-        // Whose signatures count is part of what it says.
-        let attestors = Digest::sha256(self.inspector.attestors().as_bytes());
-        let name = format!("{}-by-{}", name(digest), &attestors.hex()[..16]);
-        if let Some(known) = self.records.read_json(&name).unwrap_or_default() {
-            return Ok(Ok(known));
-        }
-        let mut reader = io::BufReader::with_capacity(64 * 1024, open()?);
-        let read = judged(self.inspector.document(&mut reader))?;
-        if let Ok(statement) = &read {
-            let bytes = serde_json::to_vec(statement).map_err(io::Error::other)?;
-            self.records.note(&name, &bytes)?;
-        }
-        Ok(read)
+        let name = format!("{}-by-{}", name(digest), self.attestors);
+        self.read(&name, open, |reader| self.inspector.document(reader))
     }
 
     /// Starts an inspector that reads what is sent to the [`Tee`]; `None` while too many are at work.

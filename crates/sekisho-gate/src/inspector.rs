@@ -1,11 +1,11 @@
 //! What looks into images. The gate knows only this trait: scanners are another service's work.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use jiff::Timestamp;
 use sekisho_advisory::{Finding, NotAssessed, Package, Threat};
-use sekisho_types::{Digest, LeakedSecret};
+use sekisho_types::{Digest, LeakedSecret, Statement};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -53,32 +53,6 @@ pub trait Inspector: Send + Sync {
 
     /// Puts the layers of one image together, base first.
     fn image(&self, layers: &[Value]) -> anyhow::Result<Inspection>;
-}
-
-/// What a document says.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Statement {
-    /// What it is, by its content.
-    pub kind: StatementKind,
-    /// Of which manifests it speaks; `None`: of what the manifest that holds it refers to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subjects: Option<BTreeSet<Digest>>,
-    /// Those who signed it, of those that are known.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub signers: BTreeSet<String>,
-}
-
-/// What a document is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StatementKind {
-    /// A list of parts.
-    Sbom,
-    /// How it was built.
-    Provenance,
-    /// Anything else.
-    #[default]
-    Other,
 }
 
 /// What is in one image.

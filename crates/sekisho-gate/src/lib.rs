@@ -58,7 +58,7 @@ pub use config::{
 pub use decisions::verify::{Fault, Verified};
 pub use decisions::{Approval, Decision, Decisions, Summary};
 pub use gate::{Gate, make_keys};
-pub use inspector::{Busy, Inspection, Inspector, Statement, StatementKind};
+pub use inspector::{Busy, Inspection, Inspector};
 pub use mirror::{MirrorConfig, Mirrored, MirroredRegistry, load_mirrored};
 pub use push::state::{Basis, Push, State};
 pub use quarantine::{Held, Quarantine, Word};

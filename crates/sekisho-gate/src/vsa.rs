@@ -8,6 +8,7 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use sekisho_oci::dsse::{ENVELOPE, IN_TOTO, pae};
 use sekisho_oci::{Descriptor, ImageManifest, media_type};
 use sekisho_store::ManifestRecord;
 use sekisho_types::Digest;
@@ -16,12 +17,6 @@ use serde_json::{Value, json};
 use crate::decisions::Decision;
 use crate::decisions::checkpoint::RecordKey;
 use crate::push::promote::Attestation;
-
-/// Of the statement in the envelope.
-const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
-
-/// Of the envelope as a layer.
-const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
 
 /// Of the manifest that refers to the image.
 pub(crate) const ARTIFACT_TYPE: &str = "application/vnd.sekisho.vsa.v1+json";
@@ -65,18 +60,12 @@ pub(crate) fn statement(decision: &Decision, gate: &str) -> Value {
     })
 }
 
-/// What DSSE signs: the type and the bytes, each with its length in front.
-pub(crate) fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len());
-    [head.as_bytes(), payload].concat()
-}
-
 /// The signed envelope.
 pub(crate) fn envelope(decision: &Decision, gate: &str, key: &RecordKey) -> Value {
     let payload = statement(decision, gate).to_string().into_bytes();
-    let signature = key.sign(&pae(PAYLOAD_TYPE, &payload));
+    let signature = key.sign(&pae(IN_TOTO, &payload));
     json!({
-        "payloadType": PAYLOAD_TYPE,
+        "payloadType": IN_TOTO,
         "payload": BASE64_STANDARD.encode(&payload),
         "signatures": [{ "keyid": key.name(), "sig": BASE64_STANDARD.encode(signature) }],
     })

@@ -10,6 +10,7 @@
 
 mod config;
 mod descriptor;
+pub mod dsse;
 mod fold;
 mod json;
 pub mod layer;

@@ -34,4 +34,4 @@ pub use inspect::{DataAge, Report, inspect};
 pub use merge::{Inventory, merge};
 pub use os::{Os, OsRelease};
 pub use secrets::{FingerprintKey, secrets_in};
-pub use statement::{Attestors, AttestorsError, Statement, StatementKind, read_statement};
+pub use statement::{Attestors, AttestorsError, read_statement};

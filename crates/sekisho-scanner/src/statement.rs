@@ -19,8 +19,8 @@ use std::io::Read;
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE};
-use sekisho_types::Digest;
-use serde::{Deserialize, Serialize};
+use sekisho_oci::dsse::{IN_TOTO, pae};
+use sekisho_types::{Digest, Statement, StatementKind};
 use serde_json::Value;
 
 pub use self::keys::{Attestors, AttestorsError};
@@ -30,35 +30,6 @@ const MAX_SUBJECTS: usize = 512;
 
 /// Signatures of an envelope that are looked at.
 const MAX_SIGNATURES: usize = 16;
-
-/// The payload of an envelope that is a statement.
-const IN_TOTO: &str = "application/vnd.in-toto+json";
-
-/// What a document is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StatementKind {
-    /// SPDX or CycloneDX, with its list of parts.
-    Sbom,
-    /// SLSA provenance that names a builder.
-    Provenance,
-    /// Anything else.
-    #[default]
-    Other,
-}
-
-/// What a document says.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Statement {
-    /// What it is.
-    pub kind: StatementKind,
-    /// Of what it speaks; `None` where it does not say so itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subjects: Option<BTreeSet<Digest>>,
-    /// Names of those who signed it and are known.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub signers: BTreeSet<String>,
-}
 
 /// Reads one document to its end.
 ///
@@ -91,12 +62,6 @@ fn opened(envelope: &Value) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
     let signatures = signatures.into_iter().flatten().take(MAX_SIGNATURES);
     let signatures = signatures.filter_map(|it| decode(it.get("sig")?.as_str()?)).collect();
     Some((payload, signatures))
-}
-
-/// What is signed of an envelope: DSSE's pre-authentication encoding.
-pub(crate) fn pae(kind: &str, payload: &[u8]) -> Vec<u8> {
-    let head = format!("DSSEv1 {} {kind} {} ", kind.len(), payload.len());
-    [head.as_bytes(), payload].concat()
 }
 
 fn said(document: &Value) -> Statement {

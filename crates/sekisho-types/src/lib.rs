@@ -1,4 +1,4 @@
-//! Words that every crate shares: digests, image references, severities, sizes, hints.
+//! Words that every crate shares: digests, image references, severities, sizes, statements, hints.
 //!
 //! Nothing here does IO, and nothing here knows a protocol.
 
@@ -7,6 +7,7 @@ mod leaked;
 mod reference;
 mod severity;
 mod size;
+mod statement;
 
 pub use digest::{Algorithm, Digest, DigestError, Sha256Writer};
 pub use leaked::LeakedSecret;
@@ -15,6 +16,7 @@ pub use reference::{
 };
 pub use severity::{Severity, SeverityError};
 pub use size::parse_size;
+pub use statement::{Statement, StatementKind, UNSIGNED};
 
 /// The next step to take, shown under an error as `hint: …`.
 ///

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sekisho_advisory::{NotAssessed, Package};
-use sekisho_oci::{Descriptor, ImageConfig, ImageManifest, media_type};
+use sekisho_oci::{Descriptor, ImageConfig, ImageManifest, dsse, media_type};
 use sekisho_policy::{Base, Content};
-use sekisho_types::{Digest, LeakedSecret};
+use sekisho_types::{Digest, LeakedSecret, Statement, StatementKind, UNSIGNED};
 
-use crate::inspector::{Inspection, Statement, StatementKind};
+use crate::inspector::Inspection;
 
 /// Longest text of a label, annotation or command that policies see, in bytes.
 const MAX_TEXT_BYTES: usize = 4096;
@@ -27,8 +27,8 @@ const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 /// ORAS have them, and cosign: `specs/SIGNATURE_SPEC.md`, `specs/ATTESTATION_SPEC.md`, `specs/SBOM_SPEC.md`
 /// and `specs/BUNDLE_SPEC.md` in sigstore/cosign.
 const EVIDENCE: [&str; 8] = [
-    "application/vnd.in-toto+json",
-    "application/vnd.dsse.envelope.v1+json",
+    dsse::IN_TOTO,
+    dsse::ENVELOPE,
     "application/vnd.dev.cosign.simplesigning.v1+json",
     "application/vnd.dev.sigstore.bundle.v0.3+json",
     "application/spdx+json",
@@ -53,9 +53,6 @@ const COSIGN_CONFIG: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
 pub(super) fn is_evidence_config(config: &Descriptor) -> bool {
     config.media_type == COSIGN_CONFIG || is_evidence(config)
 }
-
-/// What stands for a signer where nobody signed who is known.
-const UNSIGNED: &str = "unsigned";
 
 /// Which statements about an image there are, each with those who signed it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use sekisho_advisory::{NotAssessed, Reason};
 use sekisho_oci::{Descriptor, ImageIndex, ImageManifest, Manifest, parse_manifest};
 use sekisho_policy::Content;
 use sekisho_store::ManifestRecord;
-use sekisho_types::{Digest, LeakedSecret};
+use sekisho_types::{Digest, LeakedSecret, Statement};
 use serde_json::Value;
 
 use self::config::{names_layers, whole};
@@ -23,7 +23,7 @@ use super::view::View;
 use crate::analysis::Analyses;
 use crate::decisions::Summary;
 use crate::error::{ApiError, ApiResult, Code, OrFail as _};
-use crate::inspector::{Inspection, Statement};
+use crate::inspector::Inspection;
 
 /// How deep indexes may lie in each other.
 const MAX_INDEX_DEPTH: usize = 2;
@@ -293,9 +293,7 @@ impl Observer<'_> {
             };
             for layer in image.layers.iter().filter(|layer| is_evidence(layer)).take(left) {
                 left -= 1;
-                if self.view.size(&layer.digest).or_fail("looking for a statement")?.is_some()
-                    && let Ok(statement) = self.statement(layer)?
-                {
+                if let Some(Ok(statement)) = self.statement_if_here(layer)? {
                     heard.hear(&statement, about);
                 }
             }
@@ -346,15 +344,24 @@ impl Observer<'_> {
         Ok(statements)
     }
 
-    /// Has a statement read; the inner error says why it is none.
+    /// Has a statement read that must be here; the inner error says why it is none.
     fn statement(&self, layer: &Descriptor) -> ApiResult<anyhow::Result<Statement>> {
+        self.statement_if_here(layer)?.ok_or_else(|| missing(layer))
+    }
+
+    /// The same; `None` where it is not here.
+    fn statement_if_here(
+        &self,
+        layer: &Descriptor,
+    ) -> ApiResult<Option<anyhow::Result<Statement>>> {
         let blob = self.view.open(&layer.digest).or_fail("reading a statement")?;
-        let blob = blob.ok_or_else(|| missing(layer))?;
+        let Some(blob) = blob else { return Ok(None) };
         if blob.size > MAX_EVIDENCE_BYTES {
             let why = format!("it has {} bytes, more than {MAX_EVIDENCE_BYTES}", blob.size);
-            return Ok(Err(anyhow::anyhow!(why)));
+            return Ok(Some(Err(anyhow::anyhow!(why))));
         }
-        self.analyses.document(&layer.digest, || blob.reader(0)).or_fail("reading a statement")
+        let read = self.analyses.document(&layer.digest, || blob.reader(0));
+        read.or_fail("reading a statement").map(Some)
     }
 }
 

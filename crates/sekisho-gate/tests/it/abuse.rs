@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sekisho_gate::{Inspection, Inspector, Statement};
+use sekisho_gate::{Inspection, Inspector};
 use sekisho_oci::{Descriptor, ImageIndex, ImageManifest, media_type};
 use sekisho_scanner::{Limits, index_layer};
-use sekisho_types::Digest;
+use sekisho_types::{Digest, Statement};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 

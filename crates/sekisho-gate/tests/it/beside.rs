@@ -5,8 +5,8 @@ use std::io::Read;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use sekisho_gate::{Inspection, Inspector, Statement};
-use sekisho_types::{Digest, LeakedSecret};
+use sekisho_gate::{Inspection, Inspector};
+use sekisho_types::{Digest, LeakedSecret, Statement};
 use serde_json::{Value, json};
 
 use crate::support::{Lines, Options, World};

@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, ED25519, UnparsedPublicKey, VerificationAlgorithm};
+use sekisho_types::UNSIGNED;
 use serde::{Deserialize, Serialize};
 
 /// Most of them: each is tried on each signature.
@@ -96,7 +97,7 @@ impl Attestors {
         let all = file.attestor.into_iter().map(|Raw { name, public_key }| {
             let fits = (1..=MAX_NAME_BYTES).contains(&name.len())
                 && name.bytes().all(|byte| byte.is_ascii_graphic())
-                && name != "unsigned";
+                && name != UNSIGNED;
             if !fits {
                 return Err(AttestorsError::Name(name));
             }

@@ -3,9 +3,9 @@
 use std::io::Read;
 
 use sekisho_advisory::{Database, Threats};
-use sekisho_gate::{Inspection, Inspector, Statement};
+use sekisho_gate::{Inspection, Inspector};
 use sekisho_scanner::{ANALYSER, Attestors, FingerprintKey, LayerIndex, inspect, secrets_in};
-use sekisho_types::{Digest, LeakedSecret};
+use sekisho_types::{Digest, LeakedSecret, Statement};
 use serde::Deserialize as _;
 use serde_json::Value;
 

@@ -2,17 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use sekisho_advisory::NotAssessed;
 use sekisho_oci::{Descriptor, ImageManifest, media_type};
-use sekisho_types::Digest;
+use sekisho_types::{Digest, Statement};
 use serde_json::Value;
 
 use super::{Observer, unreadable};
 use crate::error::{ApiResult, OrFail as _};
-use crate::inspector::Statement;
 use crate::push::facts::is_evidence;
 
 /// What is known about the layers of one image.
@@ -42,18 +41,17 @@ fn read<T: Send>(
     one: impl Fn(&Digest) -> io::Result<T> + Sync,
 ) -> io::Result<BTreeMap<Digest, T>> {
     let digests: Vec<&Digest> = digests.iter().copied().collect();
-    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let next = AtomicUsize::new(0);
     let said = Mutex::new(Ok(BTreeMap::new()));
     let work = || {
-        while !failed.load(Ordering::Relaxed)
-            && let Some(digest) = digests.get(next.fetch_add(1, Ordering::Relaxed))
-        {
+        while let Some(digest) = digests.get(next.fetch_add(1, Ordering::Relaxed)) {
             let of_it = one(digest);
             let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
             match (of_it, &mut *said) {
                 (Ok(of_it), Ok(all)) => drop(all.insert((*digest).clone(), of_it)),
                 (Err(error), all @ Ok(_)) => {
-                    failed.store(true, Ordering::Relaxed);
+                    // No further one is begun.
+                    next.store(digests.len(), Ordering::Relaxed);
                     *all = Err(error);
                 }
                 // The first error is the answer.

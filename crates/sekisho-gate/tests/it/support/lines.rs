@@ -4,8 +4,8 @@ use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sekisho_advisory::{Finding, NotAssessed, Package, Reason};
-use sekisho_gate::{Inspection, Inspector, Statement};
-use sekisho_types::{Digest, LeakedSecret};
+use sekisho_gate::{Inspection, Inspector};
+use sekisho_types::{Digest, LeakedSecret, Statement};
 use serde_json::{Value, json};
 
 use super::{NOW, at};
@@ -57,8 +57,7 @@ impl Inspector for Lines {
 
     fn document(&self, reader: &mut dyn Read) -> anyhow::Result<Statement> {
         let known: sekisho_scanner::Attestors = serde_json::from_str(&self.attestors)?;
-        let said = sekisho_scanner::read_statement(reader, &known)?;
-        Ok(serde_json::from_value(serde_json::to_value(said)?)?)
+        Ok(sekisho_scanner::read_statement(reader, &known)?)
     }
 
     fn attestors(&self) -> String {

@@ -1,0 +1,36 @@
+//! What a statement about an image says: in the scanner that reads it, and in the gate that judges by it.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Digest;
+
+/// What stands for a signer where nobody signed who is known: no attestor has this name.
+pub const UNSIGNED: &str = "unsigned";
+
+/// What a document is, by its content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StatementKind {
+    /// SPDX or CycloneDX, with its list of parts.
+    Sbom,
+    /// SLSA provenance that names a builder.
+    Provenance,
+    /// Anything else.
+    #[default]
+    Other,
+}
+
+/// What a document says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement {
+    /// What it is.
+    pub kind: StatementKind,
+    /// Of which manifests it speaks; `None`: of what the manifest that holds it refers to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subjects: Option<BTreeSet<Digest>>,
+    /// Names of those who signed it, of those that are known.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub signers: BTreeSet<String>,
+}
