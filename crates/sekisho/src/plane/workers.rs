@@ -38,22 +38,22 @@ impl Runners {
 
     /// The runner whose process is at the other end; `None` for anybody else.
     fn at(&self, peer: SocketAddr) -> std::io::Result<Option<String>> {
-        let found = look_often(|| self.look(peer))?;
-        if found.is_none()
-            && let Some(socket) = socket_at(peer)?
-        {
+        if let Some(known) = look_often(|| self.look(peer))? {
+            return Ok(known);
+        }
+        if let Some(socket) = socket_at(peer)? {
             self.remember(peer, socket, None);
         }
-        Ok(found)
+        Ok(None)
     }
 
-    /// The same, looked up once. A stranger is not remembered yet.
-    fn look(&self, peer: SocketAddr) -> std::io::Result<Option<String>> {
+    /// The same, looked up once; `None` where it is to be looked up again. A stranger is not remembered yet.
+    fn look(&self, peer: SocketAddr) -> std::io::Result<Option<Option<String>>> {
         let Some(socket) = socket_at(peer)? else { return Ok(None) };
         if let Some((seen, runner)) = self.known().get(&peer)
             && *seen == socket
         {
-            return Ok(runner.clone());
+            return Ok(Some(runner.clone()));
         }
         let mut runners = Vec::new();
         for pid in holders_of(socket)? {
@@ -65,7 +65,7 @@ impl Runners {
         if runner.is_some() {
             self.remember(peer, socket, runner.clone());
         }
-        Ok(runner)
+        Ok(runner.map(Some))
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<SocketAddr, (u64, Option<String>)>> {
