@@ -16,5 +16,5 @@ mod process;
 mod scheduler;
 mod stray;
 
-pub use process::runner_of;
+pub use process::{Started, started};
 pub use scheduler::{Config, Scheduler};

@@ -128,21 +128,37 @@ pub(crate) fn clean_up_after_crash(runners_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Which runner started a process, by the marker that all of its processes have; `None` when none did.
+/// Whose a process is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Started {
+    /// The runner of this name started it, or is it.
+    By(String),
+    /// No runner did.
+    Elsewhere,
+    /// It shows nothing of itself: it just begins another program, with what was open before it still open, or
+    /// it just ends.
+    Unseen,
+}
+
+/// Which runner started a process, by the marker that all of its processes have.
 ///
 /// # Errors
 /// The folder of runners cannot be read.
-pub fn runner_of(pid: u32, runners_dir: &Path) -> std::io::Result<Option<String>> {
-    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
+pub fn started(pid: u32, runners_dir: &Path) -> std::io::Result<Started> {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return Ok(Started::Elsewhere);
+    };
     for entry in fs_err::read_dir(runners_dir)? {
         let folder = entry?.path();
         // One that is just being made or removed has no process yet, or none any more.
         let Ok(tracking) = fs_err::read_to_string(folder.join(TRACKING_FILE)) else { continue };
-        if Marks::new(&tracking, &folder.join(PROGRAM)).are_on(pid) {
-            return Ok(folder.file_name().and_then(|name| name.to_str()).map(str::to_owned));
+        if let Some(name) = folder.file_name().and_then(|name| name.to_str())
+            && Marks::new(&tracking, &folder.join(PROGRAM)).are_on(pid)
+        {
+            return Ok(Started::By(name.to_owned()));
         }
     }
-    Ok(None)
+    Ok(if stray::shows_itself(pid) { Started::Elsewhere } else { Started::Unseen })
 }
 
 /// The thread that copies a runner's output into the archive.

@@ -62,6 +62,13 @@ impl Marks {
     }
 }
 
+/// Whether a process has arguments: every program that runs has one at least. Between two programs, and from
+/// its end on, it has none.
+pub(crate) fn shows_itself(pid: Pid) -> bool {
+    let arguments = fs_err::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
+    arguments.is_ok_and(|arguments| !arguments.is_empty())
+}
+
 fn pids() -> impl Iterator<Item = Pid> {
     let entries = fs_err::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
@@ -107,6 +114,25 @@ mod tests {
         let _ = runner.kill();
         assert_eq!(killed, 1);
         assert_eq!(runner.wait().unwrap().to_string(), "signal: 9 (SIGKILL)");
+    }
+
+    #[test]
+    fn a_process_that_ended_shows_nothing_of_itself() {
+        let mut child =
+            Command::new("sh").args(["-c", "read line"]).stdin(Stdio::piped()).spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let wait_until = |shown: bool| {
+            while shows_itself(pid) != shown {
+                std::thread::yield_now();
+            }
+        };
+        // Its program has just begun; then it has ended and was not waited for.
+        wait_until(true);
+        drop(child.stdin.take());
+        wait_until(false);
+        assert!(fs_err::exists(format!("/proc/{}", child.id())).unwrap());
+        child.wait().unwrap();
+        assert!(!shows_itself(pid));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fs_err as fs;
 
@@ -22,6 +23,7 @@ const ESTABLISHED: &str = "01";
 
 /// How often it is looked before nothing is there: see [`look_often`].
 const LOOKS: usize = 5;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
 /// A line of the kernel's lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +41,8 @@ pub(super) fn is_ours(peer: SocketAddr) -> bool {
     })
 }
 
-/// Looks until something is found, five times at most: the kernel's lists are no snapshot, and what is open is
-/// not always in them while others open and close; a process that just ends, or begins another program, shows
-/// nothing of itself.
+/// Looks until something is found, five times at most, with a millisecond between two: the kernel's lists are no
+/// snapshot, and what is open is not always in them while others open and close.
 ///
 /// # Errors
 /// Those of a look.
@@ -51,7 +52,7 @@ pub fn look_often<T>(mut look: impl FnMut() -> io::Result<Option<T>>) -> io::Res
         if found.is_some() {
             return Ok(found);
         }
-        std::thread::yield_now();
+        std::thread::sleep(BETWEEN_LOOKS);
     }
     look()
 }

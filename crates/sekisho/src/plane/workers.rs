@@ -14,6 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use sekisho_gate::{Place, Workers};
 use sekisho_hub::{Hub, holders_of, look_often, socket_at};
 use sekisho_policy::Identity;
+use sekisho_scheduler::Started;
 
 /// Most connections that are remembered; each was looked up in `/proc` once.
 const MAX_KNOWN: usize = 1024;
@@ -55,13 +56,9 @@ impl Runners {
         {
             return Ok(Some(runner.clone()));
         }
-        let mut runners = Vec::new();
-        for pid in holders_of(socket)? {
-            runners.push(sekisho_scheduler::runner_of(pid, &self.folder)?);
-        }
-        // A socket that several hold is of the runner that all of them are of.
-        runners.dedup();
-        let runner = if runners.len() == 1 { runners.remove(0) } else { None };
+        let holders = holders_of(socket)?.into_iter();
+        let started = holders.map(|pid| sekisho_scheduler::started(pid, &self.folder));
+        let runner = whose(started.collect::<Result<_, _>>()?);
         if runner.is_some() {
             self.remember(peer, socket, runner.clone());
         }
@@ -81,6 +78,18 @@ impl Runners {
     }
 }
 
+/// Whose a socket is that these processes hold: the runner's that started all of them. One that shows nothing of
+/// itself says nothing either way: a child between two programs holds its parent's sockets for a moment.
+fn whose(holders: Vec<Started>) -> Option<String> {
+    let mut runners = holders.into_iter().filter(|it| *it != Started::Unseen);
+    match (runners.next()?, runners) {
+        (Started::By(runner), mut others) => {
+            others.all(|it| matches!(it, Started::By(other) if other == runner)).then_some(runner)
+        }
+        _ => None,
+    }
+}
+
 impl Workers for Runners {
     fn place(&self, identity: &Identity, peer: Option<SocketAddr>) -> Place {
         if identity.issuer != self.issuer {
@@ -97,5 +106,30 @@ impl Workers for Runners {
                 Place::Elsewhere
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_the_runners_that_started_all_who_are_seen_to_hold_it() {
+        let by = |name: &str| Started::By(name.to_owned());
+        let check = |holders: &[Started], want: Option<&str>| {
+            assert_eq!(whose(holders.to_vec()).as_deref(), want, "{holders:?}");
+        };
+        check(&[by("a")], Some("a"));
+        check(&[by("a"), by("a")], Some("a"));
+        // A child of the runner's that just begins another program.
+        check(&[by("a"), Started::Unseen], Some("a"));
+        check(&[Started::Unseen, by("a")], Some("a"));
+        // Nobody is known, or not everybody is the runner's.
+        check(&[], None);
+        check(&[Started::Unseen], None);
+        check(&[Started::Elsewhere], None);
+        check(&[by("a"), Started::Elsewhere], None);
+        check(&[Started::Elsewhere, by("a")], None);
+        check(&[by("a"), by("b")], None);
     }
 }
