@@ -286,6 +286,7 @@ impl Context {
     /// The metrics, as Prometheus reads them. What is a level is looked at now.
     pub(crate) fn metrics(&self) -> String {
         let now = self.now();
+        let (mut levels, mut ours) = (Levels::default(), BTreeSet::new());
         {
             let memory = self.memory();
             let tries = memory.trouble.values().filter(|it| it.holds(now)).map(|it| &it.failure);
@@ -300,14 +301,8 @@ impl Context {
                 .iter()
                 .filter_map(|it| dropped(&memory, it, now))
                 .collect();
-            let mut levels = Levels::default();
-            for runner in self.stores.runners.state() {
-                let key = (runner.namespace().unwrap_or_default(), runner.spec.deployment.clone());
-                if memory.deployments.get(&key).is_some_and(|it| it.is_held(now)) {
-                    levels.runner(&runner::Record::of(runner.status.as_ref()));
-                }
-            }
-            for it in memory.deployments.values().filter(|it| it.is_held(now)) {
+            for (name, it) in memory.deployments.iter().filter(|(_, it)| it.is_held(now)) {
+                ours.insert(name.clone());
                 let demand = it.demand.unwrap_or_default();
                 levels.jobs_waiting += i64::from(demand.waiting());
                 levels.jobs_running += i64::from(demand.running);
@@ -315,11 +310,18 @@ impl Context {
                     levels.withheld(gate, count);
                 }
             }
-            self.metrics.levels(&levels);
             let unheld = memory.deployments.values().filter_map(|it| it.unheld.as_ref());
             self.metrics
                 .waits(tries.chain(connections).chain(deployments).chain(unheld).chain(&dropped));
         }
+        // Nobody waits while runners are counted.
+        for runner in self.stores.runners.state() {
+            let name = (runner.namespace().unwrap_or_default(), runner.spec.deployment.clone());
+            if ours.contains(&name) {
+                levels.runner(&runner::Record::of(runner.status.as_ref()));
+            }
+        }
+        self.metrics.levels(&levels);
         let depth = i64::try_from(self.queue.depth()).unwrap_or(i64::MAX);
         self.metrics.queue_depth.set(depth);
         self.metrics.text()

@@ -154,19 +154,21 @@ async fn act(
             Effect::DeleteRunner { .. } | Effect::MarkStopNow { .. } => on_runners.push(effect),
         }
     }
-    let mut result = Ok(());
-    for some in on_runners.chunks(PREPARED) {
-        let some = some.iter().map(|effect| act_on_runner(context, namespace, effect));
-        let done = all(some.collect()).await;
-        result = result.and(done);
-    }
-    result
+    all(&on_runners, |effect| act_on_runner(context, namespace, effect)).await
 }
 
 /// Does calls at the same time, each to its end; the first failure.
-async fn all(calls: Vec<impl Future<Output = Result<(), Failure>>>) -> Result<(), Failure> {
-    let done = futures_util::stream::iter(calls).buffer_unordered(AT_ONCE);
-    done.collect::<Vec<_>>().await.into_iter().collect()
+async fn all<T: Copy, F: Future<Output = Result<(), Failure>>>(
+    of: &[T],
+    call: impl Fn(T) -> F,
+) -> Result<(), Failure> {
+    let mut result = Ok(());
+    for some in of.chunks(PREPARED) {
+        let calls: Vec<F> = some.iter().copied().map(&call).collect();
+        let done = futures_util::stream::iter(calls).buffer_unordered(AT_ONCE);
+        result = done.collect::<Vec<_>>().await.into_iter().fold(result, Result::and);
+    }
+    result
 }
 
 async fn act_on_runner(context: &Context, namespace: &str, effect: &Effect) -> Result<(), Failure> {
@@ -225,11 +227,7 @@ async fn create(context: &Context, set: &RunnerReplicaSet, numbers: &[u64]) -> R
         }
     };
     // To the end, whatever comes of one: a number whose call is given up stays expected for ever.
-    let mut result = Ok(());
-    for some in numbers.chunks(PREPARED) {
-        result = result.and(all(some.iter().copied().map(&made).collect()).await);
-    }
-    result
+    all(numbers, made).await
 }
 
 pub(crate) fn counts(counts: Counts) -> RunnerCounts {

@@ -267,7 +267,7 @@ impl Work {
                 Ok(())
             }
             Effect::Listen { set, previous } => {
-                let named = (*set, object.spec.labels.first().cloned().unwrap_or_default());
+                let named = (*set, scale_set::name_of(object));
                 let start = (previous.clone(), capacity);
                 let context = &self.context;
                 self.listening =

@@ -61,12 +61,16 @@ pub(super) fn blocked(context: &Context, object: &RunnerDeployment) -> Result<()
 /// the other's. Who has one stays; else who was there before.
 fn free_name(context: &Context, object: &RunnerDeployment, url: &str) -> Result<(), Failure> {
     let Some(this) = SetUse::of(object, url.to_owned()) else { return Ok(()) };
+    let (group, label) = (&object.spec.group, &this.name);
     let others = context.stores.deployments.state().into_iter().filter_map(|it| {
-        let (namespace, connection) = (it.namespace()?, &it.spec.connection_ref);
-        let counts = context.is_signed_in(&namespace, connection);
-        let reference = ObjectRef::new(connection).within(&namespace);
-        let url = context.stores.connections.get(&reference)?.spec.url.clone();
-        SetUse::of(&it, url).filter(|_| counts)
+        // Those alone that may clash: an address is read only of them.
+        if !it.spec.group.eq_ignore_ascii_case(group)
+            || !it.spec.labels.first()?.eq_ignore_ascii_case(label)
+            || !context.is_signed_in(&it.namespace()?, &it.spec.connection_ref)
+        {
+            return None;
+        }
+        SetUse::of(&it, url_of(context, &it)?)
     });
     let before = others.filter(|it| it.clashes_with(&this)).map(|it| it.order).min();
     match before {
@@ -109,10 +113,7 @@ impl SetUse {
 
 /// Whether another deployment has this set too, as it was before a set was of one alone: it goes with the last.
 pub(super) fn is_shared(context: &Context, object: &RunnerDeployment, id: i64) -> bool {
-    let place = |it: &RunnerDeployment| {
-        let reference = ObjectRef::new(&it.spec.connection_ref).within(&it.namespace()?);
-        Some(account(context.stores.connections.get(&reference)?.spec.url.clone()))
-    };
+    let place = |it: &RunnerDeployment| url_of(context, it).map(account);
     let this = place(object);
     context.stores.deployments.state().iter().any(|it| {
         let set = it.status.as_ref().and_then(|status| status.scale_set.as_ref());
@@ -193,17 +194,20 @@ fn uses(context: &Context, this: &GroupUse) -> impl Iterator<Item = GroupUse> {
         if zone.is_err() || !context.is_signed_in(&namespace, connection) {
             return None;
         }
-        let reference = ObjectRef::new(connection).within(&namespace);
-        Some(group_use(&it, context.stores.connections.get(&reference)?.spec.url.clone()))
+        Some(group_use(&it, url_of(context, &it)?))
     })
+}
+
+/// The url of the connection of a deployment.
+fn url_of(context: &Context, object: &RunnerDeployment) -> Option<String> {
+    let reference = ObjectRef::new(&object.spec.connection_ref).within(&object.namespace()?);
+    Some(context.stores.connections.get(&reference)?.spec.url.clone())
 }
 
 /// Deployments that this one may have been in the way of, or is now: they are looked at too.
 pub(super) fn younger(context: &Context, object: &RunnerDeployment) -> Vec<Name> {
-    let namespace = object.namespace().unwrap_or_default();
-    let reference = ObjectRef::new(&object.spec.connection_ref).within(&namespace);
-    let Some(connection) = context.stores.connections.get(&reference) else { return Vec::new() };
-    let this = group_use(object, connection.spec.url.clone());
+    let Some(url) = url_of(context, object) else { return Vec::new() };
+    let this = group_use(object, url);
     let theirs = uses(context, &this).filter(|it| this.clashes_with(it) && this.is_older_than(it));
     theirs.filter_map(|it| it.deployment.split_once('/').map(owned)).collect()
 }

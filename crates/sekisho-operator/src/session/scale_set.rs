@@ -13,7 +13,8 @@ use crate::context::Context;
 use crate::failure;
 use crate::github::Account;
 
-fn name_of(object: &RunnerDeployment) -> String {
+/// GitHub's name of a deployment's set.
+pub(crate) fn name_of(object: &RunnerDeployment) -> String {
     object.spec.labels.first().cloned().unwrap_or_default()
 }
 
@@ -49,16 +50,17 @@ pub(super) async fn ensure(
     let found = found.map_err(|error| failure::scale_set(&error))?;
     let take_over = spec.acquisition.take_over;
     let mut seen = Observed { known, claimed, take_over, found: found.as_ref().map(|it| it.id) };
-    if decide(&seen) == Step::Claim {
-        write(context, &api, object, json!({ "claimedGroup": spec.group })).await?;
-        seen.claimed = true;
-    }
     let refused = |set: String| {
         let (name, group) = (name.clone(), spec.group.clone());
         Failure::SetNotOurs { set, name, group }
     };
-    if let Step::Refuse { set } = decide(&seen) {
-        return Err(refused(set.to_string()));
+    match decide(&seen) {
+        Step::Claim => {
+            write(context, &api, object, json!({ "claimedGroup": spec.group })).await?;
+            seen.claimed = true;
+        }
+        Step::Refuse { set } => return Err(refused(set.to_string())),
+        Step::Make | Step::Use => {}
     }
     let makes = seen.found.is_none();
     match account.tenant.put_set(&wanted, found).await {
