@@ -24,12 +24,6 @@ impl Repository {
     pub fn of(image: &ImageReference) -> Self {
         Self { registry: image.registry.clone(), name: image.repository.clone() }
     }
-
-    /// `scheme://host/v2/name/tail`. The tail comes from digests, tags and fixed words only.
-    fn url(&self, plain: bool, tail: &str) -> Result<Url, RegistryError> {
-        let text = format!("{}/v2/{}/{tail}", base(&self.registry, plain), self.name);
-        Url::parse(&text).map_err(|_| RegistryError::Registry { registry: self.registry.clone() })
-    }
 }
 
 impl fmt::Display for Repository {
@@ -42,13 +36,12 @@ impl Client {
     /// Where a registry is, by its name and what the options say of it.
     pub(crate) fn home(&self, registry: &str, tail: &str) -> Result<Url, RegistryError> {
         let base = base(registry, self.options.plain_http.contains(registry));
-        Url::parse(&format!("{base}{tail}"))
-            .map_err(|_| RegistryError::Registry { registry: registry.to_owned() })
+        Url::parse(&format!("{base}{tail}")).map_err(|_| self.no_registry(registry))
     }
 
-    /// Something of a repository.
+    /// `scheme://host/v2/name/tail`. The tail comes from digests, tags and fixed words only.
     pub(crate) fn url(&self, repository: &Repository, tail: &str) -> Result<Url, RegistryError> {
-        repository.url(self.options.plain_http.contains(&repository.registry), tail)
+        self.home(&repository.registry, &format!("/v2/{}/{tail}", repository.name))
     }
 }
 
@@ -164,7 +157,8 @@ mod tests {
         }
         assert_eq!(base("registry.lan:5000", true), "http://registry.lan:5000");
         let image: ImageReference = "127.0.0.1:5/a/b:c".parse().unwrap();
-        let url = Repository::of(&image).url(false, "manifests/c").unwrap();
+        let client = Client::new(crate::auth::Keyring::anonymous());
+        let url = client.url(&Repository::of(&image), "manifests/c").unwrap();
         assert_eq!(url.as_str(), "http://127.0.0.1:5/v2/a/b/manifests/c");
         assert_eq!(Reference::of(&image).unwrap().to_string(), "c");
     }

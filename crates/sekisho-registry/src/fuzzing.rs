@@ -41,16 +41,18 @@ pub fn followed(input: &[u8]) {
     let (registry, address) = text.split_once('\0').unwrap_or(("registry.example", &text));
     let Ok(home) = Url::parse(&base(registry, false)) else { return };
     let near = leads_here(&home);
+    let check = |to: &Url| {
+        let elsewhere = to.scheme() == "https" && !leads_here(to);
+        assert!(near || same_origin(&home, to) || elsewhere, "{home} leads to {to}");
+    };
     if let Ok(to) = home.join(address).map(Some).map_err(drop)
         && let Some(to) = to.filter(|to| may_follow(&home, to))
     {
-        let elsewhere = to.scheme() == "https" && !leads_here(&to);
-        assert!(near || same_origin(&home, &to) || elsewhere, "{home} leads to {to}");
+        check(&to);
     }
     if let Some(to) = service_url(&home, address) {
         assert!(to.username().is_empty() && to.password().is_none(), "{to}");
-        let elsewhere = to.scheme() == "https" && !leads_here(&to);
-        assert!(near || same_origin(&home, &to) || elsewhere, "{home} leads to {to}");
+        check(&to);
     }
 }
 

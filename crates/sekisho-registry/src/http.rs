@@ -164,7 +164,7 @@ impl Client {
         self.send(request).await.map(drop)
     }
 
-    fn no_registry(&self, registry: &str) -> RegistryError {
+    pub(crate) fn no_registry(&self, registry: &str) -> RegistryError {
         RegistryError::Registry { registry: registry.to_owned() }
     }
 
