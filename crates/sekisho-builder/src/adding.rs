@@ -50,11 +50,20 @@ impl Fetched {
 }
 
 impl CopyStep {
+    /// Repositories among its sources, in their order.
+    pub(crate) fn repositories(&self) -> impl Iterator<Item = &GitRef> {
+        self.sources.iter().filter_map(|source| match source {
+            CopySource::Git { git, .. } => Some(git),
+            _ => None,
+        })
+    }
+
     /// Whether it takes files of repositories, and of nothing else that must be looked at.
     fn is_of_git(&self) -> bool {
-        let is = |source: &CopySource| matches!(source, CopySource::Git { .. });
-        let known = |source: &CopySource| is(source) || matches!(source, CopySource::Inline { .. });
-        self.sources.iter().all(known) && self.sources.iter().any(is)
+        let known = |source: &CopySource| {
+            matches!(source, CopySource::Git { .. } | CopySource::Inline { .. })
+        };
+        self.sources.iter().all(known) && self.repositories().next().is_some()
     }
 }
 
@@ -121,11 +130,7 @@ impl Engine {
             return None;
         }
         let (remote, session) = (&self.layers.remote, &self.layers.session);
-        let repositories = step.sources.iter().filter_map(|source| match source {
-            CopySource::Git { git, .. } => Some(git),
-            _ => None,
-        });
-        repositories.map(|git| remote.commit_now(git, session, &self.options)).collect()
+        step.repositories().map(|git| remote.commit_now(git, session, &self.options)).collect()
     }
 
     /// Checks a repository out. Its files have the modes that git knows, whatever our umask.

@@ -1,6 +1,6 @@
 //! Contexts that are not simply the folder: named ones, git repositories, archives.
 
-use std::io::Read as _;
+use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
@@ -69,10 +69,14 @@ fn remote_folder(
     let link = fetch::Link::new(options)?;
     let fetched = remote.run(link.fetch(&url, None, &path)).ok_or(BuildError::Cancelled)?;
     fetched.with_context(|| format!("cannot fetch the context `{text}`"))?;
-    let open = || std::fs::File::open(&path).context("cannot read back a file");
-    let (sum, _) = pack::hash(&mut open()?).context("cannot read back a file")?;
-    let material = Some(provenance::context_file(&url, &sum.digest()));
-    if archive::is_archive(&mut open()?)? {
+    let mut file = std::fs::File::open(&path).context("cannot read back a file")?;
+    let mut material = None;
+    if options.provenance.is_some() {
+        let (sum, _) = pack::hash(&mut file).context("cannot read back a file")?;
+        file.rewind().context("cannot read back a file")?;
+        material = Some(provenance::context_file(&url, &sum.digest()));
+    }
+    if archive::is_archive(&mut file)? {
         return Ok((unpack(&path, remote, session)?, material));
     }
     // A lone file is a Dockerfile with nothing around it.

@@ -22,7 +22,7 @@ use url::{Url, form_urlencoded};
 
 use crate::BuildError;
 use crate::ages::Age;
-use crate::decide::{CopySource, CopyStep};
+use crate::decide::CopyStep;
 use crate::engine::Engine;
 use crate::finish::Image;
 use crate::image::{self, Layer, Parts};
@@ -87,11 +87,8 @@ impl Engine {
 
     /// Those of a step that checked none of them out.
     pub(crate) fn took_commits(&self, step: &CopyStep, commits: &[String]) {
-        let remotes = step.sources.iter().filter_map(|source| match source {
-            CopySource::Git { git, .. } => Some(&git.remote),
-            _ => None,
-        });
-        remotes.zip(commits).for_each(|(remote, commit)| self.took_commit(remote, commit));
+        let both = step.repositories().zip(commits);
+        both.for_each(|(git, commit)| self.took_commit(&git.remote, commit));
     }
 
     pub(crate) fn took_image(&self, reference: &ImageReference, digest: &Digest, on: &Platform) {
