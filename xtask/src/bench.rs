@@ -58,7 +58,7 @@ pub(crate) fn run(fresh_clone: bool) -> anyhow::Result<()> {
     let root = root.parent().context("finding the checkout")?.to_owned();
     let fresh = fresh_clone.then(|| measure_fresh_clone(&root)).transpose()?;
 
-    let status = Command::new("cargo")
+    let status = crate::cargo()
         .args(["build", "--release", "--locked", "--package", "sekisho"])
         .current_dir(&root)
         .status()
@@ -111,7 +111,7 @@ fn program(quick: bool) -> anyhow::Result<(PathBuf, PathBuf)> {
     }
     let mut arguments = vec!["build", "--locked", "--package", "sekisho"];
     arguments.extend(["--profile", if quick { "dev" } else { "dist" }]);
-    let status = Command::new("cargo").args(arguments).current_dir(&root).status();
+    let status = crate::cargo().args(arguments).current_dir(&root).status();
     ensure!(status.context("starting cargo")?.success(), "the build failed");
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
     let profile = if quick { "debug" } else { "dist" };
@@ -284,7 +284,7 @@ fn measure_fresh_clone(root: &Path) -> anyhow::Result<Duration> {
     let began = Instant::now();
     let cloned = Command::new("git").arg("clone").arg("--quiet").arg(root).arg(&clone).status()?;
     ensure!(cloned.success(), "the clone failed");
-    let status = Command::new("cargo")
+    let status = crate::cargo()
         .args(["run", "--release", "--quiet", "--", "run", HELLO, "--data-dir"])
         .arg(folder.path().join("data"))
         .current_dir(&clone)

@@ -6,7 +6,7 @@ mod deploy;
 mod tables;
 
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::bail;
 
@@ -71,6 +71,19 @@ fn main() -> ExitCode {
 
 fn usage(arguments: &[&str]) -> anyhow::Result<()> {
     bail!("no chore `{}`\n\n{HELP}", arguments.join(" "))
+}
+
+/// Cargo, as if a terminal called it: what it said to us of our own package would be news to the build script
+/// of a dependency, and nearly everything would be built once more.
+fn cargo() -> Command {
+    let mut command = Command::new("cargo");
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command
 }
 
 /// Writes `text` into `file`; one that is right already is left alone.

@@ -1,7 +1,7 @@
 //! The hub: how many jobs and listeners at once, and how soon a job is heard of.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -14,7 +14,7 @@ use super::{machine, page};
 pub(crate) fn run() -> anyhow::Result<()> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let root = root.parent().context("finding the checkout")?.to_owned();
-    let output = Command::new("cargo")
+    let output = crate::cargo()
         .args(["bench", "--profile", "dist", "--locked", "--quiet"])
         .args(["--package", "sekisho-hub", "--bench", "hub"])
         .current_dir(&root)

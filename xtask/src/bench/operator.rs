@@ -1,7 +1,7 @@
 //! The operator: runners for a burst of jobs, how soon they are gone, and what a lost operator costs.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -15,7 +15,7 @@ use super::{machine, page};
 pub(crate) fn run(quick: bool) -> anyhow::Result<()> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let root = root.parent().context("finding the checkout")?.to_owned();
-    let mut command = Command::new("cargo");
+    let mut command = crate::cargo();
     command.args(["bench", "--profile", if quick { "dev" } else { "dist" }, "--locked", "--quiet"]);
     command.args(["--package", "sekisho-operator", "--bench", "operator"]);
     if quick {

@@ -17,7 +17,7 @@ const STATIC: &str = "x86_64-unknown-linux-musl";
 pub(crate) fn run() -> anyhow::Result<()> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let root = root.parent().context("finding the checkout")?.to_owned();
-    let mut cargo = Command::new("cargo");
+    let mut cargo = crate::cargo();
     cargo.args(["bench", "--profile", "dist", "--locked", "--quiet"]);
     cargo.args(["--package", "sekisho-runner", "--bench", "runner"]);
     if has_target(STATIC) {

@@ -170,6 +170,10 @@ impl Engine {
         Ok(Some(Self { name: "sekisho", version: String::new(), kind }))
     }
 
+    pub(super) fn is_a_peer(&self) -> bool {
+        !matches!(self.kind, Kind::Sekisho { .. })
+    }
+
     /// Builds and pushes.
     pub(super) fn build(&mut self, context: &Path, name: &str) -> anyhow::Result<()> {
         match &self.kind {
