@@ -120,7 +120,7 @@ impl Engine {
             }
             return Ok(done);
         }
-        self.missed();
+        self.missed(instruction.span.line);
         let picked = match picked {
             Some(picked) => picked,
             None => self.pick(step, instruction, &mut origins)?,

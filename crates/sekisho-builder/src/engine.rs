@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use sekisho_dockerfile::scope;
-use sekisho_dockerfile::{Dockerfile, Instruction, MAX_DOCKERFILE_BYTES, Stage};
+use sekisho_dockerfile::{Dockerfile, Instruction, MAX_DOCKERFILE_BYTES, Spanned};
 use sekisho_oci::{History, Platform};
 use sekisho_sandbox::{Control, Isolation, Used};
 use sekisho_types::Digest;
@@ -310,13 +310,15 @@ impl Engine {
         Press { path: self.layers.session.path("layer"), how, cancel }
     }
 
-    /// Something has to be made that was not there: what will be wanted then, and takes its time, is begun.
-    pub(crate) fn missed(&self) {
+    /// What the instruction of a line makes was not there: what will be wanted then, and takes its time, is begun.
+    /// A sandbox is for the RUNs from there on; one before that has to run tells it itself.
+    pub(crate) fn missed(&self, line: u32) {
         self.layers.remote.begin();
-        let runs = |stage: &Stage| {
-            stage.instructions.iter().any(|one| matches!(one.node, Instruction::Run(_)))
+        let mut instructions = self.file.stages.iter().flat_map(|stage| &stage.instructions);
+        let is_wanted = |one: &Spanned<Instruction>| {
+            one.span.line >= line && matches!(one.node, Instruction::Run(_))
         };
-        if self.file.stages.iter().any(runs) {
+        if instructions.any(is_wanted) {
             self.options.launcher.prepare(self.isolation);
         }
     }

@@ -120,7 +120,7 @@ impl Engine {
         };
         self.end(begun, &place, &Done::known(None, cached))?;
         if !cached {
-            self.missed();
+            self.missed(stage.span.line);
         }
         self.send_ahead(&now.chain);
         Ok(now)

@@ -166,7 +166,7 @@ impl Engine {
         if let Some(done) = self.cached(&key) {
             return Ok(done);
         }
-        self.missed();
+        self.missed(span.line);
         if !binfmt::can_run(&now.platform) {
             let message = format!(
                 "RUN for {} on this {} machine needs an emulator",
@@ -349,7 +349,7 @@ impl Engine {
         if let Some(done) = self.cached(&key) {
             return Ok(done);
         }
-        self.missed();
+        self.missed(span.line);
         let view = self.layers.view(&now.chain)?;
         let failed = |engine: &Self, error: CopyError| {
             BuildError::from(engine.file.diagnostic(span, error.to_string()))
