@@ -68,8 +68,8 @@ struct Scan<'a> {
     age: Age,
     below: Below<'a>,
     to: &'a mut Packer,
-    /// First path of a file with several names, by device and inode.
-    links: HashMap<(u64, u64), ImagePath>,
+    /// First path of a file with several names, and whose it is, by device and inode.
+    links: HashMap<(u64, u64), (ImagePath, (u64, u64))>,
     scanned: Scanned,
 }
 
@@ -109,15 +109,14 @@ impl Scan<'_> {
             self.scanned.skipped.push(path.to_vec());
             return Ok(());
         }
-        if !kind.is_dir() && metadata.nlink() > 1 {
-            let id = (metadata.dev(), metadata.ino());
-            if let Some(first) = self.links.get(&id) {
-                let target = first.clone();
-                let node = self.node(NodeKind::HardLink { target }, &metadata, path);
-                self.to.add(path.to_vec(), node, &mut io::empty())?;
-                return Ok(());
-            }
-            self.links.insert(id, path.to_vec());
+        let id = (metadata.dev(), metadata.ino());
+        let several = !kind.is_dir() && metadata.nlink() > 1;
+        if let (true, Some((target, owner))) = (several, self.links.get(&id).cloned()) {
+            let mut node = self.node(NodeKind::HardLink { target }, &metadata, path);
+            // Who unpacks it may set an owner for each name.
+            (node.uid, node.gid) = owner;
+            self.to.add(path.to_vec(), node, &mut io::empty())?;
+            return Ok(());
         }
         let node_kind = if kind.is_dir() {
             NodeKind::Directory
@@ -149,6 +148,9 @@ impl Scan<'_> {
             if let (Some(owner), false) = (found.owner, self.owners.isolation.has_owners()) {
                 (node.uid, node.gid) = (owner.uid.into(), owner.gid.into());
             }
+        }
+        if several {
+            self.links.insert(id, (path.to_vec(), (node.uid, node.gid)));
         }
         let mut mtime = node.mtime;
         if kind.is_file() {

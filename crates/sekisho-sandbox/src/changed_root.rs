@@ -82,11 +82,14 @@ fn run(spec: &Spec, socket: &UnixStream) -> Result<Report, Failure> {
     placed.system(&root)?;
     placed.files(spec, &root)?;
     let before = Snapshot::take(&root, &placed.left_out).at_path(Step::Copy, &root)?;
-    let before = before.without(placed.made.iter().map(|(path, _)| path));
+    let mut before = before.without(placed.made.iter().map(|(path, _)| path));
     before.settle(&spec.writable).at_path(Step::Copy, &spec.writable)?;
     let report = carry_out(spec, socket, &root);
     end_all();
+    // What we take back changes the folders that it is in, which the command may not have changed.
+    let same = before.unchanged(&root, placed.made.iter().filter_map(|(path, _)| path.parent()));
     placed.remove(&root).at_path(Step::Copy, &root)?;
+    before.renew(&root, same).at_path(Step::Copy, &root)?;
     let upper = spec.writable.join("upper");
     move_changes(&root, &before, &placed.left_out, &upper).at_path(Step::Copy, &upper)?;
     crate::remove_tree(&root).at_path(Step::Copy, &root)?;

@@ -47,6 +47,7 @@ mod launcher;
 mod mounts;
 mod owner;
 mod parsers;
+mod placed;
 mod remove;
 mod spec;
 mod supervisor;
@@ -62,6 +63,8 @@ pub use launcher::{Control, Launcher, Stream};
 pub use owner::{OWNER_ATTRIBUTE, Owner};
 pub use parsers::server::serve_parsers;
 pub use parsers::{ParserError, ParserLimits, Parsers};
+#[doc(hidden)]
+pub use placed::main_if_placed;
 pub use remove::remove_tree;
 pub use spec::{
     Bind, Exit, Layers, MAX_PROCESSES, MIN_FREE_BYTES, MIN_MEMORY_BYTES, MemoryFile, Mount,

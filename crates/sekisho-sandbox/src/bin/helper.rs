@@ -1,7 +1,6 @@
 //! Runs sandbox stages for tests, and what a confined parser might try.
 
 use std::io::{Read as _, Write as _};
-use std::os::unix::process::CommandExt as _;
 
 use rustix::net::{AddressFamily, SocketType};
 
@@ -96,42 +95,12 @@ fn parse() -> u8 {
     0
 }
 
-/// What the usual container keeps from its root: mounting, and making namespaces.
-fn forbid_mounts() -> Result<(), Box<dyn std::error::Error>> {
-    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
-    let refused = [libc::SYS_mount, libc::SYS_unshare].map(|call| (call, Vec::new()));
-    let filter = SeccompFilter::new(
-        refused.into(),
-        SeccompAction::Allow,
-        SeccompAction::Errno(libc::EPERM.unsigned_abs()),
-        TargetArch::try_from(std::env::consts::ARCH)?,
-    )?;
-    let admin = rustix::thread::CapabilitySet::SYS_ADMIN;
-    rustix::thread::remove_capability_from_bounding_set(admin)?;
-    seccompiler::apply_filter(&BpfProgram::try_from(filter)?)?;
-    Ok(())
-}
-
 fn main() -> std::process::ExitCode {
     sekisho_sandbox::main_if_sandbox();
+    if let Some(exit) = sekisho_sandbox::main_if_placed() {
+        return exit;
+    }
     let arguments: Vec<String> = std::env::args().collect();
-    if let [_, what, program, rest @ ..] = arguments.as_slice()
-        && what == "with-id-range"
-    {
-        // Returns twice: here, and then where it got to. What is there is run in either.
-        let entered = sekisho_sandbox::enter_id_range();
-        let failed = std::process::Command::new(program).args(rest).exec();
-        let _ = writeln!(std::io::stderr(), "{entered:?}; {failed}");
-        return std::process::ExitCode::from(3);
-    }
-    if let [_, what, program, rest @ ..] = arguments.as_slice()
-        && what == "without-mounts"
-    {
-        let forbidden = forbid_mounts();
-        let failed = std::process::Command::new(program).args(rest).exec();
-        let _ = writeln!(std::io::stderr(), "{forbidden:?}; {failed}");
-        return std::process::ExitCode::from(3);
-    }
     match arguments.get(1).map(String::as_str) {
         // A second word by which a test knows its processes.
         Some("parsers") => {

@@ -72,6 +72,28 @@ impl Snapshot {
         self
     }
 
+    /// Those of some folders that are still as they were.
+    pub(super) fn unchanged<'p>(
+        &self,
+        root: &Path,
+        folders: impl Iterator<Item = &'p Path>,
+    ) -> Vec<PathBuf> {
+        let is_same = |path: &&Path| {
+            let now = fs::symlink_metadata(root.join(path)).map(|now| Stamp::of(&now));
+            now.is_ok_and(|now| self.0.get(*path) == Some(&now))
+        };
+        folders.filter(is_same).map(Path::to_owned).collect()
+    }
+
+    /// Takes these as they are now.
+    pub(super) fn renew(&mut self, root: &Path, paths: Vec<PathBuf>) -> io::Result<()> {
+        for path in paths {
+            let now = Stamp::of(&fs::symlink_metadata(root.join(&path))?);
+            self.0.insert(path, now);
+        }
+        Ok(())
+    }
+
     /// Waits until the clock that dates changes has moved on: what changes from then on is seen.
     pub(super) fn settle(&self, scratch: &Path) -> io::Result<()> {
         let latest = self.0.values().map(|stamp| stamp.changed).max().unwrap_or_default();
