@@ -10,6 +10,9 @@ use crate::chmod::Chmod;
 use crate::files::{self, FileMap, ImagePath, Known, Node, NodeKind};
 use crate::pack::show;
 
+/// Entries that are put together with the others at once; see [`Placer::recent`].
+const AT_ONCE: usize = 1 << 17;
+
 /// Why files cannot be copied.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CopyError {
@@ -113,6 +116,8 @@ pub(crate) struct Placer<'a> {
     view: &'a FileMap,
     destination: &'a Destination,
     pending: BTreeMap<ImagePath, Pending<'a>>,
+    /// What came last, and goes into that together: a tree that grows at its end is half empty.
+    recent: BTreeMap<ImagePath, Pending<'a>>,
     /// Which of several sources what is placed comes from.
     pub(crate) origin: usize,
     /// Further names of an entry of this layer, by its path.
@@ -121,7 +126,8 @@ pub(crate) struct Placer<'a> {
 
 impl<'a> Placer<'a> {
     pub(crate) fn new(view: &'a FileMap, destination: &'a Destination) -> Self {
-        Self { view, destination, pending: BTreeMap::new(), origin: 0, links: HashMap::new() }
+        let (pending, recent) = (BTreeMap::new(), BTreeMap::new());
+        Self { view, destination, pending, recent, origin: 0, links: HashMap::new() }
     }
 
     /// Where the destination really is, and whether things go into it rather than take its place.
@@ -181,7 +187,19 @@ impl<'a> Placer<'a> {
     }
 
     fn exists(&self, path: &[u8]) -> bool {
-        path.is_empty() || self.pending.contains_key(path) || self.view.get(path).is_some()
+        path.is_empty() || self.placed(path).is_some() || self.view.get(path).is_some()
+    }
+
+    /// What was placed there.
+    fn placed(&self, path: &[u8]) -> Option<&Pending<'a>> {
+        self.recent.get(path).or_else(|| self.pending.get(path))
+    }
+
+    fn insert(&mut self, path: ImagePath, new: Pending<'a>) {
+        self.recent.insert(path, new);
+        if self.recent.len() >= AT_ONCE {
+            self.pending.append(&mut self.recent);
+        }
     }
 
     fn put_source(
@@ -209,7 +227,7 @@ impl<'a> Placer<'a> {
 
     fn add(&mut self, path: ImagePath, new: Pending<'a>) -> Result<(), CopyError> {
         self.folders_to(&path)?;
-        let there = self.pending.get(&path).map(Pending::is_directory);
+        let there = self.placed(&path).map(Pending::is_directory);
         let there = there.or_else(|| self.view.get(&path).map(Node::is_directory));
         match (there, new.is_directory()) {
             (Some(true), false) => return Err(CopyError::IsAFolder(show(&path))),
@@ -218,7 +236,7 @@ impl<'a> Placer<'a> {
         }
         // The root has no entry of its own.
         if !path.is_empty() {
-            self.pending.insert(path, new);
+            self.insert(path, new);
         }
         Ok(())
     }
@@ -248,7 +266,7 @@ impl<'a> Placer<'a> {
 
     /// Adds another name of a file that was added before.
     pub(crate) fn put_link(&mut self, path: ImagePath, target: &[u8]) -> Result<(), CopyError> {
-        let there = self.pending.get(target).cloned();
+        let there = self.placed(target).cloned();
         let Some(there) = there.filter(|there| !there.is_directory()) else {
             return Err(CopyError::NotFound(show(target)));
         };
@@ -262,7 +280,7 @@ impl<'a> Placer<'a> {
         if path.is_empty() {
             return Ok(());
         }
-        if let Some(pending) = self.pending.get(path) {
+        if let Some(pending) = self.placed(path) {
             return match pending.is_directory() {
                 true => Ok(()),
                 false => Err(CopyError::NotAFolder(show(path))),
@@ -283,12 +301,13 @@ impl<'a> Placer<'a> {
             }
         };
         self.folders_to(path)?;
-        self.pending.insert(path.to_vec(), Pending::made(node, Data::None));
+        self.insert(path.to_vec(), Pending::made(node, Data::None));
         Ok(())
     }
 
     /// The entries, in order. Files of an image that have several names become hard links again.
     pub(crate) fn finish(mut self) -> BTreeMap<ImagePath, Pending<'a>> {
+        self.pending.append(&mut self.recent);
         let links = std::mem::take(&mut self.links).into_iter().map(|(target, mut names)| {
             names.push(target);
             names

@@ -5,6 +5,7 @@ mod index;
 mod sum;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 use sekisho_oci::layer::{Entry, EntryKind};
 use serde::{Deserialize, Serialize};
@@ -146,12 +147,11 @@ impl Node {
 
 /// A whole tree of files.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct FileMap(BTreeMap<ImagePath, Node>);
-
-impl FromIterator<(ImagePath, Node)> for FileMap {
-    fn from_iter<I: IntoIterator<Item = (ImagePath, Node)>>(nodes: I) -> Self {
-        Self(nodes.into_iter().collect())
-    }
+pub(crate) struct FileMap {
+    /// Of a context, in order: there may be millions, and while a tree is made of them they are there twice.
+    list: Vec<(ImagePath, Node)>,
+    /// What can be added to, as layers are; empty while there is a list.
+    tree: BTreeMap<ImagePath, Node>,
 }
 
 /// A path leads through more links than [`MAX_LINKS`].
@@ -159,26 +159,48 @@ impl FromIterator<(ImagePath, Node)> for FileMap {
 pub(crate) struct LinkLoop;
 
 impl FileMap {
+    /// Of what was found, in whatever order, each path once.
+    pub(crate) fn of(mut found: Vec<(ImagePath, Node)>) -> Self {
+        found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        found.shrink_to_fit();
+        Self { list: found, tree: BTreeMap::new() }
+    }
+
+    /// With more of the same.
+    pub(crate) fn and(mut self, more: Vec<(ImagePath, Node)>) -> Self {
+        self.list.extend(more);
+        Self { tree: self.tree, ..Self::of(self.list) }
+    }
+
+    /// As what can be added to.
+    fn tree(&mut self) -> &mut BTreeMap<ImagePath, Node> {
+        self.tree.extend(std::mem::take(&mut self.list));
+        &mut self.tree
+    }
+
     pub(crate) fn insert(&mut self, path: ImagePath, node: Node) {
-        self.0.insert(path, node);
+        self.tree().insert(path, node);
     }
 
     /// What is at `path` exactly. The root is always there.
     pub(crate) fn get(&self, path: &[u8]) -> Option<&Node> {
-        self.0.get(path)
+        self.entry(path).map(|(_, node)| node)
     }
 
     /// As [`Self::get`], with the path as it is kept here.
     pub(crate) fn entry(&self, path: &[u8]) -> Option<(&ImagePath, &Node)> {
-        self.0.get_key_value(path)
+        match self.list.binary_search_by(|(one, _)| one.as_slice().cmp(path)) {
+            Ok(at) => self.list.get(at).map(|(path, node)| (path, node)),
+            Err(_) => self.tree.get_key_value(path),
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&ImagePath, &Node)> + Clone {
-        self.0.iter()
+        self.list.iter().map(|(path, node)| (path, node)).chain(&self.tree)
     }
 
     pub(crate) fn nodes_mut(&mut self) -> impl Iterator<Item = &mut Node> {
-        self.0.values_mut()
+        self.list.iter_mut().map(|(_, node)| node).chain(self.tree.values_mut())
     }
 
     /// Everything below a folder, not the folder itself; in order of bytes.
@@ -187,8 +209,13 @@ impl FileMap {
         folder: &[u8],
     ) -> impl Iterator<Item = (&'a ImagePath, &'a Node)> + use<'a> {
         let (from, to) = bounds(folder);
-        let upper = to.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
-        self.0.range((std::ops::Bound::Included(from), upper)).filter(|(path, _)| !path.is_empty())
+        let before = |end: &[u8]| self.list.partition_point(|(path, _)| path.as_slice() < end);
+        let listed = before(&from)..to.as_deref().map_or(self.list.len(), before);
+        let listed = self.list.get(listed).unwrap_or_default();
+        let upper = to.map_or(Bound::Unbounded, Bound::Excluded);
+        let all = listed.iter().map(|(path, node)| (path, node));
+        let all = all.chain(self.tree.range((Bound::Included(from), upper)));
+        all.filter(|(path, _)| !path.is_empty())
     }
 
     /// Follows symbolic links as a process in this root would. What does not exist is taken as it

@@ -94,16 +94,14 @@ impl<'a> Listing<'a> {
         // The mode of the folder itself is an accident of whoever made it.
         let root = (Vec::new(), Node::new(NodeKind::Directory, 0o755));
         let ignored: Vec<_> = all.iter_mut().flat_map(|one| one.ignored.drain(..)).collect();
-        // One list, which the map is made of and which goes whole: pieces of many trees would stay where each
-        // thread has its memory.
+        // One list: pieces of many would stay where each thread has its memory.
         let mut found = vec![root];
         all.into_iter().for_each(|mut one| found.append(&mut one.files));
-        found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        let mut files: FileMap = found.into_iter().collect();
-        for (path, node) in ignored {
-            if files.below(&path).next().is_some() {
-                files.insert(path, node);
-            }
+        let mut files = FileMap::of(found);
+        let mut back = ignored;
+        back.retain(|(path, _)| files.below(path).next().is_some());
+        if !back.is_empty() {
+            files = files.and(back);
         }
         Ok(files)
     }

@@ -26,7 +26,7 @@ impl<'a> Apply<'a> {
         if !in_order || self.run.len() >= AT_ONCE {
             self.flush();
         }
-        if !node.is_directory() && self.map.0.len() > 1 {
+        if !node.is_directory() && self.map.tree().len() > 1 {
             self.map.remove_below(&path, |_| true);
         }
         self.run.push((path, node));
@@ -34,11 +34,12 @@ impl<'a> Apply<'a> {
 
     fn flush(&mut self) {
         // Where much is there already, it is dearer to put two together than to add to one.
-        if self.run.len() * 8 < self.map.0.len() {
-            self.map.0.extend(self.run.drain(..));
+        let map = self.map.tree();
+        if self.run.len() * 8 < map.len() {
+            map.extend(self.run.drain(..));
         } else {
             let mut run = std::mem::take(&mut self.run).into_iter().collect();
-            self.map.0.append(&mut run);
+            map.append(&mut run);
         }
     }
 
@@ -53,7 +54,7 @@ impl<'a> Apply<'a> {
         for path in &gone.removed {
             self.map.remove_below(path, lower);
             if self.map.get(path).is_some_and(lower) {
-                self.map.0.remove(path);
+                self.map.tree().remove(path);
             }
         }
     }
@@ -72,7 +73,7 @@ impl FileMap {
         let below = self.below(folder).filter(|(_, node)| doomed(node));
         let doomed: Vec<_> = below.map(|(path, _)| path.clone()).collect();
         for path in doomed {
-            self.0.remove(&path);
+            self.tree().remove(&path);
         }
     }
 }
