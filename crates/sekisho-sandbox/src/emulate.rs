@@ -1,7 +1,7 @@
 //! `chown`, `setuid` and `stat` where there is one user: the calls are held back and answered here.
 //!
 //! ```text
-//!  command ── chown(2) ──▶ seccomp filter ── held ──▶ pid 1: finds the file through /proc/<pid>,
+//!  command ── chown(2) ──▶ seccomp filter ── held ──▶ pid 1: finds the file through `/proc`,
 //!     ▲                                                writes its owner to an attribute
 //!     └────────────────────── 0 ◀──────────────────────┘
 //! ```
@@ -17,6 +17,7 @@
 
 mod calls;
 mod identity;
+mod processes;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
@@ -27,6 +28,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::io::{Errno, Result};
 
 use self::identity::Identity;
+use self::processes::Processes;
 use crate::owner::{MAX_VALUE_BYTES, OWNER_ATTRIBUTE, Owner};
 use crate::sys::{self, Answer};
 
@@ -48,7 +50,7 @@ const IDENTITY_BASE: u64 = 1 << 62;
 /// Answers held calls. One for each sandbox.
 pub(crate) struct Emulator {
     listener: OwnedFd,
-    proc: OwnedFd,
+    processes: Processes,
     root: OwnedFd,
     /// Number 0 is what everything starts as.
     identities: Vec<Identity>,
@@ -72,16 +74,12 @@ impl Emulator {
     /// In the sandbox's own root, with its `/proc` mounted.
     ///
     /// # Errors
-    /// `SRCH` where `/proc` numbers processes otherwise than we do, so that no file of theirs is found.
+    /// Where there is no `/proc` that shows us.
     pub(crate) fn new(listener: OwnedFd) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let own = rustix::fs::readlink("/proc/self", Vec::new())?;
-        if own.as_bytes() != rustix::process::getpid().as_raw_pid().to_string().as_bytes() {
-            return Err(Errno::SRCH);
-        }
         Ok(Self {
             listener,
-            proc: rustix::fs::open("/proc", flags, Mode::empty())?,
+            processes: Processes::open()?,
             root: rustix::fs::open("/", flags, Mode::empty())?,
             identities: vec![Identity::default()],
             links: BTreeMap::new(),
@@ -111,7 +109,7 @@ impl Emulator {
     }
 
     /// Opens what a call names, as the calling thread would find it, without reading it.
-    fn open(&self, pid: i32, name: Name) -> Result<OwnedFd> {
+    fn open(&mut self, pid: i32, name: Name) -> Result<OwnedFd> {
         let path = match name.path {
             Some(address) => read_path(pid, address)?,
             None => Vec::new(),
@@ -125,7 +123,7 @@ impl Emulator {
             return self.open_base(pid, name.folder, flags);
         }
         if path.starts_with(b"/") && self.chrooted {
-            let root = self.open_below_proc(&format!("{pid}/root"), flags)?;
+            let root = self.processes.open_below(pid, "root", flags)?;
             let resolve = rustix::fs::ResolveFlags::IN_ROOT;
             return rustix::fs::openat2(root, path, flags | last, Mode::empty(), resolve);
         }
@@ -133,26 +131,29 @@ impl Emulator {
             true => self.root.try_clone().map_err(|_| Errno::MFILE)?,
             false => self.open_base(pid, name.folder, flags)?,
         };
-        let mut path = own_proc(pid, &path).unwrap_or(path);
+        let mut path = self.own_proc(pid, &path).unwrap_or(path);
         if name.follow {
             let link = rustix::fs::readlinkat(&base, path.as_slice(), Vec::new()).ok();
-            path = link.and_then(|to| own_proc(pid, to.as_bytes())).unwrap_or(path);
+            path = link.and_then(|to| self.own_proc(pid, to.as_bytes())).unwrap_or(path);
         }
         rustix::fs::openat(base, path, flags | last, Mode::empty())
     }
 
-    fn open_base(&self, pid: i32, folder: i32, flags: OFlags) -> Result<OwnedFd> {
+    fn open_base(&mut self, pid: i32, folder: i32, flags: OFlags) -> Result<OwnedFd> {
         if folder == CWD.as_raw_fd() {
-            return self.open_below_proc(&format!("{pid}/cwd"), flags);
+            return self.processes.open_below(pid, "cwd", flags);
         }
         if folder < 0 {
             return Err(Errno::BADF);
         }
-        self.open_below_proc(&format!("{pid}/fd/{folder}"), flags)
+        self.processes.open_below(pid, &format!("fd/{folder}"), flags)
     }
 
-    fn open_below_proc(&self, path: &str, flags: OFlags) -> Result<OwnedFd> {
-        rustix::fs::openat(&self.proc, path, flags, Mode::empty())
+    /// A path by which a process means itself, as one that means it to us too; `None` for all others.
+    fn own_proc(&self, pid: i32, path: &[u8]) -> Option<Vec<u8>> {
+        let rest = means_itself(path)?;
+        let number = self.processes.number(pid).ok()?;
+        Some([format!("/proc/{number}").as_bytes(), &rest].concat())
     }
 
     /// Whose it was made by an earlier `chown`, or by the image.
@@ -229,9 +230,8 @@ fn by_fd(file: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// A path by which a process means itself, as one that means it to us too; `None` for all others.
-fn own_proc(pid: i32, path: &[u8]) -> Option<Vec<u8>> {
-    let own = format!("/proc/{pid}");
+/// Of a path by which a process means itself, what is below its folder of `/proc`; `None` of all others.
+fn means_itself(path: &[u8]) -> Option<Vec<u8>> {
     for (name, means) in [
         ("/proc/self", ""),
         ("/proc/thread-self", ""),
@@ -242,7 +242,7 @@ fn own_proc(pid: i32, path: &[u8]) -> Option<Vec<u8>> {
     ] {
         let rest = path.strip_prefix(name.as_bytes());
         if let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with(b"/")) {
-            return Some([own.as_bytes(), means.as_bytes(), rest].concat());
+            return Some([means.as_bytes(), rest].concat());
         }
     }
     None
@@ -284,17 +284,17 @@ mod tests {
     #[test]
     fn what_a_process_calls_itself_is_its_own() {
         for (path, want) in [
-            ("/proc/self", Some("/proc/7")),
-            ("/proc/self/fd/3", Some("/proc/7/fd/3")),
-            ("/proc/thread-self/cwd", Some("/proc/7/cwd")),
-            ("/dev/stdout", Some("/proc/7/fd/1")),
-            ("/dev/fd/9", Some("/proc/7/fd/9")),
+            ("/proc/self", Some("")),
+            ("/proc/self/fd/3", Some("/fd/3")),
+            ("/proc/thread-self/cwd", Some("/cwd")),
+            ("/dev/stdout", Some("/fd/1")),
+            ("/dev/fd/9", Some("/fd/9")),
             ("/proc/selfish", None),
             ("/proc/7", None),
             ("/dev/null", None),
         ] {
-            let own = own_proc(7, path.as_bytes());
-            assert_eq!(own.as_deref(), want.map(str::as_bytes), "{path}");
+            let rest = means_itself(path.as_bytes());
+            assert_eq!(rest.as_deref(), want.map(str::as_bytes), "{path}");
         }
     }
 }

@@ -216,7 +216,7 @@ impl Emulator {
         Ok(Answer::Value(0))
     }
 
-    fn stat(&self, pid: i32, name: Name, to: u64) -> Result<Answer> {
+    fn stat(&mut self, pid: i32, name: Name, to: u64) -> Result<Answer> {
         let Some((file, owner)) = self.file_with_owner(pid, name) else {
             return Ok(Answer::Continue);
         };
@@ -224,7 +224,7 @@ impl Emulator {
     }
 
     /// What the kernel would answer rightly, errors included, is none.
-    fn file_with_owner(&self, pid: i32, name: Name) -> Option<(OwnedFd, Owner)> {
+    fn file_with_owner(&mut self, pid: i32, name: Name) -> Option<(OwnedFd, Owner)> {
         let file = self.open(pid, name).ok()?;
         let owner = self.owner(&file)?;
         Some((file, owner))

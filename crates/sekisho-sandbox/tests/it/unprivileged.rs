@@ -112,6 +112,45 @@ fn a_user_with_a_range_of_ids_needs_no_emulation() {
     assert!(text.contains("1 passed"), "{text}");
 }
 
+/// As in a container: its runtime covers parts of `/proc`, and so the kernel gives nobody in it a fresh one.
+#[test]
+#[expect(clippy::print_stdout, reason = "says what it skipped")]
+fn owners_are_emulated_where_the_kernel_gives_no_fresh_proc() {
+    if Isolation::choose() != Isolation::Privileged {
+        println!("skipped: needs root");
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let tests = tests_as(UID, &dir, &["emulation::", "unprivileged::child_with_the_outer_proc"]);
+    let script = format!(
+        "mount --bind /dev/null /proc/version; \
+         exec setpriv --reuid {UID} --regid {UID} --clear-groups \"$0\" \"$@\""
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-ec", &script]);
+    command.arg(tests.get_program()).args(tests.get_args());
+    command.envs(tests.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("SEKISHO_TEST_OUTER_PROC", "1").current_dir(tests.get_current_dir().unwrap());
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("6 passed"), "{text}");
+}
+
+/// Run by [`owners_are_emulated_where_the_kernel_gives_no_fresh_proc`]: it is so there.
+#[test]
+fn child_with_the_outer_proc() {
+    if std::env::var_os("SEKISHO_TEST_OUTER_PROC").is_none() {
+        return;
+    }
+    let world = crate::sandbox::World::new(Isolation::SingleId);
+    // Processes of their own, each of which asks through its own folder, and a number that is used again.
+    let script = "readlink /proc/self >outer; [ $(cat outer) != $$ ]; touch /a; chown 12:34 /a; \
+                  for i in 1 2 3; do (cd /; stat -L -c '%u:%g' /dev/stdin </a; exec 3</a; stat -L -c '%u' /dev/fd/3); done";
+    let said = crate::sandbox::stdout(&world.spec(script));
+    assert_eq!(said, "12:34\n12\n".repeat(3));
+}
+
 /// Run by [`switched_off_user_namespaces_are_named`] where there are none.
 #[test]
 fn child_without_user_namespaces() {
