@@ -18,6 +18,7 @@ use crate::engine::Engine;
 use crate::error::BuildError;
 use crate::fetch::{Answer, Link};
 use crate::files::{self, Known, Node, NodeKind, Sum};
+use crate::slots::lock;
 use crate::store::Kind;
 use crate::{archive, fetch, pack};
 
@@ -159,7 +160,7 @@ impl Engine {
         Ok(Arc::new(context))
     }
 
-    /// Fetches a file, and makes sure that it is the one that was meant.
+    /// Fetches a file, once in a build, and makes sure that it is the one that was meant.
     pub(crate) fn fetch(
         &self,
         url: &str,
@@ -170,6 +171,26 @@ impl Engine {
             let span = url_span(instruction, url);
             self.file.diagnostic(span, format!("cannot fetch `{url}`: {error:#}")).into()
         };
+        let slot = self.fetched.of(url.to_owned());
+        let mut known = lock(&slot);
+        let fetched = match &*known {
+            Some(fetched) => fetched.clone(),
+            None => known.insert(self.fetch_now(url, &failed)?).clone(),
+        };
+        drop(known);
+        let digest = fetched.sum.digest();
+        if let Some(wanted) = checksum.filter(|wanted| **wanted != digest) {
+            return Err(failed(&anyhow!("its checksum is {digest}, not {wanted}")));
+        }
+        self.took(url.to_owned(), &digest);
+        Ok(fetched)
+    }
+
+    fn fetch_now(
+        &self,
+        url: &str,
+        failed: &dyn Fn(&anyhow::Error) -> BuildError,
+    ) -> Result<Fetched, BuildError> {
         let path = self.layers.session.path("fetched");
         let parsed = fetch::parse(url).map_err(|error| failed(&anyhow!(error)))?;
         let (store, session) = (&self.layers.store, &self.layers.session);
@@ -194,10 +215,6 @@ impl Engine {
         let Kept { known, sum, size } = kept;
         let digest = sum.digest();
         session.lease(&digest);
-        if let Some(wanted) = checksum.filter(|wanted| **wanted != digest) {
-            return Err(failed(&anyhow!("its checksum is {digest}, not {wanted}")));
-        }
-        self.took(url.to_owned(), &digest);
         let mtime = known.modified().unwrap_or(crate::LAYER_EPOCH);
         Ok(Fetched { path: store.blob_path(&digest), size, sum, mtime })
     }

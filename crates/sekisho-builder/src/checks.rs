@@ -6,9 +6,11 @@ use sekisho_dockerfile::lint::{self, Finding, Subject};
 use sekisho_dockerfile::{Check, Dockerfile, Word, scope};
 use sekisho_oci::{ImageConfig, Platform};
 
-use crate::engine::{platform_args, read};
+use crate::context::text;
+use crate::engine::platform_args;
 use crate::progress::Event;
-use crate::{BuildError, BuildOptions, context};
+use crate::reading::read;
+use crate::{BuildError, BuildOptions};
 
 /// Findings about a Dockerfile, and whether they are to fail a build.
 #[derive(Debug)]
@@ -46,8 +48,7 @@ fn look(file: &Dockerfile, options: &BuildOptions) -> Result<Looked, BuildError>
     let platform = options.platforms().into_iter().next().unwrap_or_else(Platform::host);
     let arguments = platform_args(&platform, options.target.as_deref());
     let globals = scope::globals(file, &options.build_args, &arguments)?;
-    let dockerfile = options.context_dir.join(&options.dockerfile);
-    let ignore = context::read_ignore(&options.context_dir, &dockerfile)?;
+    let ignore = text::read_ignore(&options.context_dir, &options.dockerfile)?;
     let base_env = BTreeMap::new();
     let subject = Subject { file, globals: &globals, base_env: &base_env, ignore: Some(&ignore) };
     let findings = lint::lint(&subject, &settings);

@@ -5,6 +5,7 @@
 //! followed in the list, never by the kernel. So no link, however it changes meanwhile, leads outside.
 
 mod listing;
+pub(crate) mod text;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -31,9 +32,6 @@ pub(crate) const MAX_CONTEXT_BYTES: u64 = 64 << 30;
 
 /// Deepest nesting of folders: paths are limited to 4096 bytes anyway.
 const MAX_DEPTH: usize = 1024;
-
-/// Largest `.dockerignore`, in bytes.
-const MAX_IGNORE_BYTES: u64 = 1 << 20;
 
 /// A context that was listed.
 #[derive(Debug)]
@@ -74,7 +72,7 @@ impl Context {
     ///
     /// `<Dockerfile>.dockerignore` beside the Dockerfile wins over the context's own.
     pub(crate) fn open(path: &Path, dockerfile: &Path) -> Result<Self, BuildError> {
-        Self::list_all(path, &read_ignore(path, dockerfile)?)
+        Self::list_all(path, &text::read_ignore(path, dockerfile)?)
     }
 
     /// Lists a folder without what `ignore` leaves out.
@@ -230,29 +228,6 @@ impl Context {
 
 fn failed(path: &Path, error: Errno) -> BuildError {
     BuildError::Context { path: path.to_owned(), source: error.into() }
-}
-
-/// The `.dockerignore` beside the Dockerfile, or else the context's.
-pub(crate) fn read_ignore(context: &Path, dockerfile: &Path) -> Result<Ignore, BuildError> {
-    let mut own = dockerfile.as_os_str().to_owned();
-    own.push(".dockerignore");
-    for path in [PathBuf::from(own), context.join(".dockerignore")] {
-        match std::fs::metadata(&path) {
-            Ok(metadata) if metadata.len() > MAX_IGNORE_BYTES => {
-                let source = std::io::ErrorKind::FileTooLarge.into();
-                return Err(BuildError::Context { path, source });
-            }
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(source) => return Err(BuildError::Context { path, source }),
-        }
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(source) => return Err(BuildError::Context { path, source }),
-        };
-        return Ignore::parse(&text).map_err(|source| BuildError::Ignore { path, source });
-    }
-    Ok(Ignore::default())
 }
 
 #[cfg(test)]

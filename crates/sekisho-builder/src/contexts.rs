@@ -129,7 +129,7 @@ impl Engine {
         match source {
             NamedContext::Directory(path) => {
                 // Its own `.dockerignore` counts; there is no Dockerfile beside which another could be.
-                Ok(Named::Files(Arc::new(Context::open(path, &path.join("Dockerfile"))?)))
+                Ok(Named::Files(Arc::new(Context::open(path, Path::new("Dockerfile"))?)))
             }
             NamedContext::Image(reference) => {
                 let (config, chain, _) = self.image(reference, span, platform)?;

@@ -12,7 +12,7 @@ use sekisho_types::Digest;
 use crate::adding::{add_commits, place_remote};
 use crate::copy::{CopyError, Data, Destination, Made, Match, Pending, Placer};
 use crate::decide::{CopySource, CopyStep};
-use crate::engine::{Done, Engine, Progressed};
+use crate::engine::{Engine, Progressed};
 use crate::error::BuildError;
 use crate::files::{self, FileMap, ImagePath, Node, NodeKind};
 use crate::image::Layer;
@@ -20,6 +20,7 @@ use crate::layers::chain_key;
 use crate::looking::Picked;
 use crate::origin::Origin;
 use crate::pack::{Packer, Written};
+use crate::results::{Done, Known};
 use crate::sparse::Holes;
 use crate::steps::machine;
 use crate::{archive, room, users};
@@ -114,12 +115,15 @@ impl Engine {
         let fetched = origins.iter().filter_map(|(_, origin)| origin.context()?.commit.clone());
         let quick = of_commits(&fetched.collect::<Vec<_>>()).or(quick);
         let key = base(Key::new(COPY_DOMAIN)).digest("content", &content).finish();
-        if let Some(done) = self.cached(&key) {
-            if let Some(quick) = &quick {
-                self.remember(&[quick], done.layer.clone().map(|layer| (layer, None)))?;
+        let turn = match self.known(&key)? {
+            Known::Done(done) => {
+                if let Some(quick) = &quick {
+                    self.remember(&[quick], done.layer.clone().map(|layer| (layer, None)), None)?;
+                }
+                return Ok(*done);
             }
-            return Ok(done);
-        }
+            Known::Nothing(turn) => turn,
+        };
         self.missed(instruction.span.line);
         let picked = match picked {
             Some(picked) => picked,
@@ -135,7 +139,7 @@ impl Engine {
             false => Some(self.copy_files(step, instruction, &origins, &picked, now)?),
         };
         let keys: Vec<&Digest> = quick.iter().chain([&key]).collect();
-        self.remember(&keys, made)
+        self.remember(&keys, made, turn)
     }
 
     fn copy_files(

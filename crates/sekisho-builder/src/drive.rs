@@ -5,8 +5,9 @@
 //! ```
 //!
 //! A step waits for the layers below it; a COPY that stands alone (`--link`) does not. A stage waits
-//! for the ends of those it is based on or copies from. One thread, this one, knows where all stages
-//! are; the others only carry out what they are given.
+//! for the ends of those it is based on or copies from. Each platform has stages of its own, and all are built side
+//! by side; what is the same in several is carried out once, see `turns`. One thread, this one, knows where all
+//! stages are; the others only carry out what they are given.
 //!
 //! What takes long and waits for nothing is begun early: the list of the context and the digests of what is
 //! copied from it, and the trees of a base that is new here, which the first RUN will want.
@@ -20,13 +21,13 @@ use std::sync::{Arc, mpsc};
 
 use anyhow::Context as _;
 use sekisho_dockerfile::graph::{self, Graph};
-use sekisho_dockerfile::{Dockerfile, Instruction, Source, Span, Spanned, Stage};
+use sekisho_dockerfile::{Dockerfile, Instruction, Source, Span, Spanned, Stage, scope};
 use sekisho_oci::Platform;
 
 use crate::BuildError;
 use crate::ages::Maker;
 use crate::decide::{Action, CopySource, Decided, State};
-use crate::engine::{Engine, Progressed};
+use crate::engine::{Engine, Progressed, platform_args};
 use crate::image::Layer;
 use crate::progress::Event;
 use crate::schedule::{Schedule, StepId};
@@ -73,10 +74,25 @@ impl Planned {
     }
 }
 
+/// A stage for one of the platforms that were asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct At {
+    target: usize,
+    stage: usize,
+}
+
+/// What is built for one platform.
+struct Target {
+    engine: Engine,
+    platform: Platform,
+    globals: BTreeMap<String, String>,
+    graph: Graph,
+}
+
 /// A stage that is being built.
 struct Open {
     end: StepId,
-    /// Position among the stages that are needed.
+    /// Position among the stages that are needed, those of the first platform first.
     position: usize,
     /// Number of its FROM.
     number: usize,
@@ -104,11 +120,11 @@ fn takes_from_the_context(instruction: &Instruction) -> bool {
 enum Work {
     /// Lists the build context.
     Context,
-    From(usize),
+    From(At),
     /// Looks at what a COPY is to take.
-    Look(usize, usize),
-    Step(usize, usize),
-    End(usize),
+    Look(At, usize),
+    Step(At, usize),
+    End(At),
 }
 
 /// What a thread brings back.
@@ -148,13 +164,11 @@ fn carry_out(id: StepId, work: Work, job: Job<'_>, tell: &mpsc::Sender<Told>) {
     }
 }
 
-/// One platform's build.
+/// A build, for all its platforms.
 pub(crate) struct Drive<'e> {
     pub(crate) engine: &'e Engine,
-    pub(crate) platform: Platform,
-    pub(crate) globals: BTreeMap<String, String>,
-    pub(crate) graph: Graph,
-    stages: BTreeMap<usize, Open>,
+    targets: Vec<Target>,
+    stages: BTreeMap<At, Open>,
     schedule: Schedule<Work>,
     /// Steps that the file shows.
     planned: usize,
@@ -163,89 +177,89 @@ pub(crate) struct Drive<'e> {
 }
 
 impl<'e> Drive<'e> {
-    /// Plans what the target needs; numbers of steps start after `numbered`.
-    pub(crate) fn new(
-        engine: &'e Engine,
-        platform: &Platform,
-        globals: BTreeMap<String, String>,
-        numbered: usize,
-    ) -> Result<Self, BuildError> {
-        let lookup = |name: &str| globals.get(name).cloned();
-        let target = engine.options.target.as_deref();
-        let contexts = engine.options.context_names();
-        let graph = graph::order(&engine.file, target, &lookup, &contexts)?;
-        let order = graph.order.clone();
-        let (platform, schedule) = (platform.clone(), Schedule::new(engine.options.jobs));
-        let stages = BTreeMap::new();
-        let mut drive =
-            Self { engine, platform, globals, graph, stages, schedule, planned: 0, numbered };
-        for index in &order {
-            drive.open(*index);
+    /// Plans what the targets need.
+    pub(crate) fn new(engine: &'e Engine) -> Result<Self, BuildError> {
+        let (targets, stages) = (Vec::new(), BTreeMap::new());
+        let schedule = Schedule::new(engine.options.jobs);
+        let mut drive = Self { engine, targets, stages, schedule, planned: 0, numbered: 0 };
+        for platform in engine.options.platforms() {
+            drive.plan_for(platform)?;
         }
-        if order.iter().any(|index| drive.wants(*index, takes_from_the_context)) {
+        if drive.stages.keys().any(|at| drive.wants(*at, takes_from_the_context)) {
             drive.schedule.add(Work::Context, 0, &[]);
         }
-        drive.planned = drive.numbered - numbered;
+        drive.planned = drive.numbered;
         Ok(drive)
     }
 
-    fn stage(&self, index: usize) -> Result<&'e Stage, BuildError> {
+    fn plan_for(&mut self, platform: Platform) -> Result<(), BuildError> {
+        let (engine, target) = (self.engine, self.targets.len());
+        let (file, options) = (&engine.file, &engine.options);
+        let arguments = platform_args(&platform, options.target.as_deref());
+        let globals = scope::globals(file, &options.build_args, &arguments)?;
+        let lookup = |name: &str| globals.get(name).cloned();
+        let graph =
+            graph::order(file, options.target.as_deref(), &lookup, &options.context_names())?;
+        let order = graph.order.clone();
+        let engine = engine.for_target(target);
+        self.targets.push(Target { engine, platform, globals, graph });
+        for stage in order {
+            self.open(At { target, stage })?;
+        }
+        Ok(())
+    }
+
+    fn target(&self, at: At) -> Result<&Target, BuildError> {
+        Ok(self.targets.get(at.target).context("there is no such platform")?)
+    }
+
+    pub(crate) fn stage(&self, at: At) -> Result<&'e Stage, BuildError> {
         let engine: &'e Engine = self.engine;
-        Ok(engine.file.stages.get(index).context("there is no such stage")?)
+        Ok(engine.file.stages.get(at.stage).context("there is no such stage")?)
+    }
+
+    fn node(&self, at: At) -> Result<&graph::Node, BuildError> {
+        let graph = &self.target(at)?.graph;
+        Ok(graph.nodes.get(at.stage).context("there is no such stage")?)
     }
 
     /// Whether a stage has such an instruction.
-    fn wants(&self, index: usize, such: fn(&Instruction) -> bool) -> bool {
-        let stage = self.engine.file.stages.get(index);
+    fn wants(&self, at: At, such: fn(&Instruction) -> bool) -> bool {
+        let stage = self.engine.file.stages.get(at.stage);
         stage.is_some_and(|stage| stage.instructions.iter().any(|one| such(&one.node)))
     }
 
-    fn opened(&mut self, index: usize) -> Result<&mut Open, BuildError> {
-        Ok(self.stages.get_mut(&index).context("a stage was not planned")?)
+    fn opened(&mut self, at: At) -> Result<&mut Open, BuildError> {
+        Ok(self.stages.get_mut(&at).context("a stage was not planned")?)
     }
 
     /// The engine for a step of a stage.
     fn for_step(
         &self,
-        index: usize,
+        at: At,
         file: &Arc<Dockerfile>,
         number: usize,
     ) -> Result<Engine, BuildError> {
-        let fresh = self.stages.get(&index).context("a stage was not planned")?.fresh;
-        Ok(self.engine.for_step(file, number, fresh, self.ships(index)))
-    }
-
-    /// Whether the stage's layers are in the image: it is the target, or what the target is based on.
-    fn ships(&self, index: usize) -> bool {
-        let mut at = self.graph.target;
-        while at != index {
-            match self.graph.nodes.get(at).map(|node| &node.base) {
-                Some(graph::Origin::Stage(base)) => at = *base,
-                _ => return false,
-            }
-        }
-        true
+        let fresh = self.stages.get(&at).context("a stage was not planned")?.fresh;
+        let target = self.target(at)?;
+        let ships = ships(&target.graph, at.stage);
+        Ok(target.engine.for_step(file, number, fresh, ships))
     }
 
     /// Plans a stage, whose needs are planned already.
-    fn open(&mut self, index: usize) {
-        let (engine, position) = (self.engine, self.stages.len());
-        let (Some(stage), Some(node)) =
-            (engine.file.stages.get(index), self.graph.nodes.get(index))
-        else {
-            return;
-        };
-        let filter = &engine.options.no_cache_filter;
-        let names = [stage.name.clone(), Some(index.to_string())];
-        let named = |name: &String| filter.iter().any(|one| one.eq_ignore_ascii_case(name));
-        let fresh = names.iter().flatten().any(named);
-        let base = match &node.base {
-            graph::Origin::Stage(base) => self.stages.get(base).map(|open| open.end),
+    fn open(&mut self, at: At) -> Result<(), BuildError> {
+        let (stage, position) = (self.stage(at)?, self.stages.len());
+        let base = match self.node(at)?.base {
+            graph::Origin::Stage(stage) => self.stages.get(&At { stage, ..at }),
             _ => None,
         };
+        let needs: Vec<StepId> = base.map(|open| open.end).into_iter().collect();
+        let filter = &self.engine.options.no_cache_filter;
+        let names = [stage.name.clone(), Some(at.stage.to_string())];
+        let named = |name: &String| filter.iter().any(|one| one.eq_ignore_ascii_case(name));
+        let fresh = names.iter().flatten().any(named);
         let rank = position * STAGE_RANKS;
-        let needs: Vec<StepId> = base.into_iter().collect();
-        self.schedule.add(Work::From(index), rank, &needs);
+        self.schedule.add(Work::From(at), rank, &needs);
         let end = self.schedule.promise(rank + STAGE_RANKS - 1);
         let number = self.numbered + 1;
         self.numbered += 1 + stage.instructions.len();
@@ -259,11 +273,12 @@ impl<'e> Drive<'e> {
             layers: Vec::new(),
             finished: None,
         };
-        self.stages.insert(index, open);
+        self.stages.insert(at, open);
+        Ok(())
     }
 
-    /// Builds; gives the target, and the number of the last step.
-    pub(crate) fn run(mut self) -> Result<(Progressed, usize), BuildError> {
+    /// Builds; gives the targets.
+    pub(crate) fn run(mut self) -> Result<Vec<Progressed>, BuildError> {
         self.engine.progress.event(Event::Planned { steps: self.planned });
         let mut failure: Option<(usize, BuildError)> = None;
         // Steps that are done but for their layers' compression.
@@ -318,8 +333,12 @@ impl<'e> Drive<'e> {
             return Err(error);
         }
         let waiting = "stages wait for each other: an ONBUILD needs a stage that needs it";
-        let finished = self.opened(self.graph.target)?.finished.take().context(waiting)?;
-        Ok((finished, self.numbered))
+        let wanted = self.targets.iter().map(|target| target.graph.target).enumerate();
+        let wanted: Vec<At> = wanted.map(|(target, stage)| At { target, stage }).collect();
+        let mut finished = |at| -> Result<Progressed, BuildError> {
+            Ok(self.opened(at)?.finished.take().context(waiting)?)
+        };
+        wanted.into_iter().map(&mut finished).collect()
     }
 
     /// Nothing new starts, and what runs is ended. Of several mistakes the first in the file counts.
@@ -333,8 +352,8 @@ impl<'e> Drive<'e> {
         self.engine.control.kill();
         let rank = match work {
             Work::Context => 0,
-            Work::From(index) | Work::End(index) => self.rank(*index, 0),
-            Work::Look(index, at) | Work::Step(index, at) => self.rank(*index, at + 1),
+            Work::From(at) | Work::End(at) => self.rank(*at, 0),
+            Work::Look(at, nth) | Work::Step(at, nth) => self.rank(*at, nth + 1),
         };
         // What the first failure ended is not the reason.
         let rank = if matches!(error, BuildError::Cancelled) { usize::MAX } else { rank };
@@ -343,8 +362,20 @@ impl<'e> Drive<'e> {
         }
     }
 
-    fn rank(&self, index: usize, at: usize) -> usize {
-        let position = self.stages.get(&index).map_or(0, |open| open.position);
-        position * STAGE_RANKS + at.min(STAGE_RANKS - 2)
+    fn rank(&self, at: At, nth: usize) -> usize {
+        let position = self.stages.get(&at).map_or(0, |open| open.position);
+        position * STAGE_RANKS + nth.min(STAGE_RANKS - 2)
     }
+}
+
+/// Whether a stage's layers are in the image: it is the target, or what the target is based on.
+fn ships(graph: &Graph, stage: usize) -> bool {
+    let mut at = graph.target;
+    while at != stage {
+        match graph.nodes.get(at).map(|node| &node.base) {
+            Some(graph::Origin::Stage(base)) => at = *base,
+            _ => return false,
+        }
+    }
+    true
 }

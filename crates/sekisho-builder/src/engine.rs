@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use sekisho_dockerfile::scope;
-use sekisho_dockerfile::{Dockerfile, Instruction, MAX_DOCKERFILE_BYTES, Spanned};
+use sekisho_dockerfile::{Dockerfile, Instruction, Spanned};
 use sekisho_oci::{History, Platform};
-use sekisho_sandbox::{Control, Isolation, Used};
+use sekisho_sandbox::{Control, Isolation};
 use sekisho_types::Digest;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::BuildError;
+use crate::adding::Fetched;
 use crate::ages::{Ages, Maker};
 use crate::context::Context;
 use crate::contexts::{self, Named};
@@ -25,12 +26,17 @@ use crate::finish;
 use crate::golden::Base;
 use crate::image::Layer;
 use crate::layers::Layers;
-use crate::options::{BuildOptions, BuildResult, StepResult};
-use crate::pack::{Press, Written};
+use crate::options::BuildOptions;
+use crate::pack::Press;
 use crate::progress::{Event, Progress};
 use crate::provenance::Materials;
+use crate::reading;
 use crate::remote::Remote;
+use crate::result::{BuildResult, StepResult};
+use crate::results::Done;
+use crate::slots::Slots;
 use crate::store::Store;
+use crate::turns::Turns;
 
 /// What the steps of a build share.
 pub(crate) struct Shared {
@@ -48,10 +54,16 @@ pub(crate) struct Shared {
     pub(crate) named: Mutex<BTreeMap<String, Named>>,
     /// Golden bases that were used; locked while one is made, for two stages may want the same.
     pub(crate) bases: Mutex<Vec<Base>>,
+    /// Files of other machines, by URL: one that changes meanwhile is one and the same throughout the build.
+    pub(crate) fetched: Slots<String, Option<Fetched>>,
     /// Digests of what COPYs will take, by number of the step, as far as they were looked at early.
     pub(crate) looked: Mutex<BTreeMap<usize, Digest>>,
+    /// Files that are looked at, by how they lie.
+    pub(crate) looking: Slots<Digest, ()>,
     /// What came from elsewhere.
     pub(crate) materials: Mutex<Materials>,
+    /// Steps that are being carried out.
+    pub(crate) turns: Arc<Turns>,
     steps: Mutex<Vec<(usize, StepResult)>>,
     /// Remarks that were made, so that each is made once.
     remarks: Mutex<Vec<String>>,
@@ -118,31 +130,6 @@ impl Progressed {
     }
 }
 
-/// What a step came to.
-pub(crate) struct Done {
-    pub(crate) layer: Option<Layer>,
-    pub(crate) cached: bool,
-    /// The layer is still being compressed; nobody but a push needs to wait for it.
-    pub(crate) rest: Option<Rest>,
-    /// What a RUN used.
-    pub(crate) used: Option<Used>,
-    /// How long its sandbox took, from its making to its end.
-    pub(crate) sandbox: Option<Duration>,
-}
-
-/// A compression that goes on, and the cache keys under which its layer is kept then.
-pub(crate) struct Rest {
-    pub(crate) written: Written,
-    pub(crate) keys: Vec<Digest>,
-}
-
-impl Done {
-    /// Nothing was made that was not there.
-    pub(crate) fn known(layer: Option<Layer>, cached: bool) -> Self {
-        Self { layer, cached, rest: None, used: None, sandbox: None }
-    }
-}
-
 /// Where a step stands, for those who watch.
 pub(crate) struct Place<'a> {
     /// Steps are listed in this order.
@@ -177,7 +164,7 @@ pub(crate) fn run(
         options.context_dir = folder;
         materials.for_all.extend(material);
     }
-    let (file, client) = choose(&options)?;
+    let (file, client) = reading::choose(&options)?;
     if client.is_some() && options.provenance.is_some() {
         let why = "only the native engine states where an image is from: for another one's own statement, ask \
                    it with `--engine-arg`";
@@ -195,8 +182,11 @@ pub(crate) fn run(
         context: Mutex::default(),
         named: Mutex::default(),
         bases: Mutex::default(),
+        fetched: Slots::default(),
         looked: Mutex::default(),
+        looking: Slots::default(),
         materials: Mutex::new(materials),
+        turns: Arc::default(),
         steps: Mutex::default(),
         remarks: Mutex::default(),
     };
@@ -208,89 +198,18 @@ pub(crate) fn run(
     }
 }
 
-/// The Dockerfile, and who builds it. What another engine's frontend reads need not parse.
-fn choose(options: &BuildOptions) -> Result<(Dockerfile, Option<engines::Client>), BuildError> {
-    if options.engine == engines::Engine::Native {
-        return Ok((read(options)?, None));
-    }
-    let (name, text) = text(options)?;
-    let parsed = sekisho_dockerfile::parse(&name, &text);
-    let needs = engines::needs(&text, parsed.as_ref().ok(), &options.build_args);
-    match engines::choose(options.engine, options.engine_host.as_deref(), &needs)? {
-        None => Ok((read(options)?, None)),
-        Some(client) => {
-            if let (Ok(file), Some((what, span))) =
-                (&parsed, engines::not_allowed(&needs, &options.allow))
-            {
-                let name = what.name();
-                let error = file.diagnostic(span, format!("this RUN needs leave for `{name}`"));
-                return Err(error.with_hint(format!("give it with `--allow {name}`")).into());
-            }
-            let unread = |_| Dockerfile { file: name, source: text, ..Dockerfile::default() };
-            Ok((parsed.unwrap_or_else(unread), Some(client)))
-        }
-    }
-}
-
-/// Reads a Dockerfile for ourselves.
-pub(crate) fn read(options: &BuildOptions) -> Result<Dockerfile, BuildError> {
-    let (name, text) = text(options)?;
-    crate::frontend::check(&name, &text, &options.build_args)?;
-    sekisho_dockerfile::parse(&name, &text).map_err(BuildError::Dockerfile)
-}
-
-/// A Dockerfile as text, and what messages call it.
-fn text(options: &BuildOptions) -> Result<(String, String), BuildError> {
-    let text = match &options.dockerfile_text {
-        Some(text) => text.clone(),
-        None => read_text(options)?,
-    };
-    Ok((options.dockerfile.display().to_string(), text))
-}
-
-fn read_text(options: &BuildOptions) -> Result<String, BuildError> {
-    let context = &options.context_dir;
-    match std::fs::metadata(context) {
-        Ok(metadata) if metadata.is_dir() => {}
-        Ok(_) => {
-            let source = std::io::ErrorKind::NotADirectory.into();
-            return Err(BuildError::Context { path: context.clone(), source });
-        }
-        Err(source) => return Err(BuildError::Context { path: context.clone(), source }),
-    }
-    let path = context.join(&options.dockerfile);
-    let failed = |source| BuildError::Context { path: path.clone(), source };
-    let size = match std::fs::metadata(&path) {
-        Ok(metadata) => metadata.len(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(BuildError::NoDockerfile { path });
-        }
-        Err(source) => return Err(failed(source)),
-    };
-    if size > MAX_DOCKERFILE_BYTES as u64 {
-        return Err(failed(std::io::ErrorKind::FileTooLarge.into()));
-    }
-    std::fs::read_to_string(&path).map_err(failed)
-}
-
 impl Engine {
     fn build(&self) -> Result<BuildResult, BuildError> {
         self.lint()?;
         self.heed_arguments()?;
-        let mut numbered = 0;
-        let mut built = Vec::new();
-        let platforms = self.options.platforms();
-        for (nth, platform) in platforms.iter().enumerate() {
-            let engine = Self { target: Some(nth), ..self.clone() };
-            let arguments = platform_args(platform, self.options.target.as_deref());
-            let globals = scope::globals(&self.file, &self.options.build_args, &arguments)?;
-            let drive = Drive::new(&engine, platform, globals, numbered)?;
-            let (target, last) = drive.run()?;
-            numbered = last;
-            built.push(target);
-        }
+        let built = Drive::new(self)?.run()?;
         self.keep_hashed()?;
         finish::finish(self, &built)
+    }
+
+    /// The same engine for one of the platforms.
+    pub(crate) fn for_target(&self, target: usize) -> Self {
+        Self { target: Some(target), ..self.clone() }
     }
 
     /// The same engine for one step.

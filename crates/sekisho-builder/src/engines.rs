@@ -184,6 +184,28 @@ mod tests {
     }
 
     #[test]
+    fn auto_takes_buildkit_for_each_reason_and_for_no_other() {
+        for (text, foreign) in [
+            ("# syntax=x/y\nFROM a", true),
+            ("FROM a\nRUN --security=insecure b", true),
+            ("FROM a\nRUN --device=nvidia.com/gpu=all b", true),
+            (
+                "# syntax=docker/dockerfile:1-labs\nFROM a\nRUN --security=sandbox --network=host b",
+                false,
+            ),
+        ] {
+            let file = sekisho_dockerfile::parse("D", text).ok();
+            let needs = needs(text, file.as_ref(), &BTreeMap::new());
+            let needs: Vec<Need> = needs.into_iter().map(|(need, _)| need).collect();
+            let here = [Client::Buildah, Client::Docker];
+            let chosen = decide(Engine::Auto, &needs, &here);
+            assert_eq!(chosen, Ok(foreign.then_some(Client::Docker)), "{text}");
+            // Without one it is ours to refuse.
+            assert_eq!(decide(Engine::Auto, &needs, &here[..1]), Ok(None), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_insecure_needs_leave() {
         let text = "FROM a\nRUN b\nRUN --security=insecure c";
         let file = sekisho_dockerfile::parse("D", text).ok();

@@ -31,6 +31,12 @@ pub enum BuildError {
         #[source]
         source: std::io::Error,
     },
+    /// A file of the context that we read ourselves is none of the context.
+    #[error("`{}` is a link that leads out of the build context", .path.display())]
+    Outside {
+        /// The link.
+        path: PathBuf,
+    },
     /// The context is larger than the limits allow.
     #[error("the build context has more than {limit} {what}")]
     ContextLimit {
@@ -157,6 +163,10 @@ impl Hint for BuildError {
         match self {
             Self::Dockerfile(all) => all.iter().find_map(Hint::hint),
             Self::NoDockerfile { .. } => Some("name another file with `--file`".to_owned()),
+            Self::Outside { .. } => Some(
+                "put the file itself there, or name a Dockerfile of elsewhere with `--file`"
+                    .to_owned(),
+            ),
             Self::ContextLimit { .. } => {
                 Some("leave out what the image does not need with `.dockerignore`".to_owned())
             }

@@ -8,8 +8,8 @@ use sekisho_types::Digest;
 
 use crate::engine::{Engine, Progressed};
 use crate::image::{self, Documents, Layer, Parts};
-use crate::options::{BuildResult, PlatformResult};
 use crate::progress::Event;
+use crate::result::{BuildResult, PlatformResult};
 use crate::{BuildError, output, provenance, push};
 
 /// One platform's image.

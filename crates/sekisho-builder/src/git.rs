@@ -4,6 +4,7 @@
 //! no prompt, only the protocols that reach other machines. A token goes in by the environment, never
 //! by an argument.
 
+mod kept;
 mod refs;
 
 use std::path::{Path, PathBuf};
@@ -19,9 +20,11 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::fetch;
 use crate::options::{BuildOptions, Secret};
 use crate::store::Session;
-use crate::{BuildError, fetch};
+
+pub(crate) use self::kept::Commits;
 
 /// For one call of git: a large repository over a slow link.
 const DEADLINE: Duration = Duration::from_mins(20);
@@ -39,22 +42,13 @@ const PROXIES: [&str; 4] = ["http_proxy", "https_proxy", "all_proxy", "no_proxy"
 const BUNDLES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
-/// Files of one commit.
-#[derive(Clone, Debug)]
-pub(crate) struct Checkout {
-    /// The folder that was asked for.
-    pub(crate) dir: PathBuf,
-    /// In full.
-    pub(crate) commit: String,
-}
-
 /// The commit that a name means at this moment, without fetching it; `None` where only fetching tells.
-pub(crate) async fn commit_now(
+async fn commit_now(
     git: &GitRef,
     session: &Session,
     options: &BuildOptions,
 ) -> anyhow::Result<Option<String>> {
-    let commit = match git.reference.as_deref().filter(|_| git.is_pinned()) {
+    Ok(match git.reference.as_deref().filter(|_| git.is_pinned()) {
         Some(commit) => Some(commit.to_ascii_lowercase()),
         None => {
             let wanted = git.reference.as_deref().unwrap_or("HEAD");
@@ -66,8 +60,7 @@ pub(crate) async fn commit_now(
                 caller.call(&["ls-remote", "--quiet", "--", remote, wanted, &peeled]).await?;
             refs::commit(&said, wanted).filter(|commit| is_commit(commit)).map(str::to_owned)
         }
-    };
-    Ok(commit.filter(|commit| is_asked_for(commit, git)))
+    })
 }
 
 /// Whether a commit is the one that `--checksum` names.
@@ -87,13 +80,14 @@ async fn prepare(
     Ok((host, root, trusted(session, options)?))
 }
 
-/// Fetches one commit and its submodules. Cancel-safe: what is half done is in the session's folder.
-pub(crate) async fn checkout(
+/// Fetches one commit and its submodules to a folder of the session; gives the folder, and the commit in full.
+/// Cancel-safe: what is half done stays there.
+async fn checkout(
     git: &GitRef,
     keep_git_dir: bool,
     session: &Session,
     options: &BuildOptions,
-) -> anyhow::Result<Checkout> {
+) -> anyhow::Result<(PathBuf, String)> {
     let (host, root, trusted) = prepare(git, session, options).await?;
     let (trusted, remote) = (trusted.as_deref(), &git.remote);
     let caller = Caller { root: &root, options, host: &host, remote, trusted };
@@ -114,18 +108,17 @@ pub(crate) async fn checkout(
     if !keep_git_dir {
         remove_git(&root)?;
     }
-    let dir = match &git.subdir {
-        None => root.clone(),
-        Some(subdir) => {
-            let dir = root.join(subdir);
-            let real = fs::canonicalize(&dir)
-                .with_context(|| format!("there is no folder `{subdir}` in it"))?;
-            let inside = real.starts_with(fs::canonicalize(&root)?);
-            ensure!(inside && real.is_dir(), "`{subdir}` is no folder in it");
-            real
-        }
-    };
-    Ok(Checkout { dir, commit })
+    Ok((root, commit))
+}
+
+/// A folder of a checkout, or all of it.
+fn folder_in(root: &Path, subdir: Option<&str>) -> anyhow::Result<PathBuf> {
+    let Some(subdir) = subdir else { return Ok(root.to_owned()) };
+    let real = fs::canonicalize(root.join(subdir))
+        .with_context(|| format!("there is no folder `{subdir}` in it"))?;
+    let inside = real.starts_with(fs::canonicalize(root)?);
+    ensure!(inside && real.is_dir(), "`{subdir}` is no folder in it");
+    Ok(real)
 }
 
 /// The machine's certificates and those that were named, in one file: git takes no second one.
@@ -305,31 +298,6 @@ pub(crate) fn host(remote: &str) -> Option<String> {
     };
     let host = rest.rsplit('@').next()?;
     (!host.is_empty()).then(|| host.to_owned())
-}
-
-impl crate::remote::Remote {
-    /// The commit that is meant at this moment; `None` also where the remote cannot be asked.
-    pub(crate) fn commit_now(
-        &self,
-        git: &GitRef,
-        session: &Session,
-        options: &BuildOptions,
-    ) -> Option<String> {
-        self.run(commit_now(git, session, options))?.ok()?
-    }
-
-    /// A checkout, waited for.
-    pub(crate) fn checkout(
-        &self,
-        git: &GitRef,
-        keep_git_dir: bool,
-        session: &Session,
-        options: &BuildOptions,
-    ) -> Result<Checkout, BuildError> {
-        let call = checkout(git, keep_git_dir, session, options);
-        let found = self.run(call).ok_or(BuildError::Cancelled)?;
-        Ok(found.with_context(|| format!("cannot fetch the repository `{}`", git.remote))?)
-    }
 }
 
 #[cfg(test)]

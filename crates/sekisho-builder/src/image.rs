@@ -9,7 +9,8 @@ use sekisho_types::{Digest, ImageReference};
 use serde::{Deserialize, Serialize};
 
 use crate::ages::Age;
-use crate::options::{Compression, LayerInfo};
+use crate::options::Compression;
+use crate::result::LayerInfo;
 
 /// What the history names as the maker of a layer.
 const COMMENT: &str = "sekisho";

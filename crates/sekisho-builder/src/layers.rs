@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, bail};
 use fs_err as fs;
@@ -22,6 +22,7 @@ use crate::files::{
 use crate::image::Layer;
 use crate::pack::{Packed, Press, Written};
 use crate::remote::Remote;
+use crate::slots::{Slots, lock};
 use crate::spill::Spill;
 use crate::store::{Kind, Session, Store};
 use crate::tree;
@@ -57,7 +58,7 @@ pub(crate) struct Layers {
     /// Layers whose trees will be wanted, by diffID.
     expected: Mutex<HashMap<Digest, Isolation>>,
     /// One for each thing that is being made: stages side by side want the same base.
-    making: Mutex<HashMap<String, Arc<Mutex<()>>>>,
+    making: Slots<String, ()>,
 }
 
 /// What a chain of layers is, whatever made it.
@@ -68,7 +69,7 @@ pub(crate) fn chain_key(chain: &[Layer]) -> Digest {
 
 impl Layers {
     pub(crate) fn new(store: Store, session: Session, remote: Remote) -> Self {
-        let (views, fresh, making) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (views, fresh, making) = (Mutex::default(), Mutex::default(), Slots::default());
         Self { store, session, remote, views, fresh, expected: Mutex::default(), making }
     }
 
@@ -151,7 +152,7 @@ impl Layers {
 
     /// What only one thread at a time may make.
     fn turn(&self, what: &str, digest: &Digest) -> Arc<Mutex<()>> {
-        Arc::clone(lock(&self.making).entry(format!("{what} {digest}")).or_default())
+        self.making.of(format!("{what} {digest}"))
     }
 
     /// Makes sure that the layer's bytes are in the store.
@@ -356,11 +357,6 @@ impl Layers {
         let bytes = fs::read(&out).context("cannot read back a file")?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
-}
-
-/// Nothing that these locks guard is left half done by a panic.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Copies one file out of a layer.

@@ -54,6 +54,7 @@ mod layers;
 mod looking;
 mod materialise;
 mod mounting;
+mod names;
 mod options;
 mod origin;
 mod output;
@@ -63,11 +64,15 @@ mod progress;
 mod provenance;
 mod push;
 mod pyc;
+mod reading;
 mod remote;
+mod result;
+mod results;
 mod room;
 mod rootfs;
 mod run;
 mod schedule;
+mod slots;
 mod sparse;
 mod spill;
 mod stages;
@@ -75,6 +80,7 @@ mod stamps;
 mod steps;
 mod store;
 mod tree;
+mod turns;
 mod upper;
 mod users;
 
@@ -89,11 +95,12 @@ pub use engines::{Engine, Entitlement};
 pub use error::{BuildError, StepFailed};
 pub use golden::{Base, BaseOptions, DebianOptions, GOLDEN_REGISTRY, SUITES};
 pub use options::{
-    BuildOptions, BuildResult, Compression, CompressionKind, ContextInput, Credential, LayerInfo,
-    NamedContext, Output, PlatformResult, Registries, Secret, StepResult,
+    BuildOptions, Compression, CompressionKind, ContextInput, Credential, NamedContext, Output,
+    Registries, Secret,
 };
 pub use progress::{Event, Progress, Silent};
 pub use provenance::Provenance;
+pub use result::{BuildResult, LayerInfo, PlatformResult, StepResult};
 
 pub use checks::{Checked, check};
 pub use sekisho_registry::Keyring;

@@ -23,6 +23,7 @@ use crate::fetch;
 use crate::files::{self, FileMap, Node, NodeKind};
 use crate::origin::Origin;
 use crate::pack;
+use crate::slots::lock;
 use crate::store::Kind;
 
 /// From so many files on it is worth reading what is known of each.
@@ -244,6 +245,9 @@ impl Engine {
         origins: &[(Arc<FileMap>, Origin)],
     ) -> Result<Digest, BuildError> {
         let Some(lay) = self.lay(picked, origins) else { return self.content(picked, origins) };
+        // What is copied for several platforms is read once.
+        let slot = self.looking.of(lay.clone());
+        let _turn = lock(&slot);
         let store = &self.layers.store;
         if let Some(known) = store.record(Kind::Lay, &lay) {
             return Ok(known);

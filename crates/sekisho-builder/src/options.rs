@@ -1,4 +1,4 @@
-//! What to build, and what came of it.
+//! What to build.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -10,13 +10,12 @@ use sekisho_dockerfile::git::GitRef;
 use sekisho_dockerfile::graph;
 use sekisho_oci::Platform;
 use sekisho_registry::Keyring;
-use sekisho_sandbox::{Launcher, Network, Used};
-use sekisho_types::{Digest, ImageReference};
-use serde::Serialize;
+use sekisho_sandbox::{Launcher, Network};
+use sekisho_types::ImageReference;
 use tokio_util::sync::CancellationToken;
 
 use crate::engines::{Engine, Entitlement};
-use crate::golden::{Base, DebianOptions};
+use crate::golden::DebianOptions;
 use crate::provenance::Provenance;
 use crate::store::CacheLimit;
 
@@ -309,72 +308,6 @@ pub enum Output {
     Local(PathBuf),
     /// The image's files, as a tar file.
     Tar(PathBuf),
-}
-
-/// A finished image.
-#[derive(Clone, Debug, Serialize)]
-pub struct BuildResult {
-    /// Of the manifest, or of the index of several platforms: the image's name for ever.
-    pub manifest_digest: Digest,
-    /// Of the config.
-    pub config_digest: Digest,
-    /// Base first; of the first platform, like the config.
-    pub layers: Vec<LayerInfo>,
-    /// One for each platform, in the order they were asked for.
-    pub platforms: Vec<PlatformResult>,
-    /// Golden bases that it is made on, and what is in them.
-    pub bases: Vec<Base>,
-    /// In the order of the Dockerfile.
-    pub steps: Vec<StepResult>,
-    /// Where it was pushed.
-    pub pushed: Vec<ImageReference>,
-}
-
-/// The image for one platform.
-#[derive(Clone, Debug, Serialize)]
-pub struct PlatformResult {
-    /// `os/architecture[/variant]`.
-    pub platform: String,
-    /// Of the manifest.
-    pub manifest_digest: Digest,
-    /// Of the config.
-    pub config_digest: Digest,
-    /// Base first.
-    pub layers: Vec<LayerInfo>,
-}
-
-/// One layer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct LayerInfo {
-    /// Of the compressed bytes.
-    pub digest: Digest,
-    /// Of the uncompressed bytes.
-    pub diff_id: Digest,
-    /// Compressed, in bytes.
-    pub size_bytes: u64,
-}
-
-/// One instruction that was carried out.
-#[derive(Clone, Debug, Serialize)]
-pub struct StepResult {
-    /// From 1.
-    pub number: usize,
-    /// The stage's name, or its number from 0.
-    pub stage: String,
-    /// The instruction, on one line.
-    pub text: String,
-    /// Its line in the Dockerfile, from 1.
-    pub line: u32,
-    /// The result was there already.
-    pub cached: bool,
-    /// How long it took.
-    pub duration_ms: u64,
-    /// The layer it made.
-    pub layer: Option<LayerInfo>,
-    /// What a RUN used that was carried out.
-    pub used: Option<Used>,
-    /// Of that time, what its sandbox took, from its making to its end.
-    pub sandbox_us: Option<u64>,
 }
 
 #[cfg(test)]

@@ -76,8 +76,7 @@ impl Engine {
     pub(crate) fn main_context(&self) -> Result<Origin, BuildError> {
         let mut listed = self.context.lock().map_err(|_| anyhow::anyhow!("a thread panicked"))?;
         if listed.is_none() {
-            let dockerfile = self.options.context_dir.join(&self.options.dockerfile);
-            let context = Context::open(&self.options.context_dir, &dockerfile)?;
+            let context = Context::open(&self.options.context_dir, &self.options.dockerfile)?;
             *listed = Some(Arc::new(context));
         }
         let context = listed.as_ref().context("the context was not listed")?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sekisho_sandbox::{Stream, Used};
 use sekisho_types::{Digest, ImageReference};
 
-use crate::options::LayerInfo;
+use crate::result::LayerInfo;
 
 /// Sees every [`Event`], on the build's own thread: what it does there, the build waits for.
 pub trait Progress: Send + Sync {

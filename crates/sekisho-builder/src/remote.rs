@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
-use sekisho_oci::{Descriptor, Manifest, Platform, media_type, parse_manifest};
+use sekisho_oci::{Descriptor, Platform};
 use sekisho_registry::{Auth, BlobPush, Client, Pushed, Reference, RegistryError, Repository};
 use sekisho_types::{Digest, ImageReference, RepositoryName};
 use tokio::runtime::Handle;
@@ -16,22 +16,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::now;
+use crate::git::Commits;
+use crate::names::{Names, Resolved};
 use crate::progress::{Event, Progress};
 use crate::store::Store;
 use crate::{BuildError, BuildOptions, Credential};
 
 /// Layers that are sent at once: enough to fill a link of some latency, few for a registry to hold.
 const UPLOADS_MAX: usize = 4;
-
-/// An image that a registry has.
-pub(crate) struct Resolved {
-    /// Of the manifest for the platform.
-    pub(crate) digest: Digest,
-    /// The manifest.
-    pub(crate) manifest: Vec<u8>,
-    /// What it says it is.
-    pub(crate) media_type: String,
-}
 
 /// A blob to push.
 pub(crate) struct Upload {
@@ -80,6 +72,9 @@ pub(crate) struct Remote {
     handle: Handle,
     cancel: CancellationToken,
     client: Arc<Client>,
+    names: Names,
+    /// The same of commits.
+    pub(crate) commits: Commits,
     progress: Arc<dyn Progress>,
     /// What is on its way before the image is done, by repository and digest.
     ahead: Mutex<HashMap<(String, Digest), Sending>>,
@@ -134,7 +129,8 @@ impl Remote {
         let client = Arc::new(Client::with_options(keyring, client));
         let (ahead, slots) = (Mutex::default(), Arc::new(Semaphore::new(UPLOADS_MAX)));
         let held = Mutex::new(Some(Vec::new()));
-        Ok(Self { handle, cancel, client, progress, ahead, held, slots })
+        let (names, commits) = (Names::default(), Commits::default());
+        Ok(Self { handle, cancel, client, names, commits, progress, ahead, held, slots })
     }
 
     /// Ends every call when it is set.
@@ -172,20 +168,24 @@ impl Remote {
         })
     }
 
-    /// Finds the manifest of an image for a platform. One that is named by digest, and was here before,
-    /// needs no registry.
+    /// Finds the manifest of an image for a platform, the same one throughout the build. One that is named by digest,
+    /// and was here before, needs no registry.
     pub(crate) fn resolve(
         &self,
         reference: &ImageReference,
         platform: &Platform,
         store: &Store,
     ) -> Result<Resolved, CallError> {
-        if let Some(known) = reference.digest.as_ref().and_then(|digest| known(store, digest)) {
-            return Ok(known);
-        }
-        let found = self.wait(self.client.resolve(reference, platform))?;
-        let sekisho_registry::Resolved { digest, media_type, bytes, .. } = found;
-        Ok(Resolved { digest, manifest: bytes, media_type })
+        self.names.resolve(reference, platform, |name| {
+            if let Some(digest) = &name.digest
+                && let Some(known) = Resolved::of_store(store, digest)
+            {
+                return Ok((digest.clone(), known));
+            }
+            let found = self.wait(self.client.resolve(name, platform))?;
+            let sekisho_registry::Resolved { digest, media_type, bytes, root, .. } = found;
+            Ok((root, Resolved { digest, manifest: bytes, media_type }))
+        })
     }
 
     /// Downloads a blob; its digest is verified.
@@ -358,18 +358,4 @@ impl Remote {
 pub(crate) enum CallError {
     Cancelled,
     Registry(RegistryError),
-}
-
-/// A manifest that an earlier build stored.
-fn known(store: &Store, digest: &Digest) -> Option<Resolved> {
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Kind {
-        media_type: Option<String>,
-    }
-    let bytes = std::fs::read(store.blob_path(digest)).ok()?;
-    let kind: Kind = serde_json::from_slice(&bytes).ok()?;
-    let media_type = kind.media_type.unwrap_or_else(|| media_type::OCI_MANIFEST.to_owned());
-    let image = matches!(parse_manifest(&bytes, &media_type), Ok(Manifest::Image(_)));
-    image.then(|| Resolved { digest: digest.clone(), manifest: bytes, media_type })
 }

@@ -15,11 +15,12 @@ use crate::BuildError;
 use crate::ages::{Age, Ages};
 use crate::beside;
 use crate::decide::{Action, CopySource, DEFAULT_PATH, State};
-use crate::drive::{Drive, Planned};
-use crate::engine::{Done, Engine, Place, Progressed};
+use crate::drive::{At, Drive, Planned};
+use crate::engine::{Engine, Place, Progressed};
 use crate::image::Layer;
 use crate::origin::Origin;
 use crate::remote::{CallError, Upload};
+use crate::results::Done;
 
 /// An instruction of an ONBUILD: its file, itself, and what its `--from`s mean.
 type Trigger = (Arc<Dockerfile>, Spanned<Instruction>, Vec<(graph::Origin, Span)>);
@@ -27,22 +28,17 @@ type Trigger = (Arc<Dockerfile>, Spanned<Instruction>, Vec<(graph::Origin, Span)
 /// An ONBUILD that would be more than it says.
 const NOT_ONE: &str = "the base's ONBUILDs are not one instruction each";
 
-fn stage_name(stage: &Stage) -> String {
-    stage.name.clone().unwrap_or_else(|| stage.index.to_string())
-}
-
 impl Drive<'_> {
     /// The ONBUILDs of the base, which are instructions of this build in another file.
     pub(crate) fn triggers(
         &mut self,
-        index: usize,
+        at: At,
         triggers: &[String],
     ) -> Result<Vec<Trigger>, BuildError> {
         if triggers.is_empty() {
             return Ok(Vec::new());
         }
-        let own = &self.engine.file;
-        let stage = own.stages.get(index).context("there is no such stage")?;
+        let (own, stage) = (&self.engine.file, self.stage(at)?);
         let name = format!("ONBUILD of {}", stage.base.raw);
         let contexts = self.engine.options.context_names();
         let mut all = Vec::new();
@@ -60,7 +56,7 @@ impl Drive<'_> {
             for (from, span) in froms_of(&instruction.node) {
                 let origin = graph::from_outside(own, &from, stage.base.span, &contexts)?;
                 if let graph::Origin::Stage(needed) = origin {
-                    self.need(index, needed)?;
+                    self.need(at, needed)?;
                 }
                 froms.push((origin, span));
             }
@@ -71,6 +67,17 @@ impl Drive<'_> {
 }
 
 impl Engine {
+    /// What people call a stage: its name or number, after its platform where there are several.
+    fn name_of(&self, stage: &Stage) -> String {
+        let name = stage.name.clone().unwrap_or_else(|| stage.index.to_string());
+        let platforms = &self.options.platforms;
+        let platform = self.target.and_then(|nth| platforms.get(nth));
+        match platform.filter(|_| platforms.len() > 1) {
+            Some(platform) => format!("{platform} {name}"),
+            None => name,
+        }
+    }
+
     /// Carries out a FROM; `base` is the finished stage that it names.
     pub(crate) fn from(
         &self,
@@ -82,7 +89,7 @@ impl Engine {
         rank: usize,
     ) -> Result<Progressed, BuildError> {
         self.check()?;
-        let name = stage_name(stage);
+        let name = self.name_of(stage);
         let place = Place { rank, stage: &name, text: &stage.text, line: stage.span.line };
         let begun = self.begin(&place);
         let platform = match &node.platform {
@@ -198,7 +205,7 @@ impl Engine {
         planned: &Planned,
         rank: usize,
     ) -> Result<(), BuildError> {
-        let name = stage_name(stage);
+        let name = self.name_of(stage);
         let Spanned { text, span, .. } = &planned.instruction;
         let place = Place { rank, stage: &name, text, line: span.line };
         let begun = self.begin(&place);
@@ -214,7 +221,7 @@ impl Engine {
         rank: usize,
     ) -> Result<(), BuildError> {
         let done = self.complete(done)?;
-        let name = stage_name(stage);
+        let name = self.name_of(stage);
         let Spanned { text, span, .. } = &planned.instruction;
         self.end(begun, &Place { rank, stage: &name, text, line: span.line }, &done)?;
         self.send_ahead(done.layer.as_slice());
@@ -267,7 +274,7 @@ impl Engine {
     ) -> Result<(Instant, Done), BuildError> {
         self.check()?;
         let instruction = &planned.instruction;
-        let name = stage_name(stage);
+        let name = self.name_of(stage);
         let line = instruction.span.line;
         let place = Place { rank, stage: &name, text: &instruction.text, line };
         let begun = self.begin(&place);

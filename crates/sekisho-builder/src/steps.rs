@@ -11,27 +11,26 @@ use sekisho_dockerfile::key::Key;
 use sekisho_oci::Platform;
 use sekisho_sandbox::{Network, Owner, SandboxError, Used, User};
 use sekisho_types::Digest;
-use serde::{Deserialize, Serialize};
 
 use crate::binfmt;
 use crate::cache_mount::Lease;
 use crate::copy::{CopyError, Destination, Placer};
 use crate::decide::RunStep;
-use crate::engine::{Done, Engine, Progressed, Rest};
+use crate::engine::{Engine, Progressed};
 use crate::error::{BuildError, StepFailed};
 use crate::files::{ImagePath, Node};
 use crate::image::Layer;
 use crate::layers::chain_key;
 use crate::mounting::{self, Origins};
-use crate::pack::{self, PackError, Packer, Written};
+use crate::pack::{self, PackError, Packer};
 use crate::pyc;
+use crate::results::{Done, Known, Made};
 use crate::run::{self, Job};
-use crate::store::Kind;
 use crate::upper::{self, Owners};
 use crate::users::{self, Person};
 
 /// Changes when the same key could give another layer than before.
-const RUN_DOMAIN: &str = "sekisho.run.v1";
+const RUN_DOMAIN: &str = "sekisho.run.v2";
 const WORKDIR_DOMAIN: &str = "sekisho.workdir.v2";
 
 /// 128 + SIGSYS, as a shell says it and as we do: the filter of system calls ended a program.
@@ -41,68 +40,7 @@ const CALLED_WHAT_IS_UNKNOWN: i32 = 128 + 31;
 const UNKNOWN_CALLS: &str = "signal 31 ended a program for a system call that the sandbox's filter has no table \
                              for: 32-bit programs do not run beside 64-bit ones here";
 
-/// A layer that a step made, with its compression if that still goes on; `None` when nothing changed.
-pub(crate) type Made = Option<(Layer, Option<Written>)>;
-
-/// What a step made; the value of a cache key.
-#[derive(Debug, Serialize, Deserialize)]
-struct Record {
-    layer: Option<Layer>,
-}
-
 impl Engine {
-    /// The result of an earlier build, if its layer is still there.
-    pub(crate) fn cached(&self, key: &Digest) -> Option<Done> {
-        if self.options.no_cache || self.fresh {
-            return None;
-        }
-        let store = &self.layers.store;
-        let Record { layer } = store.record(Kind::Result, key)?;
-        let there = |layer: &Layer| {
-            layer.packed().is_ok_and(|packed| store.has_blob(&packed.digest, packed.size))
-        };
-        if !layer.as_ref().is_none_or(there) {
-            return None;
-        }
-        if let Some(layer) = &layer {
-            self.layers.lease(layer);
-        }
-        Some(Done::known(layer, true))
-    }
-
-    /// Keeps a result under some keys, once its layer is compressed.
-    pub(crate) fn remember(&self, keys: &[&Digest], made: Made) -> Result<Done, BuildError> {
-        let keys: Vec<Digest> = keys.iter().map(|key| (*key).clone()).collect();
-        match made {
-            Some((layer, Some(written))) => {
-                let rest = Some(Rest { written, keys });
-                Ok(Done { rest, ..Done::known(Some(layer), false) })
-            }
-            made => self.keep(&keys, made.map(|(layer, _)| layer)),
-        }
-    }
-
-    fn keep(&self, keys: &[Digest], layer: Option<Layer>) -> Result<Done, BuildError> {
-        let record = Record { layer };
-        for key in keys {
-            self.layers.store.put_record(&self.layers.session, Kind::Result, key, &record)?;
-        }
-        Ok(Done::known(record.layer, false))
-    }
-
-    /// Waits for what of a step is still going on.
-    pub(crate) fn complete(&self, done: Done) -> Result<Done, BuildError> {
-        let Some(Rest { written, keys }) = done.rest else { return Ok(done) };
-        match self.layers.settle(written) {
-            Err(_) if self.stop.is_cancelled() => Err(BuildError::Cancelled),
-            layer => Ok(Done {
-                used: done.used,
-                sandbox: done.sandbox,
-                ..self.keep(&keys, Some(layer?))?
-            }),
-        }
-    }
-
     pub(crate) fn person(
         &self,
         text: &str,
@@ -163,9 +101,10 @@ impl Engine {
         let none = step.no_network || self.options.network == Network::None;
         let network = if none { Network::None } else { Network::Host };
         let key = self.run_key(step, origins, now, network)?;
-        if let Some(done) = self.cached(&key) {
-            return Ok(done);
-        }
+        let turn = match self.known(&key)? {
+            Known::Done(done) => return Ok(*done),
+            Known::Nothing(turn) => turn,
+        };
         self.missed(span.line);
         if !binfmt::can_run(&now.platform) {
             let message = format!(
@@ -224,7 +163,7 @@ impl Engine {
         }
         let made = self.take_upper(&folder, (&person.user, &links), &below, now)?;
         sekisho_sandbox::remove_tree(&folder).context("cannot remove the sandbox's folder")?;
-        Ok(Done { used: Some(used), sandbox: Some(took), ..self.remember(&[&key], made)? })
+        Ok(Done { used: Some(used), sandbox: Some(took), ..self.remember(&[&key], made, turn)? })
     }
 
     /// Keeps what a command left in its cache mounts.
@@ -346,9 +285,10 @@ impl Engine {
             .text("path", path)
             .text("user", &user)
             .finish();
-        if let Some(done) = self.cached(&key) {
-            return Ok(done);
-        }
+        let turn = match self.known(&key)? {
+            Known::Done(done) => return Ok(*done),
+            Known::Nothing(turn) => turn,
+        };
         self.missed(span.line);
         let view = self.layers.view(&now.chain)?;
         let failed = |engine: &Self, error: CopyError| {
@@ -358,7 +298,7 @@ impl Engine {
             .resolve(path.as_bytes(), true)
             .map_err(|_| failed(self, CopyError::Loop(path.to_owned())))?;
         if resolved.is_empty() || view.get(&resolved).is_some_and(Node::is_directory) {
-            return self.remember(&[&key], None);
+            return self.remember(&[&key], None, turn);
         }
         // As BuildKit does: the folder belongs to whom USER says, and a lone number is the group too.
         let person = self.person(&user, span, &now.chain)?;
@@ -373,7 +313,7 @@ impl Engine {
         let mut placer = Placer::new(&view, &destination);
         placer.folder(&resolved).map_err(|error| failed(self, error))?;
         let made = self.write(placer.finish(), &destination, &[], None)?;
-        self.remember(&[&key], Some(made))
+        self.remember(&[&key], Some(made), turn)
     }
 }
 

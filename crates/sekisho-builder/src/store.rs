@@ -9,6 +9,7 @@
 //!  seen/<hex of key>        what a cache mount's last command saw
 //!  fetched/<hex of URL>     which blob a file of another machine is, and what to ask its server by
 //!  hashed/, lay/            what is known of files of contexts; see `hashed`, `looking`
+//!  checkouts/<hex of key>/  a commit of a git repository; see `git`
 //!  indexes/<hex of diffID>  the files of a layer, without their data
 //!  trees-<kind>/<hex of diffID>[.<age>]/   a layer unpacked, in overlayfs form; see `ages`
 //!  mounts-<kind>/<hex of id>/      a cache mount; see `cache_mount`
@@ -23,13 +24,12 @@
 mod boot;
 mod limit;
 mod prune;
+mod session;
 
-use std::collections::BTreeSet;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use fs_err as fs;
@@ -43,36 +43,20 @@ use crate::image::Layer;
 /// Largest record that is read, in bytes: the index of a layer with two million files is below it.
 const MAX_RECORD_BYTES: u64 = 1 << 30;
 
-/// A session folder without a lock file is one that a build is just making, or died making.
-const UNLOCKED_SESSION_AGE: Duration = Duration::from_mins(10);
-
 /// Packages of golden bases, by their digest.
 const PACKAGES: &str = "packages";
 
-/// Holds the lock of a session.
-const LOCK_FILE: &str = "lock";
+/// Commits of git repositories.
+const CHECKOUTS: &str = "checkouts";
 
 pub use limit::CacheLimit;
 pub use prune::{InUse, Pruned};
+pub(crate) use session::Session;
 
 /// A cache folder.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     root: PathBuf,
-}
-
-/// A build's own folder in the store; removed with what is in it when dropped.
-#[derive(Debug)]
-pub(crate) struct Session {
-    dir: PathBuf,
-    /// The lock is the kernel's, and ends with the process however it ends.
-    _lock: fs::File,
-    /// That of all builds of the folder.
-    _user: fs::File,
-    root: PathBuf,
-    /// What was used, by name.
-    used: Mutex<BTreeSet<String>>,
-    next: std::sync::atomic::AtomicU64,
 }
 
 /// What a record is about.
@@ -142,6 +126,7 @@ impl Store {
             Kind::Base.folder(),
             Kind::AptSources.folder(),
             PACKAGES,
+            CHECKOUTS,
             Kind::Seen.folder(),
             Kind::Fetched.folder(),
             Kind::Hashed.folder(),
@@ -175,43 +160,6 @@ impl Store {
 
     fn tmp(&self) -> PathBuf {
         self.root.join("tmp")
-    }
-
-    /// Starts a session.
-    pub(crate) fn session(&self) -> anyhow::Result<Session> {
-        let user = prune::enter(&self.root)?;
-        let dir = tempfile::Builder::new()
-            .prefix("build-")
-            .tempdir_in(self.tmp())
-            .context("cannot make a folder for the build")?
-            .keep();
-        // It has its name only when it is locked: another build may sweep at any moment.
-        let unnamed = dir.join("lock-unnamed");
-        let lock = fs::File::create(&unnamed)?;
-        lock.file().try_lock().context("cannot lock the build's folder")?;
-        fs::rename(&unnamed, dir.join(LOCK_FILE))?;
-        let (root, used) = (self.root.clone(), Mutex::default());
-        Ok(Session { dir, _lock: lock, _user: user, root, used, next: 0.into() })
-    }
-
-    fn sweep(&self) -> anyhow::Result<()> {
-        for entry in fs::read_dir(self.tmp())? {
-            let path = entry?.path();
-            let dead = match std::fs::File::open(path.join(LOCK_FILE)) {
-                Ok(lock) => lock.try_lock().is_ok(),
-                Err(_) => std::fs::metadata(&path)
-                    .and_then(|metadata| metadata.modified())
-                    .is_ok_and(|made| {
-                        let age = now().duration_since(made).unwrap_or_default();
-                        age > UNLOCKED_SESSION_AGE
-                    }),
-            };
-            if dead {
-                // Another build may be removing it too.
-                let _ = remove_tree(&path);
-            }
-        }
-        Ok(())
     }
 
     /// Where a blob is, or would be.
@@ -354,7 +302,20 @@ impl Store {
         isolation: Isolation,
         layer: &Layer,
     ) -> anyhow::Result<PathBuf> {
-        let target = self.tree_path(isolation, layer);
+        self.publish_folder(folder, self.tree_path(isolation, layer))
+    }
+
+    /// Where a commit's files are, or would be.
+    pub(crate) fn checkout_path(&self, key: &Digest) -> PathBuf {
+        self.root.join(CHECKOUTS).join(key.hex())
+    }
+
+    /// Puts a finished folder in place as the files of a commit. If another build was first, ours goes.
+    pub(crate) fn publish_checkout(&self, folder: &Path, key: &Digest) -> anyhow::Result<PathBuf> {
+        self.publish_folder(folder, self.checkout_path(key))
+    }
+
+    fn publish_folder(&self, folder: &Path, target: PathBuf) -> anyhow::Result<PathBuf> {
         match std::fs::rename(folder, &target) {
             Ok(()) => {}
             Err(_) if target.is_dir() => remove_tree(folder)?,
@@ -363,47 +324,6 @@ impl Store {
             }
         }
         Ok(target)
-    }
-}
-
-impl Session {
-    /// The folder itself.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// Says that a layer, by either of its digests, or another blob is used.
-    pub(crate) fn lease(&self, digest: &Digest) {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        if !used.contains(digest.hex()) {
-            used.insert(digest.hex().to_owned());
-        }
-    }
-
-    /// A path in the session that nothing has used before.
-    pub(crate) fn path(&self, what: &str) -> PathBuf {
-        let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        self.dir.join(format!("{what}-{number}"))
-    }
-
-    /// A new folder in the session, open to nobody else but readable as a root (`0755`).
-    pub(crate) fn folder(&self, what: &str) -> io::Result<PathBuf> {
-        let path = self.path(what);
-        fs::create_dir(&path)?;
-        fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
-        Ok(path)
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        let used = self.used.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = prune::note(&self.root, used) {
-            tracing::warn!("cannot note what was used: {error}");
-        }
-        if let Err(error) = remove_tree(&self.dir) {
-            tracing::warn!("cannot remove `{}`: {error}", self.dir.display());
-        }
     }
 }
 

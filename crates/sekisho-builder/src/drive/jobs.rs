@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use sekisho_dockerfile::{Instruction, graph};
 
-use super::{Drive, Job, Outcome, Rest, Work};
+use super::{At, Drive, Job, Outcome, Rest, Work};
 use crate::BuildError;
 use crate::engine::Progressed;
 
@@ -25,35 +25,35 @@ impl<'e> Drive<'e> {
                 let _ = engine.main_context();
                 Ok((Outcome::Nothing, None))
             }),
-            Work::From(index) => self.from(*index)?,
-            Work::Look(index, at) => {
-                let open = self.stages.get(index).context("a stage was not planned")?;
-                let planned = Arc::clone(open.planned.get(*at).context("a step was not planned")?);
-                let engine = self.for_step(*index, &planned.file, planned.number)?;
+            Work::From(at) => self.from(*at)?,
+            Work::Look(at, nth) => {
+                let open = self.stages.get(at).context("a stage was not planned")?;
+                let planned = Arc::clone(open.planned.get(*nth).context("a step was not planned")?);
+                let engine = self.for_step(*at, &planned.file, planned.number)?;
                 Box::new(move || {
                     // As above.
                     let _ = engine.look(&planned);
                     Ok((Outcome::Nothing, None))
                 })
             }
-            Work::Step(index, at) => self.step(*index, *at)?,
+            Work::Step(at, nth) => self.step(*at, *nth)?,
         }))
     }
 
-    fn from(&mut self, index: usize) -> Result<Job<'e>, BuildError> {
-        let engine = self.engine;
-        let stage = self.stage(index)?;
-        let node = self.graph.nodes.get(index).context("there is no such stage")?.clone();
+    fn from(&mut self, at: At) -> Result<Job<'e>, BuildError> {
+        let stage = self.stage(at)?;
+        let node = self.node(at)?.clone();
         let base = match node.base {
-            graph::Origin::Stage(base) => Some(self.finished(base)?.clone()),
+            graph::Origin::Stage(stage) => Some(self.finished(At { stage, ..at })?.clone()),
             _ => None,
         };
-        let rank = self.rank(index, 0);
-        let (globals, platform) = (self.globals.clone(), self.platform.clone());
-        let number = self.opened(index)?.number;
-        let engine = self.for_step(index, &engine.file, number)?;
-        let order = self.graph.order.iter();
-        let runs = order.copied().any(|index| self.wants(index, is_run));
+        let rank = self.rank(at, 0);
+        let number = self.opened(at)?.number;
+        let engine = self.for_step(at, &self.engine.file, number)?;
+        let target = self.target(at)?;
+        let (globals, platform) = (target.globals.clone(), target.platform.clone());
+        let order = target.graph.order.iter();
+        let runs = order.copied().any(|stage| self.wants(At { stage, ..at }, is_run));
         Ok(Box::new(move || {
             let now = engine.from(stage, &node, base, &globals, &platform, rank)?;
             let new = if runs { engine.expect(&now.chain) } else { Vec::new() };
@@ -67,11 +67,11 @@ impl<'e> Drive<'e> {
         }))
     }
 
-    fn step(&mut self, index: usize, at: usize) -> Result<Job<'e>, BuildError> {
-        let stage = self.stage(index)?;
-        let rank = self.rank(index, at + 1);
-        let open = self.stages.get(&index).context("a stage was not planned")?;
-        let planned = Arc::clone(open.planned.get(at).context("a step was not planned")?);
+    fn step(&mut self, at: At, nth: usize) -> Result<Job<'e>, BuildError> {
+        let stage = self.stage(at)?;
+        let rank = self.rank(at, nth + 1);
+        let open = self.stages.get(&at).context("a stage was not planned")?;
+        let planned = Arc::clone(open.planned.get(nth).context("a step was not planned")?);
         let base = open.base.as_ref().context("a base is missing")?;
         let mut now = Progressed {
             state: planned.state.clone(),
@@ -81,16 +81,17 @@ impl<'e> Drive<'e> {
             history: Vec::new(),
             platform: base.platform.clone(),
         };
-        for (below, layer) in open.planned.iter().zip(&open.layers).take(at) {
+        for (below, layer) in open.planned.iter().zip(&open.layers).take(nth) {
             now.add(layer.clone().flatten(), below.maker());
         }
         let mut stages = BTreeMap::new();
         for (origin, _) in &planned.froms {
             if let graph::Origin::Stage(from) = origin {
-                stages.insert(*from, self.finished(*from)?.chain.clone());
+                let chain = self.finished(At { stage: *from, ..at })?.chain.clone();
+                stages.insert(*from, chain);
             }
         }
-        let engine = self.for_step(index, &planned.file, planned.number)?;
+        let engine = self.for_step(at, &planned.file, planned.number)?;
         Ok(Box::new(move || {
             let going = engine.step(stage, &planned, &stages, &now, rank)?;
             let outcome = Outcome::Layer(Box::new(going.1.layer.clone()));
@@ -104,8 +105,8 @@ impl<'e> Drive<'e> {
         }))
     }
 
-    fn finished(&self, index: usize) -> Result<&Progressed, BuildError> {
-        let open = self.stages.get(&index).context("a stage was not planned")?;
+    fn finished(&self, at: At) -> Result<&Progressed, BuildError> {
+        let open = self.stages.get(&at).context("a stage was not planned")?;
         Ok(open.finished.as_ref().context("a stage was not built")?)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use sekisho_dockerfile::graph;
 
-use super::{Drive, Outcome, Planned, Work};
+use super::{At, Drive, Outcome, Planned, Work};
 use crate::BuildError;
 use crate::engine::Progressed;
 use crate::image;
@@ -15,9 +15,9 @@ impl Drive<'_> {
     /// Takes what a thread brought.
     pub(super) fn take(&mut self, work: &Work, outcome: Outcome) -> Result<(), BuildError> {
         match (work, outcome) {
-            (Work::From(index), Outcome::Base(base)) => self.plan(*index, *base),
-            (Work::Step(index, at), Outcome::Layer(layer)) => {
-                let slot = self.opened(*index)?.layers.get_mut(*at);
+            (Work::From(at), Outcome::Base(base)) => self.plan(*at, *base),
+            (Work::Step(at, nth), Outcome::Layer(layer)) => {
+                let slot = self.opened(*at)?.layers.get_mut(*nth);
                 *slot.context("a step was not planned")? = Some(*layer);
                 Ok(())
             }
@@ -27,26 +27,26 @@ impl Drive<'_> {
     }
 
     /// Decides about all instructions of a stage whose base is there.
-    fn plan(&mut self, index: usize, mut base: Progressed) -> Result<(), BuildError> {
-        let (engine, stage) = (self.engine, self.stage(index)?);
+    fn plan(&mut self, at: At, mut base: Progressed) -> Result<(), BuildError> {
+        let (engine, stage) = (self.engine, self.stage(at)?);
         let triggers = std::mem::take(&mut base.state.config.on_build);
         let mut instructions = Vec::new();
-        for (file, instruction, froms) in self.triggers(index, &triggers)? {
+        for (file, instruction, froms) in self.triggers(at, &triggers)? {
             self.numbered += 1;
             instructions.push((file, instruction, froms, self.numbered));
         }
-        let first = self.opened(index)?.number + 1;
-        let node = self.graph.nodes.get(index).context("there is no such stage")?;
-        for (at, instruction) in stage.instructions.iter().enumerate() {
-            let froms = node.froms.iter().filter(|from| from.instruction == at);
+        let first = self.opened(at)?.number + 1;
+        let node = self.node(at)?;
+        for (nth, instruction) in stage.instructions.iter().enumerate() {
+            let froms = node.froms.iter().filter(|from| from.instruction == nth);
             let froms: Vec<_> = froms.map(|from| (from.origin.clone(), from.span)).collect();
             let file = Arc::clone(&engine.file);
-            instructions.push((file, instruction.clone(), froms, first + at));
+            instructions.push((file, instruction.clone(), froms, first + nth));
         }
         let mut state = base.state.clone();
         let mut steps: Vec<StepId> = Vec::new();
         let mut planned = Vec::new();
-        for (at, (file, instruction, froms, number)) in instructions.into_iter().enumerate() {
+        for (nth, (file, instruction, froms, number)) in instructions.into_iter().enumerate() {
             let decided = crate::decide::decide(&file, &mut state, &instruction)?;
             let state = state.clone();
             let one = Planned { file, instruction, decided, state, froms, number };
@@ -57,41 +57,43 @@ impl Drive<'_> {
                 }
                 for (origin, _) in &one.froms {
                     if let graph::Origin::Stage(from) = origin {
-                        needs.push(self.opened(*from)?.end);
+                        needs.push(self.opened(At { stage: *from, ..at })?.end);
                     }
                 }
-                let rank = self.rank(index, at + 1);
+                let rank = self.rank(at, nth + 1);
                 if one.can_look() && !needs.is_empty() {
-                    needs.push(self.schedule.add(Work::Look(index, at), rank, &[]));
+                    needs.push(self.schedule.add(Work::Look(at, nth), rank, &[]));
                 }
-                steps.push(self.schedule.add(Work::Step(index, at), rank, &needs));
+                steps.push(self.schedule.add(Work::Step(at, nth), rank, &needs));
             } else {
-                let engine = self.for_step(index, &one.file, number)?;
-                engine.metadata(stage, &one, self.rank(index, at + 1))?;
+                let engine = self.for_step(at, &one.file, number)?;
+                engine.metadata(stage, &one, self.rank(at, nth + 1))?;
             }
             planned.push(Arc::new(one));
         }
-        let open = self.opened(index)?;
+        let open = self.opened(at)?;
         open.layers = planned.iter().map(|one| (!one.makes_layer()).then_some(None)).collect();
         (open.base, open.planned) = (Some(base), planned);
         let end = open.end;
-        self.schedule.keep(end, Work::End(index), &steps);
+        self.schedule.keep(end, Work::End(at), &steps);
         Ok(())
     }
 
     /// Plans a stage that only an ONBUILD names.
-    pub(crate) fn need(&mut self, by: usize, index: usize) -> Result<(), BuildError> {
-        let (file, lookup) = (&self.engine.file, |name: &str| self.globals.get(name).cloned());
+    pub(crate) fn need(&mut self, by: At, stage: usize) -> Result<(), BuildError> {
+        let (file, target) = (&self.engine.file, self.target(by)?);
+        let lookup = |name: &str| target.globals.get(name).cloned();
         let contexts = self.engine.options.context_names();
-        let order = graph::order(file, Some(&index.to_string()), &lookup, &contexts)?.order;
-        if order.contains(&by) {
+        let order = graph::order(file, Some(&stage.to_string()), &lookup, &contexts)?.order;
+        if order.contains(&by.stage) {
             let message =
-                format!("an ONBUILD of the base needs stage {index}, which needs this one");
+                format!("an ONBUILD of the base needs stage {stage}, which needs this one");
             return Err(file.diagnostic(self.stage(by)?.base.span, message).into());
         }
-        for index in order {
-            if !self.stages.contains_key(&index) {
-                self.open(index);
+        for stage in order {
+            let at = At { stage, ..by };
+            if !self.stages.contains_key(&at) {
+                self.open(at)?;
             }
         }
         Ok(())
@@ -99,9 +101,9 @@ impl Drive<'_> {
 
     /// Puts the layers of a stage together.
     pub(super) fn end_stage(&mut self, work: &Work) -> Result<(), BuildError> {
-        let Work::End(index) = work else { return Ok(()) };
+        let Work::End(at) = work else { return Ok(()) };
         let created = self.engine.options.created;
-        let open = self.opened(*index)?;
+        let open = self.opened(*at)?;
         let mut now = open.base.take().context("a base is missing")?;
         let layers = std::mem::take(&mut open.layers);
         for (planned, layer) in open.planned.iter().zip(layers) {

@@ -3,7 +3,7 @@
 mod calls;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context as _, anyhow};
@@ -14,6 +14,7 @@ use tokio::process::Command;
 
 use self::calls::{Call, Given};
 use super::{Client, archive};
+use crate::context::text;
 use crate::error::{BuildError, StepFailed};
 use crate::finish::Image;
 use crate::options::BuildOptions;
@@ -97,12 +98,9 @@ pub(crate) fn build(engine: &crate::engine::Engine, client: Client) -> Result<Im
 
 /// `<Dockerfile>.dockerignore` is looked for beside the Dockerfile, which has moved.
 fn ignore_beside(options: &BuildOptions, folder: &Path) -> Result<(), BuildError> {
-    let mut beside = options.context_dir.join(&options.dockerfile).into_os_string();
-    beside.push(".dockerignore");
-    let own = options.context_dir.join(".dockerignore");
-    let found = [PathBuf::from(beside), own].into_iter().find(|path| path.is_file());
-    if let Some(path) = found {
-        fs::copy(path, folder.join("Dockerfile.dockerignore")).context("cannot copy a file")?;
+    if let Some((_, text)) = text::ignore(&options.context_dir, &options.dockerfile)? {
+        let path = folder.join("Dockerfile.dockerignore");
+        fs::write(path, text).context("cannot write a file")?;
     }
     Ok(())
 }

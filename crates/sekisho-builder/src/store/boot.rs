@@ -123,6 +123,7 @@ fn things(root: &Path) -> io::Result<Vec<(i64, Thing)>> {
     };
     add(&root.join("blobs/sha256"), Thing::File)?;
     add(&root.join(super::PACKAGES), Thing::File)?;
+    add(&root.join(super::CHECKOUTS), Thing::Tree)?;
     for entry in fs::read_dir(root)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -178,7 +179,8 @@ mod tests {
             path
         };
         let (whole, zeros) = (blob(b"whole", b"whole"), blob(b"cut", &[0; 3]));
-        let trees = ["trees-privileged/1", "mounts-privileged/2/layers/3"].map(|at| root.join(at));
+        let trees = ["trees-privileged/1", "mounts-privileged/2/layers/3", "checkouts/4"];
+        let trees = trees.map(|at| root.join(at));
         let make = || trees.iter().for_each(|tree| fs::create_dir_all(tree.join("a")).unwrap());
         make();
         let at = |id: &str, since| Boot { id: id.to_owned(), since };

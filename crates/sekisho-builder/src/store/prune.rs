@@ -17,7 +17,7 @@ use sekisho_oci::ImageManifest;
 use sekisho_sandbox::remove_tree;
 use serde::Serialize;
 
-use super::{CacheLimit, Kind, PACKAGES, Store, now};
+use super::{CHECKOUTS, CacheLimit, Kind, PACKAGES, Store, now};
 use crate::golden::Base;
 
 /// Locked shared by each build.
@@ -35,7 +35,7 @@ const INTERVAL: Duration = Duration::from_hours(1);
 /// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Pruned {
-    /// How many layers, trees, mounts and packages.
+    /// How many layers, trees, mounts, packages and checkouts.
     pub removed: usize,
     /// What they took, in bytes.
     pub freed_bytes: u64,
@@ -164,7 +164,7 @@ impl Store {
             let folder = entry?.path();
             let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let folder = if name == "blobs" { folder.join("sha256") } else { folder };
-            let goes = matches!(name.as_str(), "blobs" | "indexes" | PACKAGES)
+            let goes = matches!(name.as_str(), "blobs" | "indexes" | PACKAGES | CHECKOUTS)
                 || name.starts_with("trees-")
                 || name.starts_with("mounts-");
             if !goes {
@@ -289,9 +289,11 @@ mod tests {
         assert_eq!(some.removed, 1);
         assert!(!store.blob_path(&two).exists() && store.blob_path(&one).exists() && tree.exists());
         assert_eq!(some.kept_bytes + some.freed_bytes, all.kept_bytes);
+        let checkout = store.checkout_path(&two);
+        fs::create_dir(&checkout).unwrap();
         let none = store.prune(0).unwrap();
-        assert_eq!(none.removed, 2);
-        assert!(!store.blob_path(&one).exists() && !tree.exists());
+        assert_eq!(none.removed, 3);
+        assert!(!store.blob_path(&one).exists() && !tree.exists() && !checkout.exists());
         assert_eq!(fs::read_dir(store.root.join(USED)).unwrap().count(), 0);
         assert_eq!(fs::read_dir(store.tmp()).unwrap().count(), 0);
         // Held to a limit once, and then not for a while.

@@ -1,3 +1,6 @@
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::session::LOCK_FILE;
 use super::*;
 
 #[test]
@@ -8,7 +11,7 @@ fn a_session_that_begins_is_not_swept() {
         scope.spawn(|| (0..300).for_each(|_| drop(Store::open(dir.path()).unwrap())));
         for _ in 0..300 {
             let session = store.session().unwrap();
-            assert!(session.dir.join(LOCK_FILE).exists());
+            assert!(session.dir().join(LOCK_FILE).exists());
         }
     });
 }
@@ -26,9 +29,9 @@ fn dead_sessions_are_swept_and_living_ones_are_not() {
     std::fs::create_dir(&newborn).unwrap();
     Store::open(dir.path()).unwrap();
     assert!(!dead.exists());
-    assert!(living.dir.exists());
+    assert!(living.dir().exists());
     assert!(newborn.exists());
-    let path = living.dir.clone();
+    let path = living.dir().to_owned();
     drop(living);
     assert!(!path.exists());
 }

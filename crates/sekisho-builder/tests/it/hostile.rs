@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::symlink;
 
 use sekisho_builder::{BuildError, ContextInput};
 use sekisho_oci::layer::{Entry, EntryKind, Writer};
+use sekisho_types::Hint as _;
 
 use crate::world::World;
 
@@ -75,6 +77,61 @@ async fn archives_reach_nothing_outside() {
     fs::write(world.context().join("x.tar"), forged("aabsolute", "/absolute")).unwrap();
     let built = world.build("FROM scratch\nADD x.tar /in/\n").await;
     assert_eq!(world.files(&built)["in/absolute"], "word");
+    world.assert_clean();
+}
+
+/// Whose lines a message would show.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dockerfile_that_is_a_link_leads_to_nothing_of_this_machine() {
+    let world = World::new().await;
+    let secret = world.dir.path().join("secret");
+    fs::write(&secret, "key: never-told\n[\n").unwrap();
+    fs::create_dir(world.dir.path().join("outside")).unwrap();
+    fs::copy(&secret, world.dir.path().join("outside/Dockerfile")).unwrap();
+    let context = world.context();
+    symlink("../outside", context.join("folder")).unwrap();
+    let absolute = secret.to_str().unwrap();
+    for name in ["Dockerfile", "Dockerfile.dockerignore", ".dockerignore"] {
+        for target in [absolute, "../secret", "/proc/self/cwd"] {
+            world.file("Dockerfile", "FROM scratch\nCOPY f /f\n");
+            world.file("f", "x");
+            let _ = fs::remove_file(context.join(name));
+            symlink(target, context.join(name)).unwrap();
+            let error = world.try_build(world.options()).await.unwrap_err();
+            let BuildError::Outside { path } = &error else { panic!("{name} {target}: {error:?}") };
+            assert_eq!(path, &context.join(name));
+            assert!(error.hint().unwrap().contains("`--file`"));
+            assert!(!format!("{error:?} {error} {:?}", world.log()).contains("never-told"));
+            fs::remove_file(context.join(name)).unwrap();
+        }
+    }
+    let mut options = world.options();
+    options.dockerfile = "folder/Dockerfile".into();
+    let error = world.try_build(options.clone()).await.unwrap_err();
+    assert!(matches!(error, BuildError::Outside { .. }), "{error:?}");
+    // As a context from elsewhere.
+    let bytes = archive(&[("Dockerfile", link(absolute)), ("f", file())]);
+    fs::write(world.dir.path().join("x.tar"), bytes).unwrap();
+    let mut archived = world.options();
+    archived.context = Some(ContextInput::Archive(world.dir.path().join("x.tar")));
+    let error = world.try_build(archived).await.unwrap_err();
+    assert!(matches!(error, BuildError::Outside { .. }), "{error:?}");
+    // A pipe is waited for by nobody.
+    fs::remove_file(context.join("Dockerfile")).unwrap();
+    let pipe = std::process::Command::new("mkfifo").arg(context.join("Dockerfile")).status();
+    assert!(pipe.unwrap().success());
+    let error = world.try_build(world.options()).await.unwrap_err();
+    assert!(matches!(error, BuildError::Context { .. }), "{error:?}");
+    fs::remove_file(context.join("Dockerfile")).unwrap();
+    // What leads to a file of the context, and what whoever builds named from the root, is followed.
+    world.file("real/file", "FROM scratch\nCOPY f /f\n");
+    symlink("real/file", context.join("Dockerfile")).unwrap();
+    let built = world.try_build(world.options()).await.unwrap();
+    assert_eq!(world.files(&built)["f"], "x");
+    symlink(context.join("real/file"), world.dir.path().join("named")).unwrap();
+    options.dockerfile = world.dir.path().join("named");
+    let named = world.try_build(options).await.unwrap();
+    assert_eq!(named.manifest_digest, built.manifest_digest);
     world.assert_clean();
 }
 

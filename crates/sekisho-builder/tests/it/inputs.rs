@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::Command;
 
 use sekisho_builder::{ContextInput, Output};
-use sekisho_oci::ImageIndex;
 use sekisho_oci::layer::{Entry, Writer};
 
 use crate::world::{World, cached};
@@ -181,8 +180,19 @@ async fn an_unchanged_reference_is_not_fetched_again() {
     assert_eq!(cached(&again), "cccc");
     assert_eq!(again.manifest_digest, first.manifest_digest);
     let pinned = git(&work, &["rev-parse", "HEAD"]);
-    let other = world.fail(&format!("FROM scratch\nADD {url}#{pinned} /other")).await.to_string();
-    assert!(other.starts_with("Dockerfile:2:"), "{other}");
+    // What is here is used by other steps too, and as a context; the three names meant one commit.
+    let other = world.build(&format!("FROM scratch\nADD {url}#{pinned} /other")).await;
+    assert_eq!(world.files(&other)["other/f"], "one");
+    let mut options = world.options();
+    options.context = Some(ContextInput::Remote(format!("{url}#main")));
+    options.dockerfile_text = Some("FROM scratch\nCOPY f /ctx".to_owned());
+    let as_context = world.try_build(options).await.unwrap();
+    assert_eq!(world.files(&as_context)["ctx"], "one");
+    let kept = || fs::read_dir(world.cache().join("checkouts")).unwrap().count();
+    assert_eq!(kept(), 1);
+    let with_git = format!("FROM scratch\nADD --keep-git-dir {url}#{pinned} /other");
+    let with_git = world.fail(&with_git).await.to_string();
+    assert!(with_git.starts_with("Dockerfile:2:"), "{with_git}");
     fs::rename(&away, &objects).unwrap();
 
     // Of one that means something else now, that is taken.
@@ -194,6 +204,7 @@ async fn an_unchanged_reference_is_not_fetched_again() {
     let files = world.files(&moved);
     let of = |folder: &str| files[&format!("{folder}/f")].as_str();
     assert_eq!((of("head"), of("v1"), of("main")), ("two", "one", "two"));
+    assert_eq!(kept(), 2);
     let wrong = world.fail(&format!("FROM scratch\nADD --checksum={pinned} {url} /head")).await;
     assert!(wrong.to_string().contains(&format!("not {pinned}")), "{wrong}");
     world.assert_clean();
@@ -243,39 +254,6 @@ async fn an_archive_is_a_context_however_it_is_packed_and_its_names_are_plain_na
         assert_eq!(world.last_layer(&built), ["f f644 0:0 kept"], "{program}");
     }
     world.assert_clean();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn images_for_several_platforms_are_one_index() {
-    let world = World::new().await;
-    world.file("f", "x");
-    world.dockerfile("FROM scratch\nARG TARGETARCH\nLABEL arch=$TARGETARCH\nCOPY f /");
-    let mut options = world.options();
-    options.platforms = vec!["linux/amd64".parse().unwrap(), "linux/arm64/v8".parse().unwrap()];
-    options.destinations = vec![world.image("multi")];
-    let tar = world.dir.path().join("files.tar");
-    options.outputs = vec![Output::Tar(tar.clone())];
-    let result = world.try_build(options.clone()).await.unwrap();
-    let index: ImageIndex = serde_json::from_slice(&world.blob(&result.manifest_digest)).unwrap();
-    let platforms: Vec<_> =
-        index.manifests.iter().map(|one| one.platform.as_ref().unwrap().to_string()).collect();
-    assert_eq!(platforms, ["linux/amd64", "linux/arm64/v8"]);
-    assert_eq!(result.platforms.len(), 2);
-    assert_eq!(result.platforms[0].layers, result.platforms[1].layers, "the same layer");
-    assert_ne!(result.platforms[0].config_digest, result.platforms[1].config_digest);
-    assert!(tar.exists());
-    let again = world.try_build(options).await.unwrap();
-    assert_eq!(again.manifest_digest, result.manifest_digest);
-
-    world.dockerfile("FROM scratch\nCOPY f /\nRUN [\"/f\"]");
-    let mut options = world.options();
-    options.platforms = vec!["linux/s390x".parse().unwrap()];
-    let error = world.try_build(options).await.unwrap_err().to_string();
-    if !Path::new("/proc/sys/fs/binfmt_misc/qemu-s390x").exists() {
-        let start =
-            "Dockerfile:3:1: RUN for linux/s390x on this linux/amd64 machine needs an emulator";
-        assert!(error.starts_with(start), "{error}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

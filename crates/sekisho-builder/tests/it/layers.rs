@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::{Command, Output as Said};
 use std::sync::Arc;
 
-use sekisho_builder::{BuildOptions, Compression, CompressionKind, Output, Silent, build};
+use sekisho_builder::{
+    BuildError, BuildOptions, Compression, CompressionKind, Output, Silent, build,
+};
 use sekisho_oci::layer::{self, EntryKind};
 use sekisho_oci::{ImageManifest, media_type};
 
@@ -211,6 +213,30 @@ async fn holes_stay_holes_in_what_is_unpacked() {
     assert!(blocks * 512 < GIBIBYTE / 64, "{blocks} blocks of 512 bytes");
     let made = &result.layers[result.layers.len() - 2..];
     assert!(made.iter().all(|layer| layer.size_bytes < 1 << 20), "{made:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_is_sent_while_later_steps_run() {
+    let world = World::with_base().await;
+    world.file("f", "sent before the build is over");
+    world.dockerfile("FROM BASE\nCOPY f /f\nRUN echo go; sleep 600");
+    let mut options = world.options();
+    options.destinations = vec![world.image("app")];
+    let cancel = options.cancel.clone();
+    let blobs = || world.registry.content.lock().unwrap().blobs.len();
+    let before = blobs();
+    let sent = async {
+        while world.log() != ["go"] || blobs() == before {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        cancel.cancel();
+    };
+    let sent = tokio::time::timeout(std::time::Duration::from_mins(5), sent);
+    let (built, sent) = tokio::join!(world.try_build(options), sent);
+    sent.expect("the layer of the COPY is in the registry while the RUN runs");
+    assert!(matches!(built, Err(BuildError::Cancelled)), "{built:?}");
+    assert_eq!(blobs(), before + 1);
+    world.assert_clean();
 }
 
 /// The child of the next test: builds, and looks at its own peak.

@@ -33,6 +33,8 @@ mod mount;
 #[cfg(test)]
 mod onbuild;
 #[cfg(test)]
+mod platforms;
+#[cfg(test)]
 mod provenance;
 #[cfg(test)]
 mod registry;
@@ -41,6 +43,8 @@ mod registry;
 mod rootfs;
 #[cfg(test)]
 mod run;
+#[cfg(test)]
+mod tiers;
 #[cfg(test)]
 mod times;
 #[cfg(test)]

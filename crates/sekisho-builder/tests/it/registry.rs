@@ -19,6 +19,8 @@ pub(crate) struct Content {
     pub(crate) deny: Option<String>,
     /// It says that it decides at every push.
     pub(crate) decides: bool,
+    /// Manifests that a tag leads to after it was asked for once, by `repository:tag`.
+    pub(crate) moves: BTreeMap<String, (String, Bytes)>,
     /// It knows no HEAD of a manifest.
     pub(crate) no_head: bool,
     /// Method and path of every request.
@@ -104,12 +106,16 @@ async fn serve(
         content.manifests.insert(key, (kind, body));
         return (StatusCode::CREATED, [("docker-content-digest", digest)]).into_response();
     }
-    match content.manifests.get(&key) {
+    let found = content.manifests.get(&key).cloned();
+    if let Some(moved) = content.moves.remove(&key) {
+        content.manifests.insert(key, moved);
+    }
+    match found {
         None => StatusCode::NOT_FOUND.into_response(),
         Some((kind, bytes)) => {
-            let digest = Digest::sha256(bytes).to_string();
-            let headers = [("content-type", kind.clone()), ("docker-content-digest", digest)];
-            let mut response = (headers, bytes.clone()).into_response();
+            let digest = Digest::sha256(&bytes).to_string();
+            let headers = [("content-type", kind), ("docker-content-digest", digest)];
+            let mut response = (headers, bytes).into_response();
             if content.decides {
                 let headers = response.headers_mut();
                 headers.insert("sekisho-decides", header::HeaderValue::from_static("every-push"));
