@@ -113,10 +113,9 @@ impl Place {
         self.disk.path()
     }
 
-    fn workload(&self, folder: &str, size: Size, name: &str) -> anyhow::Result<Workload> {
-        let folder = self.folder().join(folder);
-        let all = workloads::all(&folder, &self.base, size, &|one| one == name)?;
-        all.into_iter().next().context("no such workload")
+    fn workload(&self, size: Size, name: &'static str) -> anyhow::Result<Workload> {
+        let context = self.folder().join("contexts").join(name);
+        workloads::make(context, &self.base, size, name).with_context(|| format!("making {name}"))
     }
 }
 
@@ -126,8 +125,7 @@ pub(super) fn run(root: &Path, program: &Path, scope: Scope) -> anyhow::Result<(
         Scope::Quick => (Size::Little, 1),
         _ => (Size::Full, ROUNDS),
     };
-    let compared = Compared::measure(&Place::new(program)?, scope, size, rounds)?;
-    // On another disk: the first one is full of what was built.
+    let compared = Compared::measure(program, scope, size, rounds)?;
     let place = &Place::new(program)?;
     match scope {
         Scope::Only(name) => {
@@ -257,21 +255,30 @@ struct Compared {
 }
 
 impl Compared {
-    fn measure(place: &Place, scope: Scope, size: Size, rounds: usize) -> anyhow::Result<Self> {
-        let folder = place.folder();
-        let mut engines = vec![Engine::sekisho(&place.program, folder, None)?];
-        engines.extend(peers::buildkit(folder)?);
-        engines.extend(peers::buildah_engine(folder)?);
-        ensure!(engines.len() > 1, "no peer is here: install Debian's `buildah` or `docker.io`");
-        let wanted = |name: &str| !matches!(scope, Scope::Only(only) if only != name);
-        let mut times = Times::new();
-        for workload in workloads::all(folder, &place.base, size, &wanted)? {
-            for round in 0..rounds {
-                measure(&workload, round, &mut engines, &place.registry, &mut times)?;
+    /// Each workload on a disk of its own, for what was built stays there until the end.
+    fn measure(program: &Path, scope: Scope, size: Size, rounds: usize) -> anyhow::Result<Self> {
+        let mut compared = Self { times: Times::new(), versions: Vec::new(), disk: "" };
+        for name in workloads::NAMES {
+            if matches!(scope, Scope::Only(only) if only != name) {
+                continue;
             }
+            let place = Place::new(program)?;
+            let folder = place.folder();
+            let mut engines = vec![Engine::sekisho(&place.program, folder, None)?];
+            engines.extend(peers::buildkit(folder)?);
+            engines.extend(peers::buildah_engine(folder)?);
+            ensure!(
+                engines.len() > 1,
+                "no peer is here: install Debian's `buildah` or `docker.io`"
+            );
+            let workload = place.workload(size, name)?;
+            for round in 0..rounds {
+                measure(&workload, round, &mut engines, &place.registry, &mut compared.times)?;
+            }
+            compared.versions = engines.iter().map(|engine| engine.version.clone()).collect();
+            compared.disk = place.disk.describe();
         }
-        let versions = engines.iter().map(|engine| engine.version.clone()).collect();
-        Ok(Self { times, versions, disk: place.disk.describe() })
+        Ok(compared)
     }
 
     /// The table, and what is below its promise at the end.

@@ -26,7 +26,7 @@ pub(super) struct Extras {
 impl Extras {
     pub(super) fn measure(place: &Place, size: Size, rounds: usize) -> anyhow::Result<Self> {
         let (program, folder) = (place.program.as_path(), place.folder());
-        let w1 = place.workload("extras", size, "w1")?;
+        let w1 = place.workload(size, "w1")?;
         let mut root = Engine::sekisho(program, folder, Some("root-cache"))?;
         let cold = |engine: &mut Engine, name: &str| -> anyhow::Result<Duration> {
             engine.forget()?;
@@ -95,7 +95,7 @@ pub(super) struct Large<'a> {
 
 impl<'a> Large<'a> {
     pub(super) fn new(place: &'a Place, size: Size) -> anyhow::Result<Self> {
-        let w3 = place.workload("peak", size, "w3")?;
+        let w3 = place.workload(size, "w3")?;
         let engine = Engine::sekisho(&place.program, place.folder(), Some("large-cache"))?;
         Ok(Self { place, engine, w3 })
     }

@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
-
 /// How much there is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Size {
@@ -35,57 +33,47 @@ struct Tree {
 
 pub(super) const NAMES: [&str; 4] = ["w1", "w2", "w3", "w4"];
 
-/// Makes the contexts that are wanted below a folder.
-pub(super) fn all(
-    folder: &Path,
+/// Makes the context of one of [`NAMES`] in a folder.
+pub(super) fn make(
+    context: PathBuf,
     base: &str,
     size: Size,
-    wanted: &dyn Fn(&str) -> bool,
-) -> anyhow::Result<Vec<Workload>> {
+    name: &'static str,
+) -> anyhow::Result<Workload> {
     let part = |full: usize| if size == Size::Full { full } else { full.div_ceil(40) };
     let mut numbers = Numbers(1);
-    let mut made = Vec::new();
-    let mut make = |name: &'static str, trees: &[Tree], changes: &str, file: String| {
-        if !wanted(name) {
-            return Ok(());
+    let mut trees =
+        |trees: &[Tree]| trees.iter().try_for_each(|it| it.make(&context, &mut numbers));
+    let (changes, instructions) = match name {
+        "w1" => {
+            let source = Tree { folder: "src", files: part(12_000), bytes: 13_600 };
+            trees(&[source, Tree { folder: "app", files: part(200), bytes: 5_000 }])?;
+            let instructions = "ENV A=b\nWORKDIR /w\nCOPY src /w/src\n\
+                 RUN mkdir /w/some && cp -r /w/src/1* /w/some\nRUN echo done > /w/done\n\
+                 COPY app /w/app\nRUN find /w/app -type f | sort > /w/list\n";
+            ("app/0/0", instructions.to_owned())
         }
-        let context = folder.join(name);
-        for tree in trees {
-            tree.make(&context, &mut numbers)?;
+        "w2" => {
+            let ten = (0..10).map(|at| format!("RUN echo {at} > /{at}\n")).collect::<String>();
+            ("changes", format!("{ten}COPY changes /\n"))
         }
-        fs_err::create_dir_all(&context)?;
-        fs_err::write(context.join("changes"), "as it was\n")?;
-        fs_err::write(context.join("Dockerfile"), format!("FROM {base}\n{file}"))?;
-        made.push(Workload { name, context, changes: changes.into() });
-        anyhow::Ok(())
-    };
-    let source = Tree { folder: "src", files: part(12_000), bytes: 13_600 };
-    let app = Tree { folder: "app", files: part(200), bytes: 5_000 };
-    let large = Tree { folder: "large", files: part(480), bytes: 1_000_000 };
-    let ten = (0..10).map(|at| format!("RUN echo {at} > /{at}\n")).collect::<String>();
-    make(
-        "w1",
-        &[source, app],
-        "app/0/0",
-        "ENV A=b\nWORKDIR /w\nCOPY src /w/src\nRUN mkdir /w/some && cp -r /w/src/1* /w/some\n\
-             RUN echo done > /w/done\nCOPY app /w/app\nRUN find /w/app -type f | sort > /w/list\n"
-            .to_owned(),
-    )
-    .context("making w1")?;
-    make("w2", &[], "changes", format!("{ten}COPY changes /\n")).context("making w2")?;
-    make("w3", &[large], "large/0/0", "COPY large /large\n".to_owned()).context("making w3")?;
-    make(
-        "w4",
-        &[],
-        "changes",
-        format!(
-            "RUN for i in $(seq {}); do find /usr/bin /usr/lib -type f | sort | \
+        "w3" => {
+            trees(&[Tree { folder: "large", files: part(480), bytes: 1_000_000 }])?;
+            ("large/0/0", "COPY large /large\n".to_owned())
+        }
+        _ => {
+            let instructions = format!(
+                "RUN for i in $(seq {}); do find /usr/bin /usr/lib -type f | sort | \
                  xargs -d '\\n' sha256sum; done > /sums\nCOPY changes /\n",
-            part(40)
-        ),
-    )
-    .context("making w4")?;
-    Ok(made)
+                part(40)
+            );
+            ("changes", instructions)
+        }
+    };
+    fs_err::create_dir_all(&context)?;
+    fs_err::write(context.join("changes"), "as it was\n")?;
+    fs_err::write(context.join("Dockerfile"), format!("FROM {base}\n{instructions}"))?;
+    Ok(Workload { name, context, changes: changes.into() })
 }
 
 impl Tree {
