@@ -142,7 +142,8 @@ pub enum SecurityProfile {
 /// Whether pods get a user namespace of their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum UserNamespaces {
-    /// Where the API server is of a version that has them on (1.33 and later).
+    /// Where the API server is of a version that has them on (1.33 and later), and the nodes that the pod
+    /// may land on say that their runtime can (containerd 2.0 and later).
     #[default]
     WhenAvailable,
     /// Never: for nodes whose kernel or runtime cannot, and for NFS volumes.

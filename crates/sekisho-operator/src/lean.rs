@@ -8,7 +8,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
-use k8s_openapi::api::core::v1::{self, ContainerState, NodeCondition, PodCondition, Taint};
+use k8s_openapi::api::core::v1::{
+    self, ContainerState, NodeCondition, NodeRuntimeHandler, PodCondition, Taint,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
 use sekisho_api::{RunnerSpec, RunnerStatus};
@@ -87,7 +89,7 @@ pub(crate) struct ContainerStatus {
     pub(crate) state: ContainerState,
 }
 
-/// A node: whether it answers, and what keeps pods away.
+/// A node: whether it answers, what keeps pods away, and what its runtimes can do.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Node {
@@ -106,9 +108,10 @@ pub(crate) struct NodeSpec {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub(crate) struct NodeStatus {
     pub(crate) conditions: Vec<NodeCondition>,
+    pub(crate) runtime_handlers: Vec<NodeRuntimeHandler>,
 }
 
 /// The metadata of any kind: nothing else is asked for.

@@ -24,6 +24,7 @@ mod owned;
 mod pod;
 mod profile;
 mod secret;
+mod users;
 mod zone;
 
 pub use base::user;
@@ -31,6 +32,7 @@ pub use error::{PodError, Violation};
 pub use network::{EgressError, METADATA_NETWORKS, dns, everywhere_but, network_policies};
 pub use pod::{Cluster, RunnerPod, pod};
 pub use secret::jit_secret;
+pub use users::{NodeView, ids_can_be_mapped};
 pub use zone::{GroupUse, ZoneError, check_group, check_namespace};
 
 /// The container that runs the job.

@@ -87,12 +87,16 @@ fn what_is_read_of_a_pod_and_a_node_is_there() {
         "spec": { "taints": [{ "key": "k", "effect": "NoSchedule" }] },
         "status": {
             "conditions": [{ "type": "Ready", "status": "False" }],
+            "runtimeHandlers": [{ "name": "runc", "features": { "userNamespaces": true } }],
             "images": [{ "names": ["i"], "sizeBytes": 1 }]
         }
     }))
     .unwrap();
     assert_eq!(node.spec.taints[0].key, "k");
     assert_eq!(node.status.conditions[0].status, "False");
+    let handler = &node.status.runtime_handlers[0];
+    assert_eq!(handler.name.as_deref(), Some("runc"));
+    assert_eq!(handler.features.as_ref().and_then(|it| it.user_namespaces), Some(true));
 }
 
 #[test]

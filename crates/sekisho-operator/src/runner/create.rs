@@ -5,6 +5,7 @@ use kube::ResourceExt as _;
 use kube::api::PostParams;
 use kube::runtime::reflector::ObjectRef;
 use sekisho_api::LABEL_REVISION;
+use sekisho_pods::{NodeView, ids_can_be_mapped};
 use sekisho_reconcile::Failure;
 use sekisho_reconcile::failure::{QUOTA_PAUSE, Trouble};
 
@@ -30,7 +31,7 @@ impl Work<'_> {
         let set =
             set.ok_or_else(|| Failure::ApiServer { detail: "its set is not shown".to_owned() })?;
         let uid = runner.uid().unwrap_or_default();
-        let pod = sekisho_pods::pod(&sekisho_pods::RunnerPod {
+        let mut pod = sekisho_pods::pod(&sekisho_pods::RunnerPod {
             name,
             namespace,
             uid: &uid,
@@ -41,6 +42,7 @@ impl Work<'_> {
             cluster: context.cluster,
         })
         .map_err(|error| failure::pod(&error))?;
+        self.ids_of_its_own(&mut pod);
         context.metrics.wrote("create");
         match context.api::<Pod>(namespace).create(&PostParams::default(), &pod).await {
             Ok(_) => {
@@ -49,6 +51,22 @@ impl Work<'_> {
             }
             Err(error) if failure::is_conflict(&error) => self.is_ours(&uid).await,
             Err(error) => Err(failure::kube_pod(error)),
+        }
+    }
+
+    /// Takes the pod's own ids away, where a node that it may land on cannot map any.
+    fn ids_of_its_own(&self, pod: &mut Pod) {
+        let Some(spec) = pod.spec.as_mut().filter(|spec| spec.host_users == Some(false)) else {
+            return;
+        };
+        let nodes = self.context.stores.nodes.state();
+        let views = nodes.iter().map(|node| NodeView {
+            labels: node.metadata.labels.as_ref(),
+            taints: &node.spec.taints,
+            handlers: &node.status.runtime_handlers,
+        });
+        if !ids_can_be_mapped(spec, views) {
+            spec.host_users = None;
         }
     }
 

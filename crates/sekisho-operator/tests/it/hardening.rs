@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, Once, PoisonError};
 
 use base64::Engine as _;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{Node, Pod, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt as _;
-use kube::api::{ApiResource, DynamicObject, ListParams, PostParams};
+use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use sekisho_api::{GitHubConnection, Runner, RunnerDeployment, RunnerReplicaSet};
 use serde_json::{Value, json};
@@ -38,6 +38,30 @@ async fn the_registrations_secret_is_gone_as_soon_as_the_runner_is_online(server
     until("no secret while it has a job", secrets).await;
     assert_eq!(world.list::<Pod>().await.len(), 1, "its pod runs on");
     operator.shutdown().await;
+}
+
+/// The pod's `hostUsers`, where both nodes have a runtime that can, or not, map ids.
+async fn host_users(can: [bool; 2]) -> Option<bool> {
+    let world = World::new(&Server::double(), |_| ()).await;
+    let nodes: Api<Node> = Api::all(world.client.clone());
+    for (name, can) in ["node-a", "node-b"].into_iter().zip(can) {
+        let handler = json!({ "name": "", "features": { "userNamespaces": can } });
+        let status = Patch::Merge(json!({ "status": { "runtimeHandlers": [handler] } }));
+        nodes.patch_status(name, &PatchParams::default(), &status).await.unwrap();
+    }
+    world.set(json!({ "replicas": 1 })).await;
+    let operator = world.operator("one").await;
+    world.says("AllRunnersReady").await;
+    let pods = world.list::<Pod>().await;
+    operator.shutdown().await;
+    pods[0].spec.as_ref().unwrap().host_users
+}
+
+/// A pod that asks for what its node cannot do never starts, and no status says why.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_has_ids_of_its_own_where_all_nodes_can_map_them() {
+    assert_eq!(host_users([true, true]).await, Some(false));
+    assert_eq!(host_users([true, false]).await, None);
 }
 
 /// All that the process logs, of any scenario that runs meanwhile.

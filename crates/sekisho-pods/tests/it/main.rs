@@ -7,6 +7,7 @@ mod hardening;
 mod modes;
 mod network;
 mod template;
+mod users;
 mod zones;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
