@@ -100,9 +100,10 @@ pub(crate) fn pod(pod: &lean::Pod, owner: &str, pulls: &mut BTreeMap<String, At>
     if !matches!(waiting, Some(Waiting::ImagePull { .. })) {
         pulls.remove(&uid);
     }
+    // Runtimes say so too where a process of a step was killed and the container ended well, later.
     let out_of_memory = containers(pod)
         .filter_map(|it| it.state.terminated.as_ref())
-        .any(|ended| ended.reason.as_deref() == Some("OOMKilled"));
+        .any(|ended| ended.reason.as_deref() == Some("OOMKilled") && ended.exit_code != 0);
     let disruption =
         status.conditions.iter().find(|it| it.type_ == "DisruptionTarget" && it.status == "True");
     let disrupted = disruption
@@ -177,3 +178,6 @@ pub(crate) fn node(node: Option<&lean::Node>, now: At) -> Node {
         None => Node::Unknown,
     }
 }
+
+#[cfg(test)]
+mod tests;
