@@ -387,7 +387,8 @@ fn claim(seen: &Observed, counts: Counts, backoff: Option<Backoff>) -> Claim {
         return claim;
     }
     if let Some(backoff) = backoff {
-        let newest = newest_failed(seen).map_or(String::new(), |name| format!(" (runner {name})"));
+        let newest = newest_failed(seen)
+            .map_or(String::new(), |name| format!(" (runner {name} has the message)"));
         let message = format!(
             "runners fail before they reach GitHub: {}{newest}; {}",
             backoff.reason,

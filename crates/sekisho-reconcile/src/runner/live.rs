@@ -109,10 +109,10 @@ fn waiting(seen: &Observed, pod: &Pod) -> Plan {
             let reason = trouble.failure.reason().unwrap_or(Reason::PendingTimeout);
             return ended::give_up(seen, reason, trouble.failure.sentence());
         }
+        let why = if why.is_empty() { its_events(seen) } else { why };
         let message = format!(
-            "its pod did not start within {} s: {}",
+            "its pod did not start within {} s: {why}",
             seen.lifecycle.pending_timeout_seconds,
-            if why.is_empty() { "nothing says why" } else { &why }
         );
         return ended::give_up(seen, Reason::PendingTimeout, message);
     }
@@ -128,6 +128,12 @@ fn waiting(seen: &Observed, pod: &Pod) -> Plan {
         _ => left,
     };
     note(seen, Reason::Starting, why, pod.created).within(left)
+}
+
+/// What keeps a sandbox from being made the kubelet tells in events alone, which outlive the pod.
+fn its_events(seen: &Observed) -> String {
+    let name = &seen.name;
+    format!("`kubectl get events --field-selector involvedObject.name={name}` may say why")
 }
 
 /// Its pod has a node: the time to register.
@@ -335,7 +341,7 @@ fn lost(seen: &Observed, message: &str) -> Plan {
         message.push_str(&format!(" (node {node})"));
     }
     if seen.record.state == Reason::Interrupted && !seen.record.message.is_empty() {
-        message.push_str(&format!(", after {}", seen.record.message));
+        message.push_str(&format!("; before that: {}", seen.record.message));
     }
     ended::fail(seen, reason, message)
 }

@@ -162,7 +162,20 @@ fn the_five_deadlines() {
         ..seen(600)
     };
     check(&pending, &["end PendingTimeout", "delete pod at once", "deregister", "RemoveFinalizer"]);
-    // What waits for its registration says what that failed for, and not that nothing says why.
+    // Where no status says why, its events may.
+    let silent = Observed {
+        pod: Some(pod(Container::Waiting)),
+        node: Node::Ready,
+        secret: Some(secret()),
+        ..seen(600)
+    };
+    let told = decide(&silent).effects.into_iter().find_map(|effect| match effect {
+        Effect::WriteStatus(record) => Some(record.message),
+        _ => None,
+    });
+    let events = format!("involvedObject.name={}` may say why", silent.name);
+    assert!(told.as_ref().is_some_and(|it| it.ends_with(&events)), "{told:?}");
+    // What waits for its registration says what that failed for.
     let failure = Failure::GroupNotFound { group: "nobody".to_owned() };
     let unregistered = Observed {
         pod: Some(pod(Container::Waiting)),
