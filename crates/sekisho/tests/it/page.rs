@@ -245,7 +245,7 @@ async fn cluster_the_page_leads_from_an_empty_cluster_to_the_first_job_and_away(
         (said.contains("Conditions:") && said.contains("AllRunnersReady")).then_some(())
     })
     .await;
-    for of_another_namespace in ["kubectl get rn", "kubectl get runners"] {
+    for of_another_namespace in ["kubectl get rn", "kubectl get runners", "kubectl get events"] {
         assert_eq!(reader.types(&walk.inline(of_another_namespace)).await, "");
     }
     runners.add_permits(1);
