@@ -130,14 +130,14 @@ impl Upstream {
         self.repositories.tags(repository, last, limit)
     }
 
-    /// The manifests with this subject, at most `limit`.
+    /// The manifests with this subject from behind `last` on, each read when it is asked for.
     pub(crate) fn referrers(
         &self,
         repository: &RepositoryName,
         subject: &Digest,
-        limit: usize,
-    ) -> io::Result<Vec<ManifestRecord>> {
-        self.repositories.referrers(repository, subject, limit)
+        last: Option<&str>,
+    ) -> io::Result<impl Iterator<Item = io::Result<ManifestRecord>>> {
+        self.repositories.referrers(repository, subject, last)
     }
 
     /// Takes a tag away; `false` when there was none.

@@ -178,24 +178,26 @@ impl Repositories {
         self.records.read_json(&Self::by_digest(repository, MANIFESTS, digest))
     }
 
-    /// The manifests that say something about `subject`, by digest. At most `limit`.
+    /// The manifests that say something about `subject`, in order of their digests, from behind `last` on.
+    /// Each is read when it is asked for.
     pub fn referrers(
         &self,
         repository: &RepositoryName,
         subject: &Digest,
-        limit: usize,
-    ) -> io::Result<Vec<ManifestRecord>> {
+        last: Option<&str>,
+    ) -> io::Result<impl Iterator<Item = io::Result<ManifestRecord>> + use<>> {
         let folder = Self::by_digest(repository, REFERRERS, subject);
-        let mut records: Vec<ManifestRecord> = Vec::new();
-        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            let folder = format!("{folder}/{}", algorithm.as_str());
-            for name in self.records.names(&folder)? {
-                if records.len() < limit {
-                    records.extend(self.records.read_json(&format!("{folder}/{name}"))?);
-                }
-            }
+        let mut names = Vec::new();
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512].map(Algorithm::as_str) {
+            let listed = self.records.names(&format!("{folder}/{algorithm}"))?;
+            let behind = |name: &String| {
+                last.is_none_or(|last| format!("{algorithm}:{name}").as_str() > last)
+            };
+            let listed = listed.into_iter().filter(behind);
+            names.extend(listed.map(|name| format!("{folder}/{algorithm}/{name}")));
         }
-        Ok(records)
+        let records = self.records.clone();
+        Ok(names.into_iter().filter_map(move |name| records.read_json(&name).transpose()))
     }
 
     /// What a tag points to; `None` when there is no such tag.

@@ -16,9 +16,6 @@ use crate::staging::Scope;
 use crate::upstream::Upstream;
 use crate::vsa;
 
-/// Most referrers of a deleted manifest among which those of the gate are looked for.
-const MAX_ATTESTATIONS: usize = 1000;
-
 fn busy() -> ApiError {
     ApiError::new(Code::Unavailable, "it is being pushed at this moment; try again")
 }
@@ -109,7 +106,8 @@ fn delete_attested(
     digest: &Digest,
 ) -> io::Result<bool> {
     let deleted = upstream.delete_manifest(repository, digest)?;
-    for said in upstream.referrers(repository, digest, MAX_ATTESTATIONS)? {
+    for said in upstream.referrers(repository, digest, None)? {
+        let said = said?;
         if said.artifact_type.as_deref() == Some(vsa::ARTIFACT_TYPE) {
             upstream.delete_manifest(repository, &said.digest)?;
         }

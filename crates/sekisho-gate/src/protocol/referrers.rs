@@ -1,5 +1,8 @@
 //! Referrers: what says something about a manifest.
 
+use std::collections::BTreeMap;
+use std::io;
+
 use axum::response::IntoResponse as _;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, header};
@@ -14,8 +17,8 @@ use crate::upstream::Upstream;
 
 const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 
-/// Most referrers of one subject that are looked at.
-const MAX_REFERRERS: usize = 10_000;
+/// Most referrers that are read for one answer, however few of them pass its filter.
+const MAX_READ: usize = 10_000;
 
 /// Most referrers in one answer, whatever `n` says.
 const MAX_PAGE: usize = 1000;
@@ -34,43 +37,33 @@ pub(super) async fn get(context: Context, subject: Digest, request: &Parts) -> A
             .map_err(|_| ApiError::new(Code::SizeInvalid, "`n` is no number"))?,
     };
     let last = parameter(request, "last");
-    let (repository, of) = (context.repository.clone(), subject.clone());
+    let (repository, of, kind) = (context.repository.clone(), subject.clone(), filter.clone());
     let found = blocking("listing referrers", move || {
+        let passes = |entry: &Value| kind.as_ref().is_none_or(|it| entry["artifactType"] == **it);
         let upstream = &context.gate.inner.upstream;
-        let filed = upstream.referrers(&repository, &of, MAX_REFERRERS);
-        let mut all: Vec<Value> =
-            filed.or_fail("listing referrers")?.iter().map(descriptor).collect();
-        for old in fallback(upstream, &repository, &of)? {
-            if all.iter().all(|known| known["digest"] != old["digest"]) {
-                all.push(old);
-            }
-        }
-        all.sort_by(|a, b| name(a).cmp(name(b)));
-        Ok(all)
+        let filed = upstream.referrers(&repository, &of, last.as_deref());
+        let filed = filed.or_fail("listing referrers")?;
+        let filed = filed.map(|record| record.map(|record| descriptor(&record)));
+        let filed = Filed::read(filed, n, passes).or_fail("listing referrers")?;
+        let mut listed = fallback(upstream, &repository, &of)?;
+        listed.retain(|entry| passes(entry) && last.as_deref() < Some(name(entry)));
+        Ok((repository, filed.with(listed, n)))
     });
-    let mut wanted = found.await?;
-    if let Some(filter) = &filter {
-        wanted.retain(|entry| entry["artifactType"] == **filter);
-    }
-    if let Some(last) = &last {
-        wanted.retain(|entry| name(entry) > last.as_str());
-    }
-    let total = wanted.len();
-    wanted.truncate(page(&wanted, n));
+    let (repository, Page { entries, next }) = found.await?;
 
-    let next = wanted.last().filter(|_| wanted.len() < total).map(|last| {
+    let next = next.map(|last| {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.append_pair("n", &n.to_string()).append_pair("last", name(last));
+        query.append_pair("n", &n.to_string()).append_pair("last", &last);
         if let Some(filter) = &filter {
             query.append_pair("artifactType", filter);
         }
         let query = query.finish();
-        format!("</v2/{}/referrers/{subject}?{query}>; rel=\"next\"", context.repository)
+        format!("</v2/{repository}/referrers/{subject}?{query}>; rel=\"next\"")
     });
     let index = json!({
         "schemaVersion": 2,
         "mediaType": media_type::OCI_INDEX,
-        "manifests": wanted,
+        "manifests": entries,
     });
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static(media_type::OCI_INDEX))];
     let mut response = (kind, index.to_string()).into_response();
@@ -87,8 +80,65 @@ fn name(descriptor: &Value) -> &str {
     descriptor["digest"].as_str().unwrap_or_default()
 }
 
+/// What was filed under a subject, as far as it was read.
+#[derive(Debug)]
+struct Filed {
+    /// By digest; `None` for what does not pass the filter.
+    entries: BTreeMap<String, Option<Value>>,
+    /// The last one that was read, when there are more.
+    read_to: Option<String>,
+}
+
+/// One answer.
+#[derive(Debug, PartialEq)]
+struct Page {
+    entries: Vec<Value>,
+    /// What the next one begins behind, when there is one.
+    next: Option<String>,
+}
+
+impl Filed {
+    /// Reads a page and one more, of what comes in order.
+    fn read(
+        filed: impl Iterator<Item = io::Result<Value>>,
+        n: usize,
+        passes: impl Fn(&Value) -> bool,
+    ) -> io::Result<Self> {
+        let (mut entries, mut read_to, mut passed) = (BTreeMap::new(), None, 0);
+        let mut filed = filed.peekable();
+        while let Some(entry) = filed.next().transpose()? {
+            let last = name(&entry).to_owned();
+            let entry = Some(entry).filter(&passes);
+            passed += usize::from(entry.is_some());
+            entries.insert(last.clone(), entry);
+            if passed > n || entries.len() == MAX_READ {
+                read_to = filed.peek().is_some().then_some(last);
+                break;
+            }
+        }
+        Ok(Self { entries, read_to })
+    }
+
+    /// Together with what a client listed, each once.
+    fn with(self, listed: Vec<Value>, n: usize) -> Page {
+        let Self { mut entries, read_to } = self;
+        for entry in listed {
+            let digest = name(&entry).to_owned();
+            if read_to.as_ref().is_none_or(|last| digest <= *last) {
+                entries.entry(digest).or_insert(Some(entry));
+            }
+        }
+        let mut entries: Vec<Value> = entries.into_values().flatten().collect();
+        let total = entries.len();
+        entries.truncate(fitting(&entries, n));
+        let last = entries.last().filter(|_| entries.len() < total);
+        let next = last.map(|last| name(last).to_owned()).or(read_to);
+        Page { entries, next }
+    }
+}
+
 /// How many entries fit into one answer; one always does.
-fn page(entries: &[Value], n: usize) -> usize {
+fn fitting(entries: &[Value], n: usize) -> usize {
     let mut bytes = 0;
     let fits = entries.iter().take(n).take_while(|entry| {
         bytes += entry.to_string().len();
@@ -143,4 +193,68 @@ fn fallback(
         }
     }
     Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(number: usize) -> String {
+        format!("sha256:{number:064x}")
+    }
+
+    fn entry(number: usize, kind: &str) -> Value {
+        json!({"digest": digest(number), "artifactType": kind})
+    }
+
+    /// Every page of so many, each of `kinds` by turns, with what a client listed beside them.
+    fn pages(filed: usize, kinds: &[&str], listed: &[Value], filter: &str, n: usize) -> Vec<Page> {
+        let (mut pages, mut last): (Vec<Page>, Option<String>) = (Vec::new(), None);
+        loop {
+            let behind = |digest: &str| last.as_deref() < Some(digest);
+            let all = (0..filed).map(|number| entry(number, kinds[number % kinds.len()]));
+            let all = all.filter(|entry| behind(name(entry)));
+            let passes = |entry: &Value| filter.is_empty() || entry["artifactType"] == filter;
+            let listed = listed.iter().filter(|it| passes(it) && behind(name(it))).cloned();
+            let read = Filed::read(all.map(Ok), n, passes).unwrap();
+            assert!(read.entries.len() <= MAX_READ);
+            let page = read.with(listed.collect(), n);
+            last.clone_from(&page.next);
+            pages.push(page);
+            if last.is_none() {
+                return pages;
+            }
+        }
+    }
+
+    fn numbers(pages: &[Page]) -> Vec<usize> {
+        let of = |entry: &Value| usize::from_str_radix(&name(entry)[7..], 16).unwrap();
+        pages.iter().flat_map(|page| page.entries.iter().map(of)).collect()
+    }
+
+    #[test]
+    fn every_referrer_is_on_one_page_however_many_there_are() {
+        let all = pages(25_000, &["a", "b"], &[], "", MAX_PAGE);
+        assert_eq!(all.len(), 25);
+        assert_eq!(numbers(&all), (0..25_000).collect::<Vec<_>>());
+        let odd = pages(25_000, &["a", "b"], &[], "b", 400);
+        assert_eq!(numbers(&odd), (0..12_500).map(|it| 2 * it + 1).collect::<Vec<_>>());
+        assert!(odd.iter().all(|page| page.entries.len() <= 400));
+        // Two that pass among many, and pages of nothing before them.
+        let listed = [entry(11_000, "b"), entry(30_000, "b")];
+        let few = pages(25_000, &["a"], &listed, "b", 10);
+        // The first is filed as something else, whatever the list says of it.
+        assert_eq!(numbers(&few), [30_000]);
+        assert_eq!(few.len(), 3);
+        assert_eq!(pages(0, &["a"], &[], "", 10), [Page { entries: vec![], next: None }]);
+    }
+
+    #[test]
+    fn a_page_keeps_its_size_and_is_never_empty_for_that() {
+        let large = json!({"digest": digest(0), "annotations": {"x": "y".repeat(MAX_PAGE_BYTES)}});
+        let small = entry(1, "a");
+        let filed = || [large.clone(), small.clone()].into_iter().map(Ok);
+        let page = Filed::read(filed(), 10, |_| true).unwrap().with(vec![], 10);
+        assert_eq!(page, Page { entries: vec![large.clone()], next: Some(digest(0)) });
+    }
 }

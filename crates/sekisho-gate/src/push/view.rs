@@ -72,13 +72,12 @@ impl<'a> View<'a> {
         self.mirror.map_or(Ok(None), |mirror| mirror.base_of(diff_ids))
     }
 
-    /// The manifests that refer to another one, at most `limit`.
+    /// The manifests that refer to another one, each read when it is asked for.
     pub(crate) fn referrers(
         &self,
         subject: &Digest,
-        limit: usize,
-    ) -> io::Result<Vec<ManifestRecord>> {
-        self.upstream.referrers(&self.repository, subject, limit)
+    ) -> io::Result<impl Iterator<Item = io::Result<ManifestRecord>>> {
+        self.upstream.referrers(&self.repository, subject, None)
     }
 
     /// A manifest that was promoted, or that the run staged as a part of something.

@@ -131,9 +131,14 @@ fn a_repository_holds_only_what_it_was_given() {
     repositories.put_manifest(&name("a/b"), &own).unwrap();
     assert_eq!(repositories.manifest(&name("a/b"), &digest).unwrap(), Some(own.clone()));
     assert_eq!(repositories.manifest(&name("a"), &digest).unwrap(), None);
-    assert_eq!(repositories.referrers(&name("a/b"), &digest, 10).unwrap(), [own]);
-    assert_eq!(repositories.referrers(&name("a/b"), &digest, 0).unwrap(), []);
-    assert_eq!(repositories.referrers(&name("a"), &digest, 10).unwrap(), []);
+    let referrers = |repository: &str, last: Option<&str>| -> Vec<_> {
+        let found = repositories.referrers(&name(repository), &digest, last).unwrap();
+        found.map(Result::unwrap).collect()
+    };
+    assert_eq!(referrers("a/b", None), std::slice::from_ref(&own));
+    assert_eq!(referrers("a/b", Some("sha256:")), [own]);
+    assert_eq!(referrers("a/b", Some(&digest.to_string())), []);
+    assert_eq!(referrers("a", None), []);
 }
 
 #[test]

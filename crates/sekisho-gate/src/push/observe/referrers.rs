@@ -12,18 +12,22 @@ use crate::vsa;
 pub(super) const MAX_REFERRERS: usize = 100;
 
 /// Most manifests that refer to an image that are listed for them: one is the gate's own for each time it shipped.
-const MAX_LISTED: usize = 1000;
+const MAX_LISTED: usize = 10_000;
 
 /// The manifests that refer to another one and may hold statements of others.
 pub(super) fn referrers(view: &View<'_>, subject: &Digest) -> io::Result<Vec<ManifestRecord>> {
-    Ok(of_others(view.referrers(subject, MAX_LISTED)?))
+    of_others(view.referrers(subject)?)
 }
 
 /// Without the gate's own attestations, however many there are, and then not too many.
-fn of_others(mut records: Vec<ManifestRecord>) -> Vec<ManifestRecord> {
-    records.retain(|record| record.artifact_type.as_deref() != Some(vsa::ARTIFACT_TYPE));
-    records.truncate(MAX_REFERRERS);
-    records
+fn of_others(
+    records: impl Iterator<Item = io::Result<ManifestRecord>>,
+) -> io::Result<Vec<ManifestRecord>> {
+    let is_of_others = |record: &io::Result<ManifestRecord>| {
+        let kind = record.as_ref().map(|record| record.artifact_type.as_deref());
+        !matches!(kind, Ok(Some(vsa::ARTIFACT_TYPE)))
+    };
+    records.take(MAX_LISTED).filter(is_of_others).take(MAX_REFERRERS).collect()
 }
 
 #[cfg(test)]
@@ -42,11 +46,14 @@ mod tests {
             artifact_type: Some(kind.to_owned()),
             annotations: Value::Null,
         };
-        let own = (0..200).map(|at| record(at, vsa::ARTIFACT_TYPE));
-        let last = record(200, "application/spdx+json");
-        let found = of_others(own.chain([last.clone()]).collect());
-        assert_eq!(found, [last]);
-        let many = (0..200).map(|at| record(at, "application/spdx+json")).collect();
-        assert_eq!(of_others(many).len(), MAX_REFERRERS);
+        let own = (0..5000).map(|at| Ok(record(at, vsa::ARTIFACT_TYPE)));
+        let last = record(5000, "application/spdx+json");
+        assert_eq!(of_others(own.chain([Ok(last.clone())])).unwrap(), [last]);
+        let mut read = 0;
+        let many = (0..20_000).map(|at| Ok(record(at, "application/spdx+json")));
+        assert_eq!(of_others(many.inspect(|_| read += 1)).unwrap().len(), MAX_REFERRERS);
+        assert_eq!(read, MAX_REFERRERS, "no more are read");
+        let damaged = [Ok(record(0, "x")), Err(io::ErrorKind::InvalidData.into())];
+        assert!(of_others(damaged.into_iter()).is_err());
     }
 }
