@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use bytes::{Buf as _, Bytes};
 use sekisho_store::Records;
-use sekisho_types::{Digest, Statement};
+use sekisho_types::{Digest, Document};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -86,13 +86,13 @@ impl Analyses {
         self.read(&name(digest), open, |reader| self.inspector.layer(reader))
     }
 
-    /// What a statement about an image says; read now if it was not read before. The inner error is the
+    /// What a statement about an image says and holds; read now if it was not read before. The inner error is the
     /// inspector's.
     pub(crate) fn document(
         &self,
         digest: &Digest,
         open: impl FnOnce() -> io::Result<Box<dyn Read + Send>>,
-    ) -> io::Result<anyhow::Result<Statement>> {
+    ) -> io::Result<anyhow::Result<Document>> {
         let name = format!("{}-by-{}", name(digest), self.attestors);
         self.read(&name, open, |reader| self.inspector.document(reader))
     }

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use jiff::Timestamp;
 use sekisho_advisory::{Finding, NotAssessed, Package, Threat};
-use sekisho_types::{Digest, LeakedSecret, Statement};
+use sekisho_types::{Digest, Document, LeakedSecret};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -38,11 +38,11 @@ pub trait Inspector: Send + Sync {
     /// The value is none of this inspector's.
     fn diff_id(&self, layer: &Value) -> anyhow::Result<Digest>;
 
-    /// Reads a statement about an image to its end: one JSON document.
+    /// Reads a statement about an image to its end: one JSON document. Secrets in it are of no layer.
     ///
     /// # Errors
     /// [`Busy`], or it is something else.
-    fn document(&self, reader: &mut dyn Read) -> anyhow::Result<Statement>;
+    fn document(&self, reader: &mut dyn Read) -> anyhow::Result<Document>;
 
     /// Names those whose signatures on statements count: equal names, equal [`Inspector::document`]s.
     fn attestors(&self) -> String;

@@ -13,7 +13,7 @@
 //! together with an empty list of those.
 //!
 //! The files that a layer adds are also searched for secrets, in the same pass. What clients push as a
-//! statement about an image is read by [`read_statement`].
+//! statement about an image is read by [`read_document`].
 
 mod data;
 mod format;
@@ -34,4 +34,4 @@ pub use inspect::{DataAge, Report, inspect};
 pub use merge::{Inventory, merge};
 pub use os::{Os, OsRelease};
 pub use secrets::{FingerprintKey, secrets_in};
-pub use statement::{Attestors, AttestorsError, read_statement};
+pub use statement::{Attestors, AttestorsError, read_document};

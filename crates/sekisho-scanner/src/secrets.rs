@@ -179,13 +179,27 @@ impl Finder {
 /// The secrets in a text that is no layer's, such as an image's config; at most [`MAX_SECRETS`].
 pub fn secrets_in(path: &str, bytes: &[u8], key: Option<&FingerprintKey>) -> Vec<LeakedSecret> {
     let mut found = Vec::new();
+    add_secrets_in(path, bytes, key, &mut found);
+    found
+}
+
+/// Adds the secrets in a text, up to [`MAX_SECRETS`] in all; gives how many more there are.
+pub(crate) fn add_secrets_in(
+    path: &str,
+    bytes: &[u8],
+    key: Option<&FingerprintKey>,
+    found: &mut Vec<LeakedSecret>,
+) -> u64 {
+    let mut more = 0;
     // Reading from memory cannot fail.
     let _ = Finder::new(key.cloned()).look(path, &mut &*bytes, &mut |secret| {
         if found.len() < MAX_SECRETS {
             found.push(secret);
+        } else {
+            more += 1;
         }
     });
-    found
+    more
 }
 
 fn is_sample(path: &str) -> bool {

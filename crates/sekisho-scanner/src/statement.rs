@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Nothing is taken for what it is called. A media type, an annotation or a `predicateType` says what a
-//! document is to be; its content decides.
+//! document is to be; its content decides. It is searched for secrets as a layer's files are: a builder may tell
+//! what it was given.
 //!
 //! Sources: in-toto attestation framework, `spec/v1/{statement,envelope}.md`; `secure-systems-lab/dsse`,
 //! `protocol.md`; SLSA provenance v0.2 and v1; SPDX 2.3, chapter 6; CycloneDX 1.5, JSON reference.
@@ -15,15 +16,16 @@
 mod keys;
 
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{self, Read};
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE};
 use sekisho_oci::dsse::{IN_TOTO, pae};
-use sekisho_types::{Digest, Statement, StatementKind};
+use sekisho_types::{Digest, Document, Statement, StatementKind};
 use serde_json::Value;
 
 pub use self::keys::{Attestors, AttestorsError};
+use crate::secrets::{FingerprintKey, add_secrets_in};
 
 /// Subjects that are told; an index of images has fewer.
 const MAX_SUBJECTS: usize = 512;
@@ -31,37 +33,59 @@ const MAX_SUBJECTS: usize = 512;
 /// Signatures of an envelope that are looked at.
 const MAX_SIGNATURES: usize = 16;
 
-/// Reads one document to its end.
+/// What stands in the place of a path where a document holds a secret, and where its payload does.
+const DOCUMENT: &str = "(statement)";
+const PAYLOAD: &str = "(payload of the statement)";
+
+/// Reads one document to its end. Fingerprints of secrets in it are made with `key`.
 ///
 /// # Errors
 /// It is not one JSON document. One that is, and says nothing that is known, is [`StatementKind::Other`].
-pub fn read_statement(document: impl Read, known: &Attestors) -> serde_json::Result<Statement> {
-    let document: Value = serde_json::from_reader(document)?;
+pub fn read_document(
+    mut document: impl Read,
+    known: &Attestors,
+    key: Option<&FingerprintKey>,
+) -> io::Result<Document> {
+    let mut bytes = Vec::new();
+    document.read_to_end(&mut bytes)?;
+    let mut secrets = Vec::new();
+    let mut more_secrets = add_secrets_in(DOCUMENT, &bytes, key, &mut secrets);
+    let document: Value = serde_json::from_slice(&bytes)?;
+    // As a text, and what it holds in base64: both are large.
+    drop(bytes);
     let envelope = document.get("dsseEnvelope").unwrap_or(&document);
-    let Some((payload, signatures)) = opened(envelope) else { return Ok(said(&document)) };
-    let signed = pae(IN_TOTO, &payload);
-    let signers = known.who_signed(&signed, &signatures);
-    let Ok(payload) = serde_json::from_slice::<Value>(&payload) else {
-        return Ok(Statement::default());
+    let payload = envelope.get("payload").and_then(Value::as_str).and_then(decoded);
+    if let Some(payload) = &payload {
+        more_secrets += add_secrets_in(PAYLOAD, payload, key, &mut secrets);
+    }
+    let is_enveloped = envelope.get("payloadType").and_then(Value::as_str) == Some(IN_TOTO);
+    let statement = match payload.filter(|_| is_enveloped) {
+        None => said(&document),
+        Some(payload) => enveloped(&payload, &signatures(envelope), known),
+    };
+    Ok(Document { statement, secrets, more_secrets })
+}
+
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    BASE64_STANDARD.decode(text).or_else(|_| BASE64_URL_SAFE.decode(text)).ok()
+}
+
+fn signatures(envelope: &Value) -> Vec<Vec<u8>> {
+    let listed = envelope.get("signatures").and_then(Value::as_array);
+    let listed = listed.into_iter().flatten().take(MAX_SIGNATURES);
+    listed.filter_map(|it| decoded(it.get("sig")?.as_str()?)).collect()
+}
+
+/// What a payload says that somebody may have signed.
+fn enveloped(payload: &[u8], signatures: &[Vec<u8>], known: &Attestors) -> Statement {
+    let signers = known.who_signed(&pae(IN_TOTO, payload), signatures);
+    let Ok(payload) = serde_json::from_slice::<Value>(payload) else {
+        return Statement::default();
     };
     // What is in an envelope names its subjects, or it is about nothing.
     let statement = said(&payload);
     let subjects = Some(statement.subjects.unwrap_or_default());
-    Ok(Statement { subjects, signers, ..statement })
-}
-
-/// The payload of an envelope and its signatures; `None` where there is no envelope of a statement.
-fn opened(envelope: &Value) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
-    let decode =
-        |text: &str| BASE64_STANDARD.decode(text).or_else(|_| BASE64_URL_SAFE.decode(text)).ok();
-    if envelope.get("payloadType")?.as_str()? != IN_TOTO {
-        return None;
-    }
-    let payload = decode(envelope.get("payload")?.as_str()?)?;
-    let signatures = envelope.get("signatures").and_then(Value::as_array);
-    let signatures = signatures.into_iter().flatten().take(MAX_SIGNATURES);
-    let signatures = signatures.filter_map(|it| decode(it.get("sig")?.as_str()?)).collect();
-    Some((payload, signatures))
+    Statement { subjects, signers, ..statement }
 }
 
 fn said(document: &Value) -> Statement {

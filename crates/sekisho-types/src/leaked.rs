@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::Digest;
 
-/// A secret in a layer or an image's config: where it is, and never what it is.
+/// A secret in a layer, a statement or an image's config: where it is, and never what it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LeakedSecret {
     /// What it is: `github-token`, `private-key`, …
     pub kind: String,
-    /// The `diff_id` of the layer; `None` for the image's config.
+    /// The `diff_id` of the layer, or the digest of the statement; `None` for the image's config.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer: Option<Digest>,
     /// The file, relative to the image's root.

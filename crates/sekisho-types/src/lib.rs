@@ -16,7 +16,7 @@ pub use reference::{
 };
 pub use severity::{Severity, SeverityError};
 pub use size::parse_size;
-pub use statement::{Statement, StatementKind, UNSIGNED};
+pub use statement::{Document, Statement, StatementKind, UNSIGNED};
 
 /// The next step to take, shown under an error as `hint: …`.
 ///

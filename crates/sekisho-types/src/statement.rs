@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Digest;
+use crate::{Digest, LeakedSecret};
 
 /// What stands for a signer where nobody signed who is known: no attestor has this name.
 pub const UNSIGNED: &str = "unsigned";
@@ -33,4 +33,17 @@ pub struct Statement {
     /// Names of those who signed it, of those that are known.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub signers: BTreeSet<String>,
+}
+
+/// What was pushed as a statement.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// What it says.
+    pub statement: Statement,
+    /// Secrets in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<LeakedSecret>,
+    /// Further ones, which are not named.
+    #[serde(default)]
+    pub more_secrets: u64,
 }

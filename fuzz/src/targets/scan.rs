@@ -3,11 +3,16 @@
 use std::io::Read as _;
 use std::sync::LazyLock;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use sekisho_advisory::Database;
 use sekisho_oci::layer::{self, Entry};
-use sekisho_scanner::{LayerIndex, Limits, embedded_advisories, index_layer, inspect, secrets_in};
-use sekisho_types::Digest;
+use sekisho_scanner::{
+    Attestors, LayerIndex, Limits, embedded_advisories, index_layer, inspect, read_document,
+    secrets_in,
+};
+use sekisho_types::{Digest, Document, StatementKind};
 
 use super::{must, text, texts};
 use crate::Target;
@@ -156,7 +161,58 @@ pub(super) const TARGETS: &[Target] = &[
         cost: 2,
         run: secrets,
     },
+    Target {
+        name: "statements",
+        reads: "what is pushed as a statement about an image: in-toto, DSSE, Sigstore bundles, SPDX, CycloneDX",
+        holds: "nobody has signed; provenance says of what it is; its secrets are told; what is told is written and read again as the same",
+        seeds: statements,
+        words: &[
+            "\"_type\":\"https://in-toto.io/Statement/v1\"",
+            "\"subject\":[",
+            "{\"digest\":{\"sha256\":\"",
+            "\"predicateType\":\"https://slsa.dev/provenance/v1\"",
+            "\"predicate\":{",
+            "\"payload\":\"e30=\"",
+            "\"signatures\":[{\"sig\":\"AAAA\"}]",
+            "\"dsseEnvelope\":{",
+            "\"spdxVersion\":\"SPDX-2.3\"",
+            "\"components\":[]",
+            "[[",
+            "null",
+        ],
+        cost: 2,
+        run: statement,
+    },
 ];
+
+fn statements() -> Vec<Vec<u8>> {
+    let said = "{\"_type\":\"https://in-toto.io/Statement/v1\",\"subject\":[{\"name\":\"a\",\"digest\":{\"sha256\":\"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"}}],\"predicateType\":\"https://slsa.dev/provenance/v1\",\"predicate\":{\"buildDefinition\":{\"buildType\":\"t\"},\"runDetails\":{\"builder\":{\"id\":\"b\"}}}}";
+    let payload = BASE64_STANDARD.encode(said);
+    let envelope = format!(
+        "{{\"payloadType\":\"application/vnd.in-toto+json\",\"payload\":\"{payload}\",\"signatures\":[{{\"sig\":\"AAAA\"}}]}}"
+    );
+    texts(&[
+        said,
+        &envelope,
+        &format!("{{\"mediaType\":\"m\",\"dsseEnvelope\":{envelope}}}"),
+        "{\"spdxVersion\":\"SPDX-2.3\",\"SPDXID\":\"SPDXRef-DOCUMENT\",\"packages\":[]}",
+        "{\"bomFormat\":\"CycloneDX\",\"specVersion\":\"1.5\",\"components\":[]}",
+        // In two pieces, or those who look for secrets in sources find one.
+        &["{\"args\":{\"TOKEN\":\"glpat-", "9yJ3kQ7wZ1xR5tB8mN2v\"}}"].concat(),
+    ])
+}
+
+fn statement(input: &[u8]) {
+    let Ok(read) = read_document(input, &Attestors::default(), None) else { return };
+    let Document { statement: said, secrets, .. } = &read;
+    assert!(said.signers.is_empty(), "{said:?}");
+    // What speaks of how it was built says of what; only a list of parts may be about what it is attached to.
+    assert!(said.kind != StatementKind::Provenance || said.subjects.is_some(), "{said:?}");
+    let whole = secrets_in("(statement)", input, None);
+    assert_eq!(secrets[..whole.len()], whole, "what is found in it as a text is told first");
+    let text = must(serde_json::to_vec(&read), "it is written");
+    assert_eq!(must(serde_json::from_slice::<Document>(&text), "it is read again"), read);
+}
 
 static ADVISORIES: LazyLock<Option<Database>> =
     LazyLock::new(|| embedded_advisories(Timestamp::UNIX_EPOCH).ok());

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sekisho_advisory::{NotAssessed, Package};
 use sekisho_oci::{Descriptor, ImageConfig, ImageManifest, dsse, media_type};
 use sekisho_policy::{Base, Content};
-use sekisho_types::{Digest, LeakedSecret, Statement, StatementKind, UNSIGNED};
+use sekisho_types::{Digest, Statement, StatementKind, UNSIGNED};
 
 use crate::inspector::Inspection;
 
@@ -62,6 +62,12 @@ pub(super) struct Statements {
 }
 
 impl Statements {
+    /// Takes in what others heard.
+    pub(super) fn join(&mut self, other: &Self) {
+        self.sbom.extend(other.sbom.iter().cloned());
+        self.provenance.extend(other.provenance.iter().cloned());
+    }
+
     /// Takes in what a document says, if it speaks of that manifest.
     pub(super) fn hear(&mut self, statement: &Statement, about: &Digest) {
         if statement.subjects.as_ref().is_some_and(|subjects| !subjects.contains(about)) {
@@ -92,7 +98,6 @@ pub(super) fn content(
     image: &ImageManifest,
     config: Option<&ImageConfig>,
     known_base: Option<Base>,
-    config_secrets: Vec<LeakedSecret>,
     inspection: Inspection,
     not_assessed: Vec<NotAssessed>,
 ) -> Content {
@@ -122,7 +127,7 @@ pub(super) fn content(
         licences: licences(&inspection.packages),
         findings: inspection.findings,
         not_assessed,
-        secrets: [inspection.secrets, config_secrets].concat(),
+        secrets: inspection.secrets,
         more_secrets: inspection.more_secrets,
         sbom: false,
         provenance: false,
@@ -225,7 +230,7 @@ mod tests {
         )
         .unwrap();
         let image = manifest(None, media_type::OCI_LAYER);
-        let told = |config| content(&image, config, None, vec![], Inspection::default(), vec![]);
+        let told = |config| content(&image, config, None, Inspection::default(), vec![]);
         let content = told(Some(&config));
         assert_eq!(content.user, "app");
         assert_eq!(content.exposed_ports, ["80/tcp".to_owned()].into());

@@ -3,6 +3,7 @@
 mod config;
 mod layers;
 mod referrers;
+mod statements;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +16,7 @@ use serde_json::Value;
 
 use self::config::{names_layers, whole};
 use self::layers::Layers;
-use self::referrers::{MAX_REFERRERS, referrers};
+use self::referrers::referrers;
 use super::Put;
 use super::facts::{self, Statements, is_evidence};
 use super::promote::Item;
@@ -33,10 +34,6 @@ const MAX_IMAGES: usize = 256;
 
 /// Largest sum of their manifests, in bytes: they are held in memory until all are promoted.
 const MAX_INDEXED_BYTES: usize = 32 * 1024 * 1024;
-
-/// Largest document that is looked at as evidence, in bytes: provenance and SBOM of a large image
-/// have some tens of MB.
-const MAX_EVIDENCE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Where BuildKit says which image of an index a manifest beside it is about.
 const ABOUT: &str = "vnd.docker.reference.digest";
@@ -63,7 +60,9 @@ struct Observer<'a> {
     analyses: &'a Analyses,
     /// With the digest of each one's manifest.
     contents: Vec<(Digest, Content)>,
-    /// What stands in the same index about an image of it.
+    /// The indexes that name a manifest.
+    named_by: BTreeMap<Digest, BTreeSet<Digest>>,
+    /// What stands in an index about a manifest of it.
     statements: BTreeMap<Digest, Statements>,
     /// Found in indexes.
     secrets: Vec<LeakedSecret>,
@@ -137,6 +136,7 @@ pub(crate) fn judge(
         view,
         analyses,
         contents: Vec::new(),
+        named_by: BTreeMap::new(),
         statements: BTreeMap::new(),
         secrets: Vec::new(),
         summary: Summary::default(),
@@ -145,7 +145,7 @@ pub(crate) fn judge(
     };
     match manifest {
         Manifest::Image(image) => drop(observer.image(image, &put.digest)?),
-        Manifest::Index(index) => observer.index(index)?,
+        Manifest::Index(index) => observer.index(index, &put.digest)?,
     }
     let contents = observer.with_statements()?;
     let Observer { summary, advisories, .. } = observer;
@@ -244,10 +244,11 @@ impl Walk<'_> {
 
 impl Observer<'_> {
     /// How deep and how much was seen to by [`items`].
-    fn index(&mut self, index: &ImageIndex) -> ApiResult<()> {
+    fn index(&mut self, index: &ImageIndex, digest: &Digest) -> ApiResult<()> {
         let said = self.analyses.inspector().text("(image index)", &index.to_bytes());
         self.secrets.extend(said);
         for named in &index.manifests {
+            self.named_by.entry(named.digest.clone()).or_default().insert(digest.clone());
             if !self.seen.insert(named.digest.clone()) {
                 continue;
             }
@@ -260,42 +261,7 @@ impl Observer<'_> {
                         said.iter().for_each(|statement| heard.hear(statement, &about));
                     }
                 }
-                Manifest::Index(index) => self.index(&index)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// The contents, with the statements that there are about each.
-    fn with_statements(&mut self) -> ApiResult<Vec<Content>> {
-        let mut contents = Vec::new();
-        for (digest, mut content) in std::mem::take(&mut self.contents) {
-            let mut heard = self.statements.get(&digest).cloned().unwrap_or_default();
-            self.hear_referrers(&digest, &mut heard)?;
-            heard.tell(&mut content);
-            // Of the first, for the index has no content of its own.
-            content.secrets.append(&mut self.secrets);
-            contents.push(content);
-        }
-        Ok(contents)
-    }
-
-    /// What the manifests that refer to one say about it. What cannot be read was said when it was pushed.
-    fn hear_referrers(&self, about: &Digest, heard: &mut Statements) -> ApiResult<()> {
-        let referrers = referrers(self.view, about);
-        let referrers = referrers.or_fail("looking for statements about an image")?;
-        let mut left = MAX_REFERRERS;
-        for record in referrers {
-            let found = self.view.manifest(&record.digest).or_fail("reading a referrer")?;
-            let Some((_, bytes)) = found else { continue };
-            let Ok(Manifest::Image(image)) = parse_manifest(&bytes, &record.media_type) else {
-                continue;
-            };
-            for layer in image.layers.iter().filter(|layer| is_evidence(layer)).take(left) {
-                left -= 1;
-                if let Some(Ok(statement)) = self.statement_if_here(layer)? {
-                    heard.hear(&statement, about);
-                }
+                Manifest::Index(index) => self.index(&index, &named.digest)?,
             }
         }
         Ok(())
@@ -303,8 +269,9 @@ impl Observer<'_> {
 
     /// Gives the statements that are among its layers.
     fn image(&mut self, image: &ImageManifest, digest: &Digest) -> ApiResult<Vec<Statement>> {
-        let Layers { values, diff_ids, statements, mut not_assessed } = self.layers(image)?;
-        let config = self.config(image, &mut not_assessed)?;
+        let Layers { values, diff_ids, statements, mut leaks, mut not_assessed } =
+            self.layers(image)?;
+        let config = self.config(image, &mut leaks, &mut not_assessed)?;
         let only_evidence = values.is_empty()
             && (config.is_none()
                 || !image.layers.is_empty() && image.layers.iter().all(is_evidence));
@@ -317,9 +284,9 @@ impl Observer<'_> {
             })
         };
         not_assessed.append(&mut inspection.not_assessed);
-        let (config, secrets) = config.unzip();
-        let said = self.analyses.inspector().text("(image manifest)", &image.to_bytes());
-        let secrets = [secrets.unwrap_or_default(), said].concat();
+        leaks.named.extend(self.analyses.inspector().text("(image manifest)", &image.to_bytes()));
+        inspection.secrets.append(&mut leaks.named);
+        inspection.more_secrets = inspection.more_secrets.saturating_add(leaks.more);
         let config = config.filter(|_| !only_evidence);
 
         self.advisories = self.advisories.max(inspection.records);
@@ -329,8 +296,7 @@ impl Observer<'_> {
         let base = config.as_ref().and_then(|_| whole(image, diff_ids));
         let base = base.map(|diff_ids| self.view.base_of(&diff_ids)).transpose();
         let base = base.or_fail("looking for the base")?.flatten();
-        let mut content =
-            facts::content(image, config.as_ref(), base, secrets, inspection, not_assessed);
+        let mut content = facts::content(image, config.as_ref(), base, inspection, not_assessed);
         content.statement = only_evidence && image.layers.iter().all(is_evidence);
         let summary = &mut self.summary;
         summary.images += 1;
@@ -342,26 +308,6 @@ impl Observer<'_> {
         }
         self.contents.push((digest.clone(), content));
         Ok(statements)
-    }
-
-    /// Has a statement read that must be here; the inner error says why it is none.
-    fn statement(&self, layer: &Descriptor) -> ApiResult<anyhow::Result<Statement>> {
-        self.statement_if_here(layer)?.ok_or_else(|| missing(layer))
-    }
-
-    /// The same; `None` where it is not here.
-    fn statement_if_here(
-        &self,
-        layer: &Descriptor,
-    ) -> ApiResult<Option<anyhow::Result<Statement>>> {
-        let blob = self.view.open(&layer.digest).or_fail("reading a statement")?;
-        let Some(blob) = blob else { return Ok(None) };
-        if blob.size > MAX_EVIDENCE_BYTES {
-            let why = format!("it has {} bytes, more than {MAX_EVIDENCE_BYTES}", blob.size);
-            return Ok(Some(Err(anyhow::anyhow!(why))));
-        }
-        let read = self.analyses.document(&layer.digest, || blob.reader(0));
-        read.or_fail("reading a statement").map(Some)
     }
 }
 

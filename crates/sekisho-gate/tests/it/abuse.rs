@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sekisho_gate::{Inspection, Inspector};
 use sekisho_oci::{Descriptor, ImageIndex, ImageManifest, media_type};
 use sekisho_scanner::{Limits, index_layer};
-use sekisho_types::{Digest, Statement};
+use sekisho_types::{Digest, Document};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -276,7 +276,7 @@ impl Inspector for Small {
         Vec::new()
     }
 
-    fn document(&self, _: &mut dyn std::io::Read) -> anyhow::Result<Statement> {
+    fn document(&self, _: &mut dyn std::io::Read) -> anyhow::Result<Document> {
         anyhow::bail!("no statements here")
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use sekisho_gate::{Inspection, Inspector};
-use sekisho_types::{Digest, LeakedSecret, Statement};
+use sekisho_types::{Digest, Document, LeakedSecret};
 use serde_json::{Value, json};
 
 use crate::support::{Lines, Options, World};
@@ -47,7 +47,7 @@ impl Inspector for InCompany {
         self.lines.diff_id(layer)
     }
 
-    fn document(&self, reader: &mut dyn Read) -> anyhow::Result<Statement> {
+    fn document(&self, reader: &mut dyn Read) -> anyhow::Result<Document> {
         self.lines.document(reader)
     }
 

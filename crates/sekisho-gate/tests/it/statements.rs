@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use reqwest::Response;
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use sekisho_oci::{Descriptor, ImageIndex, ImageManifest, Platform, media_type};
@@ -38,6 +39,11 @@ fn statement(predicate_type: &str, about: &[u8]) -> Value {
 
 /// Pushes a manifest that holds a statement and refers to an image.
 async fn refer(world: &World, token: &str, form: &str, said: &Value, image: &[u8]) {
+    assert_eq!(referred(world, token, form, said, image).await.status(), 201);
+}
+
+/// The same, and gives the answer.
+async fn referred(world: &World, token: &str, form: &str, said: &Value, image: &[u8]) -> Response {
     let text = said.to_string();
     world.push_blob("acme/app", token, text.as_bytes()).await;
     world.push_blob("acme/app", token, b"{}").await;
@@ -51,7 +57,7 @@ async fn refer(world: &World, token: &str, form: &str, said: &Value, image: &[u8
     referrer.subject = Some(Descriptor::of(media_type::OCI_MANIFEST, image));
     let bytes = referrer.to_bytes();
     let path = format!("acme/app/manifests/{}", Digest::sha256(&bytes));
-    assert_eq!(world.put_manifest(&path, token, &bytes).await.status(), 201);
+    world.put_manifest(&path, token, &bytes).await
 }
 
 async fn world(condition: &str, attestor: Option<&Ed25519KeyPair>) -> World {
@@ -132,6 +138,84 @@ async fn a_statement_in_the_index_counts_for_the_image_it_names() {
         let put = world.put_as(path, &token, &index, media_type::OCI_INDEX).await;
         assert_eq!(put.status(), want);
     }
+}
+
+/// Who speaks of an index by its digest speaks of what it names by theirs, at any depth.
+#[tokio::test]
+async fn a_statement_about_an_index_counts_for_each_of_its_images() {
+    let known = pair();
+    let world = world("resource.provenance_signers.contains(\"release\")", Some(&known)).await;
+    let token = &world.session(json!({})).await;
+    let mut images = Vec::new();
+    for user in ["one", "two"] {
+        let bytes = image(&world, token, json!({"User": user})).await.to_bytes();
+        let path = format!("acme/app/manifests/{}", Digest::sha256(&bytes));
+        assert_eq!(world.put_manifest(&path, token, &bytes).await.status(), 201);
+        images.push(bytes);
+    }
+    let named = |kind: &str, all: &[Vec<u8>]| {
+        ImageIndex::new(all.iter().map(|it| Descriptor::of(kind, it)).collect()).to_bytes()
+    };
+    let inner = named(media_type::OCI_MANIFEST, &images);
+    let put_index = async |reference: &str, bytes: &[u8]| {
+        let path = format!("acme/app/manifests/{reference}");
+        world.put_as(&path, token, bytes, media_type::OCI_INDEX).await
+    };
+    let by_digest = Digest::sha256(&inner).to_string();
+    assert_eq!(put_index(&by_digest, &inner).await.status(), 201);
+    let outer = named(media_type::OCI_INDEX, std::slice::from_ref(&inner));
+
+    // About the first of them alone, about another index, by nobody who is known.
+    check_error(put_index("inner", &inner).await, 403, "DENIED").await;
+    refer(&world, token, DSSE, &signed(&known, &statement(SLSA, &images[0])), &images[0]).await;
+    refer(&world, token, DSSE, &signed(&known, &statement(SLSA, b"another")), &inner).await;
+    refer(&world, token, DSSE, &signed(&pair(), &statement(SLSA, &inner)), &inner).await;
+    check_error(put_index("inner", &inner).await, 403, "DENIED").await;
+
+    refer(&world, token, DSSE, &signed(&known, &statement(SLSA, &inner)), &inner).await;
+    for (tag, index) in [("inner", &inner), ("outer", &outer)] {
+        let put = put_index(tag, index).await;
+        assert_eq!(put.status(), 201, "{tag}: {}", put.text().await.unwrap());
+    }
+    // By itself an image is no part of an index.
+    let alone = world.put_manifest("acme/app/manifests/alone", token, &images[1]).await;
+    check_error(alone, 403, "DENIED").await;
+}
+
+/// A builder tells what it was given: a statement can say what nobody should read.
+#[tokio::test]
+async fn a_secret_in_a_statement_is_refused_as_one_in_a_layer() {
+    let world = World::new().await;
+    let token = world.session(json!({})).await;
+    let bytes = image(&world, &token, json!({"User": "app"})).await.to_bytes();
+    let secret = format!("glpat-{}", "9yJ3kQ7wZ1xR5tB8mN2v");
+    let mut provenance = statement(SLSA, &bytes);
+    provenance["predicate"]["buildDefinition"]["externalParameters"] = json!({"TOKEN": secret});
+    let wrapped = signed(&pair(), &provenance);
+    for (form, said) in [
+        (IN_TOTO, &provenance),
+        (DSSE, &wrapped),
+        ("application/spdx+json", &json!({"comment": secret})),
+    ] {
+        let refused = referred(&world, &token, form, said, &bytes).await;
+        let message = check_error(refused, 403, "DENIED").await;
+        assert!(message.starts_with("secret-in-layer"), "{message}");
+        assert!(message.contains("gitlab-token") && !message.contains(&secret), "{message}");
+    }
+    // As the config of an artifact, and beside the images of an index that has none.
+    let text = json!({"comment": secret}).to_string();
+    world.push_blob("acme/app", &token, text.as_bytes()).await;
+    let config = Descriptor::of("application/spdx+json", text.as_bytes());
+    let artifact = ImageManifest::new(config, vec![]).to_bytes();
+    let put = world.put_manifest("acme/app/manifests/v1", &token, &artifact).await;
+    let message = check_error(put, 403, "DENIED").await;
+    assert!(message.contains("gitlab-token"), "{message}");
+    let mut index = ImageIndex::new(vec![]);
+    index.annotations.insert("note".into(), "secret-of-a-test".into());
+    let index = index.to_bytes();
+    let put = world.put_as("acme/app/manifests/v1", &token, &index, media_type::OCI_INDEX).await;
+    let message = check_error(put, 403, "DENIED").await;
+    assert!(message.starts_with("secret-in-layer"), "{message}");
 }
 
 /// The example of the page: what it asks for is not refused itself.

@@ -10,7 +10,7 @@ fn read(document: &Value) -> Statement {
 }
 
 fn read_with(document: &Value, known: &Attestors) -> Statement {
-    read_statement(document.to_string().as_bytes(), known).unwrap()
+    read_document(document.to_string().as_bytes(), known, None).unwrap().statement
 }
 
 fn spdx() -> Value {
@@ -67,8 +67,8 @@ fn content_decides_and_not_what_it_is_called() {
     for other in [json!({"predicateType": "https://spdx.dev/Document"}), provenance(), json!(1)] {
         assert_eq!(read(&other), Statement::default(), "{other}");
     }
-    assert!(read_statement(&b"{} {}"[..], &Attestors::default()).is_err());
-    assert!(read_statement(&b""[..], &Attestors::default()).is_err());
+    assert!(read_document(&b"{} {}"[..], &Attestors::default(), None).is_err());
+    assert!(read_document(&b""[..], &Attestors::default(), None).is_err());
 }
 
 #[test]
@@ -147,6 +147,44 @@ fn a_signature_counts_where_its_key_is_known_and_its_bytes_are_as_signed() {
     assert_eq!(said.subjects, Some(BTreeSet::new()));
 }
 
+/// A build argument that its builder told, by itself and in an envelope of whatever type.
+#[test]
+fn a_secret_in_a_statement_is_found_where_it_stands() {
+    let secret = format!("glpat-{}", "9yJ3kQ7wZ1xR5tB8mN2v");
+    let mut told = provenance();
+    told["buildDefinition"]["externalParameters"] = json!({"args": {"build-arg:TOKEN": secret}});
+    let bare = statement("https://slsa.dev/provenance/v1", &told);
+    let wrapped = envelope(&bare, <[u8]>::to_vec);
+    let mut other = wrapped.clone();
+    other["payloadType"] = "text/plain".into();
+    let key = FingerprintKey::new(&[7; 32]);
+    let look = |document: &Value| {
+        let read =
+            read_document(document.to_string().as_bytes(), &Attestors::default(), Some(&key));
+        let read = read.unwrap();
+        let all: Vec<_> =
+            read.secrets.into_iter().map(|it| (it.kind, it.path, it.fingerprint)).collect();
+        (all, read.more_secrets, read.statement.kind)
+    };
+    let (found, more, kind) = look(&bare);
+    let (of, fingerprint) = ("gitlab-token".to_owned(), found[0].2.clone());
+    assert_eq!(fingerprint.len(), 24);
+    assert_eq!(found, [(of.clone(), DOCUMENT.to_owned(), fingerprint.clone())]);
+    assert_eq!((more, kind), (0, StatementKind::Provenance));
+    for (document, kind) in [
+        (&wrapped, StatementKind::Provenance),
+        (&other, StatementKind::Other),
+        (&json!({"dsseEnvelope": wrapped}), StatementKind::Provenance),
+    ] {
+        let found = vec![(of.clone(), PAYLOAD.to_owned(), fingerprint.clone())];
+        assert_eq!(look(document), (found, 0, kind), "{document}");
+    }
+    assert_eq!(look(&spdx()).0, []);
+    let many: Vec<_> = (0..150).map(|at| format!("{secret} {at}")).collect();
+    let (found, more, _) = look(&json!(many));
+    assert_eq!((found.len(), more), (100, 50));
+}
+
 #[test]
 fn attestors_are_named_and_have_keys() {
     let key = pem(&bytes(ED25519), &[7; 32]);
@@ -167,6 +205,6 @@ fn attestors_are_named_and_have_keys() {
 proptest! {
     #[test]
     fn any_document_is_read_or_refused(text in "[{}\\[\\]\",:a-z0-9]{0,60}") {
-        let _ = read_statement(text.as_bytes(), &Attestors::default());
+        let _ = read_document(text.as_bytes(), &Attestors::default(), None);
     }
 }

@@ -2,7 +2,7 @@
 //! analyse-layers`, that was started once.
 //!
 //! Each has an empty environment and no file but its ends of two pipes, so it holds no credential (the key
-//! that a layer comes with makes fingerprints of secrets and opens nothing), and what it says is only taken
+//! that its input begins with makes fingerprints of secrets and opens nothing), and what it says is only taken
 //! as what is in that blob. One that crashes, hangs or eats too much is an error, and so is a layer that
 //! could not be read: never one without findings.
 
@@ -62,17 +62,18 @@ impl Analyser {
         }
     }
 
-    /// What a JSON document says, and who of `attestors` signed it, by a child's word.
+    /// What a JSON document says and holds, and who of `attestors` signed it, by a child's word.
     ///
     /// # Errors
     /// As [`Analyser::layer`].
     pub(super) fn document(
         &self,
+        key: &[u8; 32],
         attestors: &[u8],
         document: &mut dyn Read,
     ) -> anyhow::Result<Value> {
         let length = u32::try_from(attestors.len()).context("there are too many attestors")?;
-        let known = [&[DOCUMENT], &length.to_be_bytes()[..], attestors].concat();
+        let known = [&[DOCUMENT], &key[..], &length.to_be_bytes(), attestors].concat();
         match self.ask(&mut known.chain(document))? {
             Answer::Document(value) => Ok(value),
             Answer::Error(why) => bail!("{why}"),

@@ -5,7 +5,7 @@ use std::io::Read;
 use sekisho_advisory::{Database, Threats};
 use sekisho_gate::{Inspection, Inspector};
 use sekisho_scanner::{ANALYSER, Attestors, FingerprintKey, LayerIndex, inspect, secrets_in};
-use sekisho_types::{Digest, LeakedSecret, Statement};
+use sekisho_types::{Digest, Document, LeakedSecret};
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -64,8 +64,8 @@ impl Inspector for Scanner {
         Ok(Digest::deserialize(&layer["diff_id"])?)
     }
 
-    fn document(&self, document: &mut dyn Read) -> anyhow::Result<Statement> {
-        let said = self.analyser.document(self.attestors.as_bytes(), document)?;
+    fn document(&self, document: &mut dyn Read) -> anyhow::Result<Document> {
+        let said = self.analyser.document(&self.key, self.attestors.as_bytes(), document)?;
         Ok(serde_json::from_value(said)?)
     }
 

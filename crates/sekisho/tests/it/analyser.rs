@@ -122,12 +122,22 @@ fn statements_are_read_within_the_walls() {
     let ask = |document: &str| -> Value {
         let attestors = format!("[{{\"name\":\"release\",\"kind\":\"P256\",\"key\":{POINT:?}}}]");
         let length = u32::try_from(attestors.len()).unwrap().to_be_bytes();
-        let asked = [b"d", &length[..], attestors.as_bytes(), document.as_bytes()].concat();
+        let asked =
+            [b"d", &[5; 32][..], &length, attestors.as_bytes(), document.as_bytes()].concat();
         let answer = analyser().ask(&LIMITS, &mut &asked[..]).unwrap();
         serde_json::from_slice(&answer).unwrap()
     };
     let said = ask("{\"payload\": [1, 2, {\"a\": null}]}\n");
-    assert_eq!(said, json!({"document": {"kind": "other"}}));
+    let of = |statement: &Value| json!({"document": {"statement": statement, "more_secrets": 0}});
+    assert_eq!(said, of(&json!({"kind": "other"})));
+    let said = ask(&json!({"args": format!("glpat-{}", "9yJ3kQ7wZ1xR5tB8mN2v")}).to_string());
+    let found = &said["document"]["secrets"][0];
+    assert_eq!(
+        (&found["kind"], &found["path"], &found["offset"]),
+        (&json!("gitlab-token"), &json!("(statement)"), &json!(9))
+    );
+    assert_eq!(found["fingerprint"].as_str().unwrap().len(), 24);
+    assert!(!said.to_string().contains("9yJ3kQ7w"), "{said}");
     for no_json in ["", "{", "{} {}", "lodash 4.17.20", &"[".repeat(100_000)] {
         let said = ask(no_json);
         assert!(said["error"].as_str().unwrap().starts_with("it says it is JSON"), "{said}");
@@ -140,12 +150,12 @@ fn statements_are_read_within_the_walls() {
     };
     let subject = format!("sha256:{}", "ab".repeat(32));
     let mut want = json!({"kind": "provenance", "subjects": [subject], "signers": ["release"]});
-    assert_eq!(ask(&envelope(PAYLOAD)), json!({"document": want}));
+    assert_eq!(ask(&envelope(PAYLOAD)), of(&want));
     want.as_object_mut().unwrap().remove("signers");
     // The builder is called `c` there.
     let other = PAYLOAD.replace("ImlkIjoiYiJ9", "ImlkIjoiYyJ9");
     assert_ne!(other, PAYLOAD);
-    assert_eq!(ask(&envelope(&other)), json!({"document": want}));
+    assert_eq!(ask(&envelope(&other)), of(&want));
 }
 
 /// A statement, its signature in an envelope by a key that nobody has any more, and the key's public half.

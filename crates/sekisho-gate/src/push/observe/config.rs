@@ -4,23 +4,25 @@ use std::io::Read as _;
 
 use sekisho_advisory::NotAssessed;
 use sekisho_oci::{ImageConfig, ImageManifest, MAX_CONFIG_BYTES, media_type};
-use sekisho_types::{Digest, LeakedSecret};
+use sekisho_types::Digest;
 
+use super::statements::Leaks;
 use super::{Observer, invalid, missing, unreadable};
 use crate::error::{ApiError, ApiResult, Code, OrFail as _};
 use crate::push::facts::is_evidence_config;
 
 impl Observer<'_> {
-    /// The config of an image with the secrets in it; `None` for an artifact, whose config must be a
-    /// statement as a layer of its own would have to be.
+    /// The config of an image; `None` for an artifact, whose config must be a statement as a layer of its own
+    /// would have to be. Tells the secrets in either.
     pub(super) fn config(
         &self,
         image: &ImageManifest,
+        leaks: &mut Leaks,
         not_assessed: &mut Vec<NotAssessed>,
-    ) -> ApiResult<Option<(ImageConfig, Vec<LeakedSecret>)>> {
+    ) -> ApiResult<Option<ImageConfig>> {
         if !media_type::is_image_config(&image.config.media_type) {
             let read = if is_evidence_config(&image.config) {
-                self.statement(&image.config)?.map(drop)
+                self.statement(&image.config)?.map(|document| drop(leaks.take_of(document)))
             } else {
                 Err(anyhow::anyhow!("`{}` is no config of an image", image.config.media_type))
             };
@@ -41,7 +43,8 @@ impl Observer<'_> {
         let mut reader = blob.reader(0).or_fail("reading a config")?;
         reader.read_to_end(&mut bytes).or_fail("reading a config")?;
         let config = ImageConfig::parse(&bytes).map_err(|error| invalid(&error))?;
-        Ok(Some((config, self.analyses.inspector().text("(image config)", &bytes))))
+        leaks.named.extend(self.analyses.inspector().text("(image config)", &bytes));
+        Ok(Some(config))
     }
 }
 

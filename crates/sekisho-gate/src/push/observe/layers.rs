@@ -10,6 +10,7 @@ use sekisho_oci::{Descriptor, ImageManifest, media_type};
 use sekisho_types::{Digest, Statement};
 use serde_json::Value;
 
+use super::statements::Leaks;
 use super::{Observer, unreadable};
 use crate::error::{ApiResult, OrFail as _};
 use crate::push::facts::is_evidence;
@@ -23,6 +24,8 @@ pub(super) struct Layers {
     pub(super) diff_ids: Vec<(usize, Digest)>,
     /// What those say that are statements.
     pub(super) statements: Vec<Statement>,
+    /// The secrets in those.
+    pub(super) leaks: Leaks,
     /// Those that could not be analysed.
     pub(super) not_assessed: Vec<NotAssessed>,
 }
@@ -71,7 +74,7 @@ fn read<T: Send>(
 impl Observer<'_> {
     /// The analyses of an image's layers, base first, and what could not be analysed.
     pub(super) fn layers(&self, image: &ImageManifest) -> ApiResult<Layers> {
-        let Layers { mut values, mut diff_ids, mut statements, mut not_assessed } =
+        let Layers { mut values, mut diff_ids, mut statements, mut leaks, mut not_assessed } =
             Layers::default();
         let mut tars = Vec::new();
         for (at, layer) in image.layers.iter().enumerate() {
@@ -80,7 +83,7 @@ impl Observer<'_> {
             };
             if is_evidence(layer) {
                 match self.statement(layer)? {
-                    Ok(statement) => statements.push(statement),
+                    Ok(document) => statements.push(leaks.take_of(document)),
                     Err(why) => cannot(&why),
                 }
             } else if !media_type::is_tar_layer(&layer.media_type) {
@@ -105,7 +108,7 @@ impl Observer<'_> {
                 }
             }
         }
-        Ok(Layers { values, diff_ids, statements, not_assessed })
+        Ok(Layers { values, diff_ids, statements, leaks, not_assessed })
     }
 
     fn read_one(&self, layer: &Digest) -> io::Result<anyhow::Result<(Digest, Value)>> {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sekisho_advisory::{Finding, NotAssessed, Package, Reason};
 use sekisho_gate::{Inspection, Inspector};
-use sekisho_types::{Digest, LeakedSecret, Statement};
+use sekisho_types::{Digest, Document, LeakedSecret};
 use serde_json::{Value, json};
 
 use super::{NOW, at};
@@ -55,9 +55,9 @@ impl Inspector for Lines {
         at.into_iter().map(|at| secret(what, at as u64)).collect()
     }
 
-    fn document(&self, reader: &mut dyn Read) -> anyhow::Result<Statement> {
+    fn document(&self, reader: &mut dyn Read) -> anyhow::Result<Document> {
         let known: sekisho_scanner::Attestors = serde_json::from_str(&self.attestors)?;
-        Ok(sekisho_scanner::read_statement(reader, &known)?)
+        Ok(sekisho_scanner::read_document(reader, &known, None)?)
     }
 
     fn attestors(&self) -> String {

@@ -3,15 +3,15 @@
 use std::io::{Read, Write as _};
 
 use anyhow::{Context as _, bail};
-use sekisho_scanner::{Attestors, FingerprintKey, Limits, index_layer, read_statement, secrets_in};
+use sekisho_scanner::{Attestors, FingerprintKey, Limits, index_layer, read_document, secrets_in};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The first byte of what a layer is read from; the key of fingerprints is next.
 pub(super) const LAYER: u8 = b'l';
 
-/// The first byte of what a document is read from; those whose signatures count are next, behind how long they
-/// are.
+/// The first byte of what a document is read from; the key of fingerprints is next, and those whose signatures
+/// count, behind how long they are.
 pub(super) const DOCUMENT: u8 = b'd';
 
 /// What a child says.
@@ -53,20 +53,25 @@ fn read() -> anyhow::Result<()> {
 }
 
 fn document(stdin: &mut impl Read) -> anyhow::Result<Answer> {
+    let key = key(stdin)?;
     let mut length = [0; 4];
     stdin.read_exact(&mut length).context("reading whose signatures count")?;
     // The gate's own word: attestors are few.
     let mut known = vec![0; u32::from_be_bytes(length) as usize];
     stdin.read_exact(&mut known).context("reading whose signatures count")?;
     let known: Attestors = serde_json::from_slice(&known)?;
-    let statement = read_statement(stdin, &known).context("it says it is JSON and is not")?;
-    Ok(Answer::Document(serde_json::to_value(statement)?))
+    let read = read_document(stdin, &known, Some(&key)).context("it says it is JSON and is not")?;
+    Ok(Answer::Document(serde_json::to_value(read)?))
 }
 
 fn layer(stdin: &mut impl Read) -> anyhow::Result<Answer> {
-    let mut key = [0; 32];
-    stdin.read_exact(&mut key).context("reading the key of fingerprints")?;
-    let limits = Limits { fingerprint_key: Some(FingerprintKey::new(&key)), ..Limits::default() };
+    let limits = Limits { fingerprint_key: Some(key(stdin)?), ..Limits::default() };
     let index = index_layer(stdin, &limits)?;
     Ok(Answer::Layer(serde_json::to_value(index)?))
+}
+
+fn key(stdin: &mut impl Read) -> anyhow::Result<FingerprintKey> {
+    let mut key = [0; 32];
+    stdin.read_exact(&mut key).context("reading the key of fingerprints")?;
+    Ok(FingerprintKey::new(&key))
 }
