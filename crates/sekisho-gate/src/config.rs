@@ -12,6 +12,7 @@ use secrecy::SecretString;
 use sekisho_github::oidc::IssuerError;
 use sekisho_policy::{Exceptions, PolicyError};
 use sekisho_store::Bucket;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
@@ -78,6 +79,22 @@ pub struct Options {
     pub reserve_bytes: u64,
     /// How long decisions and their evidence are kept; `None`: for ever.
     pub retention: Option<SignedDuration>,
+    /// What becomes of an OIDC token that is shown as a password.
+    pub token_passwords: TokenPasswords,
+}
+
+/// What becomes of an OIDC token that a client shows as a password, again and again, instead of exchanging it once.
+/// Where [`Config::workers`] knows its job it opens nothing from elsewhere, whatever stands here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenPasswords {
+    /// It is taken for the minutes that it lives.
+    #[default]
+    Anywhere,
+    /// The same, from the address alone that it was shown from first. For a gate that sees its clients' addresses.
+    OneAddress,
+    /// It is refused: a session is all that is taken as a password.
+    Never,
 }
 
 impl Default for Options {
@@ -89,6 +106,7 @@ impl Default for Options {
             attest: true,
             reserve_bytes: RESERVE_BYTES,
             retention: None,
+            token_passwords: TokenPasswords::default(),
         }
     }
 }

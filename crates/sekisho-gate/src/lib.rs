@@ -53,7 +53,7 @@ pub use auth::worker::{Place, Workers};
 pub use collect::Collected;
 pub use config::{
     ClaimNames, Clock, Config, Issuer, IssuersError, MAX_ISSUERS_BYTES, OpenError, Options,
-    Reading, load_issuers,
+    Reading, TokenPasswords, load_issuers,
 };
 pub use decisions::verify::{Fault, Verified};
 pub use decisions::{Approval, Decision, Decisions, Summary};

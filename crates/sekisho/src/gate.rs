@@ -14,7 +14,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use secrecy::SecretString;
 use sekisho_advisory::Threats;
-use sekisho_gate::{Clock, Config, Gate, Issuer, MirrorConfig, Options, Workers};
+use sekisho_gate::{Clock, Config, Gate, Issuer, MirrorConfig, Options, TokenPasswords, Workers};
 use sekisho_policy::Exceptions;
 use sekisho_scanner::Attestors;
 use url::Url;
@@ -37,6 +37,8 @@ pub(crate) struct Who {
     pub(crate) workers: Option<Arc<dyn Workers>>,
     /// The owner that leaves its name away.
     pub(crate) local_owner: Option<String>,
+    /// What becomes of OIDC tokens as passwords.
+    pub(crate) token_passwords: TokenPasswords,
 }
 
 /// Opens the gate of a data folder.
@@ -45,7 +47,7 @@ pub(crate) fn open(data: &DataDir, who: Who) -> anyhow::Result<Gate> {
     let files = data.gate_config();
     let advisories = sekisho_scanner::embedded_advisories(jiff::Timestamp::now())
         .context("reading the advisories that come along")?;
-    let options = storage(data)?;
+    let options = Options { token_passwords: who.token_passwords, ..storage(data)? };
     let keys = options.keys_dir.clone().unwrap_or_else(|| data.gate().join("keys"));
     let config = Config {
         dir: data.gate(),

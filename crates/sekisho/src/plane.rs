@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use secrecy::SecretString;
-use sekisho_gate::{Gate, Issuer, Patience, Reading, serve};
+use sekisho_gate::{Gate, Issuer, Patience, Reading, TokenPasswords, serve};
 use sekisho_hub::{Assignment, BuiltinRepository, Hub};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -255,6 +255,7 @@ fn open_gate(
             issuers: vec![Issuer { url: issuer.clone(), audience, reading: Reading::GitHub }],
             workers: Some(Arc::new(workers::Runners::new(issuer, hub, data.runners()))),
             local_owner: Some(LOCAL_OWNER.to_owned()),
+            token_passwords: TokenPasswords::default(),
         },
     )
 }

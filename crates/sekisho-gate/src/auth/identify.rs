@@ -24,6 +24,10 @@ pub(crate) enum Refused {
     Replayed,
     #[error("the token was given to a job that runs elsewhere")]
     Elsewhere,
+    #[error("the token is no password here: exchange it, as `sekisho gate login` does")]
+    NoPassword,
+    #[error("the token was shown from another address first")]
+    OtherAddress,
 }
 
 /// Why there is no identity.

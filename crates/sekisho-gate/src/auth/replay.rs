@@ -1,6 +1,7 @@
 //! Tokens that were exchanged: each is taken once, at whichever gate of a bucket.
 
 use std::io;
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use sekisho_store::{Keep, Records};
@@ -14,6 +15,9 @@ use uuid::Uuid;
 pub(crate) struct Exchanged {
     records: Records,
 }
+
+/// What the name of a record ends with that says where a token was shown first.
+const SHOWN: &str = "-shown";
 
 /// Longer than any skew that is tolerated, in seconds.
 const KEPT_SECONDS: i64 = 300;
@@ -38,6 +42,19 @@ impl Exchanged {
     /// Whether a token was taken. Blocks.
     pub(crate) fn contains(&self, issuer: &str, jti: &str, expires: i64) -> io::Result<bool> {
         self.records.exists(&name(issuer, jti, expires))
+    }
+
+    /// Whether a token that is shown as a password was shown from that address first, or is now. Blocks.
+    pub(crate) fn is_first_shown_from(
+        &self,
+        (issuer, jti, expires): (&str, &str, i64),
+        address: IpAddr,
+    ) -> io::Result<bool> {
+        let (name, address) = (name(issuer, jti, expires) + SHOWN, address.to_string());
+        if self.records.create(&name, address.as_bytes(), Keep::Durably)? {
+            return Ok(true);
+        }
+        Ok(self.records.read(&name)?.is_some_and(|first| first == address))
     }
 
     /// Forgets tokens that expired. Blocks.
@@ -70,11 +87,19 @@ mod tests {
         assert!(exchanged.take("ij", "", 100).unwrap(), "issuer and jti do not run together");
         let exchanged = Exchanged::new(open());
         assert!(!exchanged.take("i", "j", 100).unwrap());
+        // Where it was shown is another question, of each token.
+        let from = |jti: &str, address: &str| {
+            let exchanged = Exchanged::new(open());
+            exchanged.is_first_shown_from(("i", jti, 100), address.parse().unwrap()).unwrap()
+        };
+        assert!(from("j", "10.0.0.1") && from("j", "10.0.0.1") && !from("j", "10.0.0.2"));
+        assert!(from("k", "10.0.0.2") && from("j", "10.0.0.1"));
         let at = |second| Timestamp::from_second(second).unwrap();
         exchanged.expire(at(400)).unwrap();
         assert!(exchanged.contains("i", "j", 100).unwrap());
         exchanged.expire(at(401)).unwrap();
         assert!(!exchanged.contains("i", "j", 100).unwrap());
+        assert_eq!(exchanged.records.names("").unwrap(), [""; 0], "nothing is left of it");
     }
 
     #[test]

@@ -9,11 +9,12 @@ use sekisho_policy::Identity;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::identify::Refused;
+use super::identify::{Refused, Verified};
 use super::session::{Access, Kind, Permission, Sessions};
 use super::worker::{self, Peer};
 use super::{Credential, credential, exchange, permissions, users};
-use crate::error::{ApiError, ApiResult, Code, blocking};
+use crate::config::TokenPasswords;
+use crate::error::{ApiError, ApiResult, Code, OrFail as _, blocking};
 use crate::gate::Gate;
 
 /// Clients take a token that lives shorter for one that lives that long.
@@ -116,9 +117,41 @@ async fn authenticate(gate: &Gate, secret: String, offline: bool, peer: Peer) ->
     // It may be shown again by whoever has it, as long as it lives and no longer.
     let least = gate.inner.now().as_second() + LEAST_SECONDS;
     let until = Some(verified.expires.max(least));
-    let refresh_token = if offline { exchange::session(gate, verified).await? } else { None };
-    let refresh_token = refresh_token.map(|(token, _)| token);
+    // Whoever comes back with a session has used the token up.
+    let refresh_token = if offline {
+        let session = exchange::session(gate, verified).await?;
+        let (token, _) = session.ok_or_else(|| refused(Refused::Replayed.to_string()))?;
+        Some(token)
+    } else {
+        let may = as_password(gate, verified, peer).await?;
+        may.map_err(|error| refused(error.to_string()))?;
+        None
+    };
     Ok(Asking { identity, until, refresh_token })
+}
+
+/// Whether an OIDC token may be shown as a password, again and again.
+async fn as_password(
+    gate: &Gate,
+    verified: Verified,
+    peer: Peer,
+) -> ApiResult<Result<(), Refused>> {
+    match gate.inner.options.token_passwords {
+        TokenPasswords::Anywhere => Ok(Ok(())),
+        TokenPasswords::Never => Ok(Err(Refused::NoPassword)),
+        TokenPasswords::OneAddress => {
+            let inner = gate.inner.clone();
+            blocking("looking where a token was shown", move || {
+                let Some(address) = peer.ip() else { return Ok(Err(Refused::OtherAddress)) };
+                let Verified { identity, jti, expires } = &verified;
+                let token = (identity.issuer.as_str(), jti.as_str(), *expires);
+                let is_first = inner.exchanged.is_first_shown_from(token, address);
+                let is_first = is_first.or_fail("looking where a token was shown")?;
+                Ok(if is_first { Ok(()) } else { Err(Refused::OtherAddress) })
+            })
+            .await
+        }
+    }
 }
 
 /// A user with a password, on this machine. A session token in its place is one.

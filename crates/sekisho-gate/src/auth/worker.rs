@@ -3,7 +3,7 @@
 //! A token that leaks out of a job is worth nothing on another machine, as far as the plane knows who
 //! runs what: it says so through [`Workers`].
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::ConnectInfo;
 use http::Extensions;
@@ -39,8 +39,12 @@ impl Peer {
         Self(extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer))
     }
 
+    pub(crate) fn ip(self) -> Option<IpAddr> {
+        self.0.map(|peer| peer.ip().to_canonical())
+    }
+
     pub(crate) fn is_loopback(self) -> bool {
-        self.0.is_some_and(|peer| peer.ip().to_canonical().is_loopback())
+        self.ip().is_some_and(|ip| ip.is_loopback())
     }
 }
 

@@ -1,12 +1,14 @@
 //! Who may push, and what every bad token gets.
 
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use sekisho_gate::TokenPasswords;
 use serde_json::{Value, json};
 
-use crate::support::{ADMIN, NOW, World, check_error, header, is_error, sign};
+use crate::support::{ADMIN, NOW, Options, World, check_error, header, is_error, sign};
 
 const UPLOADS: &str = "/v2/acme/app/blobs/uploads/";
 
@@ -66,6 +68,50 @@ async fn a_replay_is_refused_after_a_restart_too() {
     let jti = world.jwt(&json!({"jti": "x"}));
     assert_eq!(world.exchange(&jti).await.0, 200);
     assert_eq!(world.exchange(&world.jwt(&json!({"jti": "x"}))).await.0, 400, "the same jti");
+}
+
+/// Who shows the same token from another address has it from somebody, as far as the gate can see.
+#[tokio::test]
+async fn a_token_as_a_password_is_bound_to_its_address_or_refused_where_that_is_said() {
+    let of = async |token_passwords| {
+        let gate = sekisho_gate::Options { token_passwords, ..sekisho_gate::Options::default() };
+        World::open(Options { gate, ..Options::default() }).await
+    };
+    let from = async |world: &World, last: u8, jwt: &str, more: &str| {
+        let client =
+            reqwest::Client::builder().no_proxy().local_address(IpAddr::from([127, 0, 0, last]));
+        let url = format!("{}/token?service=sekisho-gate{more}", world.url);
+        let asked = client.build().unwrap().get(url).basic_auth("oidc", Some(jwt));
+        let answer = asked.send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json::<Value>().await.unwrap())
+    };
+    let why = |body: &Value| body["errors"][0]["message"].as_str().unwrap().to_owned();
+    let world = of(TokenPasswords::OneAddress).await;
+    let (jwt, other) = (world.jwt(&json!({})), world.jwt(&json!({})));
+    for (last, jwt, want) in [(2, &jwt, 200), (2, &jwt, 200), (3, &jwt, 401), (3, &other, 200)] {
+        let (status, body) = from(&world, last, jwt, "").await;
+        assert_eq!(status, want, "{body}");
+        assert!(status == 200 || why(&body) == "the token was shown from another address first");
+    }
+    assert_eq!(from(&world, 2, &jwt, "").await.0, 200, "it is its owner's still");
+
+    let world = of(TokenPasswords::Never).await;
+    let jwt = world.jwt(&json!({}));
+    let (status, body) = from(&world, 2, &jwt, "").await;
+    assert_eq!(status, 401);
+    assert!(why(&body).starts_with("the token is no password here: exchange it"), "{body}");
+    // docker's `login` exchanges it.
+    let (status, body) = from(&world, 2, &jwt, "&offline_token=true").await;
+    assert_eq!(status, 200);
+    assert_eq!(from(&world, 2, body["refresh_token"].as_str().unwrap(), "").await.0, 200);
+    assert_eq!(from(&world, 2, &jwt, "&offline_token=true").await.0, 401, "once");
+
+    let world = of(TokenPasswords::Anywhere).await;
+    let jwt = world.jwt(&json!({}));
+    for last in [2, 3] {
+        assert_eq!(from(&world, last, &jwt, "").await.0, 200);
+    }
 }
 
 #[tokio::test]

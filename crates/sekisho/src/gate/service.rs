@@ -5,6 +5,7 @@
 //! listen = "0.0.0.0:7350"
 //! admin_token_file = "/run/secrets/admin"   # what `/_gate/` asks for; without `[tls]` else a new one at each start
 //! drain_seconds = 10                        # from "not ready" to the end of listening
+//! token_passwords = "anywhere"              # or "one-address", "never": OIDC tokens as passwords
 //!
 //! [tls]                                     # left out behind a proxy that ends TLS
 //! certificate = "/etc/tls/tls.crt"
@@ -20,7 +21,7 @@ use axum::Router;
 use axum::routing::get;
 use http::StatusCode;
 use secrecy::SecretString;
-use sekisho_gate::{Patience, Tls, serve, serve_tls};
+use sekisho_gate::{Patience, Tls, TokenPasswords, serve, serve_tls};
 use sekisho_github::http::is_loopback;
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -56,6 +57,8 @@ struct Raw {
     listen: SocketAddr,
     admin_token_file: Option<PathBuf>,
     drain_seconds: Option<u64>,
+    #[serde(default)]
+    token_passwords: TokenPasswords,
     tls: Option<RawTls>,
 }
 
@@ -72,6 +75,7 @@ pub(crate) struct Settings {
     listen: SocketAddr,
     admin_token: SecretString,
     drain: Duration,
+    token_passwords: TokenPasswords,
     tls: Option<Tls>,
 }
 
@@ -128,7 +132,8 @@ impl Settings {
             })
         };
         let tls = raw.tls.as_ref().map(tls).transpose()?;
-        Ok(Self { url: raw.url, listen: raw.listen, admin_token, drain, tls })
+        let Raw { url, listen, token_passwords, .. } = raw;
+        Ok(Self { url, listen, admin_token, drain, token_passwords, tls })
     }
 
     /// How this machine reaches a gate that listens there.
@@ -206,6 +211,7 @@ impl Service {
                 issuers: Vec::new(),
                 workers: None,
                 local_owner: None,
+                token_passwords: settings.token_passwords,
             },
         )?;
         let (leaving, stop) = (CancellationToken::new(), CancellationToken::new());
@@ -273,6 +279,9 @@ mod tests {
         let settings = Settings::parse(LEAST).unwrap();
         assert_eq!(settings.url.as_str(), "https://gate.example.org/");
         assert_eq!((settings.drain, settings.tls.is_some()), (DRAIN, false));
+        assert_eq!(settings.token_passwords, TokenPasswords::Anywhere);
+        let never = Settings::parse(&format!("{LEAST}token_passwords = \"never\"")).unwrap();
+        assert_eq!(never.token_passwords, TokenPasswords::Never);
         assert_eq!(settings.admin_token.expose_secret().len(), 64);
         let here = |bound: &str| settings.local_url(bound.parse().unwrap()).unwrap().to_string();
         assert_eq!(here("0.0.0.0:7350"), "http://127.0.0.1:7350/");
@@ -311,6 +320,7 @@ mod tests {
             (LEAST.replace("https:", "http:"), "in the clear"),
             (LEAST.replace("listen", "lissen"), "unknown field `lissen`"),
             (format!("{LEAST}drain_seconds = 601"), "above 600"),
+            (format!("{LEAST}token_passwords = \"once\""), "unknown variant `once`"),
             (format!("{LEAST}admin_token_file = \"{short}\""), "fewer than 32"),
             (format!("{LEAST}admin_token_file = \"/nowhere/x\""), "/nowhere/x"),
             (
