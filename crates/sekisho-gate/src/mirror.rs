@@ -66,6 +66,16 @@ pub(crate) enum Target {
     NotAllowed(String),
 }
 
+impl Target {
+    /// What it is called here.
+    pub(crate) fn name(&self) -> Option<&RepositoryName> {
+        match self {
+            Self::Mirrored(source) => Some(&source.name),
+            Self::NotAllowed(_) => None,
+        }
+    }
+}
+
 /// The mirror of a gate.
 pub(crate) struct Mirror {
     registries: Vec<MirroredRegistry>,

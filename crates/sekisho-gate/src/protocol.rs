@@ -16,7 +16,7 @@ use sekisho_types::{Digest, RepositoryName};
 use crate::auth::{Caller, challenged};
 use crate::error::{ApiError, ApiResult, Code};
 use crate::gate::Gate;
-use crate::mirror;
+use crate::mirror::{self, Target};
 use crate::route::{self, Endpoint};
 
 pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -48,11 +48,14 @@ async fn handle(gate: Gate, request: Request) -> ApiResult {
     let (repository, endpoint) = route::parse(path)?;
     let method = &parts.method;
     let reads = method == Method::GET || method == Method::HEAD;
-    if reads && !matches!(endpoint, Endpoint::Uploads | Endpoint::Upload(_)) {
-        caller.may_pull(&gate.inner, &repository)?;
-    }
     let mirror = gate.inner.mirror.as_ref();
-    if let Some(target) = mirror.and_then(|mirror| mirror.target(&repository, &parts)) {
+    let target = mirror.and_then(|mirror| mirror.target(&repository, &parts));
+    if reads && !matches!(endpoint, Endpoint::Uploads | Endpoint::Upload(_)) {
+        // By its name here, however it is asked for.
+        let name = target.as_ref().and_then(Target::name).unwrap_or(&repository);
+        caller.may_pull(&gate.inner, name)?;
+    }
+    if let Some(target) = target {
         return mirror::serve(&gate, target, endpoint, &parts).await;
     }
     let context = Context { gate, caller, repository };
@@ -107,7 +110,7 @@ pub(crate) fn of_digest(digest: &Digest) -> ApiResult<HeaderValue> {
 }
 
 /// The value of a query parameter.
-fn parameter(request: &Parts, name: &str) -> Option<String> {
+pub(crate) fn parameter(request: &Parts, name: &str) -> Option<String> {
     let query = request.uri.query().unwrap_or_default();
     let mut fields = url::form_urlencoded::parse(query.as_bytes());
     fields.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())

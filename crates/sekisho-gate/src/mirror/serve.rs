@@ -3,14 +3,17 @@
 use axum::body::Body;
 use axum::response::Response;
 use http::request::Parts;
-use http::{HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use sekisho_types::Digest;
 
 use super::{Source, Target};
 use crate::error::{ApiError, ApiResult, Code};
 use crate::gate::Gate;
-use crate::protocol::{CONTENT_DIGEST, blobs, of_digest};
+use crate::protocol::{CONTENT_DIGEST, blobs, of_digest, parameter};
 use crate::route::{Endpoint, Reference};
+
+/// Says whose content it is to who asked by `ns`.
+const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 
 /// Answers a request for another registry's content.
 pub(crate) async fn serve(
@@ -28,14 +31,19 @@ pub(crate) async fn serve(
         return Err(ApiError::new(Code::Denied, message));
     }
     let is_head = request.method == Method::HEAD;
-    match endpoint {
-        Endpoint::Manifest(reference) => manifest(gate, &source, reference, is_head).await,
-        Endpoint::Blob(digest) => blob(gate, &source, &digest, request).await,
+    let mut response = match endpoint {
+        Endpoint::Manifest(reference) => manifest(gate, &source, reference, is_head).await?,
+        Endpoint::Blob(digest) => blob(gate, &source, &digest, request).await?,
         Endpoint::Tags | Endpoint::Uploads | Endpoint::Upload(_) | Endpoint::Referrers(_) => {
             let message = "of what is mirrored only manifests and blobs can be read";
-            Err(ApiError::new(Code::NameUnknown, message))
+            return Err(ApiError::new(Code::NameUnknown, message));
         }
+    };
+    if parameter(request, "ns").is_some() {
+        let namespace = HeaderValue::from_str(&source.registry.name).ok();
+        response.headers_mut().extend(namespace.map(|it| (NAMESPACE, it)));
     }
+    Ok(response)
 }
 
 async fn manifest(gate: &Gate, source: &Source, reference: Reference, is_head: bool) -> ApiResult {

@@ -1,6 +1,7 @@
 //! Other registries through the gate: one that misbehaves on request; in [`real`] Debian's docker-registry.
 
 mod kept;
+mod named;
 mod real;
 
 use std::sync::Arc;
