@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use sekisho_store::{Batch, Keep, Records};
+use sekisho_store::{Batch, Records};
 use sekisho_types::Digest;
 
 use super::checkpoint::{Checkpoint, PublicKey, RecordKey, Statement};
@@ -23,16 +23,19 @@ const SIGNED_EVERY: usize = 64;
 /// How often a replica tries to be the one that writes the next number.
 const MAX_TURNS: usize = 64;
 
+/// A record's number and hash.
+type Numbered = (u64, Digest);
+
 #[derive(Default)]
 struct State {
     /// The newest record.
-    last: Option<(u64, Digest)>,
+    last: Option<Numbered>,
     /// The newest decision of this process, to know a repeat.
     repeat: Option<Decision>,
     /// Hashes of those that no checkpoint names yet, the oldest first.
-    unsigned: Vec<(u64, Digest)>,
+    unsigned: Vec<Numbered>,
     /// The newest checkpoint: the number of the last record that it names, and its hash.
-    sealed: Option<(u64, Digest)>,
+    sealed: Option<Numbered>,
     /// Number to run, for those that were read or written since the gate opened.
     runs: BTreeMap<u64, String>,
     /// What the check of the whole log found; `None` while it goes on.
@@ -40,6 +43,11 @@ struct State {
 }
 
 impl State {
+    /// What is not signed yet, and what was signed last.
+    fn signed(&self) -> (Vec<Numbered>, Option<Numbered>) {
+        (self.unsigned.clone(), self.sealed.clone())
+    }
+
     /// Notes a record. Another replica may have signed it before this one read it.
     fn note(&mut self, number: u64, hash: Digest, run: String) {
         self.last = Some((number, hash.clone()));
@@ -151,7 +159,7 @@ impl Log {
     /// Writes what waits, together where the place can do that.
     fn write(&self, waiting: Vec<Waiting>) {
         let mut state = self.shared.lock();
-        let before = (state.last.clone(), state.repeat.clone(), state.unsigned.len());
+        let before = (state.last.clone(), state.repeat.clone(), state.signed());
         let (mut batch, mut entered) = (Batch::default(), Vec::new());
         // Who waits behind one for whom the storage had no answer does not wait for another one.
         let mut away: Option<String> = None;
@@ -164,26 +172,28 @@ impl Log {
             away = away.or_else(|| failed.map(ToString::to_string));
             entered.push((asker, result));
         }
+        // With them, so that nobody waits for one more write.
+        if away.is_none()
+            && state.unsigned.len() >= SIGNED_EVERY
+            && let Some(at) = state.repeat.as_ref().map(|last| last.at)
+            && let Err(error) = self.seal(&mut state, &mut batch, at)
+        {
+            // The next sweep tries again.
+            tracing::warn!("decisions not signed: {error}");
+        }
         let committed = batch.commit();
         if committed.is_err() {
-            let (last, repeat, unsigned) = before;
+            let (last, repeat, signed) = before;
             let next = last.as_ref().map_or(0, |(number, _)| number + 1);
             drop(state.runs.split_off(&next));
             (state.last, state.repeat) = (last, repeat);
-            state.unsigned.truncate(unsigned);
+            (state.unsigned, state.sealed) = signed;
         }
         for (asker, result) in entered {
             asker.answer(match &committed {
                 Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
                 Ok(()) => result,
             });
-        }
-        if state.unsigned.len() >= SIGNED_EVERY
-            && let Some(at) = state.repeat.as_ref().map(|last| last.at)
-            && let Err(error) = self.seal(&mut state, at)
-        {
-            // The next sweep tries again.
-            tracing::warn!("decisions not signed: {error}");
         }
     }
 
@@ -231,12 +241,18 @@ impl Log {
             if state.unsigned.is_empty() {
                 break;
             }
-            self.seal(&mut state, now)?;
+            let (before, mut batch) = (state.signed(), Batch::default());
+            let sealed = self.seal(&mut state, &mut batch, now).and_then(|()| batch.commit());
+            if sealed.is_err() {
+                (state.unsigned, state.sealed) = before;
+            }
+            sealed?;
         }
         Ok(())
     }
 
-    fn seal(&self, state: &mut State, now: Timestamp) -> io::Result<()> {
+    /// Signs what is not signed yet; it counts once the batch is committed.
+    fn seal(&self, state: &mut State, batch: &mut Batch, now: Timestamp) -> io::Result<()> {
         let (Some((first, _)), Some((last, _))) = (state.unsigned.first(), state.unsigned.last())
         else {
             return Ok(());
@@ -253,7 +269,7 @@ impl Log {
         let bytes = serde_json::to_vec(&self.key.seal(statement)?).map_err(io::Error::other)?;
         // Named after its first record, so that two replicas never speak of the same ones.
         let name = format!("{CHECKPOINTS}/{}", record_name(first));
-        if self.shared.records.create(&name, &bytes, Keep::Durably)? {
+        if self.shared.records.create_in(batch, &name, &bytes)? {
             state.sealed = Some((last, Digest::sha256(&bytes)));
             state.unsigned.clear();
         } else if let Some((statement, hash)) = newest(&self.shared.records)? {

@@ -287,7 +287,9 @@ fn a_replica_that_was_behind_signs_nothing_twice() {
     // It tries to sign what it knows, learns how far is signed, and then reads the rest.
     {
         let mut state = one.shared.lock();
-        one.seal(&mut state, Timestamp::UNIX_EPOCH).unwrap();
+        let mut batch = Batch::default();
+        one.seal(&mut state, &mut batch, Timestamp::UNIX_EPOCH).unwrap();
+        batch.commit().unwrap();
     }
     one.append(draft("1", "d"), Batch::default()).unwrap();
     one.checkpoint(Timestamp::UNIX_EPOCH).unwrap();
