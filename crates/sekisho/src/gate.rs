@@ -3,6 +3,7 @@
 //! The plane opens one on one machine, `sekisho gate serve` opens one for itself. Both read the same files,
 //! from the folder `gate` of the data folder, or from where `SEKISHO_GATE_CONFIG` says.
 
+mod advisories;
 pub(crate) mod analyser;
 mod inspector;
 pub(crate) mod service;
@@ -45,8 +46,8 @@ pub(crate) struct Who {
 #[expect(clippy::disallowed_methods, reason = "the advisory data is as old as it is now")]
 pub(crate) fn open(data: &DataDir, who: Who) -> anyhow::Result<Gate> {
     let files = data.gate_config();
-    let advisories = sekisho_scanner::embedded_advisories(jiff::Timestamp::now())
-        .context("reading the advisories that come along")?;
+    let advisories = advisories::read(&files.join("advisories"), jiff::Timestamp::now())
+        .context("reading the gate's advisories")?;
     let options = Options { token_passwords: who.token_passwords, ..storage(data)? };
     let keys = options.keys_dir.clone().unwrap_or_else(|| data.gate().join("keys"));
     let config = Config {

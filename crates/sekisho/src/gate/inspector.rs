@@ -9,6 +9,7 @@ use sekisho_types::{Digest, Document, LeakedSecret};
 use serde::Deserialize as _;
 use serde_json::Value;
 
+use super::advisories::Advisories;
 use super::analyser::Analyser;
 
 /// The scanner over one set of advisories.
@@ -24,25 +25,23 @@ pub(super) struct Scanner {
 }
 
 impl Scanner {
-    /// Knows what `database` and `threats` know; fingerprints of secrets are made with `key`; signatures of
+    /// Knows what `advisories` and `threats` know; fingerprints of secrets are made with `key`; signatures of
     /// `attestors` count; layers and statements are read by `analyser`'s children.
     ///
     /// # Errors
     /// The attestors cannot be told to a child.
     pub(super) fn new(
-        database: Database,
+        advisories: Advisories,
         threats: Threats,
         key: [u8; 32],
         attestors: &Attestors,
         analyser: Analyser,
     ) -> anyhow::Result<Self> {
         let attestors = serde_json::to_string(attestors)?;
-        let newest = database.newest().map(|at| at.to_string()).unwrap_or_default();
+        let Advisories { database, name } = advisories;
         let known = Digest::sha256(format!("{threats:?}").as_bytes());
-        let records = database.records();
         let signers = Digest::sha256(attestors.as_bytes());
-        let data =
-            format!("{records} records, newest {newest}, threats {known}, attestors {signers}");
+        let data = format!("{name}, threats {known}, attestors {signers}");
         Ok(Self { database, threats, key, attestors, analyser, data })
     }
 }

@@ -25,6 +25,35 @@ const OWN_BOUND: &str = "@id(\"default-permit\")\npermit (principal, action, res
 @docs(\"docs/policies.md\")\nforbid (principal, action == Action::\"carry\", resource)
 when { resource.epss_ppm > 100000 };\n";
 
+/// Records of one's own take the place of those that come along, from the next start on.
+#[test]
+fn advisories_of_ones_own_are_what_images_are_judged_by() {
+    let world = World::new();
+    let project = project(&world, "app", "perl");
+    let run = |code| world.sekisho(&["run", &project]).exits(code);
+    run(0);
+    let record = |ecosystem: &str| {
+        format!(
+            "{{\"id\": \"OWN-2026-1\", \"modified\": \"2026-11-20T00:00:00Z\", \
+             \"summary\": \"a record of our own\", \"severity\": [{{\"type\": \"CVSS_V3\", \
+             \"score\": \"CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H\"}}], \"affected\": [{{\
+             \"package\": {{\"ecosystem\": \"{ecosystem}\", \"name\": \"perl\"}}, \"ranges\": [{{\
+             \"type\": \"ECOSYSTEM\", \"events\": [{{\"introduced\": \"0\"}}, {{\"fixed\": \"99\"}}]}}]}}]}}"
+        )
+    };
+    world.configure("gate/advisories/own.json", &record("Debian:12"));
+    let said = run(10);
+    said.says(&["severe-with-fix", "OWN-2026-1", "99", "against 1 advisories"]);
+    assert!(!said.stderr.contains("CVE-2011-4116"), "{}", said.stderr);
+    // Of another system's perl, and nothing of this one's: that is said, and not passed over.
+    world.configure("gate/advisories/own.json", &record("Alpine:v3.20"));
+    run(0).says(&["unjudged-content"]);
+
+    world.configure("gate/advisories/own.json", "{}");
+    let said = world.sekisho(&["up", "--port", "0"]).exits(1);
+    said.says(&["own.json", "no advisory in OSV's schema"]);
+}
+
 #[test]
 fn what_is_known_of_attacks_reaches_the_verdict() {
     let world = World::new();
