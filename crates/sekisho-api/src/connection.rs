@@ -57,13 +57,14 @@ pub struct GitHubConnectionSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook: Option<Webhook>,
     /// Authorities that are trusted beside the public ones, in PEM: those of a GitHub Enterprise Server with
-    /// certificates of its own, or of a proxy that opens TLS. It is the operator that trusts them; a runner
-    /// trusts what its image trusts.
+    /// certificates of its own, or of a proxy that opens TLS. The operator trusts them, and so do the runners:
+    /// see `docs/operator.md`, "Behind a proxy".
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 262_144))]
     #[x_kube(validation = Rule::new("self.contains('-----BEGIN CERTIFICATE-----')").message("caBundle must be certificates in PEM: -----BEGIN CERTIFICATE-----"))]
     pub ca_bundle: Option<String>,
-    /// The proxy by which the operator reaches GitHub; without it, what the operator's environment says.
+    /// The proxy by which the operator and the runners reach GitHub; without it, what the operator's environment
+    /// says, and nothing for runners.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<ProxySettings>,
 }

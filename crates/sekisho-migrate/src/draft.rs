@@ -6,7 +6,7 @@ use sekisho_api::{
     DEPLOYMENT_NAME_LENGTH_MAX, GROUP, PodTemplate, RunnerClassSpec, RunnerDeploymentSpec,
     RunnerSpec, VERSION,
 };
-use sekisho_pods::{Cluster, PodError, RunnerPod};
+use sekisho_pods::{Cluster, PodError, Reach, RunnerPod};
 use sekisho_workflow::Position;
 use serde_json::{Map, Value, json};
 
@@ -45,6 +45,8 @@ pub(crate) struct Draft {
     /// Whose jobs.
     pub(crate) url: Option<String>,
     pub(crate) sign_in: SignIn,
+    /// `GitHubConnection.spec.proxy`; null where there is none.
+    pub(crate) proxy: Value,
     /// `RunnerClass.spec`.
     pub(crate) class: Value,
     /// `RunnerDeployment.spec`, without references and template.
@@ -63,6 +65,7 @@ impl Draft {
             namespace: document.namespace.clone(),
             url: None,
             sign_in,
+            proxy: Value::Null,
             class: json!({}),
             spec: json!({}),
             metadata: Map::new(),
@@ -154,8 +157,8 @@ pub(crate) fn finish(
 #[derive(Default)]
 struct Output {
     names: Vec<(Option<String>, String)>,
-    /// By namespace, url and secret.
-    connections: BTreeMap<(Option<String>, String, String), (String, Value)>,
+    /// By namespace; and url, secret and proxy.
+    connections: BTreeMap<(Option<String>, [String; 3]), (String, Value)>,
     classes: Vec<(String, Value)>,
     deployments: Vec<Value>,
 }
@@ -199,7 +202,8 @@ impl Output {
             sign_in.known.as_ref().or_else(|| known.get(&secret)).or_else(|| known.get(&plain));
         let (auth, outcome) = auth(&sign_in.secret, credentials, options);
         report.say(&draft.document, sign_in.section, sign_in.field, sign_in.at, outcome);
-        let key = (draft.namespace.clone(), url.clone(), sign_in.secret.clone());
+        let proxy = draft.proxy.to_string();
+        let key = (draft.namespace.clone(), [url.clone(), sign_in.secret.clone(), proxy]);
         if let Some((name, _)) = self.connections.get(&key) {
             return name.clone();
         }
@@ -212,7 +216,10 @@ impl Output {
             .map(|(_, (name, _))| name.as_str())
             .collect();
         let name = free(&base, LABEL_LENGTH_MAX - 1, |name| !taken.contains(&name));
-        let spec = json!({ "url": url, "auth": auth });
+        let mut spec = json!({ "url": url, "auth": auth });
+        if !draft.proxy.is_null() {
+            spec["proxy"] = draft.proxy.clone();
+        }
         let manifest = manifest("GitHubConnection", &name, draft.namespace.as_deref(), spec);
         self.connections.insert(key, (name.clone(), manifest));
         name
@@ -341,6 +348,7 @@ fn try_pod(draft: &Draft) -> Result<(), String> {
         class: &class,
         template: &template,
         cluster: Cluster { user_namespaces: true },
+        reach: Reach::default(),
     };
     sekisho_pods::pod(&pod).map(drop).map_err(|error: PodError| error.to_string())
 }

@@ -15,6 +15,15 @@ use crate::table::{SET, VALUES};
 /// The greatest number of runners that the schema allows.
 const RUNNERS_MAX: i64 = 10_000;
 
+/// Whether it is an address as the schema has it: without a user, and without a path.
+fn is_proxy(url: &str) -> bool {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    rest.is_some_and(|rest| {
+        let host = rest.strip_suffix('/').unwrap_or(rest);
+        !host.is_empty() && !host.contains(['/', '?', '#', '@'])
+    })
+}
+
 /// An AutoscalingRunnerSet.
 pub(crate) fn of_set(document: &Document, options: &Options, report: &mut Report) -> Draft {
     let mut set = Set::new(document, SET, "spec.", options, report);
@@ -124,6 +133,7 @@ impl<'a> Set<'a> {
                 0
             }
             "containerMode" if self.section == VALUES => self.container_mode(value),
+            "proxy" => self.proxy(value),
             "namespaceOverride" if self.section == VALUES => {
                 self.draft.namespace = text_of(Some(value));
                 0
@@ -150,6 +160,24 @@ impl<'a> Set<'a> {
             Some("kubernetes" | "kubernetes-novolume") => 1,
             _ => 2,
         }
+    }
+
+    /// One proxy for both schemes, and without a password.
+    fn proxy(&mut self, value: &Node) -> usize {
+        let of = |scheme: &str, field: &str| {
+            let found = get(value, scheme).and_then(|it| text_of(get(it, field)));
+            found.filter(|text| !text.is_empty())
+        };
+        let (http, https) = (of("http", "url"), of("https", "url"));
+        let asks = ["http", "https"].iter().any(|it| of(it, "credentialSecretRef").is_some());
+        let other = http.is_some_and(|http| https.as_ref() != Some(&http));
+        let Some(url) = https.filter(|url| is_proxy(url) && !asks && !other) else { return 1 };
+        self.draft.proxy = json!({ "url": url });
+        let none = get(value, "noProxy").map(texts).unwrap_or_default();
+        if !none.is_empty() {
+            self.draft.proxy["noProxy"] = json!(none);
+        }
+        0
     }
 
     /// A secret's name, or, in values, what is in one. A key is never copied.

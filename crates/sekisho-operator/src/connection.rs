@@ -9,12 +9,12 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource as _, ResourceExt as _};
 use secrecy::SecretString;
 use sekisho_api::condition::{self, Claim};
-use sekisho_api::{GitHubConnection, SecretKeyRef};
+use sekisho_api::{GitHubConnection, Reason, SecretKeyRef};
 use sekisho_reconcile::{At, Failure, connection};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::context::{Context, Name};
+use crate::context::{ConnectionMemory, Context, Name};
 use crate::failure;
 use crate::github::{Account, Secrets};
 use crate::queue::Key;
@@ -45,11 +45,13 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
     let secrets = read_secrets(context, &object).await;
     let content = content(&object, secrets.as_ref());
     let known = context.memory().connections.get(&name).cloned().unwrap_or_default();
+    let now = context.now();
     let mut seen = connection::Observed {
-        now: context.now(),
+        now,
         changed: known.content.as_ref() != Some(&content),
         checked: known.checked,
         trouble: known.trouble.clone(),
+        contrary: contrary(&object, known.claimed, &known, now).map(|it| it.1),
         leaving: known.account.is_some() && context.terminating(&name.0),
         jitter: context.jitter(),
         account: Some(object.spec.url.clone()),
@@ -87,10 +89,27 @@ pub(crate) async fn reconcile(context: &Context, name: Name) -> Option<Duration>
         }
     }
     let webhook = webhook(context, &object, &name).await;
+    let claimed = plan.claim.as_ref().map(|it| it.reason).or(known.claimed);
+    // What was said before GitHub was asked is no news.
+    let after_it = contrary(&object, claimed, &known, now);
+    context.memory().connections.entry(name.clone()).or_default().says(claimed, after_it);
     if let Some(claim) = &plan.claim {
         write(context, &object, claim, webhook.as_ref(), seen.now).await;
     }
     Some(plan.requeue_after.unwrap_or(SECRET_EVERY).min(SECRET_EVERY))
+}
+
+/// What is said of it that this replica, which found `claimed`, does not say; and since when.
+fn contrary(
+    object: &GitHubConnection,
+    claimed: Option<Reason>,
+    known: &ConnectionMemory,
+    now: At,
+) -> Option<(Reason, At)> {
+    let conditions = object.status.as_ref().map(|it| it.conditions.as_slice()).unwrap_or_default();
+    let said: Reason = condition::find(conditions, condition::READY)?.reason.parse().ok()?;
+    let since = known.contrary.filter(|it| it.0 == said).map_or(now, |it| it.1);
+    claimed.is_some_and(|claimed| claimed != said).then_some((said, since))
 }
 
 /// What the account is made of; a digest, for the secret is not kept.
@@ -181,7 +200,10 @@ fn deployments_of(context: &Context, name: &Name) {
         // What waited for the connection is tried now, and not when it would have been tried again.
         let mut memory = context.memory();
         let trouble = memory.trouble.get(&key).map(|it| &it.failure);
-        if matches!(trouble, Some(Failure::ConnectionNotReady { .. })) {
+        if matches!(
+            trouble,
+            Some(Failure::ConnectionNotReady { .. } | Failure::ConnectionNotFound { .. })
+        ) {
             memory.trouble.remove(&key);
         }
         drop(memory);
@@ -217,6 +239,11 @@ async fn write(
     if let Err(error) = api.patch_status(&object.name_any(), &params, &Patch::Merge(patch)).await {
         tracing::debug!("the status of a connection changed meanwhile: {error}");
         return;
+    }
+    // What is said otherwise from now on is news.
+    let name = (object.namespace().unwrap_or_default(), object.name_any());
+    if let Some(entry) = context.memory().connections.get_mut(&name) {
+        entry.contrary = None;
     }
     for claim in [claim].into_iter().chain(webhook) {
         context.tell(&object.object_ref(&()), &before, claim).await;

@@ -175,12 +175,21 @@ pub(crate) struct ConnectionMemory {
     pub(crate) account: Option<Arc<Account>>,
     /// GitHub took these credentials.
     pub(crate) signed_in: bool,
+    /// What this replica said last of it; and what another says instead, and since when.
+    pub(crate) claimed: Option<Reason>,
+    pub(crate) contrary: Option<(Reason, At)>,
     /// Names spec and secrets that the account was made of.
     pub(crate) content: Option<String>,
     pub(crate) checked: Option<At>,
     pub(crate) trouble: Option<Trouble>,
     /// What webhooks are signed with.
     pub(crate) webhook: Option<SecretString>,
+}
+
+impl ConnectionMemory {
+    pub(crate) fn says(&mut self, claimed: Option<Reason>, contrary: Option<(Reason, At)>) {
+        (self.claimed, self.contrary) = (claimed, contrary);
+    }
 }
 
 impl Context {

@@ -1,6 +1,6 @@
 //! RunnerDeployment: observe, decide, act.
 
-mod checks;
+pub(crate) mod checks;
 mod status;
 
 use std::sync::Arc;
@@ -285,10 +285,12 @@ async fn act(context: &Context, object: &RunnerDeployment, effect: &Effect) -> R
             tell_left(context, object, *id, why.as_ref()).await;
             Ok(())
         }
-        Effect::DeleteScaleSet { id: Some(id) } if checks::is_shared(context, object, *id) => {
-            Ok(())
-        }
         Effect::DeleteScaleSet { id } => {
+            if let Some(id) = id
+                && checks::is_anothers(context, object, *id, None).await?
+            {
+                return Ok(());
+            }
             let connection = &object.spec.connection_ref;
             let Some(account) = context.account(&namespace, connection) else {
                 if context.terminating(&namespace) {
@@ -300,7 +302,7 @@ async fn act(context: &Context, object: &RunnerDeployment, effect: &Effect) -> R
                     (connection.clone(), "its scale set cannot be removed".to_owned());
                 return Err(Failure::ConnectionNotReady { name, detail });
             };
-            session::scale_set::remove(&account, object, *id).await
+            session::scale_set::remove(context, &account, object, *id).await
         }
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn kube(error: kube::Error) -> Failure {
             Failure::Quota { detail }
         }
         400 | 403 | 422 => Failure::Forbidden { detail },
-        404 | 409 => Failure::Conflict,
+        404 | 409 => Failure::Conflict { detail },
         _ => Failure::ApiServer { detail },
     }
 }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 use sekisho_api::{AcquisitionMode, GitHubConnectionSpec, RunnerSpec};
+use sekisho_github::http::ClientOptions;
 use sekisho_github::rest::{
     Address, Clock, Credential, GenerateJitConfig, GithubClient, KeySigner,
 };
 use sekisho_github::scale_set::{Tenant, TenantOptions};
+use sekisho_pods::Given;
 use sekisho_reconcile::Failure;
 use sekisho_reconcile::runner::Registration;
 use sekisho_reconcile::runner::registration::{Holder, Seen};
@@ -23,6 +25,8 @@ const WORK_FOLDER: &str = "_work";
 pub(crate) struct Account {
     pub(crate) rest: Arc<GithubClient>,
     pub(crate) tenant: Arc<Tenant>,
+    /// How it is reached, for runners.
+    reach: ClientOptions,
     asks: Asks,
 }
 
@@ -64,15 +68,26 @@ impl Account {
             .map_err(|error| Failure::ConnectionInvalid { detail: error.to_string() })?;
         let rest = GithubClient::new(address, credential, &http, Clock::default());
         let rest = Arc::new(rest.map_err(|error| failure::rest(&error))?);
+        let mut reach = http.clone();
+        if secrets.proxy.is_none() {
+            // Its address is no secret, and stands in the pod.
+            reach.proxy = None;
+        }
         let options = TenantOptions { http, subsystem: "operator", ..Default::default() };
         let tenant = Tenant::new(Arc::clone(&rest), options);
         let tenant = Arc::new(tenant.map_err(|error| failure::scale_set(&error))?);
-        Ok(Self { asks: Asks::new(Arc::clone(&rest)), rest, tenant })
+        Ok(Self { asks: Asks::new(Arc::clone(&rest)), rest, tenant, reach })
     }
 
     /// Whether the credentials are good for runners here.
     pub(crate) async fn check(&self) -> Result<(), Failure> {
         self.rest.runners(Some("sekisho-check")).await.map(drop).map_err(|it| failure::rest(&it))
+    }
+
+    /// What a runner is given with its registration.
+    pub(crate) fn given<'a>(&'a self, jit: &'a SecretString) -> Given<'a> {
+        let authorities = self.reach.certificates.as_deref();
+        Given { jit, authorities, proxy: self.reach.proxy.as_ref() }
     }
 
     /// Makes a registration. The configuration is the runner's only credential.

@@ -115,6 +115,9 @@ pub(crate) const fn looks_again(before: bool, held: bool, missed: bool) -> bool 
 }
 
 #[cfg(test)]
+mod simulation;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -313,6 +313,7 @@ pub(crate) async fn record_on(
     let api = context.api::<Runner>(namespace);
     let reference = ObjectRef::new(name).within(namespace);
     let mut shown = context.stores.runners.get(&reference).map(|it| (*it).clone());
+    let mut conflict = String::new();
     for _ in 0..CONFLICTS {
         let cached = shown.take();
         let is_old = cached.is_some();
@@ -346,9 +347,9 @@ pub(crate) async fn record_on(
             }
         };
         match written {
-            Err(Failure::Conflict) => {}
+            Err(Failure::Conflict { detail }) => conflict = detail,
             other => return other,
         }
     }
-    Err(Failure::Conflict)
+    Err(Failure::Conflict { detail: conflict })
 }

@@ -119,7 +119,7 @@ impl Work {
         self.bury(object);
         let seen = self.observe(object);
         let plan = session::decide(&seen);
-        self.withhold(plan.gated_by.map(|gate| (gate, seen.max.saturating_sub(plan.capacity))));
+        self.withhold(session::withheld(&seen));
         if let Some(listening) = &self.listening {
             listening.can_have(plan.capacity);
         }
@@ -309,6 +309,7 @@ impl Work {
     /// Runners that are registered one by one: the queue is read from time to time.
     async fn poll(&mut self, object: &RunnerDeployment) -> Option<Duration> {
         let wanted = object.metadata.deletion_timestamp.is_none();
+        self.withhold(session::withheld(&self.observe(object)));
         if !wanted || !self.watched.holds(self.context.now()) {
             self.queue = poll::Queue::default();
             self.say(Told::None);

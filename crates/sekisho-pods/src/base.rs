@@ -8,7 +8,7 @@ use crate::pod::RunnerPod;
 use crate::{
     BUILDKIT_IMAGE, CONTAINER_BUILDKIT, CONTAINER_DOCKER, CONTAINER_RUNNER, DOCKER_IMAGE,
     EPHEMERAL_STORAGE_LIMIT, EPHEMERAL_STORAGE_REQUEST, JIT_FOLDER, JIT_KEY, RUNNER_IMAGE,
-    TERMINATION_GRACE_SECONDS, zone,
+    TERMINATION_GRACE_SECONDS, reach, zone,
 };
 
 /// The user of GitHub's runner image, and his group. By number: the kubelet cannot tell whether a
@@ -166,6 +166,7 @@ fn runner(pod: &RunnerPod<'_>) -> Value {
             env(&mut container, "RUNNER_GRACEFUL_STOP_TIMEOUT", &stop.to_string());
         }
     }
+    reach::tell(pod.reach, pod.name, &mut container);
     if let Some(profile) = &class.security.localhost_seccomp_profile {
         container["securityContext"]["seccompProfile"] =
             json!({ "type": "Localhost", "localhostProfile": profile });
@@ -298,7 +299,7 @@ fn volume(pod: &RunnerPod<'_>, spec: &mut Value, name: &str) {
     push(&mut spec["volumes"], volume);
 }
 
-fn env(container: &mut Value, name: &str, value: &str) {
+pub(crate) fn env(container: &mut Value, name: &str, value: &str) {
     push(&mut container["env"], json!({ "name": name, "value": value }));
 }
 
@@ -306,7 +307,7 @@ fn mount(container: &mut Value, volume: &str, path: &str) {
     push(&mut container["volumeMounts"], json!({ "name": volume, "mountPath": path }));
 }
 
-fn push(list: &mut Value, item: Value) {
+pub(crate) fn push(list: &mut Value, item: Value) {
     if let Some(list) = list.as_array_mut() {
         list.push(item);
     }

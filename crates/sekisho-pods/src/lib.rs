@@ -23,6 +23,7 @@ mod network;
 mod owned;
 mod pod;
 mod profile;
+mod reach;
 mod secret;
 mod users;
 mod zone;
@@ -31,7 +32,8 @@ pub use base::user;
 pub use error::{PodError, Violation};
 pub use network::{EgressError, METADATA_NETWORKS, dns, everywhere_but, network_policies};
 pub use pod::{Cluster, RunnerPod, pod};
-pub use secret::jit_secret;
+pub use reach::Reach;
+pub use secret::{Given, jit_secret};
 pub use users::{NodeView, ids_can_be_mapped};
 pub use zone::{GroupUse, ZoneError, check_group, check_namespace};
 
@@ -46,6 +48,12 @@ pub const CONTAINER_BUILDKIT: &str = "buildkit";
 
 /// The key of the registration in its secret.
 pub const JIT_KEY: &str = "jitconfig";
+
+/// The key of the authorities in the same secret, where the connection has any.
+pub const CA_KEY: &str = "ca.crt";
+
+/// The key of the proxy's address in it, where that has a password.
+pub const PROXY_KEY: &str = "proxy";
 
 /// Where the registration's secret is mounted in the container `runner`.
 pub const JIT_FOLDER: &str = "/run/sekisho/jit";

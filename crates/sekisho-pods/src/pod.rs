@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use crate::base::CONTAINER_EXTERNALS;
 use crate::owned::PATH;
 use crate::{
-    CONTAINER_BUILDKIT, CONTAINER_DOCKER, CONTAINER_RUNNER, PodError, base, capacity, merge, owned,
-    profile,
+    CONTAINER_BUILDKIT, CONTAINER_DOCKER, CONTAINER_RUNNER, PodError, Reach, base, capacity, merge,
+    owned, profile,
 };
 
 /// What the cluster can do.
@@ -56,6 +56,8 @@ pub struct RunnerPod<'a> {
     pub template: &'a PodTemplate,
     /// What the cluster can do.
     pub cluster: Cluster,
+    /// How GitHub is reached.
+    pub reach: Reach<'a>,
 }
 
 /// Makes the pod of a runner. It can be created before the runner is registered: its containers wait

@@ -1,4 +1,4 @@
-//! The secret that holds a registration.
+//! The secret that holds a registration, and how GitHub is reached with it.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,18 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::JIT_KEY;
+use crate::{CA_KEY, JIT_KEY, PROXY_KEY};
+
+/// What a runner is given.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    /// Its registration.
+    pub jit: &'a SecretString,
+    /// Authorities in PEM, where [`crate::Reach::authorities`] says so.
+    pub authorities: Option<&'a str>,
+    /// The proxy's address with its user and password, where it has any.
+    pub proxy: Option<&'a SecretString>,
+}
 
 /// The secret that the pod with this metadata waits for: its name, its labels, and owned by the Runner that owns the pod. It
 /// outlives a pod that is lost, for it is the proof that a registration was given away:
@@ -18,10 +29,17 @@ use crate::JIT_KEY;
 /// <https://kubernetes.io/docs/concepts/configuration/secret/#secret-immutable>
 ///
 /// `None` when it has no name, uid or owner, that is when it was not read from an API server.
-pub fn jit_secret(pod: &ObjectMeta, jit: &SecretString) -> Option<Secret> {
+pub fn jit_secret(pod: &ObjectMeta, given: &Given<'_>) -> Option<Secret> {
     let (name, _) = (pod.name.clone()?, pod.uid.as_ref()?);
     let owner = pod.owner_references.as_ref()?.first()?.clone();
-    let value = ByteString(jit.expose_secret().as_bytes().to_vec());
+    let secret = |it: &SecretString| it.expose_secret().as_bytes().to_vec();
+    let all = [
+        (JIT_KEY, Some(secret(given.jit))),
+        (CA_KEY, given.authorities.map(|it| it.as_bytes().to_vec())),
+        (PROXY_KEY, given.proxy.map(secret)),
+    ];
+    let data =
+        all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), ByteString(value?))));
     Some(Secret {
         metadata: ObjectMeta {
             name: Some(name),
@@ -30,7 +48,7 @@ pub fn jit_secret(pod: &ObjectMeta, jit: &SecretString) -> Option<Secret> {
             owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },
-        data: Some(BTreeMap::from([(JIT_KEY.to_owned(), value)])),
+        data: Some(data.collect::<BTreeMap<_, _>>()),
         immutable: Some(true),
         type_: Some("Opaque".to_owned()),
         ..Secret::default()

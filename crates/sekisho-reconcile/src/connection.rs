@@ -13,6 +13,10 @@ use crate::failure::{Failure, Trouble};
 /// runners do.
 pub const CHECK_PERIOD: Duration = Duration::from_secs(300);
 
+/// How soon after the last time GitHub is asked where another replica found something else: whose answer is
+/// the newer counts, and two that contradict each other would write for ever.
+pub const DOUBT_AFTER: Duration = Duration::from_secs(10);
+
 /// Everything [`decide`] may look at.
 #[derive(Clone, Debug)]
 pub struct Observed {
@@ -24,6 +28,8 @@ pub struct Observed {
     pub checked: Option<At>,
     /// What came of it; `None`: it works.
     pub trouble: Option<Trouble>,
+    /// Since when the condition says something else than this replica found.
+    pub contrary: Option<At>,
     /// We were signed in, and the namespace goes.
     pub leaving: bool,
     /// Draws the time of the next check.
@@ -45,8 +51,10 @@ pub struct Plan {
 
 /// Decides.
 pub fn decide(seen: &Observed) -> Plan {
+    let doubts = matches!((seen.contrary, seen.checked), (Some(since), Some(at)) if at < since);
     let due = match (&seen.trouble, seen.checked) {
         (_, None) => seen.now,
+        (_, Some(checked)) if doubts => checked + DOUBT_AFTER,
         (Some(trouble), Some(_)) => trouble.next,
         (None, Some(checked)) => checked + pause(CHECK_PERIOD, CHECK_PERIOD, 1, seen.jitter),
     };
@@ -54,6 +62,7 @@ pub fn decide(seen: &Observed) -> Plan {
     // signed in stays so.
     let check = (seen.changed || seen.now >= due) && !seen.leaving;
     let claim = match (&seen.trouble, seen.checked) {
+        _ if doubts => None,
         (Some(trouble), _) => trouble.failure.claim(),
         (None, Some(_)) => Some(Claim {
             kind: READY,

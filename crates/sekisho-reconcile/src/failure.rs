@@ -13,9 +13,12 @@ use crate::backoff::{Jitter, pause};
 /// An effect that did not happen. The texts are those of the API server or of GitHub, without secrets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// The object was changed since it was read, or exists already.
-    #[error("the object was changed by somebody else")]
-    Conflict,
+    /// The object was changed since it was read, exists already, or is gone (404, 409).
+    #[error("what was read is not so any more: {detail}")]
+    Conflict {
+        /// Its words.
+        detail: String,
+    },
     /// The API server does not answer, or is too busy.
     #[error("the API server does not answer: {detail}")]
     ApiServer {
@@ -206,7 +209,7 @@ pub enum Failure {
 /// When the same is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// At once, with what is read anew.
+    /// At once, with what is read anew; where that did not help, with longer and longer pauses.
     Now,
     /// With longer and longer pauses.
     Backoff {
@@ -227,6 +230,10 @@ const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
+/// How often in a row something is tried at once.
+pub const AT_ONCE: u32 = 3;
+/// The first pause after that.
+pub const AGAIN: Duration = Duration::from_millis(100);
 /// The pause after the first failure of a call.
 pub const BASE: Duration = secs(1);
 /// The longest pause while a service is down: a recovery is noticed within it.
@@ -242,7 +249,7 @@ impl Failure {
     /// The stable reason; `None` where nobody needs to hear of it.
     pub const fn reason(&self) -> Option<Reason> {
         Some(match self {
-            Self::Conflict | Self::ApiServer { .. } | Self::RunnerBusy => return None,
+            Self::Conflict { .. } | Self::ApiServer { .. } | Self::RunnerBusy => return None,
             Self::PodInvalid { .. } | Self::PodForbidden { .. } => Reason::PodRejected,
             Self::Forbidden { .. } => Reason::Forbidden,
             Self::Quota { .. } => Reason::QuotaExceeded,
@@ -274,7 +281,7 @@ impl Failure {
     /// When the same is tried again.
     pub const fn retry(&self) -> Retry {
         match self {
-            Self::Conflict => Retry::Now,
+            Self::Conflict { .. } => Retry::Now,
             Self::ApiServer { .. }
             | Self::LeaseNotTaken { .. }
             | Self::Unreachable { .. }
@@ -311,7 +318,8 @@ impl Failure {
     /// When the same is tried again at the latest, after `failures` in a row.
     pub fn next_attempt(&self, now: At, failures: u32, jitter: Jitter) -> At {
         let own = match self.retry() {
-            Retry::Now => Duration::ZERO,
+            Retry::Now if failures <= AT_ONCE => Duration::ZERO,
+            Retry::Now => pause(AGAIN, CAP, failures - AT_ONCE, jitter),
             Retry::Backoff { base, cap } => pause(base, cap, failures, jitter),
             Retry::AwaitChange { every } => pause(every, every, 1, jitter),
         };

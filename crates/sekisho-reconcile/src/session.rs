@@ -157,8 +157,7 @@ pub struct Plan {
 
 /// Decides.
 pub fn decide(seen: &Observed) -> Plan {
-    let gate = if seen.blocked.is_some() { Some(Gate::Blocked) } else { seen.gate };
-    let (capacity, gated_by) = capacity(seen, gate);
+    let (capacity, gated_by) = capacity(seen);
     let mut plan =
         Plan { effects: Vec::new(), capacity, gated_by, claim: None, requeue_after: None };
     let held = matches!(seen.lease, Lease::Held { until } if seen.now < until);
@@ -251,10 +250,17 @@ fn refresh(seen: &Observed, set: i64, plan: &mut Plan) -> Duration {
     next(statistics, STATISTICS_EVERY).min(next(replay, REPLAY_EVERY))
 }
 
-fn capacity(seen: &Observed, gate: Option<Gate>) -> (u32, Option<Gate>) {
+/// How many of its maximum there may not be now, and why; also where there is no session to tell GitHub.
+pub fn withheld(seen: &Observed) -> Option<(Gate, u32)> {
+    let (capacity, gate) = capacity(seen);
+    gate.map(|gate| (gate, seen.max.saturating_sub(capacity)))
+}
+
+fn capacity(seen: &Observed) -> (u32, Option<Gate>) {
     if !seen.wanted {
         return (0, None);
     }
+    let gate = if seen.blocked.is_some() { Some(Gate::Blocked) } else { seen.gate };
     let open = match gate {
         None => return (seen.max, None),
         Some(Gate::Blocked) => seen.runners.busy,

@@ -7,7 +7,7 @@
 //! | at GitHub | Runner | | then |
 //! |---|---|---|---|
 //! | yes | no | no job | removed after [`GHOST_AFTER`] |
-//! | yes | no | has a job | waits for GitHub to end it; told after [`GHOST_BUSY_AFTER`] |
+//! | yes | no | has a job | waits for GitHub to end it; told, and tried to be removed, after [`GHOST_BUSY_AFTER`] |
 //! | no | it lives | | told to the runner, which believes it the second time |
 //! | | no, or another uid | a pod or a secret | removed after [`ORPHAN_AFTER`] |
 //! | | its set is gone | | deleted after [`ORPHAN_AFTER`], gracefully as ever |
@@ -204,11 +204,13 @@ fn ghosts(seen: &Observed, plan: &mut Plan) {
         let since = seen.memory.ghosts.get(&ghost.id).copied().unwrap_or(seen.now);
         plan.memory.ghosts.insert(ghost.id, since);
         plan.ghosts += 1;
-        if ghost.busy {
-            if seen.now.is_past(since, GHOST_BUSY_AFTER) {
-                plan.stuck.push(ghost.name.clone());
-            }
-        } else if seen.now.is_past(since, GHOST_AFTER) && plan.effects.len() < REMOVED_MAX {
+        // Of one that is said to have a job GitHub decides: what really has one is not removed.
+        let stuck = ghost.busy && seen.now.is_past(since, GHOST_BUSY_AFTER);
+        if stuck {
+            plan.stuck.push(ghost.name.clone());
+        }
+        let over = stuck || !ghost.busy && seen.now.is_past(since, GHOST_AFTER);
+        if over && plan.effects.len() < REMOVED_MAX {
             plan.effects.push(Effect::Deregister { id: ghost.id, name: ghost.name.clone() });
         }
     }

@@ -22,13 +22,19 @@ const IDLE: &[(Verdict, &str)] =
     &[(Mapped, "ARC keeps so many beyond the jobs that are there, and so does this")];
 const MAX: &[(Verdict, &str)] =
     &[(Mapped, ""), (Approximated, "absent: ARC has no bound, Sekisho's greatest is 10000")];
-const PROXY: &[(Verdict, &str)] = &[(
-    NeedsDecision,
-    "the operator's is `spec.proxy` of the GitHubConnection, one for both schemes; runners get theirs as variables of the template, and the class's `egress` must let them reach it",
-)];
+const PROXY: &[(Verdict, &str)] = &[
+    (
+        Changed,
+        "for the operator and the runners, and for both schemes; `spec.egress` of the class must let runners reach it",
+    ),
+    (
+        NeedsDecision,
+        "there is one proxy for both schemes: write its address into `spec.proxy` of the GitHubConnection, and `user:password` into a secret that `credentialsSecretRef` names; `spec.egress` of the class must let runners reach it",
+    ),
+];
 const AUTHORITY: &[(Verdict, &str)] = &[(
     NeedsDecision,
-    "write the certificates into `spec.caBundle` of the GitHubConnection; runners trust what their image trusts",
+    "write the certificates into `spec.caBundle` of the GitHubConnection: the operator and the runners trust them",
 )];
 const VAULT: &[(Verdict, &str)] = &[(
     NeedsDecision,

@@ -163,12 +163,34 @@ mystery: 1
     // Empty ones say nothing.
     assert_eq!(said(&migration, "proxy"), []);
     for (more, field) in [
-        ("proxy: { https: { url: 'http://p' } }\n", "proxy"),
+        ("proxy: { https: { url: 'http://p', credentialSecretRef: s } }\n", "proxy"),
+        ("proxy: { https: { url: 'http://p' }, http: { url: 'http://q' } }\n", "proxy"),
+        ("proxy: { http: { url: 'http://p' } }\n", "proxy"),
+        ("proxy: { https: { url: 'http://u:p@p' } }\n", "proxy"),
         ("githubServerTLS: { certificateFrom: {} }\n", "githubServerTLS"),
     ] {
         let migration = of_values(&format!("githubConfigUrl: https://github.com/acme\n{more}"));
         assert_eq!(verdict(&migration, field), Verdict::NeedsDecision);
     }
+}
+
+#[test]
+fn a_proxy_for_all_is_the_connections() {
+    let of = |proxy: &str| {
+        let migration =
+            of_values(&format!("githubConfigUrl: https://github.com/acme\nproxy: {{ {proxy} }}\n"));
+        let said = verdict(&migration, "proxy");
+        (said, kind(&migration, "GitHubConnection")["spec"]["proxy"].clone())
+    };
+    let https = "https: { url: 'http://proxy.acme.test:3128' }";
+    let url = "http://proxy.acme.test:3128";
+    assert_eq!(
+        of(&format!("{https}, noProxy: [acme.test]")),
+        (Verdict::Changed, json!({ "url": url, "noProxy": ["acme.test"] }))
+    );
+    let both = format!("{https}, http: {{ url: '{url}' }}");
+    assert_eq!(of(&both), (Verdict::Changed, json!({ "url": url })));
+    assert_eq!(of("http: { url: 'http://p' }"), (Verdict::NeedsDecision, json!(null)));
 }
 
 #[test]

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::ResourceExt as _;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::runtime::reflector::ObjectRef;
+use kube::{Api, ResourceExt as _};
 use sekisho_api::{AcquisitionMode, RunnerDeployment};
-use sekisho_pods::GroupUse;
+use sekisho_pods::{GroupUse, Reach};
 use sekisho_reconcile::Failure;
 use sekisho_reconcile::failure::Trouble;
 use serde_json::json;
@@ -51,6 +51,7 @@ pub(super) fn blocked(context: &Context, object: &RunnerDeployment) -> Result<()
         class: &class.spec,
         template: &spec.template,
         cluster: context.cluster,
+        reach: Reach::of(&connection.spec),
     })
     .map_err(|error| failure::pod(&error))?;
     zones(context, object, &namespace, &connection.spec.url)?;
@@ -111,14 +112,45 @@ impl SetUse {
     }
 }
 
-/// Whether another deployment has this set too, as it was before a set was of one alone: it goes with the last.
-pub(super) fn is_shared(context: &Context, object: &RunnerDeployment, id: i64) -> bool {
+/// Whether another deployment has this set, or may have made it by now in the group that it claimed:
+/// `claim`, group and name of the set. Read live, for it is deleted otherwise.
+///
+/// One that two have, as before a set was of one alone, goes with the last.
+pub(crate) async fn is_anothers(
+    context: &Context,
+    object: &RunnerDeployment,
+    id: i64,
+    claim: Option<(&str, &str)>,
+) -> Result<bool, Failure> {
     let place = |it: &RunnerDeployment| url_of(context, it).map(account);
     let this = place(object);
-    context.stores.deployments.state().iter().any(|it| {
+    let claims = |it: &RunnerDeployment| {
+        let claimed = it.status.as_ref().and_then(|status| status.claimed_group.as_ref());
+        let label = it.spec.labels.first();
+        claim.zip(claimed).zip(label).is_some_and(|(((group, name), claimed), label)| {
+            claimed.eq_ignore_ascii_case(group) && label.eq_ignore_ascii_case(name)
+        })
+    };
+    Ok(now(context).await?.iter().any(|it| {
         let set = it.status.as_ref().and_then(|status| status.scale_set.as_ref());
-        it.uid() != object.uid() && set.is_some_and(|set| set.id == id) && place(it) == this
-    })
+        let has = set.is_some_and(|set| set.id == id);
+        it.uid() != object.uid() && (has || claims(it)) && place(it) == this
+    }))
+}
+
+/// All deployments that are worked on, as they are now.
+async fn now(context: &Context) -> Result<Vec<RunnerDeployment>, Failure> {
+    let mut apis: Vec<Api<RunnerDeployment>> =
+        context.settings.namespaces.iter().map(|it| context.api(it)).collect();
+    if apis.is_empty() {
+        apis.push(Api::all(context.client.clone()));
+    }
+    let mut all = Vec::new();
+    for api in apis {
+        let list = api.list(&ListParams::default()).await.map_err(failure::kube)?;
+        all.extend(list.items);
+    }
+    Ok(all)
 }
 
 /// One is gone: those that another was in the way of are looked at.

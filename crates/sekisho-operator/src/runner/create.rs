@@ -5,7 +5,7 @@ use kube::ResourceExt as _;
 use kube::api::PostParams;
 use kube::runtime::reflector::ObjectRef;
 use sekisho_api::LABEL_REVISION;
-use sekisho_pods::{NodeView, ids_can_be_mapped};
+use sekisho_pods::{NodeView, Reach, ids_can_be_mapped};
 use sekisho_reconcile::Failure;
 use sekisho_reconcile::failure::{QUOTA_PAUSE, Trouble};
 
@@ -30,6 +30,12 @@ impl Work<'_> {
         // A set that is not shown yet: nothing is made without what it lays over the class's pod.
         let set =
             set.ok_or_else(|| Failure::ApiServer { detail: "its set is not shown".to_owned() })?;
+        let connection = &runner.spec.connection_ref;
+        let connection = context
+            .stores
+            .connections
+            .get(&ObjectRef::new(connection).within(namespace))
+            .ok_or_else(|| Failure::ConnectionNotFound { name: connection.clone() })?;
         let uid = runner.uid().unwrap_or_default();
         let mut pod = sekisho_pods::pod(&sekisho_pods::RunnerPod {
             name,
@@ -40,6 +46,7 @@ impl Work<'_> {
             class: &class.spec,
             template: &set.spec.template,
             cluster: context.cluster,
+            reach: Reach::of(&connection.spec),
         })
         .map_err(|error| failure::pod(&error))?;
         self.ids_of_its_own(&mut pod);
@@ -75,7 +82,8 @@ impl Work<'_> {
     async fn is_ours(&self, uid: &str) -> Result<(), Failure> {
         let api = self.context.api::<Pod>(&self.name.0);
         let there = api.get_metadata_opt(&self.name.1).await.map_err(failure::kube)?;
-        let there = there.ok_or(Failure::Conflict)?;
+        let gone = || "the pod that had its name is gone".to_owned();
+        let there = there.ok_or_else(|| Failure::Conflict { detail: gone() })?;
         if controller(&there.metadata).is_some_and(|it| it.uid == uid) {
             return Ok(());
         }

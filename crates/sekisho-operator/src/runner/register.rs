@@ -10,7 +10,7 @@ use sekisho_reconcile::{Failure, runner};
 
 use super::Work;
 use crate::failure;
-use crate::github::Wanted;
+use crate::github::{Account, Wanted};
 use crate::record::{ANNOTATION_POD, ANNOTATION_REGISTRATION};
 
 impl Work<'_> {
@@ -45,7 +45,7 @@ impl Work<'_> {
                     }
                 }
                 Step::CreateSecret { registration } => {
-                    self.create_secret(pod_uid, registration, jit.take()).await
+                    self.create_secret(&account, pod_uid, (registration, jit.take())).await
                 }
                 Step::RemoveOwn { id } => {
                     match account.deregister(self.runner.spec.mode, Some(id), name).await {
@@ -61,14 +61,18 @@ impl Work<'_> {
 
     async fn create_secret(
         &self,
+        account: &Account,
         pod_uid: &str,
-        registration: i64,
-        jit: Option<SecretString>,
+        (registration, jit): (i64, Option<SecretString>),
     ) -> Seen {
         let pod = self.pod.as_ref().filter(|pod| pod.metadata.uid.as_deref() == Some(pod_uid));
-        let made =
-            pod.zip(jit).and_then(|(pod, jit)| sekisho_pods::jit_secret(&pod.metadata, &jit));
-        let Some(mut secret) = made else { return Seen::SecretRefused(Failure::Conflict) };
+        let made = pod
+            .zip(jit)
+            .and_then(|(pod, jit)| sekisho_pods::jit_secret(&pod.metadata, &account.given(&jit)));
+        let Some(mut secret) = made else {
+            let detail = "its pod is another by now".to_owned();
+            return Seen::SecretRefused(Failure::Conflict { detail });
+        };
         secret.annotations_mut().extend([
             (ANNOTATION_POD.to_owned(), pod_uid.to_owned()),
             (ANNOTATION_REGISTRATION.to_owned(), registration.to_string()),

@@ -95,7 +95,7 @@ impl Work {
     /// and that is told where people look, without the lease: nobody is there who would tell otherwise.
     async fn refused(&mut self, step: &'static str, error: kube::Error, object: &RunnerDeployment) {
         let failure = failure::kube(error);
-        if matches!(failure, Failure::Conflict) || self.context.terminating(&self.name.0) {
+        if matches!(failure, Failure::Conflict { .. }) || self.context.terminating(&self.name.0) {
             // Somebody was faster; or there is nothing to be had any more.
             return;
         }

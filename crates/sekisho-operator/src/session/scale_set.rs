@@ -10,6 +10,7 @@ use sekisho_reconcile::session::scale_set::{Observed, Step, decide};
 use serde_json::{Value, json};
 
 use crate::context::Context;
+use crate::deployment::checks;
 use crate::failure;
 use crate::github::Account;
 
@@ -36,14 +37,15 @@ pub(super) async fn ensure(
     // What the watch shows may be older than what was written when the set was made.
     let fresh = api.get(&object.name_any()).await.map_err(failure::kube)?;
     if fresh.uid() != object.uid() || fresh.metadata.deletion_timestamp.is_some() {
-        return Err(Failure::Conflict);
+        let detail = "the RunnerDeployment goes, or is another by now".to_owned();
+        return Err(Failure::Conflict { detail });
     }
     let status = fresh.status.unwrap_or_default();
     let known = status.scale_set.as_ref().map(|it| it.id);
     let claimed = status.claimed_group.as_ref() == Some(&spec.group);
     if let Some(other) = status.claimed_group.as_ref().filter(|_| !claimed) {
         // What may have been made there would be nobody's once another group is claimed.
-        remove_claimed(account, other, &name, known).await?;
+        remove_claimed(context, account, object, (other.as_str(), known)).await?;
         write(context, &api, object, json!({ "claimedGroup": null })).await?;
     }
     let found = account.tenant.find_set(&wanted, known).await;
@@ -66,9 +68,9 @@ pub(super) async fn ensure(
     match account.tenant.put_set(&wanted, found).await {
         Ok(made) => {
             let recorded = record(context, &api, object, (&status, &made)).await;
-            if makes && recorded == Err(Failure::Conflict) {
+            if makes && matches!(recorded, Err(Failure::Conflict { .. })) {
                 // The deployment went meanwhile, and nobody will ask for this set any more.
-                return remove(account, object, Some(made.set.id)).await;
+                return remove(context, account, object, Some(made.set.id)).await;
             }
             recorded
         }
@@ -79,7 +81,9 @@ pub(super) async fn ensure(
             }
             match error.status() {
                 // A try of before, whose answer was lost, may have come late: then the next look finds it.
-                Some(409) if makes && claimed => Err(Failure::Conflict),
+                Some(409) if makes && claimed => {
+                    Err(Failure::Conflict { detail: error.to_string() })
+                }
                 // Made by somebody between the look and the deed; or the group it is to be moved to has one.
                 Some(409) => {
                     let theirs = account.tenant.set_by_name(wanted.group, &name).await;
@@ -135,6 +139,7 @@ async fn write(
 
 /// Removes the set: of this number, or else the one of the name in the group that was claimed.
 pub(crate) async fn remove(
+    context: &Context,
     account: &Account,
     object: &RunnerDeployment,
     id: Option<i64>,
@@ -142,18 +147,26 @@ pub(crate) async fn remove(
     if let Some(id) = id {
         return account.tenant.delete_set(id).await.map_err(|error| failure::scale_set(&error));
     }
-    let claimed = object.status.as_ref().and_then(|it| it.claimed_group.as_ref());
-    let Some(group) = claimed else { return Ok(()) };
-    remove_claimed(account, group, &name_of(object), None).await
+    // What the watch shows may be of before a claim was given up: another may have the name since.
+    let api = context.api::<RunnerDeployment>(&object.namespace().unwrap_or_default());
+    let fresh = api.get_opt(&object.name_any()).await.map_err(failure::kube)?;
+    let fresh = fresh.filter(|it| it.uid() == object.uid()).and_then(|it| it.status);
+    match fresh.and_then(|status| status.claimed_group) {
+        Some(group) => remove_claimed(context, account, object, (group.as_str(), None)).await,
+        // Its number is known by now, and the next look has it; or there is nothing.
+        None => Ok(()),
+    }
 }
 
-/// Removes what may have been made in a group, but for the set whose number is known.
+/// Removes what may have been made in a group, but for the set whose number is known, and one that another
+/// deployment may have made there since.
 async fn remove_claimed(
+    context: &Context,
     account: &Account,
-    group: &str,
-    name: &str,
-    known: Option<i64>,
+    object: &RunnerDeployment,
+    (claimed, known): (&str, Option<i64>),
 ) -> Result<(), Failure> {
+    let (group, name) = (claimed, &name_of(object));
     let group = match account.tenant.group(group).await {
         // Its sets went with it.
         Err(ScaleSetError::NoSuchGroup { .. }) => return Ok(()),
@@ -162,5 +175,8 @@ async fn remove_claimed(
     let found = account.tenant.set_by_name(group, name).await;
     let found = found.map_err(|error| failure::scale_set(&error))?.map(|set| set.id);
     let Some(id) = found.filter(|_| found != known) else { return Ok(()) };
+    if checks::is_anothers(context, object, id, Some((claimed, name))).await? {
+        return Ok(());
+    }
     account.tenant.delete_set(id).await.map_err(|error| failure::scale_set(&error))
 }

@@ -16,6 +16,10 @@ pub(crate) struct Runners {
     /// How many jobs were begun.
     pub(crate) begun: AtomicUsize,
     pub(crate) unpullable: AtomicBool,
+    /// They run, and say nothing to GitHub.
+    pub(crate) mute: AtomicBool,
+    /// One is killed for its memory with each permit.
+    pub(crate) grows: Semaphore,
     /// They are online, and ask for nothing more.
     pub(crate) deaf: AtomicBool,
     /// The registrations that they were given.
@@ -28,6 +32,8 @@ impl Default for Runners {
             ends: Semaphore::new(0),
             begun: AtomicUsize::new(0),
             unpullable: false.into(),
+            mute: false.into(),
+            grows: Semaphore::new(0),
             deaf: false.into(),
             jits: Mutex::default(),
         }
@@ -45,9 +51,12 @@ impl Containers for Played {
     fn run(&self, run: PodRun) -> std::pin::Pin<Box<dyn Future<Output = Ending> + Send>> {
         let runners = Arc::clone(&self.0);
         Box::pin(async move {
-            match runners.work(run).await {
-                Ok(()) => Ending::Exit(0),
-                Err(_) => Ending::Exit(1),
+            tokio::select! {
+                worked = runners.work(run) => Ending::Exit(i32::from(worked.is_err())),
+                Ok(permit) = runners.grows.acquire() => {
+                    permit.forget();
+                    Ending::OutOfMemory
+                }
             }
         })
     }
@@ -62,6 +71,10 @@ impl Runners {
     }
 
     async fn work(&self, run: PodRun) -> Result<(), Failure> {
+        if self.mute.load(Ordering::SeqCst) {
+            run.stop.cancelled().await;
+            return Ok(());
+        }
         let jit = run.files.get("/run/sekisho/jit/jitconfig").cloned().unwrap_or_default();
         self.jits.lock().unwrap().push(String::from_utf8(jit)?);
         let steps = |_: String| async {

@@ -285,6 +285,7 @@ async fn create(
         class: &serde_json::from_value(class.clone()).unwrap(),
         template: &sekisho_api::PodTemplate::default(),
         cluster: sekisho_pods::Cluster::of_version("1", "34"),
+        reach: sekisho_pods::Reach::default(),
     })
     .unwrap();
     let mut pod = json!(pod);

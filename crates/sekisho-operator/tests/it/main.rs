@@ -18,6 +18,7 @@ macro_rules! scenarios {
 }
 
 mod containers;
+mod deadlines;
 mod git;
 mod hardening;
 mod install;
@@ -53,6 +54,7 @@ async fn cluster_all_scenarios_on_a_real_api_server() {
     let mut failed = Vec::new();
     let all = jobs::ALL.iter().chain(troubles::ALL).chain(losses::ALL).chain(refusals::ALL);
     let all = all
+        .chain(deadlines::ALL)
         .chain(sets::ALL)
         .chain(ownership::ALL)
         .chain(walls::ALL)

@@ -19,6 +19,8 @@ scenarios![
     a_set_that_was_claimed_goes_with_its_deployment,
     a_set_that_was_claimed_in_another_group_is_the_one_that_goes,
     a_set_that_was_claimed_goes_when_another_group_is_asked_for,
+    a_set_that_another_deployment_has_by_now_is_not_the_one_that_was_claimed,
+    a_claim_gives_way_to_another_deployments_claim,
     a_set_that_was_refused_is_not_claimed,
     a_name_that_is_taken_by_a_try_of_before_is_no_others,
     of_two_deployments_of_one_name_the_younger_waits,
@@ -152,6 +154,49 @@ async fn a_set_that_was_claimed_goes_when_another_group_is_asked_for(server: Ser
     let id = world.set_of().await;
     assert_eq!(world.tenant().set_by_name(group, "gpu").await.unwrap().unwrap().id, id);
     assert_eq!(world.scale_set(first).await, None);
+    operator.shutdown().await;
+}
+
+/// The twin has a set, or says that its name was free, in the group that is called `default` too.
+async fn twin_says(world: &World, status: serde_json::Value) {
+    twin(world).await;
+    let api = world.api::<RunnerDeployment>();
+    let status = Patch::Merge(json!({ "status": status }));
+    api.patch_status("twin", &PatchParams::default(), &status).await.unwrap();
+}
+
+/// As after a power cut, and a change of the group, in which another deployment found the name free.
+async fn a_set_that_another_deployment_has_by_now_is_not_the_one_that_was_claimed(server: Server) {
+    let world = World::new(&server, |_| ()).await;
+    world.group("others").await;
+    let id = theirs(&world).await;
+    world.set(SCALED()).await;
+    claimed(&world).await;
+    world.change(json!({ "group": "others" })).await;
+    twin_says(&world, json!({ "scaleSet": { "id": id, "name": "GPU", "group": "default" } })).await;
+    let operator = world.operator("one").await;
+    world.says("AllRunnersReady").await;
+    assert_ne!(world.set_of().await, id);
+    assert!(world.scale_set(id).await.is_some(), "it is the twin's");
+    operator.shutdown().await;
+}
+
+/// The same, at the end; and nobody can say which of the two made it.
+async fn a_claim_gives_way_to_another_deployments_claim(server: Server) {
+    let world = World::new(&server, |_| ()).await;
+    let id = theirs(&world).await;
+    world.set(SCALED()).await;
+    claimed(&world).await;
+    twin_says(&world, json!({ "claimedGroup": "default" })).await;
+    let api = world.api::<RunnerDeployment>();
+    api.delete("gpu", &DeleteParams::default()).await.unwrap();
+    let operator = world.operator("one").await;
+    let of_the_twin = || async {
+        let status = api.get("twin").await.unwrap().status?;
+        (api.get_opt("gpu").await.unwrap().is_none()).then_some(status.scale_set?.id)
+    };
+    assert_eq!(until("a set of the twin's", of_the_twin).await, id);
+    assert!(world.scale_set(id).await.is_some());
     operator.shutdown().await;
 }
 

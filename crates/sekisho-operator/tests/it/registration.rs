@@ -14,7 +14,7 @@ use sekisho_hub::Webhook;
 use sekisho_hub::faults::{Call, Fault, Plan};
 use serde_json::{Value, json};
 
-use crate::refusals::{is_over, is_waited_for, rule};
+use crate::refusals::{is_over, is_waited_for, metric, rule};
 use crate::world::{Server, World, until};
 
 scenarios![
@@ -23,6 +23,7 @@ scenarios![
     a_webhook_has_the_queue_read_whichever_replica_gets_it,
     a_webhook_that_is_not_signed_is_refused,
     a_group_that_is_not_there_is_said_where_no_set_is,
+    what_is_withheld_is_counted_where_no_set_is,
     a_registration_that_is_refused_is_said_at_the_deadline,
 ];
 
@@ -216,6 +217,21 @@ async fn a_group_that_is_not_there_is_said_where_no_set_is(server: Server) {
     is_waited_for(&operator, Reason::GroupNotFound, &message).await;
     world.change(json!({ "group": "Default" })).await;
     is_over(&world, &operator, Reason::GroupNotFound).await;
+    operator.shutdown().await;
+}
+
+async fn what_is_withheld_is_counted_where_no_set_is(server: Server) {
+    let world = World::new(&server, |_| ()).await;
+    let mut spec = scaled();
+    spec["classRef"] = json!("memory");
+    world.set(spec).await;
+    let operator = world.operator("one").await;
+    world.says("ClassNotFound").await;
+    let withheld = || metric(&operator, "sekisho_operator_capacity_withheld{gate=\"blocked\"}");
+    until("a metric of all five", || async { (withheld() == 5).then_some(()) }).await;
+    world.class("memory").await;
+    is_over(&world, &operator, Reason::ClassNotFound).await;
+    until("a metric of none", || async { (withheld() == 0).then_some(()) }).await;
     operator.shutdown().await;
 }
 

@@ -6,6 +6,7 @@ mod docs;
 mod hardening;
 mod modes;
 mod network;
+mod reach;
 mod template;
 mod users;
 mod zones;
@@ -14,7 +15,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use sekisho_api::{
     AcquisitionMode, Lifecycle, PodTemplate, RunnerClassSpec, RunnerSpec, TrustZone,
 };
-use sekisho_pods::{Cluster, PodError, RunnerPod};
+use sekisho_pods::{Cluster, PodError, Reach, RunnerPod};
 use serde_json::{Value, json};
 
 /// A class, as it is written in a manifest.
@@ -51,6 +52,7 @@ fn try_of(class_spec: &Value, template: &PodTemplate, zone: TrustZone) -> Result
         class: &class(class_spec.clone()),
         template,
         cluster: Cluster::of_version("1", "34+"),
+        reach: Reach::default(),
     })
 }
 

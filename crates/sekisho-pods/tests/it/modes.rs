@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Secret;
 use secrecy::SecretString;
-use sekisho_pods::{Cluster, jit_secret};
+use sekisho_pods::{Cluster, Given, jit_secret};
 use serde_json::{Value, json};
 
 use crate::{pod, try_pod, wire};
@@ -166,13 +166,16 @@ fn the_launcher_reads_the_file_and_hands_it_on() {
 #[test]
 fn the_secret_belongs_to_the_runner_and_cannot_change() {
     let mut pod = pod(json!({}), json!({}));
-    assert_eq!(jit_secret(&pod.metadata, &SecretString::from("blob")), None);
+    let jit = SecretString::from("blob");
+    let given = Given { jit: &jit, authorities: None, proxy: None };
+    assert_eq!(jit_secret(&pod.metadata, &given), None);
     pod.metadata.uid = Some("pod-uid".to_owned());
-    let secret: Secret = jit_secret(&pod.metadata, &SecretString::from("blob")).unwrap();
+    let secret: Secret = jit_secret(&pod.metadata, &given).unwrap();
     assert_eq!(secret.metadata.name.as_deref(), Some("image-build-7c9f-abcde"));
     assert_eq!(secret.metadata.namespace.as_deref(), Some("ci"));
     assert_eq!(secret.immutable, Some(true));
-    assert_eq!(secret.data.unwrap()["jitconfig"].0, b"blob");
+    let data = secret.data.unwrap();
+    assert_eq!((data.len(), data["jitconfig"].0.as_slice()), (1, b"blob".as_slice()));
     assert_eq!(secret.metadata.owner_references, pod.metadata.owner_references);
     assert_eq!(secret.metadata.owner_references.unwrap()[0].kind, "Runner");
     assert_eq!(secret.metadata.labels.unwrap()["runners.sekisho.dev/deployment"], "image-build");

@@ -150,6 +150,57 @@ fn nobody_connects_to_a_runner_and_it_asks_the_clusters_dns() {
     assert_eq!(policy["metadata"]["labels"]["runners.sekisho.dev/trust-zone"], "fork-pull-request");
 }
 
+/// Nobody connects to the pods, and they connect to what is listed and never to the machine's credentials.
+#[track_caller]
+fn shields(policy: &Value) {
+    let spec = &policy["spec"];
+    assert_eq!(spec["policyTypes"], json!(["Ingress", "Egress"]));
+    assert_eq!(spec.get("ingress"), None);
+    assert_eq!(
+        spec["podSelector"]["matchLabels"],
+        json!({ "runners.sekisho.dev/deployment": "image-build" })
+    );
+    for rule in spec["egress"].as_array().unwrap() {
+        for part in ["to", "ports"] {
+            let listed = rule[part].as_array().is_some_and(|all| !all.is_empty());
+            assert!(listed, "a rule without `{part}` is open to all: {rule}");
+        }
+    }
+    for address in METADATA {
+        for port in [80, 443] {
+            assert!(!reaches(policy, address, port), "{address}:{port}");
+        }
+    }
+}
+
+/// The test above is worth something: make a hole, and it fails.
+#[test]
+fn each_hole_in_the_shield_is_missed() {
+    let open = json!([{ "cidr": "0.0.0.0/0", "ports": [80] }, { "cidr": "::/0", "ports": [80] }]);
+    for whole in [policy(json!([])), policy(open)] {
+        shields(&whole);
+        let holes = [
+            ("/spec/policyTypes", json!(["Ingress"])),
+            ("/spec/policyTypes", json!(["Egress"])),
+            ("/spec/ingress", json!([{}])),
+            ("/spec/podSelector/matchLabels", json!({ "another": "pod" })),
+            ("/spec/egress/0", json!({})),
+            ("/spec/egress/0/to", Value::Null),
+            ("/spec/egress/1/ports", Value::Null),
+            ("/spec/egress/1/to/0/ipBlock/except", json!([])),
+        ];
+        for (place, hole) in holes {
+            let mut policy = whole.clone();
+            match policy.pointer_mut(place) {
+                Some(there) => *there = hole.clone(),
+                None => policy["spec"]["ingress"] = hole.clone(),
+            }
+            let passes = std::panic::catch_unwind(|| shields(&policy)).is_ok();
+            assert!(!passes, "nobody misses {place}, which is {hole}");
+        }
+    }
+}
+
 #[test]
 fn no_network_is_told() {
     for cidr in ["10.0.0.0", "10.0.0.0/33", "x/8", "::/129"] {

@@ -12,6 +12,7 @@ fn seen(seconds: u64) -> Observed {
         changed: false,
         checked: Some(at(0)),
         trouble: None,
+        contrary: None,
         leaving: false,
         jitter: Jitter::FULL,
         account: Some("acme".to_owned()),
@@ -53,6 +54,18 @@ fn a_failure_waits_longer_each_time_and_recovers_without_a_restart() {
 }
 
 #[test]
+fn what_another_found_since_is_not_contradicted_but_asked_for() {
+    let doubts = Observed { contrary: Some(at(2)), ..seen(4) };
+    let plan = decide(&doubts);
+    assert_eq!((plan.check, plan.claim), (false, None));
+    assert_eq!(plan.requeue_after, Some(Duration::from_secs(6)));
+    assert!(decide(&Observed { now: at(10), ..doubts.clone() }).check);
+    // It was asked since, and found what it found before.
+    let sure = Observed { contrary: Some(at(0)), ..seen(4) };
+    assert_eq!(decide(&sure).claim.unwrap().reason, Reason::Connected);
+}
+
+#[test]
 fn a_webhook_without_a_secret_is_said_and_stops_nothing() {
     let claim = webhook(None);
     assert_eq!(
@@ -63,5 +76,6 @@ fn a_webhook_without_a_secret_is_said_and_stops_nothing() {
     let claim = webhook(Some(&missing));
     assert_eq!((claim.truth, claim.reason), (Truth::False, Reason::SecretNotFound));
     assert!(claim.message.starts_with("there is no key `key` in secret `hook`; create"));
-    assert_eq!(webhook(Some(&Failure::Conflict)).truth, Truth::Unknown);
+    let conflict = Failure::Conflict { detail: String::new() };
+    assert_eq!(webhook(Some(&conflict)).truth, Truth::Unknown);
 }

@@ -12,7 +12,7 @@ fn text() -> String {
 
 fn all() -> Vec<Failure> {
     vec![
-        Failure::Conflict,
+        Failure::Conflict { detail: text() },
         Failure::ApiServer { detail: text() },
         Failure::PodInvalid { detail: text() },
         Failure::PodForbidden { detail: text() },
@@ -32,6 +32,10 @@ fn all() -> Vec<Failure> {
         Failure::SessionHeld { set: text(), owner: text() },
         Failure::ConnectionNotFound { name: text() },
         Failure::ConnectionNotReady { name: text(), detail: text() },
+        Failure::ConnectionInvalid { detail: text() },
+        Failure::SetNotOurs { set: text(), name: text(), group: text() },
+        Failure::SetNameInUse { other: text(), name: text(), group: text() },
+        Failure::LabelsDropped { labels: text() },
         Failure::ClassNotFound { name: text() },
         Failure::SecretNotFound { secret: text(), key: text() },
         Failure::TemplateInvalid { detail: text() },
@@ -44,12 +48,13 @@ fn all() -> Vec<Failure> {
 #[test]
 fn no_failure_is_tried_again_at_once_for_ever() {
     for failure in all() {
-        let pauses = [1, 2, 20].map(|failures| {
-            let next = failure.next_attempt(at(0), failures, Jitter::FULL);
-            next.since(at(0))
-        });
-        if failure == Failure::Conflict {
-            assert_eq!(pauses, [Duration::ZERO; 3], "what is read anew is another try");
+        let pause = |failures| failure.next_attempt(at(0), failures, Jitter::FULL).since(at(0));
+        let pauses = [1, 2, 20].map(pause);
+        if matches!(failure, Failure::Conflict { .. }) {
+            // What is read anew is another try; where that does not help, it is none.
+            let all = [1, AT_ONCE, AT_ONCE + 1, AT_ONCE + 2].map(pause);
+            assert_eq!(all, [Duration::ZERO, Duration::ZERO, AGAIN, AGAIN * 2]);
+            assert_eq!(pauses[2], CAP);
             continue;
         }
         assert!(pauses[0] >= BASE, "{failure:?}");
@@ -71,8 +76,10 @@ fn what_somebody_can_put_right_says_how() {
         })
     );
     for failure in all() {
-        let quiet =
-            matches!(failure, Failure::Conflict | Failure::ApiServer { .. } | Failure::RunnerBusy);
+        let quiet = matches!(
+            failure,
+            Failure::Conflict { .. } | Failure::ApiServer { .. } | Failure::RunnerBusy
+        );
         assert_eq!(failure.claim().is_none(), quiet, "{failure:?}");
         if matches!(failure.retry(), Retry::AwaitChange { .. }) {
             let reason = failure.reason().unwrap();

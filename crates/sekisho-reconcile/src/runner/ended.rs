@@ -111,7 +111,7 @@ pub(super) fn clean(seen: &Observed, deregister: bool) -> Plan {
 }
 
 /// What is told when the finalizer goes although the registration may be there.
-fn left_behind(seen: &Observed) -> Effect {
+pub(super) fn left_behind(seen: &Observed) -> Effect {
     let busy = seen.is_busy() || seen.noted_busy();
     let reason = if busy { Reason::StoppedWithJob } else { Reason::GitHubUnreachable };
     let message = format!(

@@ -86,6 +86,9 @@ fn retire(seen: &Observed, pod: &Pod, since: At) -> Plan {
     let at_once = pod.node.is_none() || late;
     effects.push(Effect::DeletePod { uid: pod.uid.clone(), at_once });
     if at_once {
+        if late && may_be_registered(seen, pod) {
+            effects.push(ended::left_behind(seen));
+        }
         effects.push(Effect::RemoveFinalizer);
     }
     Plan::of(Reason::Completing, effects).within(RETRY)

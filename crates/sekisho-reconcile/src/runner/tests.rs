@@ -197,7 +197,7 @@ fn the_five_deadlines() {
         github: None,
         ..idle(300)
     };
-    check(&late, &["delete pod at once", "RemoveFinalizer"]);
+    check(&late, &["delete pod at once", "tell GitHubUnreachable", "RemoveFinalizer"]);
     let early = Observed { now: at(299), ..late };
     check(&early, &["deregister", "delete pod"]);
 }

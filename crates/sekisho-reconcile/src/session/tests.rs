@@ -120,6 +120,8 @@ fn jobs_wait_at_github_when_there_is_no_room() {
     assert_eq!(capacity(Some(Gate::Quota), 4), (4, None));
     let blocked = Some(Failure::ClassNotFound { name: "x".to_owned() });
     let blocked = Observed { blocked, ..seen(running(1)) };
+    assert_eq!(withheld(&blocked), Some((Gate::Blocked, 7)));
+    assert_eq!(withheld(&Observed { wanted: false, ..blocked.clone() }), None);
     assert_eq!(decide(&blocked).capacity, 3);
     assert_eq!(decide(&blocked).claim.unwrap().reason, Reason::ClassNotFound);
 }
@@ -230,7 +232,8 @@ fn the_queue_is_read_on_a_webhook_and_now_and_then() {
         queue::decide(&queue::Observed { now, polled, requests: 200, ..first.clone() })
     };
     assert_eq!((large(50), large(200)), (After(secs(150)), All));
-    let trouble = Some(Trouble { failure: Failure::Conflict, failures: 1, next: at(17) });
+    let failure = Failure::Conflict { detail: String::new() };
+    let trouble = Some(Trouble { failure, failures: 1, next: at(17) });
     let troubled = queue::Observed { trouble, ..first.clone() };
     assert_eq!(queue::decide(&troubled), After(secs(7)));
     assert_eq!(queue::decide(&queue::Observed { now: at(17), ..troubled }), All);

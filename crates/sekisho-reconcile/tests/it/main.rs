@@ -8,6 +8,7 @@
 )]
 
 mod cluster;
+mod connection;
 mod dice;
 mod github;
 mod good_life;

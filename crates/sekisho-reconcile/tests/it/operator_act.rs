@@ -32,6 +32,11 @@ fn api_server() -> Failure {
     Failure::ApiServer { detail: "no answer".to_owned() }
 }
 
+/// Somebody else was there before.
+pub(crate) fn conflict() -> Failure {
+    Failure::Conflict { detail: String::new() }
+}
+
 fn unreachable() -> Failure {
     Failure::Unreachable { detail: "no answer".to_owned() }
 }
@@ -99,9 +104,9 @@ impl Operator {
             Op::Deployment(effect) => self.act_deployment(effect, world),
             Op::DeploymentStatus { desired } => {
                 let version = world.version();
-                let known = world.objects.deployment.as_mut().ok_or(Failure::Conflict)?;
+                let known = world.objects.deployment.as_mut().ok_or_else(conflict)?;
                 if known.version != flight.version {
-                    return Err(Failure::Conflict);
+                    return Err(conflict());
                 }
                 (known.desired, known.version) = (Some(*desired), version);
                 flight.version = version;
@@ -176,7 +181,7 @@ impl Operator {
                 let (version, expected) = (world.version(), flight.version);
                 let known = runner_of(world, name, &flight.uid)?;
                 if known.version != expected {
-                    return Err(Failure::Conflict);
+                    return Err(conflict());
                 }
                 (known.record, known.version) = ((**record).clone(), version);
                 flight.version = version;
@@ -231,7 +236,7 @@ impl Operator {
         let known = world.objects.pods.get(name);
         let Some(pod) = known.filter(|pod| pod.uid == uid) else { return Ok(()) };
         if pod.version != version {
-            return Err(Failure::Conflict);
+            return Err(conflict());
         }
         self.may_delete_pod(name, world);
         delete_pod(name, uid, at_once, world);
@@ -356,7 +361,7 @@ pub(crate) fn runner_of<'a>(
     uid: &str,
 ) -> Result<&'a mut Runner, Failure> {
     let runner = world.objects.runners.get_mut(name).filter(|runner| runner.uid == uid);
-    runner.ok_or(Failure::Conflict)
+    runner.ok_or_else(conflict)
 }
 
 pub(crate) fn delete_runner(name: &str, uid: &str, now: At, world: &mut World) {

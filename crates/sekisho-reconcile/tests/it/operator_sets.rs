@@ -1,10 +1,9 @@
 //! What an operator does to sets, to the deployment, and to what is left over.
 
-use sekisho_reconcile::failure::Failure;
 use sekisho_reconcile::{deployment, replica_set, runner, session, sweep};
 
 use crate::operator::{Flight, Operator};
-use crate::operator_act::{Done, delete_pod, delete_runner};
+use crate::operator_act::{Done, conflict, delete_pod, delete_runner};
 use crate::world::{Deployment, Runner, Set, World};
 
 impl Operator {
@@ -18,9 +17,9 @@ impl Operator {
         match effect {
             replica_set::Effect::WriteStatus(status) => {
                 let version = world.version();
-                let known = world.objects.sets.get_mut(name).ok_or(Failure::Conflict)?;
+                let known = world.objects.sets.get_mut(name).ok_or_else(conflict)?;
                 if known.version != flight.version || known.uid != flight.uid {
-                    return Err(Failure::Conflict);
+                    return Err(conflict());
                 }
                 (known.next_number, known.last_success) = (status.next_number, status.last_success);
                 known.version = version;
@@ -90,7 +89,7 @@ impl Operator {
                 let seen = self.cache.sets.get(name).map(|set| set.version);
                 if let Some(set) = world.objects.sets.get_mut(name) {
                     if Some(set.version) != seen {
-                        return Err(Failure::Conflict);
+                        return Err(conflict());
                     }
                     (set.replicas, set.version) = (*replicas, version);
                 }

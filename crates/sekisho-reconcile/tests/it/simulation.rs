@@ -245,7 +245,7 @@ fn attempt(seed: u64) -> World {
 }
 
 #[expect(clippy::disallowed_methods, reason = "how much is played is given from outside")]
-fn number(variable: &str) -> Option<u64> {
+pub(crate) fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().and_then(|value| value.parse().ok())
 }
 
