@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 
 use crate::support::{Said, Started, World};
 
-const ADMIN: &str = "admin-token-of-the-test";
+pub(crate) const ADMIN: &str = "admin-token-of-the-test";
 
 /// GitHub's runner in the pods: a job ends when there is a permit.
 pub(crate) struct Runners(pub(crate) Arc<Semaphore>);

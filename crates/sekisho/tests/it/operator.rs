@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::cluster::kubeconfig;
 use crate::support::{Started, World, signal};
 
-async fn create<K>(api: Api<K>, object: Value)
+pub(crate) async fn create<K>(api: Api<K>, object: Value)
 where
     K: Clone + Debug + Serialize + DeserializeOwned,
 {
@@ -24,7 +24,7 @@ where
     api.create(&PostParams::default(), &object).await.unwrap();
 }
 
-fn namespaced<K>(client: &Client, namespace: &str) -> Api<K>
+pub(crate) fn namespaced<K>(client: &Client, namespace: &str) -> Api<K>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
 {
