@@ -84,6 +84,11 @@ fn builds_go_where_they_are_sent() {
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["event"].to_string())
         .collect();
     assert!(events.contains(&"\"step_finished\"".to_owned()), "{events:?}");
+    // Live, as on a terminal: what is done stays, what runs is drawn over.
+    let live = world.sekisho(&["build", "--progress", "tty", folder]).exits(0).stderr;
+    for part in ["✓ #", "COPY a b /  CACHED", "steps, ", "A\r\x1b[J"] {
+        assert!(live.contains(part), "no `{part}` in {live:?}");
+    }
     let quiet = world.sekisho(&["build", "--progress", "quiet", folder]).exits(0);
     assert_eq!((quiet.stderr.as_str(), &quiet.stdout[..7]), ("", "sha256:"));
 

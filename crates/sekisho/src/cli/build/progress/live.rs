@@ -3,10 +3,16 @@
 //! ```text
 //!  ✓ #3 [build] COPY . .                                 CACHED
 //!  ✓ #4 [tools] RUN make                                  12.3 s
-//!  ◐ #5 [build] RUN cargo build                            3.1 s
-//!      │ Compiling serde v1.0
+//!  build
+//!  └ ◐ #5 RUN cargo build                                  3.1 s
+//!        │ Compiling serde v1.0
+//!  docs
+//!  ├ ◐ #7 RUN mdbook build                                 2.0 s
+//!  └ ◐ #8 COPY --link logo.svg /                           0.1 s
 //!  4 of 9 steps, 2 cached, 15.4 s
 //! ```
+//!
+//! While only one stage runs, its steps say whose they are themselves.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write as _;
@@ -44,12 +50,24 @@ struct Board {
 
 #[derive(Debug)]
 struct Running {
-    label: String,
+    stage: String,
+    text: String,
     since: Duration,
     log: VecDeque<String>,
 }
 
 type Line = (Style, String);
+
+impl Running {
+    /// With its stage.
+    fn whole(&self, number: usize) -> String {
+        format!("#{number} [{}] {}", self.stage, self.text)
+    }
+
+    fn short(&self, number: usize) -> String {
+        format!("#{number} {}", self.text)
+    }
+}
 
 impl Board {
     /// Takes an event; gives the lines that stay.
@@ -60,15 +78,16 @@ impl Board {
                 Vec::new()
             }
             Event::StepStarted { number, stage, text, .. } => {
-                let label = format!("#{number} [{stage}] {}", cut(text));
-                let running = Running { label, since: at, log: VecDeque::new() };
+                let (stage, text, log) = (stage.clone(), cut(text), VecDeque::new());
+                let running = Running { stage, text, since: at, log };
                 self.running.insert(*number, running);
                 Vec::new()
             }
             Event::StepFinished { number, cached, duration, layer, used } => {
                 self.done += 1;
                 self.cached += usize::from(*cached);
-                let label = self.running.remove(number).map_or(String::new(), |one| one.label);
+                let label = self.running.remove(number).map(|one| one.whole(*number));
+                let label = label.unwrap_or_default();
                 let how =
                     if *cached { "CACHED".to_owned() } else { super::spent(*duration, *used) };
                 let layer = layer.as_ref().filter(|_| !*cached);
@@ -94,12 +113,32 @@ impl Board {
     fn live(&self, at: Duration, width: usize) -> Vec<Line> {
         let turn = (at.as_millis() / INTERVAL.as_millis()) as usize % SPINNER.len();
         let mut lines = Vec::new();
-        for running in self.running.values().take(RUNNING_MAX) {
-            let spent = time(at.saturating_sub(running.since));
-            let text = format!("{} {}  {spent}", SPINNER[turn], running.label);
-            lines.push((Style::Bold, fit(&text, width)));
-            for line in &running.log {
-                lines.push((Style::Dim, fit(&format!("    │ {line}"), width)));
+        // Stages in the order in which their oldest steps are.
+        let mut stages: Vec<(&str, Vec<(usize, &Running)>)> = Vec::new();
+        for (number, running) in self.running.iter().take(RUNNING_MAX) {
+            match stages.iter_mut().find(|(stage, _)| *stage == running.stage) {
+                Some((_, steps)) => steps.push((*number, running)),
+                None => stages.push((&running.stage, vec![(*number, running)])),
+            }
+        }
+        let several = stages.len() > 1;
+        for (stage, steps) in stages {
+            if several {
+                lines.push((Style::Bold, fit(stage, width)));
+            }
+            let last = steps.len() - 1;
+            for (place, (number, running)) in steps.into_iter().enumerate() {
+                let (branch, below, label) = match (several, place == last) {
+                    (false, _) => ("", "", running.whole(number)),
+                    (true, false) => ("├ ", "│ ", running.short(number)),
+                    (true, true) => ("└ ", "  ", running.short(number)),
+                };
+                let spent = time(at.saturating_sub(running.since));
+                let text = format!("{branch}{} {label}  {spent}", SPINNER[turn]);
+                lines.push((Style::Bold, fit(&text, width)));
+                for line in &running.log {
+                    lines.push((Style::Dim, fit(&format!("{below}    │ {line}"), width)));
+                }
             }
         }
         let more = self.running.len().saturating_sub(RUNNING_MAX);
@@ -265,6 +304,29 @@ mod tests {
                 "    │ thr ee",
                 "    │ four",
                 "1 of 3 steps, 1 cached, 1.0 s",
+            ]
+        );
+        let other = |number, text: &str| Event::StepStarted {
+            number,
+            stage: "docs".to_owned(),
+            text: text.to_owned(),
+            line: 9,
+        };
+        board.take(&other(5, "RUN mdbook build"), second);
+        board.take(&other(6, "COPY --link logo /"), second);
+        let lines: Vec<String> = board.live(second, 40).into_iter().map(|(_, line)| line).collect();
+        assert_eq!(
+            lines,
+            [
+                "build",
+                "└ ◑ #2 RUN make all  1.0 s",
+                "      │ two",
+                "      │ thr ee",
+                "      │ four",
+                "docs",
+                "├ ◑ #5 RUN mdbook build  0 ms",
+                "└ ◑ #6 COPY --link logo /  0 ms",
+                "1 of 4 steps, 1 cached, 1.0 s",
             ]
         );
         let narrow = board.live(second, 10);
