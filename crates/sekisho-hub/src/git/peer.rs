@@ -5,8 +5,9 @@
 //! may have that for the asking. The kernel knows who owns the other socket (proc_pid_net(5)) and
 //! which process holds it (proc_pid_fd(5)). What cannot be told is not ours.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,9 +26,11 @@ const ESTABLISHED: &str = "01";
 const LOOKS: usize = 5;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
-/// A line of the kernel's lists.
+/// A line of the kernel's lists: one end of an open connection. The other end has a line of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Socket {
+    own: SocketAddr,
+    other: SocketAddr,
     owner: u32,
     inode: u64,
 }
@@ -68,21 +71,28 @@ fn told(peer: SocketAddr) -> io::Result<bool> {
 }
 
 fn socket_of(peer: SocketAddr) -> io::Result<Option<Socket>> {
+    let mut sockets = Vec::new();
     for list in SOCKETS {
-        let table = match fs::read_to_string(list) {
-            Ok(table) => table,
+        match fs::read_to_string(list) {
+            Ok(table) => sockets.extend(table.lines().skip(1).filter_map(established)),
             // A kernel without IPv6.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
-        };
-        if let Some(socket) = find(&table, peer) {
-            return Ok(Some(socket));
         }
     }
-    Ok(None)
+    Ok(find(&sockets, &own_inodes()?, peer))
 }
 
-/// The kernel's number of the socket at the other end of a loopback connection; `None` when it is closed. A number is not given to another socket while this one is open.
+/// The numbers of our own sockets.
+fn own_inodes() -> io::Result<BTreeSet<u64>> {
+    let number =
+        |link: PathBuf| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+    let files = fs::read_dir("/proc/self/fd")?.flatten();
+    Ok(files.filter_map(|file| number(fs::read_link(file.path()).ok()?)).collect())
+}
+
+/// The kernel's number of the socket at the other end of a loopback connection of ours; `None` when it is closed. A
+/// number is not given to another socket while this one is open.
 ///
 /// # Errors
 /// The kernel's lists cannot be read.
@@ -101,32 +111,50 @@ pub fn holders_of(inode: u64) -> io::Result<Vec<u32>> {
     Ok(processes.filter(|pid| holds(Path::new(&format!("/proc/{pid}")), &wanted)).collect())
 }
 
-/// The open connection whose own address is `peer`.
-fn find(table: &str, peer: SocketAddr) -> Option<Socket> {
-    let wanted = spellings(peer);
-    table.lines().skip(1).find_map(|line| {
-        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let [_, local, _, state, _, _, _, owner, _, inode, ..] = fields[..] else { return None };
-        let is_it = state == ESTABLISHED && wanted.iter().any(|wanted| wanted == local);
-        is_it.then(|| Some(Socket { owner: owner.parse().ok()?, inode: inode.parse().ok()? }))?
-    })
+/// The socket at the other end of a connection of ours. An address alone does not say which that is: a port serves
+/// any number of connections, each to another address. `None` where two of them end here.
+fn find(sockets: &[Socket], ours: &BTreeSet<u64>, peer: SocketAddr) -> Option<Socket> {
+    let peer = canonical(peer);
+    let ends_here = |it: &&Socket| {
+        let is_other_end = |end: &Socket| end.own == it.other && end.other == it.own;
+        sockets.iter().any(|end| is_other_end(end) && ours.contains(&end.inode))
+    };
+    let mut found = sockets.iter().filter(|it| it.own == peer).filter(ends_here);
+    found.next().filter(|_| found.next().is_none()).copied()
+}
+
+/// Reads a line, where its connection is open.
+fn established(line: &str) -> Option<Socket> {
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    let [_, own, other, ESTABLISHED, _, _, _, owner, _, inode, ..] = fields[..] else {
+        return None;
+    };
+    let (owner, inode) = (owner.parse().ok()?, inode.parse().ok()?);
+    Some(Socket { own: address(own)?, other: address(other)?, owner, inode })
 }
 
 /// An address as the lists write it: numbers of 32 bits in the machine's byte order.
-fn spellings(peer: SocketAddr) -> Vec<String> {
-    let port = peer.port();
-    let word = |octets: [u8; 4]| format!("{:08X}", u32::from_ne_bytes(octets));
-    let long = |ip: Ipv6Addr| {
-        let words: String =
-            ip.octets().chunks_exact(4).map(|o| word([o[0], o[1], o[2], o[3]])).collect();
-        format!("{words}:{port:04X}")
-    };
-    match peer.ip() {
-        IpAddr::V4(ip) => {
-            vec![format!("{}:{port:04X}", word(ip.octets())), long(ip.to_ipv6_mapped())]
+fn address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |at: usize| u32::from_str_radix(ip.get(at * 8..at * 8 + 8)?, 16).ok();
+    let ip = match ip.len() {
+        8 => IpAddr::from(word(0)?.to_ne_bytes()),
+        32 => {
+            let mut octets = [0; 16];
+            for (at, four) in octets.chunks_exact_mut(4).enumerate() {
+                four.copy_from_slice(&word(at)?.to_ne_bytes());
+            }
+            IpAddr::from(octets)
         }
-        IpAddr::V6(ip) => vec![long(ip)],
-    }
+        _ => return None,
+    };
+    Some(canonical(SocketAddr::new(ip, port)))
+}
+
+/// IPv4 as such, also where a socket of IPv6 speaks it.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Whether processes of ours hold the socket, all of them in our own pid namespace: a sandbox has
@@ -167,24 +195,49 @@ mod tests {
     #[test]
     #[cfg(target_endian = "little")]
     fn the_owner_of_a_socket() {
-        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     7        0 11 1 0 100 0 0 10 0
-   1: 0100007F:C001 0100007F:1F90 01 00000000:00000000 00:00000000 00000000  1000        0 12 1 0 20 4 0 10 -1
-   2: 0100007F:C002 0100007F:1F90 05 00000000:00000000 00:00000000 00000000     0        0 0 1 0 20 4 0 10 -1
-   3: 0000000000000000FFFF00000100007F:C003 0000000000000000FFFF00000100007F:1F90 01 00000000:00000000 00:00000000 00000000  1001        0 13 1 0 20 4 0 10 -1
-   4: 00000000000000000000000001000000:C004 00000000000000000000000001000000:1F90 01 00000000:00000000 00:00000000 00000000  1002        0 14 1 0 20 4 0 10 -1
-";
+        let line = |own: &str, other: &str, state: &str, owner: u32, inode: u64| {
+            let counts = "00000000:00000000 00:00000000 00000000";
+            format!("   0: {own} {other} {state} {counts} {owner:5} 0 {inode} 1 0 20 4 0 10 -1")
+        };
+        let mapped = |four: &str| format!("0000000000000000FFFF0000{four}");
+        let server = "0100007F:1F90";
+        let own = "00000000000000000000000001000000:1F90";
+        let lines = [
+            line(server, "00000000:0000", "0A", 7, 11),
+            // The same port twice: to somebody else, and to us.
+            line("0100007F:C001", "0100007F:0050", "01", 1009, 19),
+            line("0100007F:C001", server, "01", 1000, 12),
+            line(server, "0100007F:C001", "01", 7, 101),
+            line("0100007F:0050", "0100007F:C001", "01", 8, 109),
+            // Half closed: its line says 0, which is nobody.
+            line("0100007F:C002", server, "05", 0, 0),
+            line(server, "0100007F:C002", "01", 7, 102),
+            line(&mapped("0100007F:C003"), &mapped(server), "01", 1001, 13),
+            line(server, "0100007F:C003", "01", 7, 103),
+            line("00000000000000000000000001000000:C004", own, "01", 1002, 14),
+            line(own, "00000000000000000000000001000000:C004", "01", 7, 104),
+            // To two ports of ours: which one asks cannot be told.
+            line("0100007F:C005", server, "01", 1003, 15),
+            line(server, "0100007F:C005", "01", 7, 105),
+            line("0100007F:C005", "0100007F:1F91", "01", 1004, 16),
+            line("0100007F:1F91", "0100007F:C005", "01", 7, 106),
+        ];
+        let sockets: Vec<Socket> = lines.iter().filter_map(|line| established(line)).collect();
+        assert_eq!(sockets.len(), lines.len() - 2);
+        let ours = (101..=106).collect();
         let check = |peer: &str, want: Option<(u32, u64)>| {
-            let found = find(table, peer.parse().unwrap());
+            let found = find(&sockets, &ours, peer.parse().unwrap());
             assert_eq!(found.map(|socket| (socket.owner, socket.inode)), want, "{peer}");
         };
         check("127.0.0.1:49153", Some((1000, 12)));
         check("127.0.0.1:49155", Some((1001, 13)));
+        check("[::ffff:127.0.0.1]:49155", Some((1001, 13)));
         check("[::1]:49156", Some((1002, 14)));
-        // Closed at the other end: the 0 is nobody, not root. And one that listens.
+        // Closed at the other end; one that listens; none at all; two.
         check("127.0.0.1:49154", None);
         check("127.0.0.1:8080", None);
         check("127.0.0.1:1", None);
+        check("127.0.0.1:49157", None);
     }
 
     #[test]
