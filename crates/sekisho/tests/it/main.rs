@@ -10,6 +10,7 @@ mod build;
 mod cluster;
 mod examples;
 mod gate;
+mod gate_cluster;
 mod hub;
 mod interrupted;
 mod limits;
