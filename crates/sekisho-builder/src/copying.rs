@@ -115,7 +115,7 @@ impl Engine {
         let fetched = origins.iter().filter_map(|(_, origin)| origin.context()?.commit.clone());
         let quick = of_commits(&fetched.collect::<Vec<_>>()).or(quick);
         let key = base(Key::new(COPY_DOMAIN)).digest("content", &content).finish();
-        let turn = match self.known(&key)? {
+        let turn = match self.known(&key, instruction.span.line)? {
             Known::Done(done) => {
                 if let Some(quick) = &quick {
                     self.remember(&[quick], done.layer.clone().map(|layer| (layer, None)), None)?;
@@ -124,7 +124,6 @@ impl Engine {
             }
             Known::Nothing(turn) => turn,
         };
-        self.missed(instruction.span.line);
         let picked = match picked {
             Some(picked) => picked,
             None => self.pick(step, instruction, &mut origins)?,

@@ -77,21 +77,24 @@ impl Engine {
         Some(Done::known(layer, true))
     }
 
-    /// The same, also of a step beside this one that is waited for; or the turn to carry it out.
-    pub(crate) fn known(&self, key: &Digest) -> Result<Known, BuildError> {
-        if self.options.no_cache || self.fresh {
-            return Ok(Known::Nothing(None));
+    /// The same, also of a step beside this one that is waited for; or the turn to carry out the instruction of
+    /// that line.
+    pub(crate) fn known(&self, key: &Digest, line: u32) -> Result<Known, BuildError> {
+        let mut turn = None;
+        if !self.options.no_cache && !self.fresh {
+            let mut done = self.cached(key);
+            if done.is_none() {
+                turn = Some(self.turns.take(key));
+                // Who had it may have been ended.
+                self.check()?;
+                done = self.cached(key);
+            }
+            if let Some(done) = done {
+                return Ok(Known::Done(Box::new(done)));
+            }
         }
-        if let Some(done) = self.cached(key) {
-            return Ok(Known::Done(Box::new(done)));
-        }
-        let turn = self.turns.take(key);
-        // Who had it may have been ended.
-        self.check()?;
-        Ok(match self.cached(key) {
-            Some(done) => Known::Done(Box::new(done)),
-            None => Known::Nothing(Some(turn)),
-        })
+        self.missed(line);
+        Ok(Known::Nothing(turn))
     }
 
     /// Keeps a result under some keys, once its layer is compressed.

@@ -101,11 +101,10 @@ impl Engine {
         let none = step.no_network || self.options.network == Network::None;
         let network = if none { Network::None } else { Network::Host };
         let key = self.run_key(step, origins, now, network)?;
-        let turn = match self.known(&key)? {
+        let turn = match self.known(&key, span.line)? {
             Known::Done(done) => return Ok(*done),
             Known::Nothing(turn) => turn,
         };
-        self.missed(span.line);
         if !binfmt::can_run(&now.platform) {
             let message = format!(
                 "RUN for {} on this {} machine needs an emulator",
@@ -285,11 +284,10 @@ impl Engine {
             .text("path", path)
             .text("user", &user)
             .finish();
-        let turn = match self.known(&key)? {
+        let turn = match self.known(&key, span.line)? {
             Known::Done(done) => return Ok(*done),
             Known::Nothing(turn) => turn,
         };
-        self.missed(span.line);
         let view = self.layers.view(&now.chain)?;
         let failed = |engine: &Self, error: CopyError| {
             BuildError::from(engine.file.diagnostic(span, error.to_string()))

@@ -5,9 +5,11 @@
 //! same waits that long, and finds it there.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use sekisho_types::Digest;
+
+use crate::slots::lock;
 
 /// Keys of steps that are being carried out.
 #[derive(Debug, Default)]
@@ -26,22 +28,17 @@ pub(crate) struct Turn {
 impl Turns {
     /// Waits until nobody carries the step out. A step holds one turn at most, so two never wait for each other.
     pub(crate) fn take(self: &Arc<Self>, key: &Digest) -> Turn {
-        let mut keys = self.keys();
+        let mut keys = lock(&self.keys);
         while !keys.insert(key.clone()) {
             keys = self.ended.wait(keys).unwrap_or_else(PoisonError::into_inner);
         }
         Turn { turns: Arc::clone(self), key: key.clone() }
     }
-
-    fn keys(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
-        // A set is right after each change.
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.turns.keys().remove(&self.key);
+        lock(&self.turns.keys).remove(&self.key);
         self.turns.ended.notify_all();
     }
 }
@@ -70,6 +67,6 @@ mod tests {
             }
         });
         assert_eq!(most.into_inner(), 1);
-        assert!(turns.keys().is_empty());
+        assert!(lock(&turns.keys).is_empty());
     }
 }

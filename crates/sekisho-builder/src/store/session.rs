@@ -13,6 +13,7 @@ use sekisho_sandbox::remove_tree;
 use sekisho_types::Digest;
 
 use super::{Store, now, prune};
+use crate::slots::lock;
 
 /// A session folder without a lock file is one that a build is just making, or died making.
 const UNLOCKED_SESSION_AGE: Duration = Duration::from_mins(10);
@@ -87,7 +88,7 @@ impl Session {
 
     /// Says that a layer, by either of its digests, or another blob is used.
     pub(crate) fn lease(&self, digest: &Digest) {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = lock(&self.used);
         if !used.contains(digest.hex()) {
             used.insert(digest.hex().to_owned());
         }
