@@ -30,6 +30,18 @@ pub(crate) const GATHER: Duration = Duration::from_millis(50);
 /// What hears of changes; set when everything else is ready.
 pub(crate) type Hearer = Arc<OnceCell<Arc<Context>>>;
 
+/// Of a kind, in the namespaces that are worked on: all of them where none is named.
+pub(crate) fn apis<K>(client: &Client, namespaces: &[String]) -> Vec<Api<K>>
+where
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+    K::DynamicType: Default,
+{
+    if namespaces.is_empty() {
+        return vec![Api::all(client.clone())];
+    }
+    namespaces.iter().map(|it| Api::namespaced(client.clone(), it)).collect()
+}
+
 /// Begins all watches.
 pub(crate) fn begin(
     client: &Client,
@@ -140,14 +152,8 @@ impl Start<'_> {
         R: Followed + Resource<Scope = k8s_openapi::NamespaceResourceScope>,
         K: Followed + From<R>,
     {
-        let mut apis: Vec<Api<R>> = vec![];
-        for namespace in &self.settings.namespaces {
-            apis.push(Api::namespaced(self.client.clone(), namespace));
-        }
-        if apis.is_empty() {
-            apis.push(Api::all(self.client.clone()));
-        }
-        let stores = apis.into_iter().map(|api| self.follow(api, config.clone(), hear, listed));
+        let apis = apis::<R>(self.client, &self.settings.namespaces).into_iter();
+        let stores = apis.map(|api| self.follow(api, config.clone(), hear, listed));
         Stored::new(stores.collect())
     }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::ResourceExt as _;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, ResourceExt as _};
 use sekisho_api::{AcquisitionMode, RunnerDeployment};
 use sekisho_pods::{GroupUse, Reach};
 use sekisho_reconcile::Failure;
@@ -16,6 +16,7 @@ use super::runner_spec;
 use crate::context::{Context, Name, Shield};
 use crate::failure;
 use crate::queue::Key;
+use crate::watch::apis;
 
 /// Who applies network policies.
 const MANAGER_POLICIES: &str = "sekisho-network";
@@ -140,13 +141,8 @@ pub(crate) async fn is_anothers(
 
 /// All deployments that are worked on, as they are now.
 async fn now(context: &Context) -> Result<Vec<RunnerDeployment>, Failure> {
-    let mut apis: Vec<Api<RunnerDeployment>> =
-        context.settings.namespaces.iter().map(|it| context.api(it)).collect();
-    if apis.is_empty() {
-        apis.push(Api::all(context.client.clone()));
-    }
     let mut all = Vec::new();
-    for api in apis {
+    for api in apis::<RunnerDeployment>(&context.client, &context.settings.namespaces) {
         let list = api.list(&ListParams::default()).await.map_err(failure::kube)?;
         all.extend(list.items);
     }
