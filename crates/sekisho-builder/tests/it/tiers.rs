@@ -9,7 +9,7 @@ use sekisho_builder::{Event, Output};
 use sekisho_sandbox::Isolation;
 use tempfile::TempDir;
 
-use crate::world::World;
+use crate::world::{World, root_with_users};
 
 /// Nobody in particular.
 const UID: u32 = 12345;
@@ -64,12 +64,7 @@ async fn child_in_a_sandbox() {
 async fn base(folder: &Path) {
     let world = World::new().await;
     let root = world.dir.path().join("rootfs");
-    crate::rootfs::make(&root);
-    fs::create_dir_all(root.join("root")).unwrap();
-    fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
-    fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\napp:x:1234:2345::/:/bin/sh\n")
-        .unwrap();
-    fs::write(root.join("etc/group"), "root:x:0:\napp:x:2345:\n").unwrap();
+    root_with_users(&root, "app:x:1234:2345::/:/bin/sh");
     let mut options = world.options();
     options.context_dir = root;
     options.dockerfile_text = Some("FROM scratch\nCOPY . /\n".to_owned());
@@ -90,14 +85,7 @@ async fn furnish(dir: &Path) {
         fs::copy(program, dir.join(name)).unwrap();
         fs::set_permissions(dir.join(name), open.clone()).unwrap();
     }
-    fs::create_dir(dir.join("etc")).unwrap();
-    for (name, text) in [
-        ("passwd", format!("root:x:0:0::/root:/bin/sh\nann:x:{UID}:{UID}::/:/bin/sh\n")),
-        ("subuid", "ann:400000:65536\n".to_owned()),
-        ("subgid", "ann:400000:65536\n".to_owned()),
-    ] {
-        fs::write(dir.join("etc").join(name), text).unwrap();
-    }
+    crate::rootfs::etc_with_a_range(&dir.join("etc"), UID);
     fs::set_permissions(dir, open).unwrap();
 }
 

@@ -39,6 +39,15 @@ pub(crate) fn launcher() -> Launcher {
     )
 }
 
+/// A few programs, root, and a user that this line of `/etc/passwd` names.
+pub(crate) fn root_with_users(root: &Path, app: &str) {
+    crate::rootfs::make(root);
+    fs::create_dir_all(root.join("root")).unwrap();
+    fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
+    fs::write(root.join("etc/passwd"), format!("root:x:0:0::/root:/bin/sh\n{app}\n")).unwrap();
+    fs::write(root.join("etc/group"), "root:x:0:\napp:x:2345:\n").unwrap();
+}
+
 impl World {
     pub(crate) async fn new() -> Self {
         let world = Self {
@@ -54,12 +63,7 @@ impl World {
     pub(crate) async fn with_base() -> Self {
         let world = Self::new().await;
         let root = world.dir.path().join("rootfs");
-        crate::rootfs::make(&root);
-        fs::create_dir_all(root.join("root")).unwrap();
-        fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
-        fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\napp:x:1234:2345::/home:/\n")
-            .unwrap();
-        fs::write(root.join("etc/group"), "root:x:0:\napp:x:2345:\n").unwrap();
+        root_with_users(&root, "app:x:1234:2345::/home:/");
         fs::write(
             root.join("Dockerfile"),
             "FROM scratch\nCOPY . /\nENV BASE=yes\nRUN [\"rm\", \"/Dockerfile\"]",

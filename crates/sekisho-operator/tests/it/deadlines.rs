@@ -28,11 +28,28 @@ scenarios![
     whoever_is_told_to_stop_now_waits_for_no_job,
 ];
 
-/// One runner for each job.
-fn for_jobs(lifecycle: &Value) -> Value {
-    json!({
-        "scaling": { "min": 0, "max": 2, "scaleDownDelaySeconds": 0 }, "lifecycle": lifecycle
-    })
+/// A runner that has its job, in a world where each job gets one.
+struct AtWork {
+    world: World,
+    operator: Operator,
+    run: u64,
+    runner: Runner,
+}
+
+impl AtWork {
+    async fn new(server: &Server, lifecycle: &Value) -> Self {
+        Self::in_world(World::new(server, |_| ()).await, lifecycle).await
+    }
+
+    async fn in_world(world: World, lifecycle: &Value) -> Self {
+        let scaling = json!({ "min": 0, "max": 2, "scaleDownDelaySeconds": 0 });
+        world.set(json!({ "scaling": scaling, "lifecycle": lifecycle })).await;
+        let operator = world.operator("one").await;
+        let run = world.push(1).await;
+        world.begun(1).await;
+        let runner = world.busy().await;
+        Self { world, operator, run, runner }
+    }
 }
 
 /// GitHub gives a job up ten minutes after its runner fell silent.
@@ -60,6 +77,14 @@ impl World {
         let request = self.http.post(format!("{}/_hub/v1/clock", self.url)).bearer_auth(ADMIN);
         let answer = request.json(&json!({ "advance_s": seconds })).send().await.unwrap();
         assert!(answer.status().is_success(), "{answer:?}");
+    }
+
+    async fn is_told_to_go(&self, pod: &str) -> Option<()> {
+        self.api::<Pod>().get_opt(pod).await.unwrap()?.metadata.deletion_timestamp.map(drop)
+    }
+
+    async fn is_gone(&self, name: &str) -> Option<()> {
+        self.api::<Runner>().get_opt(name).await.unwrap().is_none().then_some(())
     }
 
     async fn is_forgotten(&self, name: &str) -> Option<()> {
@@ -145,30 +170,21 @@ async fn a_runner_that_waited_long_enough_makes_way(server: Server) {
         })
         .await;
     // It did nothing wrong.
-    until("its end", || async {
-        world.api::<Runner>().get_opt(&first[0]).await.unwrap().is_none().then_some(())
-    })
-    .await;
+    until("its end", || world.is_gone(&first[0])).await;
     assert!(!operator.metrics().contains("runners_ended_total{"), "{}", operator.metrics());
     operator.shutdown().await;
 }
 
 async fn a_job_that_runs_too_long_is_stopped(server: Server) {
-    let world = World::new(&server, |_| ()).await;
-    world.set(for_jobs(&json!({ "maxJobSeconds": 600 }))).await;
-    let operator = world.operator("one").await;
-    let run = world.push(1).await;
-    world.begun(1).await;
-    let name = world.busy().await.name_any();
+    let AtWork { world, operator, run, runner } =
+        AtWork::new(&server, &json!({ "maxJobSeconds": 600 })).await;
+    let name = runner.name_any();
     let ended = world.until_later("its end", 601, &operator, || world.failed(&name)).await;
     assert_eq!(
         (ended.reason.as_str(), ended.message.as_str()),
         ("JobTimeout", "its job ran for 600 s")
     );
-    until("a pod that is told to go", || async {
-        world.api::<Pod>().get_opt(&name).await.unwrap()?.metadata.deletion_timestamp.map(drop)
-    })
-    .await;
+    until("a pod that is told to go", || world.is_told_to_go(&name)).await;
     // It gets its time to say how the job ended, which is then shown.
     world.runners.ends.add_permits(1);
     assert_eq!(world.conclusion(run).await, "success");
@@ -186,11 +202,7 @@ async fn a_registration_that_cannot_be_removed_holds_nobody(server: Server) {
     let name = world.registered().await.remove(0);
     world.hub.arm(rule(Fault::Status { status: 503, after_ms: 0 }, Call::Runner, u32::MAX));
     world.change(json!({ "replicas": 0 })).await;
-    world
-        .until_later("the end of its finalizer", 31, &operator, || async {
-            world.api::<Runner>().get_opt(&name).await.unwrap().is_none().then_some(())
-        })
-        .await;
+    world.until_later("the end of its finalizer", 31, &operator, || world.is_gone(&name)).await;
     let told = until("what is told of it", || async {
         let all = world.list::<Event>().await;
         all.into_iter().filter_map(|it| it.note).find(|it| it.contains("is left to the sweep"))
@@ -203,12 +215,7 @@ async fn a_registration_that_cannot_be_removed_holds_nobody(server: Server) {
 }
 
 async fn a_runner_that_needs_too_much_memory_is_said_to(server: Server) {
-    let world = World::new(&server, |_| ()).await;
-    world.set(for_jobs(&json!({}))).await;
-    let operator = world.operator("one").await;
-    let run = world.push(1).await;
-    world.begun(1).await;
-    let runner = world.busy().await;
+    let AtWork { world, operator, run, runner } = AtWork::new(&server, &json!({})).await;
     let name = runner.name_any();
     world.runners.grows.add_permits(1);
     assert_eq!(world.lost(&runner).await, "OutOfMemory");
@@ -220,12 +227,8 @@ async fn a_runner_that_needs_too_much_memory_is_said_to(server: Server) {
 }
 
 async fn a_pod_that_is_drained_ends_its_job(server: Server) {
-    let world = World::new(&server, |_| ()).await;
-    world.set(for_jobs(&json!({}))).await;
-    let operator = world.operator("one").await;
-    let run = world.push(1).await;
-    world.begun(1).await;
-    let name = world.busy().await.name_any();
+    let AtWork { world, operator, run, runner } = AtWork::new(&server, &json!({})).await;
+    let name = runner.name_any();
     let patient = DeleteParams::default().grace_period(3_600);
     world.api::<Pod>().delete(&name, &patient).await.unwrap();
     let state = until("the interruption on its Runner", || async {
@@ -242,12 +245,7 @@ async fn a_pod_that_is_drained_ends_its_job(server: Server) {
 }
 
 async fn what_became_of_a_lost_job_is_read_and_shown(server: Server) {
-    let world = World::new(&server, |_| ()).await;
-    world.set(for_jobs(&json!({}))).await;
-    let operator = world.operator("one").await;
-    let run = world.push(1).await;
-    world.begun(1).await;
-    let runner = world.busy().await;
+    let AtWork { world, operator, run, runner } = AtWork::new(&server, &json!({})).await;
     let name = runner.name_any();
     let pod = world.api::<Pod>().get(&name).await.unwrap();
     let node = pod.spec.unwrap().node_name.unwrap();
@@ -277,17 +275,11 @@ async fn a_registration_that_outlives_its_job_is_removed(server: Server) {
     let world = World::new(&server, |_| ()).await;
     // GitHub says twice that it still has the job.
     world.hub.arm(rule(Fault::Ghost { refusals: 2 }, Call::AcquireJob, 1));
-    world.set(for_jobs(&json!({}))).await;
-    let operator = world.operator("one").await;
-    let run = world.push(1).await;
-    world.begun(1).await;
-    let name = world.busy().await.name_any();
+    let AtWork { world, operator, run, runner } = AtWork::in_world(world, &json!({})).await;
+    let name = runner.name_any();
     world.runners.ends.add_permits(1);
     assert_eq!(world.conclusion(run).await, "success");
-    until("the end of its Runner", || async {
-        world.api::<Runner>().get_opt(&name).await.unwrap().is_none().then_some(())
-    })
-    .await;
+    until("the end of its Runner", || world.is_gone(&name)).await;
     assert_eq!(world.registered().await, std::slice::from_ref(&name), "a ghost");
     world.until_later("its end", 610, &operator, || world.is_forgotten(&name)).await;
     world.clean().await;
@@ -295,20 +287,13 @@ async fn a_registration_that_outlives_its_job_is_removed(server: Server) {
 }
 
 async fn whoever_is_told_to_stop_now_waits_for_no_job(server: Server) {
-    let world = World::new(&server, |_| ()).await;
-    world.set(for_jobs(&json!({}))).await;
-    let operator = world.operator("one").await;
-    world.push(1).await;
-    world.begun(1).await;
-    let name = world.busy().await.name_any();
+    let AtWork { world, operator, runner, .. } = AtWork::new(&server, &json!({})).await;
+    let name = runner.name_any();
     let api = world.api::<RunnerDeployment>();
     let now = json!({ "metadata": { "annotations": { ANNOTATION_STOP_NOW: "true" } } });
     api.patch("gpu", &PatchParams::default(), &Patch::Merge(now)).await.unwrap();
     api.delete("gpu", &DeleteParams::default()).await.unwrap();
-    until("a pod that is told to go", || async {
-        world.api::<Pod>().get_opt(&name).await.unwrap()?.metadata.deletion_timestamp.map(drop)
-    })
-    .await;
+    until("a pod that is told to go", || world.is_told_to_go(&name)).await;
     until("what is told of it", || async {
         let all = world.list::<Event>().await;
         all.into_iter().find(|it| it.reason.as_deref() == Some("StoppedWithJob"))

@@ -33,6 +33,18 @@ pub(crate) fn add(at: &Path, program: &Path, name: &str) {
     copy(program, &at.join("bin").join(name));
 }
 
+/// An `/etc` in which a user of this number, `ann`, has a range of ids.
+pub(crate) fn etc_with_a_range(etc: &Path, uid: u32) {
+    fs::create_dir(etc).unwrap();
+    for (name, text) in [
+        ("passwd", format!("root:x:0:0::/root:/bin/sh\nann:x:{uid}:{uid}::/:/bin/sh\n")),
+        ("subuid", "ann:400000:65536\n".to_owned()),
+        ("subgid", "ann:400000:65536\n".to_owned()),
+    ] {
+        fs::write(etc.join(name), text).unwrap();
+    }
+}
+
 fn find(program: &str) -> Option<PathBuf> {
     ["/bin", "/usr/bin"].iter().map(|dir| Path::new(dir).join(program)).find(|path| path.exists())
 }

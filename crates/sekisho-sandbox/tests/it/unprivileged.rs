@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
 use sekisho_sandbox::{Isolation, SandboxError, Step};
@@ -35,6 +35,14 @@ pub(crate) fn tests_as(uid: u32, dir: &TempDir, of: &[&str]) -> Command {
     command
 }
 
+/// That so many tests were run, and did not fail.
+#[track_caller]
+fn all_passed(output: &Output, count: usize) {
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains(&format!("{count} passed")), "{text}");
+}
+
 #[test]
 #[expect(clippy::print_stdout, reason = "says what it skipped")]
 fn ordinary_user_gets_the_same() {
@@ -45,9 +53,7 @@ fn ordinary_user_gets_the_same() {
     let dir = TempDir::new().unwrap();
     let of = ["sandbox::", "emulation::", "limits::", "zygote::"];
     let output = tests_as(UID, &dir, &of).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains("31 passed"), "{text}");
+    all_passed(&output, 31);
 }
 
 /// Run by [`a_user_with_a_range_of_ids_needs_no_emulation`] where there is one.
@@ -84,15 +90,7 @@ fn a_user_with_a_range_of_ids_needs_no_emulation() {
     let tmp = dir.path().join("tmp");
     fs::create_dir(&tmp).unwrap();
     chown(&tmp, Some(UID), Some(UID)).unwrap();
-    let etc = dir.path().join("etc");
-    fs::create_dir(&etc).unwrap();
-    for (name, text) in [
-        ("passwd", format!("root:x:0:0::/root:/bin/sh\nann:x:{UID}:{UID}::/:/bin/sh\n")),
-        ("subuid", "ann:400000:65536\n".to_owned()),
-        ("subgid", "ann:400000:65536\n".to_owned()),
-    ] {
-        fs::write(etc.join(name), text).unwrap();
-    }
+    crate::rootfs::etc_with_a_range(&dir.path().join("etc"), UID);
     let script = format!(
         "mount --bind \"$0\"/etc /etc; \
          exec setpriv --reuid {UID} --regid {UID} --clear-groups \"$0\"/helper with-id-range \
@@ -107,9 +105,7 @@ fn a_user_with_a_range_of_ids_needs_no_emulation() {
         .current_dir(&tmp)
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains("1 passed"), "{text}");
+    all_passed(&output, 1);
 }
 
 /// As in a container: its runtime covers parts of `/proc`, and so the kernel gives nobody in it a fresh one.
@@ -132,9 +128,7 @@ fn owners_are_emulated_where_the_kernel_gives_no_fresh_proc() {
     command.envs(tests.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.env("SEKISHO_TEST_OUTER_PROC", "1").current_dir(tests.get_current_dir().unwrap());
     let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains("6 passed"), "{text}");
+    all_passed(&output, 6);
 }
 
 /// Run by [`owners_are_emulated_where_the_kernel_gives_no_fresh_proc`]: it is so there.
@@ -185,9 +179,7 @@ fn switched_off_user_namespaces_are_named() {
             return;
         }
     };
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains("1 passed"), "{text}");
+    all_passed(&output, 1);
 }
 
 /// Run by [`killed_caller_leaves_nothing`] in a process of its own.
