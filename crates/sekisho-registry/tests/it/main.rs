@@ -12,17 +12,20 @@ mod resume;
 use sekisho_registry::{Client, Keyring, Options, Reference, Repository};
 use std::time::Duration;
 
-/// A client that gives up soon.
-fn client(keyring: Keyring) -> Client {
+/// Of a client that gives up soon.
+fn options() -> Options {
     // A second test has installed it already, which is all the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let options = Options {
+    Options {
         attempts_max: 3,
         answer_deadline: Duration::from_secs(5),
         monolithic_bytes_max: 1000,
         ..Options::default()
-    };
-    Client::with_options(keyring, options)
+    }
+}
+
+fn client(keyring: Keyring) -> Client {
+    Client::with_options(keyring, options())
 }
 
 #[expect(clippy::unwrap_used, reason = "a helper of tests")]

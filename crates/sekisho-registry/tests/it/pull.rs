@@ -1,9 +1,9 @@
 use sekisho_oci::media_type::{DOCKER_MANIFEST, OCI_INDEX, OCI_LAYER, OCI_MANIFEST};
 use sekisho_oci::{Descriptor, ImageConfig, ImageIndex, ImageManifest, Platform};
-use sekisho_registry::{Keyring, Reference, RegistryError};
+use sekisho_registry::{Client, Keyring, Options, Reference, RegistryError};
 use sekisho_types::Digest;
 
-use crate::fake::Fake;
+use crate::fake::{Fake, Wants};
 use crate::{client, repository, tag};
 
 fn put(fake: &Fake, reference: &str, kind: &str, bytes: &[u8]) {
@@ -45,6 +45,28 @@ async fn an_image_is_resolved_for_a_platform() {
         error.to_string(),
         format!("`{}/a/b:multi` has no image for linux/s390x; it has linux/amd64", fake.host)
     );
+}
+
+/// Docker's own registry, as far as loopback goes: a mirror of it that wants a token, as it does.
+#[tokio::test]
+async fn a_short_name_is_of_docker_io_and_its_token_for_the_whole_name() {
+    let mirror = Fake::start().await;
+    let image = ImageManifest::new(Descriptor::of("x", b""), vec![]).to_bytes();
+    mirror.change(|world| {
+        world.wants = Wants::Token { proof: "", expires_in: 300 };
+        let manifest = (OCI_MANIFEST.to_owned(), image.clone());
+        world.manifests.insert("library/debian/latest".to_owned(), manifest);
+    });
+    let mirrors = [("docker.io".to_owned(), vec![mirror.host.clone()])].into();
+    let client =
+        Client::with_options(Keyring::anonymous(), Options { mirrors, ..crate::options() });
+    let name = "debian".parse().unwrap();
+    let resolved = client.resolve(&name, &Platform::new("linux", "amd64")).await.unwrap();
+    assert_eq!(resolved.digest, Digest::sha256(&image));
+    assert_eq!(mirror.count("GET /v2/library/debian/manifests/latest"), 2, "then with a token");
+    let log = mirror.world.lock().unwrap().log.clone();
+    let asked = "GET /token?service=fake&scope=repository%3Alibrary%2Fdebian%3Apull";
+    assert!(log.iter().any(|(line, _)| line == asked), "{log:?}");
 }
 
 #[tokio::test]
