@@ -4,6 +4,8 @@
 //! (`If-None-Match: *`, `If-Match`): the store says who was first. Source: Amazon S3 API reference,
 //! "Conditional writes".
 
+mod large;
+
 use std::fmt;
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -17,10 +19,12 @@ use object_store::client::{HttpError, HttpErrorKind};
 use object_store::path::Path as Key;
 use object_store::{
     ClientOptions, Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, PutMode,
-    PutOptions, PutPayload, RetryConfig, UpdateVersion, WriteMultipart,
+    PutOptions, PutPayload, RetryConfig, UpdateVersion,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::runtime::Runtime;
+
+pub use self::large::{BucketReader, BucketWriter};
 
 /// Longest time that a request is tried again for: the last try begins within it.
 const RETRY_DEADLINE: Duration = Duration::from_secs(30);
@@ -31,9 +35,6 @@ pub const BUCKET_SILENCE: Duration = Duration::from_secs(60);
 /// Size of a part of a large object, in bytes: S3 takes at most 10 000 parts of at least 5 MiB, so
 /// this is good for 80 GB.
 pub const PART_BYTES: usize = 8 * 1024 * 1024;
-
-/// How many parts are under way at once; each is held in memory.
-const PARTS_AT_ONCE: usize = 2;
 
 /// The variables by which AWS tells a program who it is: a service account's role (IRSA), EKS Pod Identity, a task of
 /// ECS. Keys that live long are not among them.
@@ -218,6 +219,21 @@ impl Bucket {
         })?)
     }
 
+    /// Objects in the order of their names, all read at once; `None` for each that is not there.
+    pub fn get_all(&self, names: &[String]) -> io::Result<Vec<Option<Bytes>>> {
+        let store = Arc::clone(&self.store);
+        let keys: Vec<Key> = names.iter().map(|name| self.key(name)).collect();
+        let read = wait(async move {
+            let one = async |key: Key| match store.get(&key).await {
+                Ok(found) => found.bytes().await.map(Some),
+                Err(Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(error),
+            };
+            futures_util::future::try_join_all(keys.into_iter().map(one)).await
+        })?;
+        read.map_err(failed)
+    }
+
     /// What is known about an object; `None` when it is not there.
     pub fn head(&self, name: &str) -> io::Result<Option<Meta>> {
         let (store, key) = (Arc::clone(&self.store), self.key(name));
@@ -317,99 +333,5 @@ impl Bucket {
         let task = runtime()?.spawn(async move { store.get_opts(&key, options).await });
         let result = found(task.await.map_err(io::Error::other)?)?;
         Ok(result.map(|result| result.into_stream().map_err(failed).boxed()))
-    }
-
-    /// Starts to read an object of this size from byte `first` on, piece by piece.
-    pub fn reader(&self, name: &str, first: u64, size: u64) -> BucketReader {
-        let (bucket, name) = (self.clone(), name.to_owned());
-        BucketReader { bucket, name, size, at: first.min(size), piece: Bytes::new() }
-    }
-
-    /// Starts to write a large object, part by part.
-    pub fn writer(&self, name: &str) -> io::Result<BucketWriter> {
-        let (store, key) = (Arc::clone(&self.store), self.key(name));
-        let upload = wait(async move { store.put_multipart(&key).await })?.map_err(failed)?;
-        let parts = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
-        Ok(BucketWriter { parts: Some(parts) })
-    }
-}
-
-/// An object on its way in: not there before [`BucketWriter::finish`].
-pub struct BucketWriter {
-    parts: Option<WriteMultipart>,
-}
-
-impl fmt::Debug for BucketWriter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BucketWriter")
-    }
-}
-
-impl BucketWriter {
-    fn take(&mut self) -> io::Result<WriteMultipart> {
-        self.parts.take().ok_or_else(|| io::Error::other("an earlier part failed"))
-    }
-
-    /// Appends; waits while too many parts are under way.
-    pub fn write(&mut self, piece: Bytes) -> io::Result<()> {
-        let mut parts = self.take()?;
-        let parts = wait(async move {
-            parts.wait_for_capacity(PARTS_AT_ONCE).await?;
-            parts.put(piece);
-            Ok(parts)
-        })?;
-        self.parts = Some(parts.map_err(failed)?);
-        Ok(())
-    }
-
-    /// Makes the object.
-    pub fn finish(mut self) -> io::Result<()> {
-        let parts = self.take()?;
-        wait(async move { parts.finish().await.map(drop) })?.map_err(failed)
-    }
-
-    /// Gives the object up, with what was written of it.
-    pub fn abort(mut self) -> io::Result<()> {
-        let parts = self.take()?;
-        wait(async move { parts.abort().await })?.map_err(failed)
-    }
-}
-
-/// Reads an object in pieces of [`PART_BYTES`].
-#[derive(Debug)]
-pub struct BucketReader {
-    bucket: Bucket,
-    name: String,
-    size: u64,
-    at: u64,
-    piece: Bytes,
-}
-
-impl BucketReader {
-    /// The next piece, of at most [`PART_BYTES`]; empty at the end.
-    pub fn next_piece(&mut self) -> io::Result<Bytes> {
-        let length = (self.size - self.at).min(PART_BYTES as u64);
-        if length == 0 {
-            return Ok(Bytes::new());
-        }
-        let (store, key) = (Arc::clone(&self.bucket.store), self.bucket.key(&self.name));
-        let range = self.at..self.at + length;
-        let piece = wait(async move { store.get_range(&key, range).await })?.map_err(failed)?;
-        if piece.len() as u64 != length {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.at += length;
-        Ok(piece)
-    }
-}
-
-impl io::Read for BucketReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.piece.is_empty() {
-            self.piece = self.next_piece()?;
-        }
-        let taken = buffer.len().min(self.piece.len());
-        buffer[..taken].copy_from_slice(&self.piece.split_to(taken));
-        Ok(taken)
     }
 }

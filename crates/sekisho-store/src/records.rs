@@ -24,6 +24,9 @@ use crate::bucket::Bucket;
 use crate::json::MAX_RECORD_BYTES;
 use crate::wal::{Change, Wal};
 
+/// How many values of a bucket are read at once; each is held in memory, and one of a manifest may have 4 MB.
+const READ_AT_ONCE: usize = 16;
+
 /// What a value was when it was read, for [`Records::replace`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version(Stamp);
@@ -121,9 +124,7 @@ impl Records {
             }
             Place::Bucket(bucket) => {
                 let Some((bytes, version)) = bucket.get(name)? else { return Ok(None) };
-                if bytes.len() as u64 > MAX_RECORD_BYTES {
-                    return Err(bad(name, "it is larger than 16 MiB"));
-                }
+                of_record(&bytes, name)?;
                 Ok(Some((bytes, Version(Stamp::Object(version)))))
             }
         }
@@ -134,8 +135,41 @@ impl Records {
     /// # Errors
     /// As [`Records::read`], and `InvalidData` when it does not parse.
     pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> io::Result<Option<T>> {
-        let Some(bytes) = self.read(name)? else { return Ok(None) };
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| bad(name, &error.to_string()))
+        self.read(name)?.map(|bytes| parsed(&bytes, name)).transpose()
+    }
+
+    /// The values of these names that are there, in that order, each read when it is asked for: in a bucket
+    /// with those that come next, since what takes time there is to wait.
+    ///
+    /// # Errors
+    /// As [`Records::read_json`].
+    pub fn read_each<T: DeserializeOwned>(
+        &self,
+        names: Vec<String>,
+    ) -> impl Iterator<Item = io::Result<T>> + use<T> {
+        let (records, mut names) = (self.clone(), names.into_iter());
+        let at_once = match &self.0 {
+            Place::Folder(_) => 1,
+            Place::Bucket(_) => READ_AT_ONCE,
+        };
+        let some = move || {
+            let some: Vec<String> = names.by_ref().take(at_once).collect();
+            (!some.is_empty()).then_some(some)
+        };
+        let read =
+            move |names: Vec<String>| records.read_all(&names).unwrap_or_else(|it| vec![Err(it)]);
+        std::iter::from_fn(some).flat_map(read)
+    }
+
+    fn read_all<T: DeserializeOwned>(&self, names: &[String]) -> io::Result<Vec<io::Result<T>>> {
+        let Place::Bucket(bucket) = &self.0 else {
+            return Ok(names.iter().filter_map(|name| self.read_json(name).transpose()).collect());
+        };
+        let all = bucket.get_all(names)?.into_iter().zip(names);
+        let read = |(bytes, name): (Option<Bytes>, &String)| {
+            Some(of_record(&bytes?, name).and_then(|bytes| parsed(bytes, name)))
+        };
+        Ok(all.filter_map(read).collect())
     }
 
     /// Writes a value, durably, whatever is there.
@@ -346,6 +380,17 @@ impl Records {
             }
         }
     }
+}
+
+fn of_record<'a>(bytes: &'a Bytes, name: &str) -> io::Result<&'a [u8]> {
+    if bytes.len() as u64 > MAX_RECORD_BYTES {
+        return Err(bad(name, "it is larger than 16 MiB"));
+    }
+    Ok(bytes)
+}
+
+fn parsed<T: DeserializeOwned>(bytes: &[u8], name: &str) -> io::Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| bad(name, &error.to_string()))
 }
 
 fn bad(name: &str, what: &str) -> io::Error {

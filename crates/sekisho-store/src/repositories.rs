@@ -131,11 +131,8 @@ impl Repositories {
     /// Every manifest that the repository holds.
     pub fn manifests(&self, repository: &RepositoryName) -> io::Result<Vec<ManifestRecord>> {
         let folder = Self::folder(repository, MANIFESTS);
-        let mut records = Vec::new();
-        for (digest, _) in self.digests(&folder)? {
-            records.extend(self.manifest(repository, &digest)?);
-        }
-        Ok(records)
+        let names = self.digests(&folder)?.into_iter().map(|(it, _)| join_digest(&folder, &it));
+        self.records.read_each(names.collect()).collect()
     }
 
     /// Every blob that the repository holds, with the time when it was linked.
@@ -196,8 +193,7 @@ impl Repositories {
             let listed = listed.into_iter().filter(behind);
             names.extend(listed.map(|name| format!("{folder}/{algorithm}/{name}")));
         }
-        let records = self.records.clone();
-        Ok(names.into_iter().filter_map(move |name| records.read_json(&name).transpose()))
+        Ok(self.records.read_each(names))
     }
 
     /// What a tag points to; `None` when there is no such tag.

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
+mod bucket;
+
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
