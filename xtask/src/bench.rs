@@ -93,6 +93,11 @@ pub(crate) fn run_gate(quick: bool) -> anyhow::Result<()> {
     gate::run(&root, &program, quick)
 }
 
+/// The memory of the gate under a hundred uploads, as it ships.
+pub(crate) fn run_gate_uploads() -> anyhow::Result<()> {
+    gate::run_uploads(&program(false)?.1)
+}
+
 /// The same of the builder.
 pub(crate) fn run_build(scope: build::Scope) -> anyhow::Result<()> {
     let (root, program) = program(scope == build::Scope::Quick)?;

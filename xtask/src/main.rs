@@ -13,7 +13,7 @@ use anyhow::bail;
 use self::bench::build::Scope;
 
 const HELP: &str =
-    "usage: cargo xtask bench [--fresh-clone | runner | hub | operator [--quick] | gate [--quick] | build [--quick | --only W]]
+    "usage: cargo xtask bench [--fresh-clone | runner | hub | operator [--quick] | gate [--quick | --uploads] | build [--quick | --only W]]
                    | crds | deploy | tables
 
   bench                 measures this checkout, and writes docs/benchmarks.md
@@ -25,8 +25,10 @@ const HELP: &str =
   bench operator --quick  a tenth of that, of the everyday build, to the terminal
   bench gate            measures the gate beside docker-registry, and writes its section; its 100 uploads at
                         once are of 1 GiB where half of the free disk holds that, which takes minutes
-                        (SEKISHO_BENCH_UPLOAD_MIB says another size)
+                        (SEKISHO_BENCH_UPLOADS_IN names another folder for them, which may lie in
+                        compressed memory; SEKISHO_BENCH_UPLOAD_MIB says another size)
   bench gate --quick    a little of that, of the everyday build, to the terminal
+  bench gate --uploads  those uploads alone, to the terminal
   bench build           measures the builder beside buildah and BuildKit, and writes its section
   bench build --quick   a little of that, of the everyday build, to the terminal
   bench build --only W  one of its workloads, w1 to w4, to the terminal
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         ["bench", "runner"] => bench::runner::run(),
         ["bench", "gate"] => bench::run_gate(false),
         ["bench", "gate", "--quick"] => bench::run_gate(true),
+        ["bench", "gate", "--uploads"] => bench::run_gate_uploads(),
         ["bench", "build"] => bench::run_build(Scope::All),
         ["bench", "build", "--quick"] => bench::run_build(Scope::Quick),
         ["bench", "build", "--only", name] => Scope::only(name).and_then(bench::run_build),

@@ -38,6 +38,13 @@ impl Disk {
         Ok(Self { folder, mounted })
     }
 
+    /// A folder below one that was named, on the file system that is there.
+    pub(super) fn below(folder: &Path) -> anyhow::Result<Self> {
+        let made = tempfile::tempdir_in(folder);
+        let made = made.with_context(|| format!("making a folder in {}", folder.display()))?;
+        Ok(Self { folder: made, mounted: None })
+    }
+
     pub(super) fn path(&self) -> &Path {
         self.mounted.as_deref().unwrap_or_else(|| self.folder.path())
     }

@@ -8,14 +8,14 @@ mod http;
 mod load;
 mod peers;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use sekisho_types::Digest;
 
 use self::http::Connection;
-use self::load::{Image, Measured, in_parallel};
+use self::load::{BigLayers, Image, Measured, in_parallel};
 use self::peers::{Peer, docker_registry, ours};
 use super::disk::{self, Disk};
 use super::{machine, memory::Sampler, page};
@@ -29,7 +29,7 @@ struct Size {
     small_mib: usize,
     /// Of each of 100 uploads at once, when the disk has room for that.
     upload_mib: usize,
-    /// Of each of 20 layers.
+    /// Of each of 20 layers, three at least.
     layer_mib: usize,
     verdicts: usize,
     blobs: u32,
@@ -53,7 +53,7 @@ const QUICK: Size = Size {
     reads: 200,
     small_mib: 3,
     upload_mib: 8,
-    layer_mib: 2,
+    layer_mib: 3,
     verdicts: 8,
     blobs: 10_000,
 };
@@ -64,8 +64,12 @@ const CLIENTS: usize = 10;
 /// Clients at once in the test of memory.
 const UPLOADS: usize = 100;
 
-/// Says how large each of those is; else as large as half of the free disk allows.
+/// Says how large each of those is; else as large as the free disk allows.
 const UPLOAD_MIB: &str = "SEKISHO_BENCH_UPLOAD_MIB";
+
+/// Names a folder for those, which must have room for all of them. It may lie in memory that is compressed:
+/// nearly all that they send is zeros, and the time that they take is no promise.
+const UPLOADS_IN: &str = "SEKISHO_BENCH_UPLOADS_IN";
 
 /// What a gate writes beside what it is given, in bytes, with room to spare.
 const BESIDE_BYTES: u64 = 2 << 30;
@@ -99,6 +103,15 @@ pub(super) fn run(root: &Path, program: &Path, quick: bool) -> anyhow::Result<()
         return Ok(());
     }
     page::write_section(root, "The gate beside docker-registry", &text)
+}
+
+/// Measures the memory of a hundred uploads alone, and says it on the terminal.
+#[expect(clippy::print_stdout, reason = "this is the chore's terminal")]
+pub(super) fn run_uploads(program: &Path) -> anyhow::Result<()> {
+    let mut lines = Vec::new();
+    memory(&WHOLE, program, &mut lines)?;
+    println!("{}", lines.join("\n"));
+    Ok(())
 }
 
 /// One row: the better way to read `value` is told by the caller.
@@ -187,8 +200,9 @@ fn alone(size: &Size, program: &Path, lines: &mut Vec<String>) -> anyhow::Result
 fn verdicts(size: &Size, peer: &Peer, lines: &mut Vec<String>) -> anyhow::Result<()> {
     let mut connection = peer.connect()?;
     let mut layers = Vec::new();
+    let large = BigLayers::new(size.layer_mib);
     for number in 0..20 {
-        layers.push(load::big_layer(&mut connection, peer, number, size.layer_mib)?);
+        layers.push(large.upload(&mut connection, peer, number)?);
     }
     let (mut warm, mut new) = (Measured::default(), Measured::default());
     for number in 0..size.verdicts {
@@ -220,16 +234,28 @@ fn verdicts(size: &Size, peer: &Peer, lines: &mut Vec<String>) -> anyhow::Result
 /// They are kept by the gate, on a disk of their own.
 fn memory(size: &Size, program: &Path, lines: &mut Vec<String>) -> anyhow::Result<()> {
     let mib = |bytes: u64| bytes.div_ceil(MIB as u64);
-    let (small, (large, why)) = (size.small_mib, upload_mib(size)?);
-    let disk = Disk::with(((small + large) * UPLOADS * MIB) as u64 + BESIDE_BYTES)?;
+    let small = size.small_mib;
+    let (large, why, disk) = match std::env::var_os(UPLOADS_IN).map(PathBuf::from) {
+        Some(folder) => {
+            let free = disk::free_bytes(&folder)?.saturating_sub(bytes_of(small) + BESIDE_BYTES);
+            let (large, why) = upload_mib(size, free, ", which the named folder has room for,")?;
+            (large, why, Disk::below(&folder)?)
+        }
+        None => {
+            let free = disk::free_bytes(&std::env::temp_dir())? / 2;
+            let (large, why) = upload_mib(size, free, ", which half of the free disk allows,")?;
+            (large, why, Disk::with(bytes_of(small) + bytes_of(large) + BESIDE_BYTES)?)
+        }
+    };
     let peer = ours(program, disk)?;
     let (mut peaks, mut took) = (Vec::new(), Duration::ZERO);
     for (which, upload_mib) in [small, large].into_iter().enumerate() {
         super::progress(&format!("{UPLOADS} uploads of {upload_mib} MiB at once"));
+        let layers = BigLayers::new(upload_mib);
         let sampler = Sampler::start(peer.pid());
         let work = |connection: &mut Connection, number: usize| {
             let number = UPLOADS * (10 + which) + number;
-            load::big_layer(connection, &peer, number, upload_mib).map(drop)
+            layers.upload(connection, &peer, number).map(drop)
         };
         let began = Instant::now();
         in_parallel(&peer, UPLOADS, UPLOADS, &work)?;
@@ -245,19 +271,20 @@ fn memory(size: &Size, program: &Path, lines: &mut Vec<String>) -> anyhow::Resul
     Ok(())
 }
 
-/// How large each of a hundred uploads is, and why it is no larger.
-fn upload_mib(size: &Size) -> anyhow::Result<(usize, &'static str)> {
+/// Of a hundred uploads of so many MiB.
+fn bytes_of(mib: usize) -> u64 {
+    (mib * UPLOADS * MIB) as u64
+}
+
+/// How large each of a hundred uploads is when all have so many bytes at most, and why it is no larger.
+fn upload_mib(size: &Size, free: u64, why: &'static str) -> anyhow::Result<(usize, &'static str)> {
     if let Some(text) = std::env::var_os(UPLOAD_MIB) {
         let mib = text.to_str().and_then(|text| text.parse().ok()).filter(|mib| *mib > 2);
         return Ok((mib.with_context(|| format!("{UPLOAD_MIB} is no number above 2"))?, ""));
     }
-    let fits = disk::free_bytes(&std::env::temp_dir())? / 2 / (UPLOADS * MIB) as u64;
-    let fits = usize::try_from(fits)?;
-    ensure!(fits > 2, "half of the free disk does not hold {UPLOADS} uploads");
-    Ok(match fits < size.upload_mib {
-        true => (fits, ", which half of the free disk allows,"),
-        false => (size.upload_mib, ""),
-    })
+    let fits = usize::try_from(free / bytes_of(1))?;
+    ensure!(fits > 2, "the disk has no room for {UPLOADS} uploads");
+    Ok(if fits < size.upload_mib { (fits, why) } else { (size.upload_mib, "") })
 }
 
 /// From the start of the process to its first answer, on a store that has much in it.

@@ -221,28 +221,50 @@ pub(super) fn put_manifest(
     push_manifest(at, &peer.repository, layers, tag)
 }
 
-/// Uploads a layer of zeros, and gives its descriptor. It is sent as it is made: nobody holds it.
-pub(super) fn big_layer(
-    at: &mut Connection,
-    peer: &Peer,
-    number: usize,
+/// Large layers of one size, each different. They are sent as they are made: nobody holds one.
+pub(super) struct BigLayers {
     mib: usize,
-) -> anyhow::Result<Value> {
-    // A first file that makes it different, and then a large one.
-    let mut first = tar_head(&format!("number-{number}"), MIB - 1024);
-    first.resize(512 + MIB - 1024, 1);
-    first.extend(tar_head("zeros", (mib - 2) * MIB));
-    first.resize(MIB, 0);
-    let zeros = vec![0; MIB];
-    let digest = {
-        let mut hash = Sha256::new();
-        hash.update(&first);
-        (1..mib).for_each(|_| hash.update(&zeros));
-        Digest::from_sha256(hash.finalize().into())
-    };
-    let location = begin(at, &peer.repository, &digest)?;
-    let pieces = [first.as_slice()].into_iter().chain((1..mib).map(|_| zeros.as_slice()));
-    let done = at.stream("PUT", &location, BYTES, mib * MIB, pieces)?;
-    ensure!(done.status == 201, "a large layer: {}", done.status);
-    Ok(json!({ "mediaType": LAYER, "digest": digest, "size": mib * MIB }))
+    /// The head of a file of zeros, and the first of them.
+    head: Vec<u8>,
+    zeros: Vec<u8>,
+    /// Of all that is the same in each. A client that hashed its own on the way would be what is measured.
+    same: Sha256,
+}
+
+impl BigLayers {
+    /// Each of so many MiB, three at least.
+    pub(super) fn new(mib: usize) -> Self {
+        let mut head = tar_head("zeros", (mib - 2) * MIB);
+        head.resize(MIB, 0);
+        let zeros = vec![0; MIB];
+        let mut same = Sha256::new();
+        same.update(&head);
+        (1..mib - 2).for_each(|_| same.update(&zeros));
+        Self { mib, head, zeros, same }
+    }
+
+    /// Uploads one, and gives its descriptor.
+    pub(super) fn upload(
+        &self,
+        at: &mut Connection,
+        peer: &Peer,
+        number: usize,
+    ) -> anyhow::Result<Value> {
+        let Self { mib, head, zeros, same } = self;
+        // The end of the zeros, and a file that makes it different.
+        let mut last = vec![0; 512];
+        last.extend(tar_head(&format!("number-{number}"), MIB / 2));
+        last.resize(1024 + MIB / 2, 1);
+        last.resize(MIB, 0);
+        let digest = {
+            let hash = same.clone().chain_update(&last).chain_update(zeros);
+            Digest::from_sha256(hash.finalize().into())
+        };
+        let location = begin(at, &peer.repository, &digest)?;
+        let middle = std::iter::repeat_n(zeros, mib - 3);
+        let pieces = [head].into_iter().chain(middle).chain([&last, zeros]);
+        let done = at.stream("PUT", &location, BYTES, mib * MIB, pieces.map(Vec::as_slice))?;
+        ensure!(done.status == 201, "a large layer: {}", done.status);
+        Ok(json!({ "mediaType": LAYER, "digest": digest, "size": mib * MIB }))
+    }
 }
