@@ -4,6 +4,7 @@
 //! test then returns, a benchmark refuses to go on.
 
 mod daemon;
+mod git;
 mod relay;
 mod wall;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 pub use self::daemon::Daemon;
+pub use self::git::serve_git;
 pub use self::relay::{Relay, Speech};
 pub use self::wall::{Front, PROXY_CREDENTIALS, Proxy, WALLED};
 

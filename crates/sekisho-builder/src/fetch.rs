@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
 use crate::options::BuildOptions;
+use crate::room::Room;
 
 /// Largest file that is fetched, in bytes: as large as a layer may reasonably be.
 const MAX_FILE_BYTES: u64 = 16 << 30;
@@ -211,10 +212,11 @@ async fn save(mut answer: Response, to: &Path) -> anyhow::Result<()> {
     let too_large = || format!("it has more than {MAX_FILE_BYTES} bytes");
     ensure!(answer.content_length().is_none_or(|size| size <= MAX_FILE_BYTES), too_large());
     let mut file = fs::File::create(to)?;
-    let mut size = 0;
+    let (mut room, mut size) = (Room::default(), 0);
     while let Some(bytes) = answer.chunk().await? {
         size += bytes.len() as u64;
         ensure!(size <= MAX_FILE_BYTES, too_large());
+        room.take(file.file(), bytes.len())?;
         file.write_all(&bytes)?;
     }
     Ok(())

@@ -3,7 +3,7 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write as _};
 
 use sekisho_sandbox::MIN_FREE_BYTES;
 
@@ -37,7 +37,30 @@ impl Room {
     }
 }
 
-fn enough(free: u64) -> io::Result<()> {
+/// Copies all there is, but no more than so many bytes, and while the disk has room.
+pub(crate) fn receive(mut from: impl Read, to: &mut File, limit: u64) -> io::Result<()> {
+    // What is small is taken on any disk.
+    let (mut room, mut size) = (Room { left: STRIDE_BYTES }, 0_u64);
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let read = match from.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            other => other?,
+        };
+        let Some(piece) = buffer.get(..read).filter(|piece| !piece.is_empty()) else {
+            return Ok(());
+        };
+        size += read as u64;
+        if size > limit {
+            let message = format!("it has more than {limit} bytes");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        }
+        room.take(to, read)?;
+        to.write_all(piece)?;
+    }
+}
+
+pub(crate) fn enough(free: u64) -> io::Result<()> {
     if free >= MIN_FREE_BYTES {
         return Ok(());
     }
@@ -73,5 +96,15 @@ mod tests {
         let above = anyhow::Error::from(error).context("cannot unpack");
         assert!(is_full(above.as_ref()));
         assert!(!is_full(&io::Error::other("no")));
+    }
+
+    #[test]
+    fn what_comes_in_has_a_limit() {
+        let mut file = tempfile::tempfile().unwrap();
+        receive([7; 100_000].as_slice(), &mut file, 100_000).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 100_000);
+        let error = receive(io::repeat(0), &mut file, 100_000).unwrap_err();
+        assert_eq!(error.to_string(), "it has more than 100000 bytes");
+        assert!(file.metadata().unwrap().len() <= 200_000);
     }
 }

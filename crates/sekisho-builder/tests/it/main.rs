@@ -38,6 +38,7 @@ mod platforms;
 mod provenance;
 #[cfg(test)]
 mod registry;
+mod repositories;
 #[cfg(test)]
 #[path = "../../../sekisho-sandbox/tests/it/rootfs.rs"]
 mod rootfs;
