@@ -294,3 +294,28 @@ async fn modes_are_changed_by_symbols() {
     let result = world.build("FROM scratch\nCOPY --chmod=u=rwX,go=rX s /t").await;
     assert_eq!(world.last_layer(&result), ["t d755 0:0 ", "t/data f644 0:0 d", "t/run f755 0:0 r"]);
 }
+
+/// As in BuildKit's images; `docs/dockerfile.md` says what others do.
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+async fn attributes_of_the_context_stay_there() {
+    let world = World::new().await;
+    world.file("s/f", "f");
+    for path in ["s", "s/f"] {
+        let path = world.context().join(path);
+        let flags = rustix::fs::XattrFlags::empty();
+        if rustix::fs::setxattr(&path, c"user.note", b"v", flags).is_err() {
+            eprintln!("skipped: needs a disk with attributes of users");
+            return;
+        }
+    }
+    let result = world.build("FROM scratch\nCOPY s /t").await;
+    let (bytes, mut seen) = (world.blob(&result.layers[0].digest), Vec::new());
+    sekisho_oci::layer::read(bytes.as_slice(), &Default::default(), &mut |entry, _| {
+        seen.push((entry.display_path(), entry.xattrs.len()));
+        Ok(())
+    })
+    .unwrap();
+    let seen: Vec<_> = seen.iter().map(|(path, count)| (path.as_str(), *count)).collect();
+    assert_eq!(seen, [("t", 0), ("t/f", 0)]);
+}

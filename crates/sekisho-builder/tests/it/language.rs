@@ -26,7 +26,7 @@ use sekisho_oci::layer::{Entry, Writer};
 use crate::world::{World, launcher};
 
 use self::peers::{Buildah, Buildkit, Peer};
-use self::tree::{Built, Tree, apply, told};
+use self::tree::{Built, told};
 
 struct Case {
     name: String,
@@ -106,11 +106,8 @@ fn fill(context: &Path) {
     }
 }
 fn ours(world: &World, result: &BuildResult) -> Built {
-    let mut tree = Tree::new();
-    for info in &result.layers {
-        apply(&mut tree, &world.blob(&info.digest));
-    }
-    Built::new(tree, world.config(result))
+    let layers = result.layers.iter().map(|info| world.blob(&info.digest));
+    Built::new(layers, world.config(result))
 }
 /// An OCI layout of the base image that every case may use.
 async fn base(world: &World) -> PathBuf {

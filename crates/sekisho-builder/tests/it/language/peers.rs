@@ -8,7 +8,7 @@ use sekisho_oci::ImageConfig;
 use sekisho_oci::layer;
 
 use super::Case;
-use super::tree::{Built, Tree, apply};
+use super::tree::Built;
 use crate::buildkit::{Daemon, Kind, succeeds};
 
 /// Another builder.
@@ -85,13 +85,12 @@ impl Peer for Buildah {
         let read = |digest: &str| fs::read(out.join(digest.trim_start_matches("sha256:"))).unwrap();
         let manifest: serde_json::Value =
             serde_json::from_slice(&fs::read(out.join("manifest.json")).unwrap()).unwrap();
-        let mut tree = Tree::new();
-        for layer in manifest["layers"].as_array().unwrap() {
-            apply(&mut tree, &read(layer["digest"].as_str().unwrap()));
-        }
+        let layers = manifest["layers"].as_array().unwrap().iter();
+        let layers = layers.map(|layer| read(layer["digest"].as_str().unwrap()));
         let config = ImageConfig::parse(&read(manifest["config"]["digest"].as_str().unwrap()));
+        let built = Built::new(layers, config.unwrap());
         fs::remove_dir_all(&out).unwrap();
-        Ok(Built { history: Vec::new(), ..Built::new(tree, config.unwrap()) })
+        Ok(Built { history: Vec::new(), ..built })
     }
 }
 
@@ -186,10 +185,8 @@ fn saved(archive: &Path) -> Built {
     .unwrap();
     let manifest: serde_json::Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
     let image = &manifest[0];
-    let mut tree = Tree::new();
-    for layer in image["Layers"].as_array().into_iter().flatten() {
-        apply(&mut tree, &files[layer.as_str().unwrap()]);
-    }
+    let layers = image["Layers"].as_array().into_iter().flatten();
+    let layers = layers.map(|layer| files[layer.as_str().unwrap()].clone());
     let config = ImageConfig::parse(&files[image["Config"].as_str().unwrap()]).unwrap();
-    Built::new(tree, config)
+    Built::new(layers, config)
 }

@@ -12,14 +12,15 @@ const NOT_OURS: [&str; 8] =
 /// Files of an image by path: kind and mode, owner, content or target.
 pub(crate) type Tree = BTreeMap<String, String>;
 
-pub(crate) fn apply(tree: &mut Tree, bytes: &[u8]) {
+/// Puts a layer on top; gives how many entries it has.
+fn apply(tree: &mut Tree, bytes: &[u8]) -> u64 {
     let mut removed = Vec::new();
     let mut added = Vec::new();
     let limits = layer::Limits {
         absolute_paths: layer::AbsolutePaths::MakeRelative,
         ..layer::Limits::default()
     };
-    layer::read(bytes, &limits, &mut |entry, data| {
+    let read = layer::read(bytes, &limits, &mut |entry, data| {
         let path = entry.display_path().trim_matches('/').to_owned();
         match entry.whiteout() {
             Some(Whiteout::Opaque { directory }) => {
@@ -61,8 +62,8 @@ pub(crate) fn apply(tree: &mut Tree, bytes: &[u8]) {
         }
         added.push((path, kind, line));
         Ok(())
-    })
-    .unwrap();
+    });
+    let entries = read.unwrap().entries;
     for gone in removed {
         let below = if gone.ends_with('/') { gone.clone() } else { format!("{gone}/") };
         tree.retain(|path, _| *path != gone && !path.starts_with(&below));
@@ -82,6 +83,7 @@ pub(crate) fn apply(tree: &mut Tree, bytes: &[u8]) {
         };
         tree.insert(path, line);
     }
+    entries
 }
 
 fn compared(tree: Tree) -> Tree {
@@ -144,13 +146,18 @@ pub(crate) struct Built {
 }
 
 impl Built {
-    pub(crate) fn new(tree: Tree, config: ImageConfig) -> Self {
-        let step = |entry: &sekisho_oci::History| {
+    /// Of its layers, lowest first. Where nothing changed BuildKit has a layer of no entries, and we have none.
+    pub(crate) fn new(layers: impl IntoIterator<Item = Vec<u8>>, config: ImageConfig) -> Self {
+        let mut tree = Tree::new();
+        let entries: Vec<u64> = layers.into_iter().map(|bytes| apply(&mut tree, &bytes)).collect();
+        let mut entries = entries.into_iter();
+        let mut step = |entry: &sekisho_oci::History| {
             let said = entry.created_by.as_deref().unwrap_or_default();
-            let made = if entry.empty_layer { "nothing" } else { "a layer" };
+            let made = !entry.empty_layer && entries.next().unwrap() > 0;
+            let made = if made { "a layer" } else { "nothing" };
             format!("{} makes {made}", said.trim_end_matches(" # buildkit"))
         };
-        let history = config.history.iter().map(step).collect();
+        let history = config.history.iter().map(&mut step).collect();
         Self { tree: compared(tree), config, history }
     }
 }
