@@ -1,16 +1,21 @@
 //! What is dubious in a Dockerfile: the findings of `--check`, also looked for before each build.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sekisho_dockerfile::lint::{self, Finding, Subject};
 use sekisho_dockerfile::{Check, Dockerfile, Word, scope};
 use sekisho_oci::{ImageConfig, Platform};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use crate::context::text;
 use crate::engine::platform_args;
-use crate::progress::Event;
+use crate::progress::{Event, Progress};
 use crate::reading::read;
-use crate::{BuildError, BuildOptions};
+use crate::remote::Remote;
+use crate::store::Store;
+use crate::{BuildError, BuildOptions, contexts};
 
 /// Findings about a Dockerfile, and whether they are to fail a build.
 #[derive(Debug)]
@@ -25,12 +30,25 @@ pub struct Checked {
     pub fails: bool,
 }
 
-/// Reads the Dockerfile that a build with these options would, and looks at it. Builds nothing, and
-/// asks no registry: variables of base images are not known.
-///
-/// # Errors
-/// The Dockerfile, or a `.dockerignore`, cannot be read.
-pub fn check(options: &BuildOptions) -> Result<Checked, BuildError> {
+/// Looks at a Dockerfile, for which a context of elsewhere is fetched. Blocks; `handle` serves the calls.
+pub(crate) fn run(
+    mut options: BuildOptions,
+    progress: Arc<dyn Progress>,
+    cancel: CancellationToken,
+    handle: Handle,
+) -> Result<Checked, BuildError> {
+    let Some(input) = options.context.take() else { return checked(&options) };
+    let store = Store::open(&options.cache_dir)?;
+    store.hold_to(options.cache_limit)?;
+    // What is fetched lies in it, and goes with it.
+    let session = store.session()?;
+    let remote = Remote::new(handle, cancel, &options, progress)?;
+    let (folder, _) = contexts::main_folder(&input, &remote, &session, &options)?;
+    options.context_dir = folder;
+    checked(&options)
+}
+
+fn checked(options: &BuildOptions) -> Result<Checked, BuildError> {
     let file = read(options)?;
     let (globals, findings, fails) = look(&file, options)?;
     Ok(Checked { file, globals, findings, fails })

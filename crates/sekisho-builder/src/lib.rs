@@ -88,6 +88,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use sekisho_sandbox::Control;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -102,7 +103,7 @@ pub use progress::{Event, Progress, Silent};
 pub use provenance::Provenance;
 pub use result::{BuildResult, LayerInfo, PlatformResult, StepResult};
 
-pub use checks::{Checked, check};
+pub use checks::Checked;
 pub use sekisho_registry::Keyring;
 pub use sekisho_sandbox::{Network, Stream, Used};
 
@@ -117,6 +118,14 @@ pub fn is_git(text: &str) -> bool {
 /// It cannot be read.
 pub fn is_archive(file: &mut std::fs::File) -> anyhow::Result<bool> {
     archive::is_archive(file)
+}
+
+/// Takes an archive of a context in, as large as a context may be while the disk has room.
+///
+/// # Errors
+/// It is larger, or cannot be read or written.
+pub fn receive(from: impl std::io::Read, to: &mut std::fs::File) -> std::io::Result<()> {
+    room::receive(from, to, context::MAX_CONTEXT_BYTES)
 }
 
 /// Golden bases: what is there, and making more.
@@ -156,15 +165,38 @@ pub async fn build(
     options: BuildOptions,
     progress: Arc<dyn Progress>,
 ) -> Result<BuildResult, BuildError> {
-    let control = Control::new().context("cannot prepare the sandbox")?;
     let cancel = options.cancel.child_token();
-    let handle = tokio::runtime::Handle::current();
+    apart(cancel, |control, cancel, handle| engine::run(options, progress, control, cancel, handle))
+        .await
+}
+
+/// Reads the Dockerfile that a build with these options would, and looks at it. Builds nothing, and
+/// asks no registry: variables of base images are not known. A context of elsewhere is fetched as a build fetches it,
+/// and nothing else is made in the cache folder. Dropping the future ends it like that of [`build`].
+///
+/// # Errors
+/// The context, the Dockerfile or a `.dockerignore` cannot be read.
+pub async fn check(
+    options: BuildOptions,
+    progress: Arc<dyn Progress>,
+) -> Result<Checked, BuildError> {
+    let cancel = options.cancel.child_token();
+    apart(cancel, |_, cancel, handle| checks::run(options, progress, cancel, handle)).await
+}
+
+/// Works on a thread of its own, until the future is dropped.
+async fn apart<T: Send + 'static>(
+    cancel: CancellationToken,
+    work: impl FnOnce(Control, CancellationToken, Handle) -> Result<T, BuildError> + Send + 'static,
+) -> Result<T, BuildError> {
+    let control = Control::new().context("cannot prepare the sandbox")?;
+    let handle = Handle::current();
     let (send, mut receive) = oneshot::channel();
     let worker = {
         let (control, cancel) = (control.clone(), cancel.clone());
         move || {
             // The receiver is gone when the build was dropped; then nobody wants to know.
-            let _ = send.send(engine::run(options, progress, control, cancel, handle));
+            let _ = send.send(work(control, cancel, handle));
         }
     };
     let thread = std::thread::Builder::new().name("build".to_owned()).spawn(worker);

@@ -16,8 +16,12 @@ pub(crate) mod runs;
 pub(crate) mod up;
 pub(crate) mod why;
 
+use std::ffi::OsStr;
+use std::fmt;
 use std::path::PathBuf;
 
+use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Builds container images on machines you own, and lets none leave uninspected.
@@ -44,7 +48,7 @@ pub(crate) struct GlobalArgs {
     #[arg(long, global = true, value_name = "DIR", env = "SEKISHO_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// How the answer on stdout looks
-    #[arg(long, global = true, value_enum, default_value_t, env = "SEKISHO_OUTPUT")]
+    #[arg(long, global = true, default_value_t, value_parser = FormParser, env = "SEKISHO_OUTPUT")]
     pub(crate) output: Output,
     /// When to use colour
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
@@ -65,6 +69,44 @@ pub(crate) enum Output {
     Human,
     /// For programs: one JSON document with a `schemaVersion`
     Json,
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Human => "human",
+            Self::Json => "json",
+        })
+    }
+}
+
+/// Reads [`Output`], and says what is said with another word to who means that of docker.
+#[derive(Clone)]
+struct FormParser;
+
+impl TypedValueParser for FormParser {
+    type Value = Output;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Output, clap::Error> {
+        let read = EnumValueParser::<Output>::new().parse_ref(command, argument, value);
+        read.map_err(|mut error| {
+            if command.get_name() == "build" {
+                let tip = "where the image goes is said with `--out`, or `-o`".into();
+                error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+            }
+            error
+        })
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let all = Output::value_variants().iter();
+        Some(Box::new(all.filter_map(ValueEnum::to_possible_value)))
+    }
 }
 
 /// Use of colour.

@@ -210,7 +210,7 @@ async fn make(
             cancel.cancel();
             // The sandbox is ended and its folders are removed before this returns.
             let _ = making.await;
-            printer.always("cancelled");
+            printer.always("interrupted: no base was made; what was fetched is kept for the next time");
             return Ok(Exit::Interrupted);
         }
     };

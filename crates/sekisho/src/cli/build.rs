@@ -2,6 +2,7 @@
 
 mod attest;
 mod call;
+mod docker;
 mod inputs;
 mod job;
 mod outputs;
@@ -20,6 +21,7 @@ use sekisho_types::ImageReference;
 use serde::Serialize;
 use tempfile::TempDir;
 
+use self::progress::Watch;
 use crate::exit::{Exit, hinted};
 use crate::printer::{Printer, Style};
 use crate::settings::{self, DataDir};
@@ -45,7 +47,7 @@ pub(crate) struct BuildArgs {
     file: Option<PathBuf>,
     /// What a name of a stage or image means instead: `NAME=PATH`, `NAME=docker-image://IMAGE`,
     /// `NAME=oci-layout://PATH[:TAG]`, `NAME=target:STAGE`, `NAME=https://…`
-    #[arg(long = "build-context", value_name = "NAME=VALUE", value_parser = name_value)]
+    #[arg(long = "build-context", value_name = "NAME=VALUE", value_parser = inputs::name_value)]
     build_contexts: Vec<(String, String)>,
     /// Platforms of the image, `linux/amd64,linux/arm64`; with several it is an index
     #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
@@ -95,10 +97,10 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "COUNT")]
     jobs: Option<usize>,
     /// A registry that is asked first for the content of another: `docker.io=HOST`
-    #[arg(long = "registry-mirror", value_name = "REGISTRY=HOST", value_parser = name_value)]
+    #[arg(long = "registry-mirror", value_name = "REGISTRY=HOST", value_parser = inputs::name_value)]
     mirrors: Vec<(String, String)>,
     /// A registry that speaks without TLS, `HOST[:PORT]`; those of this machine do anyway
-    #[arg(long = "registry-http", value_name = "HOST", value_parser = host)]
+    #[arg(long = "registry-http", value_name = "HOST", value_parser = inputs::registry)]
     plain_http: Vec<String>,
     /// Certificates to trust besides the machine's, as PEM
     #[arg(long = "registry-ca", value_name = "FILE")]
@@ -140,8 +142,9 @@ pub(crate) struct BuildArgs {
     /// The same as `type=provenance,mode=…`; of another type only with `disabled=true`
     #[arg(long, value_name = "ATTESTATION")]
     attest: Vec<String>,
-    /// Most memory of a RUN: of all its processes together where control groups can be made, else of each
-    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=(1 << 30)))]
+    /// Most memory of a RUN, in MiB, or with its unit, `2g`: of all its processes together where control groups can
+    /// be made, else of each
+    #[arg(short, long, value_name = "MIB", value_parser = inputs::mebibytes)]
     memory: Option<u64>,
     /// Emulate owners also where this user has a range of ids in `/etc/subuid` and `/etc/subgid`
     #[arg(long)]
@@ -164,6 +167,8 @@ pub(crate) struct BuildArgs {
     cache_limit: Option<CacheLimit>,
     #[command(flatten)]
     debian: super::base::MirrorArgs,
+    #[command(flatten)]
+    docker: docker::DockerArgs,
     /// Time of the image, seconds since 1970
     #[arg(long, default_value_t = 0, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS")]
     created: i64,
@@ -202,20 +207,6 @@ impl EngineArg {
     }
 }
 
-fn host(text: &str) -> Result<String, String> {
-    match text.is_empty() || text.contains('/') {
-        true => Err("write it as HOST[:PORT], without a scheme".to_owned()),
-        false => Ok(text.to_owned()),
-    }
-}
-
-fn name_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write it as NAME=VALUE".to_owned()),
-    }
-}
-
 #[derive(Serialize)]
 struct Answer<'a> {
     #[serde(rename = "schemaVersion")]
@@ -224,41 +215,39 @@ struct Answer<'a> {
     result: &'a BuildResult,
 }
 
-/// Builds, pushes when asked to, and says the digest.
+/// Does what was asked for, until it is interrupted.
 pub(crate) async fn run(
     args: &BuildArgs,
     data: &DataDir,
     printer: Printer,
 ) -> anyhow::Result<Exit> {
-    if args.check || args.call != call::Call::Build {
-        return call::run(args, printer);
-    }
-    let (mut options, _kept) = options(args, data)?;
-    for image in &options.destinations {
-        let credential = job::credential(&image.registry)
-            .await
-            .with_context(|| format!("logging in to `{}`", image.registry))?;
-        if let Some(credential) = credential {
-            options.credentials.insert(image.registry.clone(), credential);
-        }
-    }
-    let cancel = options.cancel.clone();
+    args.docker.heed()?;
     let mut signals = Signals::listen()?;
+    if args.check || args.call != call::Call::Build {
+        return tokio::select! {
+            answered = call::run(args, data, printer) => answered,
+            () = signals.next() => {
+                printer.always("interrupted: nothing was built, and nothing of it is left behind");
+                Ok(Exit::Interrupted)
+            }
+        };
+    }
     let shown = progress::show(args.progress, printer);
-    let progress = Arc::clone(&shown) as Arc<dyn sekisho_builder::Progress>;
-    let mut build = std::pin::pin!(sekisho_builder::build(options, progress));
+    let watch = Arc::new(Watch::new(Arc::clone(&shown)));
     let built = tokio::select! {
-        built = &mut build => built,
+        built = build(args, data, Arc::clone(&watch)) => built,
+        // The build was dropped: its sandboxes have ended, and its folders are removed.
         () = signals.next() => {
-            cancel.cancel();
-            // The sandbox is ended and its folders are removed before this returns.
-            build.await
+            shown.finish();
+            progress::interrupted(&watch.seen(), args.progress, printer);
+            return Ok(Exit::Interrupted);
         }
     };
     shown.finish();
-    match built {
+    match built? {
         Ok(result) => {
             job::set_outputs(&result)?;
+            args.docker.tell(&result, &args.tags)?;
             summary::tell(&result, printer, args.progress);
             if printer.is_json() {
                 printer.answer_json(&Answer { schema_version: 1, result: &result })?;
@@ -266,10 +255,6 @@ pub(crate) async fn run(
                 printer.answer(&result.manifest_digest.to_string())?;
             }
             Ok(Exit::Done)
-        }
-        Err(BuildError::Cancelled) => {
-            printer.always("cancelled");
-            Ok(Exit::Interrupted)
         }
         Err(BuildError::Denied { reference, message, .. }) => {
             let denied = printer.paint(Style::Bad, "denied:");
@@ -281,6 +266,24 @@ pub(crate) async fn run(
         }
         Err(error) => Err(with_hint(error)),
     }
+}
+
+/// Builds, and pushes when asked to.
+async fn build(
+    args: &BuildArgs,
+    data: &DataDir,
+    watch: Arc<Watch>,
+) -> anyhow::Result<Result<BuildResult, BuildError>> {
+    let (mut options, _kept) = options(args, data).await?;
+    for image in &options.destinations {
+        let credential = job::credential(&image.registry)
+            .await
+            .with_context(|| format!("logging in to `{}`", image.registry))?;
+        if let Some(credential) = credential {
+            options.credentials.insert(image.registry.clone(), credential);
+        }
+    }
+    Ok(sekisho_builder::build(options, watch).await)
 }
 
 /// Keeps the builder's hint where the CLI looks for one.
@@ -296,11 +299,12 @@ fn with_hint(error: BuildError) -> anyhow::Error {
     }
 }
 
-fn options(args: &BuildArgs, data: &DataDir) -> anyhow::Result<(BuildOptions, Option<TempDir>)> {
-    let cache_dir = data.cache_or(args.cache_dir.as_deref())?;
-    let mut options = BuildOptions::new(".", cache_dir);
-    options.cache_limit = args.cache_limit.unwrap_or_default();
-    let kept = subject(args, &mut options)?;
+async fn options(
+    args: &BuildArgs,
+    data: &DataDir,
+) -> anyhow::Result<(BuildOptions, Option<TempDir>)> {
+    let (mut options, kept) = subject(args).await?;
+    links(args, data, &mut options)?;
     options.extra_hosts.clone_from(&args.hosts);
     if args.network == "none" {
         options.network = sekisho_builder::Network::None;
@@ -309,13 +313,10 @@ fn options(args: &BuildArgs, data: &DataDir) -> anyhow::Result<(BuildOptions, Op
         options.jobs = jobs.max(1);
     }
     options.registries.keyring = inputs::keyring()?;
-    options.registries.ca_files.clone_from(&args.ca_files);
     options.registries.plain_http = args.plain_http.iter().cloned().collect();
     for (registry, mirror) in &args.mirrors {
         options.registries.mirrors.entry(registry.clone()).or_default().push(mirror.clone());
     }
-    options.secrets = inputs::secrets(&args.secrets)?;
-    options.ssh = inputs::sockets(&args.ssh)?;
     let labels = args.labels.iter().cloned();
     options.labels = labels.map(|(name, value)| (name, value.unwrap_or_default())).collect();
     options.names.clone_from(&args.tags);
@@ -352,11 +353,12 @@ fn options(args: &BuildArgs, data: &DataDir) -> anyhow::Result<(BuildOptions, Op
 
 /// What the Dockerfile means depends on, also when nothing is built. What came on stdin is there as long
 /// as the folder that is returned.
-fn subject(args: &BuildArgs, options: &mut BuildOptions) -> anyhow::Result<Option<TempDir>> {
+async fn subject(args: &BuildArgs) -> anyhow::Result<(BuildOptions, Option<TempDir>)> {
+    let mut options = BuildOptions::new(".", ".");
     if let Some(file) = &args.file {
         options.dockerfile.clone_from(file);
     }
-    let kept = inputs::context(&args.context, options)?;
+    let kept = inputs::context(&args.context, &mut options).await?;
     if args.file.is_some() && options.context.is_none() && options.dockerfile_text.is_none() {
         options.dockerfile = inputs::dockerfile(&options.dockerfile, &options.context_dir)?;
     }
@@ -381,5 +383,15 @@ fn subject(args: &BuildArgs, options: &mut BuildOptions) -> anyhow::Result<Optio
     if args.created < 0 {
         bail!("the image's time `{}` is before 1970", args.created);
     }
-    Ok(kept)
+    Ok((options, kept))
+}
+
+/// What it takes to reach what is elsewhere, and where it is kept.
+fn links(args: &BuildArgs, data: &DataDir, options: &mut BuildOptions) -> anyhow::Result<()> {
+    options.cache_dir = data.cache_or(args.cache_dir.as_deref())?;
+    options.cache_limit = args.cache_limit.unwrap_or_default();
+    options.registries.ca_files.clone_from(&args.ca_files);
+    options.secrets = inputs::secrets(&args.secrets)?;
+    options.ssh = inputs::sockets(&args.ssh)?;
+    Ok(())
 }

@@ -1,10 +1,11 @@
 //! `--call`: what can be known of a build without building.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
-use sekisho_builder::{BuildOptions, Checked};
+use sekisho_builder::{Checked, Silent};
 use sekisho_dockerfile::graph;
 use sekisho_dockerfile::lint::Finding;
 use sekisho_dockerfile::outline::{self, Outline, Target};
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use super::{BuildArgs, with_hint};
 use crate::exit::Exit;
 use crate::printer::{Printer, Style};
+use crate::settings::DataDir;
 
 /// What to do with a Dockerfile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -29,13 +31,18 @@ pub(super) enum Call {
     Targets,
 }
 
-/// Reads the Dockerfile, and says what was asked for.
-pub(super) fn run(args: &BuildArgs, printer: Printer) -> anyhow::Result<Exit> {
-    // Nothing is kept in the cache folder here.
-    let mut options = BuildOptions::new(".", ".");
-    let _kept = super::subject(args, &mut options)?;
-    anyhow::ensure!(options.context.is_none(), "`--call` needs the context as a folder");
-    let checked = sekisho_builder::check(&options).map_err(with_hint)?;
+/// Reads the Dockerfile, and says what was asked for. Only a context of elsewhere is kept in the cache folder.
+pub(super) async fn run(
+    args: &BuildArgs,
+    data: &DataDir,
+    printer: Printer,
+) -> anyhow::Result<Exit> {
+    let (mut options, _kept) = super::subject(args).await?;
+    if options.context.is_some() {
+        super::links(args, data, &mut options)?;
+    }
+    let (target, contexts) = (options.target.clone(), options.context_names());
+    let checked = sekisho_builder::check(options, Arc::new(Silent)).await.map_err(with_hint)?;
     match args.call {
         Call::Build | Call::Check => check(&checked, printer),
         Call::Targets => {
@@ -44,8 +51,7 @@ pub(super) fn run(args: &BuildArgs, printer: Printer) -> anyhow::Result<Exit> {
         }
         Call::Outline => {
             let lookup = |name: &str| checked.globals.get(name).cloned();
-            let (target, contexts) = (options.target.as_deref(), options.context_names());
-            let order = graph::order(&checked.file, target, &lookup, &contexts);
+            let order = graph::order(&checked.file, target.as_deref(), &lookup, &contexts);
             let order = order.map_err(|error| with_hint(error.into()))?.order;
             show(&outline::outline(&checked.file, &order, &checked.globals), printer)?;
             Ok(Exit::Done)

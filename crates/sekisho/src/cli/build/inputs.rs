@@ -93,6 +93,41 @@ pub(super) fn host(text: &str) -> Result<(String, IpAddr), String> {
     }
 }
 
+/// Reads one `--registry-http`.
+pub(super) fn registry(text: &str) -> Result<String, String> {
+    match text.is_empty() || text.contains('/') {
+        true => Err("write it as HOST[:PORT], without a scheme".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// Reads `NAME=VALUE`.
+pub(super) fn name_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write it as NAME=VALUE".to_owned()),
+    }
+}
+
+/// Reads `--memory`: so many MiB, or with a unit as docker has it.
+pub(super) fn mebibytes(text: &str) -> Result<u64, String> {
+    let (number, unit) =
+        text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let number: u64 =
+        number.parse().map_err(|_| "write it as a number of MiB, or as `512m`, `2g`")?;
+    let mebibytes = match unit.to_ascii_lowercase().as_str() {
+        "" | "m" | "mb" => Some(number),
+        "k" | "kb" => Some(number >> 10),
+        "g" | "gb" => number.checked_mul(1 << 10),
+        "b" => Some(number >> 20),
+        _ => return Err("the unit is `k`, `m` or `g`, and MiB without one".to_owned()),
+    };
+    let allowed = 16..=1 << 30;
+    mebibytes
+        .filter(|size| allowed.contains(size))
+        .ok_or_else(|| format!("it is from {} to {} MiB", allowed.start(), allowed.end()))
+}
+
 /// Reads `NAME[=VALUE]`.
 pub(super) fn maybe_value(text: &str) -> Result<(String, Option<String>), String> {
     let (name, value) = match text.split_once('=') {
@@ -138,7 +173,10 @@ const MAX_TEXT_BYTES: u64 = 8 << 20;
 
 /// Says where the context and the Dockerfile are. What was read from stdin is in the folder that is
 /// returned.
-pub(super) fn context(text: &str, options: &mut BuildOptions) -> anyhow::Result<Option<TempDir>> {
+pub(super) async fn context(
+    text: &str,
+    options: &mut BuildOptions,
+) -> anyhow::Result<Option<TempDir>> {
     let from_stdin = options.dockerfile.as_os_str() == "-";
     let git = sekisho_builder::is_git(text);
     if text == "-" && from_stdin {
@@ -146,10 +184,10 @@ pub(super) fn context(text: &str, options: &mut BuildOptions) -> anyhow::Result<
         return Err(hinted("stdin cannot be both context and Dockerfile".to_owned(), hint));
     }
     if from_stdin {
-        options.dockerfile_text = Some(read_text(std::io::stdin().lock())?);
+        options.dockerfile_text = Some(beside(|| read_text(std::io::stdin().lock())).await?);
     }
     if text == "-" {
-        return stdin(options).map(Some);
+        return stdin(options).await.map(Some);
     }
     if git || text.starts_with("http://") || text.starts_with("https://") {
         options.context = Some(ContextInput::Remote(text.to_owned()));
@@ -164,6 +202,17 @@ pub(super) fn context(text: &str, options: &mut BuildOptions) -> anyhow::Result<
     Ok(None)
 }
 
+/// Reads on a thread of its own: stdin may never come to its end, and who interrupts that waits for nothing.
+async fn beside<T: Send + 'static>(
+    read: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    let (send, receive) = tokio::sync::oneshot::channel();
+    let reader = std::thread::Builder::new().name("stdin".to_owned());
+    // Nobody wants it any more when the receiver is gone.
+    reader.spawn(move || drop(send.send(read()))).context("starting a thread")?;
+    receive.await.context("reading stdin")?
+}
+
 fn read_text(from: impl Read) -> anyhow::Result<String> {
     let mut text = String::new();
     from.take(MAX_TEXT_BYTES).read_to_string(&mut text).context("reading the Dockerfile")?;
@@ -171,11 +220,18 @@ fn read_text(from: impl Read) -> anyhow::Result<String> {
 }
 
 /// An archive on stdin is the context, anything else a Dockerfile with nothing around it.
-fn stdin(options: &mut BuildOptions) -> anyhow::Result<TempDir> {
+async fn stdin(options: &mut BuildOptions) -> anyhow::Result<TempDir> {
     let folder = tempfile::tempdir().context("making a temporary folder")?;
     let path = folder.path().join("stdin");
     let mut file = fs_err::File::options().read(true).write(true).create(true).open(&path)?;
-    std::io::copy(&mut std::io::stdin().lock(), &mut file).context("reading stdin")?;
+    let mut into = file.try_clone()?;
+    beside(move || {
+        sekisho_builder::receive(std::io::stdin().lock(), into.file_mut()).map_err(|error| {
+            let hint = "leave out what the image does not need, or name another folder for it with `TMPDIR`";
+            hinted(format!("reading the build context from stdin: {error}"), hint)
+        })
+    })
+    .await?;
     file.rewind()?;
     if sekisho_builder::is_archive(file.file_mut())? {
         options.context = Some(ContextInput::Archive(path));
@@ -253,6 +309,23 @@ mod tests {
         assert_eq!(host("a=[::1]"), Ok(("a".to_owned(), "::1".parse().unwrap())));
         for text in ["a", ":1.2.3.4", "a:b", "a b:1.2.3.4"] {
             assert!(host(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn memory_has_a_unit_or_is_mebibytes() {
+        for (text, want) in [
+            ("512", Ok(512)),
+            ("512m", Ok(512)),
+            ("2G", Ok(2048)),
+            ("1048576KB", Ok(1024)),
+            ("33554432b", Ok(32)),
+            ("15", Err("it is from 16 to 1073741824 MiB")),
+            ("99999999999999999g", Err("it is from 16 to 1073741824 MiB")),
+            ("2x", Err("the unit is `k`, `m` or `g`, and MiB without one")),
+            ("m", Err("write it as a number of MiB, or as `512m`, `2g`")),
+        ] {
+            assert_eq!(mebibytes(text), want.map_err(str::to_owned), "{text}");
         }
     }
 

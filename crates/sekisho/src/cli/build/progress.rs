@@ -2,6 +2,7 @@
 
 mod json;
 mod live;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use sekisho_builder::{Event, LayerInfo, Progress, Used};
 
+pub(super) use self::watch::{Seen, Watch};
 use crate::printer::{Printer, Style};
 
 /// Longest instruction that is shown, in characters.
@@ -50,6 +52,14 @@ pub(super) fn show(look: Look, printer: Printer) -> Arc<dyn View> {
         }
         Look::Auto | Look::Plain => Arc::new(Shown::new(printer)),
     }
+}
+
+/// Says how far a build came that was interrupted.
+pub(super) fn interrupted(seen: &Seen, look: Look, printer: Printer) {
+    printer.always(&match look {
+        Look::Json => json::interrupted(seen).to_string(),
+        _ => seen.to_string(),
+    });
 }
 
 /// Shows nothing.

@@ -3,7 +3,7 @@
 use sekisho_builder::{Event, Progress};
 use serde_json::{Value, json};
 
-use super::View;
+use super::{Seen, View};
 use crate::printer::Printer;
 
 /// Writes each event.
@@ -62,6 +62,17 @@ fn value(event: &Event) -> Value {
             "digest": digest.to_string(), "duration_ms": duration.as_millis(),
         }),
     }
+}
+
+/// The last object of a build that was interrupted.
+pub(super) fn interrupted(seen: &Seen) -> Value {
+    let running = seen.running.iter().map(|(number, step)| {
+        json!({ "number": number, "stage": step.stage, "text": step.text, "line": step.line })
+    });
+    json!({
+        "event": "interrupted", "running": running.collect::<Vec<_>>(), "steps_done": seen.done,
+        "pushing": seen.pushing, "pushed": seen.pushed, "text": seen.to_string(),
+    })
 }
 
 #[cfg(test)]
