@@ -11,7 +11,9 @@ use sekisho_oci::layer::{Entry, EntryKind};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::apply::Apply;
-pub(crate) use self::index::{IndexEntry, IndexFile, IndexWriter, LayerIndex, read_entries};
+pub(crate) use self::index::{
+    Gone, IndexEntry, IndexFile, IndexWriter, MAGIC, read_entries, read_from,
+};
 pub(crate) use self::sum::{Known, Sum};
 use crate::hashed::{Lay, Stamp};
 
@@ -24,29 +26,28 @@ pub(crate) type ImagePath = Vec<u8>;
 /// What a file is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum NodeKind {
-    #[serde(rename = "f")]
     File {
         size: u64,
         /// Of the data; of a file of the context once it was taken for good, see `hashed`.
         digest: Known,
     },
-    #[serde(rename = "d")]
     Directory,
-    #[serde(rename = "l")]
     Symlink {
-        #[serde(with = "index::text")]
+        #[serde(with = "serde_bytes")]
         target: Vec<u8>,
     },
-    #[serde(rename = "h")]
     HardLink {
-        #[serde(with = "index::text")]
+        #[serde(with = "serde_bytes")]
         target: Vec<u8>,
     },
-    #[serde(rename = "c")]
-    CharDevice { major: u32, minor: u32 },
-    #[serde(rename = "b")]
-    BlockDevice { major: u32, minor: u32 },
-    #[serde(rename = "p")]
+    CharDevice {
+        major: u32,
+        minor: u32,
+    },
+    BlockDevice {
+        major: u32,
+        minor: u32,
+    },
     Fifo,
 }
 

@@ -2,18 +2,19 @@
 //!
 //! Each function takes any bytes, and panics when something does not hold.
 
-use std::io::{Cursor, Read as _, Seek as _, Write as _};
+use std::io::{self, Cursor, Read as _, Seek as _, Write as _};
 use std::path::Path;
 
 use jiff::Timestamp;
 use sekisho_dockerfile::git::GitRef;
 use sekisho_oci::layer::{self, Entry, EntryKind, Limits};
+use sekisho_types::Sha256Writer;
 use tokio_util::sync::CancellationToken;
 
 use crate::archive::{extract, is_archive, opened};
 use crate::chmod::Chmod;
 use crate::fetch::{self, http_date};
-use crate::files::{FileMap, LayerIndex, NodeKind};
+use crate::files::{self, Apply, FileMap, IndexWriter, NodeKind};
 use crate::options::NamedContext;
 use crate::users::{UserError, find, is_numeric};
 use crate::{git, pattern};
@@ -127,16 +128,35 @@ fn plain_folder(text: &str) -> bool {
     !text.contains(char::is_control) && !text.starts_with('/')
 }
 
-/// The index of a layer, as the cache keeps it; after a NUL, a path that is looked up in it.
+/// The pieces of a layer's index, as the cache keeps it between what it begins with and its digest; before them,
+/// up to a NUL, a path that is looked up in it.
 pub fn layer_record(input: &[u8]) {
     let at = input.iter().position(|byte| *byte == 0).unwrap_or(input.len());
-    let (json, path) = (&input[..at], input.get(at + 1..).unwrap_or(b"a/b"));
-    let Ok(index) = serde_json::from_slice::<LayerIndex>(json) else { return };
-    let written = serde_json::to_vec(&index).unwrap_or_default();
-    assert_eq!(serde_json::from_slice::<LayerIndex>(&written).ok().as_ref(), Some(&index));
+    let (path, pieces) = (&input[..at], input.get(at + 1..).unwrap_or_default());
+    let read = |record: &[u8]| {
+        let mut entries = Vec::new();
+        let gone = files::read_from(record, &mut |entry| entries.push(entry)).ok()?;
+        Some((entries, gone))
+    };
+    let mut whole = Sha256Writer::new(Vec::new());
+    let _ = whole.write_all(&[files::MAGIC, pieces].concat());
+    let (mut whole, sum, _) = whole.finish_bytes();
+    whole.extend(sum);
+    let Some(found) = read(&whole) else { return };
+    let write = || -> io::Result<Vec<u8>> {
+        let mut writer = IndexWriter::new(Vec::new())?;
+        found.0.iter().cloned().try_for_each(|entry| writer.entry(entry))?;
+        found.1.removed.iter().cloned().for_each(|path| writer.removed(path));
+        found.1.opaque.iter().cloned().for_each(|path| writer.opaque(path));
+        writer.end()
+    };
+    assert_eq!(write().ok().and_then(|record| read(&record)).as_ref(), Some(&found));
     let mut map = FileMap::default();
-    map.apply(index.clone(), 0);
-    map.apply(index, 1);
+    for number in 0..2 {
+        let mut apply = Apply::new(&mut map, number);
+        found.0.iter().cloned().for_each(|entry| apply.entry(entry));
+        apply.finish(&found.1);
+    }
     for follow in [false, true] {
         let Ok(found) = map.resolve(path, follow) else { continue };
         let plain = |part: &[u8]| !matches!(part, b"" | b"." | b"..");
@@ -204,4 +224,28 @@ fn stays_inside(input: &[u8]) {
     let _ = extract(file, &CancellationToken::new(), &folder);
     let beside = std::fs::read_dir(around.path()).into_iter().flatten().count();
     assert_eq!(beside, 1, "something was made beside the folder");
+}
+
+/// An index to begin with: `a/c` by way of a link, a file, a folder, and what is gone.
+pub fn layer_record_seed() -> Vec<u8> {
+    let node = |path: &[u8], kind| files::IndexEntry {
+        path: path.to_vec(),
+        node: files::Node::new(kind, 0o755),
+    };
+    let file = NodeKind::File { size: 1, digest: files::Known::default() };
+    let entries = [
+        node(b"a", NodeKind::Symlink { target: b"../../b".to_vec() }),
+        node(b"b", NodeKind::Directory),
+        node(b"b/c", file),
+    ];
+    let write = || -> io::Result<Vec<u8>> {
+        let mut writer = IndexWriter::new(Vec::new())?;
+        entries.into_iter().try_for_each(|entry| writer.entry(entry))?;
+        writer.removed(b"x\xff".to_vec());
+        writer.opaque(b"b".to_vec());
+        writer.end()
+    };
+    let whole = write().unwrap_or_default();
+    let pieces = whole.strip_prefix(files::MAGIC).and_then(|rest| rest.split_last_chunk::<32>());
+    [&b"a/c\0"[..], pieces.map_or(&b""[..], |(pieces, _)| pieces)].concat()
 }

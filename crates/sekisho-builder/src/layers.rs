@@ -16,9 +16,7 @@ use sekisho_types::Digest;
 use crate::BuildError;
 use crate::ages::Age;
 use crate::beside;
-use crate::files::{
-    Apply, FileMap, ImagePath, IndexFile, LayerIndex, Node, NodeKind, read_entries,
-};
+use crate::files::{Apply, FileMap, ImagePath, IndexFile, Node, NodeKind, read_entries};
 use crate::image::Layer;
 use crate::pack::{Packed, Press, Written};
 use crate::remote::Remote;
@@ -29,16 +27,6 @@ use crate::tree;
 
 /// Largest file that is read into memory: `/etc/passwd` and the like.
 const MAX_SMALL_FILE_BYTES: u64 = 4 << 20;
-
-/// Indexes up to here are read whole, which is faster; larger ones entry for entry. 8 MiB: some 40,000 files.
-const HELD_INDEX_BYTES: u64 = 8 << 20;
-
-/// The files of a layer.
-enum Index {
-    Held(LayerIndex),
-    /// In the store, to be read entry for entry.
-    Large(PathBuf),
-}
 
 /// A layer that was made in this build.
 enum Fresh {
@@ -217,20 +205,11 @@ impl Layers {
         }
     }
 
-    /// Reads the index of a layer, if it is whole and not too large to be held.
-    fn known_index(&self, layer: &Layer) -> Option<Index> {
+    /// Where the index of a layer is, which is made when there is none.
+    fn index(&self, layer: &Layer) -> Result<PathBuf, BuildError> {
         let path = self.store.record_path(Kind::Index, &layer.diff_id);
-        if std::fs::metadata(&path).ok()?.len() > HELD_INDEX_BYTES {
-            return Some(Index::Large(path));
-        }
-        self.store.record(Kind::Index, &layer.diff_id).map(Index::Held)
-    }
-
-    /// The files of a layer.
-    fn index(&self, layer: &Layer) -> Result<Index, BuildError> {
-        let known = || self.known_index(layer);
-        if let Some(index) = known() {
-            return Ok(index);
+        if path.is_file() {
+            return Ok(path);
         }
         let expected = lock(&self.expected).get(&layer.diff_id).copied();
         if let Some(isolation) = expected {
@@ -238,18 +217,17 @@ impl Layers {
         }
         let turn = self.turn("layer", &layer.diff_id);
         let _turn = lock(&turn);
-        if let Some(index) = known() {
-            return Ok(index);
+        if !path.is_file() {
+            let blob = self.blob(layer)?;
+            let (index, found) = self.ingest(&blob, None)?;
+            Self::check(layer, &found)?;
+            self.store.publish_record(&index.path, Kind::Index, &layer.diff_id)?;
         }
-        let blob = self.blob(layer)?;
-        let (index, found) = self.ingest(&blob, None)?;
-        Self::check(layer, &found)?;
-        self.store.publish_record(&index.path, Kind::Index, &layer.diff_id)?;
-        Ok(known().context("the index of a layer cannot be read back")?)
+        Ok(path)
     }
 
-    /// The files of some layers, read side by side.
-    fn indexes(&self, layers: &[Layer]) -> Result<Vec<Index>, BuildError> {
+    /// The indexes of some layers, made side by side.
+    fn indexes(&self, layers: &[Layer]) -> Result<Vec<PathBuf>, BuildError> {
         beside::each(layers, beside::cores(), |layer| self.index(layer)).into_iter().collect()
     }
 
@@ -298,14 +276,13 @@ impl Layers {
         let new = chain.get(length..).unwrap_or_default();
         for (at, index) in (length..).zip(self.indexes(new)?) {
             let at = u32::try_from(at).context("there are too many layers")?;
-            match index {
-                Index::Held(index) => view.apply(index, at),
-                Index::Large(path) => {
-                    let mut apply = Apply::new(&mut view, at);
-                    let gone = read_entries(&path, &mut |entry| apply.entry(entry));
-                    let Ok(gone) = gone else { return self.view_anew(&path, chain) };
-                    apply.finish(&gone);
+            let mut apply = Apply::new(&mut view, at);
+            match read_entries(&index, &mut |entry| apply.entry(entry)) {
+                Ok(gone) => apply.finish(&gone),
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    return self.view_anew(&index, chain);
                 }
+                Err(error) => return Err(anyhow::Error::from(error).into()),
             }
         }
         let view = Arc::new(view);
@@ -313,7 +290,7 @@ impl Layers {
         Ok(view)
     }
 
-    /// As [`Self::view`], after an index was found to be cut short, which is then none.
+    /// As [`Self::view`], after an index was found to be none: cut short, or of an older form.
     fn view_anew(&self, index: &Path, chain: &[Layer]) -> Result<Arc<FileMap>, BuildError> {
         std::fs::remove_file(index).context("cannot remove a damaged index")?;
         self.view(chain)

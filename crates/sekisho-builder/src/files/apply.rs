@@ -1,6 +1,6 @@
 //! Puts a layer on top of others.
 
-use super::{FileMap, ImagePath, IndexEntry, LayerIndex, Node};
+use super::{FileMap, Gone, ImagePath, IndexEntry, Node};
 
 /// Entries that are put into the map at once: a tree that grows at its end is half empty, and one that is put
 /// together of two is not.
@@ -44,7 +44,7 @@ impl<'a> Apply<'a> {
     }
 
     /// Takes away what the layer takes away of lower ones.
-    pub(crate) fn finish(mut self, gone: &LayerIndex) {
+    pub(crate) fn finish(mut self, gone: &Gone) {
         self.flush();
         let number = self.number;
         let lower = |node: &Node| node.layer != number;
@@ -61,14 +61,6 @@ impl<'a> Apply<'a> {
 }
 
 impl FileMap {
-    /// Puts a layer on top.
-    pub(crate) fn apply(&mut self, mut index: LayerIndex, layer: u32) {
-        let entries = std::mem::take(&mut index.entries);
-        let mut apply = Apply::new(self, layer);
-        entries.into_iter().for_each(|entry| apply.entry(entry));
-        apply.finish(&index);
-    }
-
     fn remove_below(&mut self, folder: &[u8], doomed: impl Fn(&Node) -> bool) {
         let below = self.below(folder).filter(|(_, node)| doomed(node));
         let doomed: Vec<_> = below.map(|(path, _)| path.clone()).collect();

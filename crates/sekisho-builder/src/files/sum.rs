@@ -6,7 +6,7 @@ use sekisho_types::Digest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// The SHA-256 of a file's data: a third of what a [`Digest`] takes, for there may be millions. Written down as
-/// that is.
+/// that is where people may read it, else as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Sum([u8; 32]);
 
@@ -34,12 +34,15 @@ impl Sum {
 
 impl Serialize for Sum {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        self.digest().serialize(to)
+        if to.is_human_readable() { self.digest().serialize(to) } else { self.0.serialize(to) }
     }
 }
 
 impl<'de> Deserialize<'de> for Sum {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        if !from.is_human_readable() {
+            return <[u8; 32]>::deserialize(from).map(Self);
+        }
         let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
         let mut bytes = [0; 32];
         text.strip_prefix("sha256:")
