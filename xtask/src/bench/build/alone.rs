@@ -21,6 +21,8 @@ pub(super) struct Extras {
     /// Empty where we cannot become somebody else.
     user: Series,
     peak_bytes: Series,
+    /// w3 cold with zstd.
+    zstd: Series,
 }
 
 impl Extras {
@@ -28,26 +30,30 @@ impl Extras {
         let (program, folder) = (place.program.as_path(), place.folder());
         let w1 = place.workload(size, "w1")?;
         let mut root = Engine::sekisho(program, folder, Some("root-cache"))?;
-        let cold = |engine: &mut Engine, name: &str| -> anyhow::Result<Duration> {
+        let cold = |engine: &mut Engine, what: &Workload, name: &str| -> anyhow::Result<Duration> {
             engine.forget()?;
             disk::settle()?;
             let began = Instant::now();
-            engine.build(&w1.context, &format!("{}/{name}:1", place.registry.host()))?;
+            engine.build(&what.context, &format!("{}/{name}:1", place.registry.host()))?;
             Ok(began.elapsed())
         };
         let mut user = Engine::sekisho_as_user(program, folder)?;
         let mut large = Large::new(place, size)?;
         let series = Series::default;
         let (mut as_root, mut as_user, mut peak_bytes) = (series(), series(), series());
+        let mut zstd_engine =
+            Engine::sekisho(program, folder, Some("zstd-cache"))?.with(&["--compression", "zstd"]);
+        let mut zstd = series();
         for round in 0..rounds {
-            as_root.push(cold(&mut root, &format!("as-root-{round}"))?);
+            as_root.push(cold(&mut root, &w1, &format!("as-root-{round}"))?);
             if let Some(user) = &mut user {
-                as_user.push(cold(user, &format!("as-user-{round}"))?);
+                as_user.push(cold(user, &w1, &format!("as-user-{round}"))?);
             }
             peak_bytes.push_bytes(large.peak(round)?);
+            zstd.push(cold(&mut zstd_engine, &large.w3, &format!("zstd-{round}"))?);
         }
         let (sandbox, nothing) = root.nothing(&place.base, folder)?;
-        Ok(Self { sandbox, nothing, root: as_root, user: as_user, peak_bytes })
+        Ok(Self { sandbox, nothing, root: as_root, user: as_user, peak_bytes, zstd })
     }
 
     /// Adds what was measured, and what of it is below its promise.
@@ -78,10 +84,12 @@ impl Extras {
          | the sandbox of a RUN of `/bin/true`, from its making to its end | {} | ≤ 10 ms |\n\
          | all of that RUN: with its key, the look at its changes, the record | {} | |\n\
          | w1 cold as an ordinary user | {user} | ≤ {USER_RATIO} × |\n\
-         | peak memory of w3's one layer (sum of PSS) | {} | ≤ 200 MB of 500 MB |\n",
+         | peak memory of w3's one layer (sum of PSS) | {} | ≤ 200 MB of 500 MB |\n\
+         | w3 cold with `--compression zstd` | {} | |\n",
             self.sandbox.milliseconds(),
             self.nothing.milliseconds(),
             self.peak_bytes.mebibytes(),
+            self.zstd.milliseconds(),
         ));
     }
 }

@@ -68,7 +68,7 @@ pub(super) struct Engine {
 }
 
 enum Kind {
-    Sekisho { program: PathBuf, cache: Folders, user: bool },
+    Sekisho { program: PathBuf, cache: Folders, user: bool, options: &'static [&'static str] },
     Buildkit { docker: PathBuf, daemon: Daemon, data: Folders },
     Buildah { storage: Folders },
 }
@@ -155,7 +155,7 @@ impl Engine {
     ) -> anyhow::Result<Self> {
         let cache = Folders::new(folder, cache.unwrap_or("cache"));
         let version = run(Command::new(program).arg("--version"))?.trim().to_owned();
-        let kind = Kind::Sekisho { program: program.to_owned(), cache, user: false };
+        let kind = Kind::Sekisho { program: program.to_owned(), cache, user: false, options: &[] };
         Ok(Self { name: "sekisho", version, kind })
     }
 
@@ -166,8 +166,16 @@ impl Engine {
         }
         let cache = Folders::new(folder, "user-cache");
         give_to_user(&cache.current())?;
-        let kind = Kind::Sekisho { program: program.to_owned(), cache, user: true };
+        let kind = Kind::Sekisho { program: program.to_owned(), cache, user: true, options: &[] };
         Ok(Some(Self { name: "sekisho", version: String::new(), kind }))
+    }
+
+    /// Builds with these options; a peer has none.
+    pub(super) fn with(mut self, more: &'static [&'static str]) -> Self {
+        if let Kind::Sekisho { options, .. } = &mut self.kind {
+            *options = more;
+        }
+        self
     }
 
     pub(super) fn is_a_peer(&self) -> bool {
@@ -177,9 +185,9 @@ impl Engine {
     /// Builds and pushes.
     pub(super) fn build(&mut self, context: &Path, name: &str) -> anyhow::Result<()> {
         match &self.kind {
-            Kind::Sekisho { program, cache, user } => {
+            Kind::Sekisho { program, cache, user, options } => {
                 let mut command = sekisho(program, &cache.current(), *user);
-                command.args(["--push", "--tag", name]);
+                command.args(["--push", "--tag", name]).args(*options);
                 run(command.arg(context)).map(drop)
             }
             Kind::Buildkit { docker, daemon, .. } => {
@@ -226,7 +234,7 @@ impl Engine {
         base: &str,
         folder: &Path,
     ) -> anyhow::Result<(Series, Series)> {
-        let Kind::Sekisho { program, cache, user } = &self.kind else {
+        let Kind::Sekisho { program, cache, user, .. } = &self.kind else {
             bail!("only sekisho tells the time of a step");
         };
         let context = folder.join("nothing");
