@@ -1,5 +1,7 @@
 //! Puts a layer on top of others.
 
+use std::collections::BTreeMap;
+
 use super::{FileMap, Gone, ImagePath, IndexEntry, Node};
 
 /// Entries that are put into the map at once: a tree that grows at its end is half empty, and one that is put
@@ -33,12 +35,19 @@ impl<'a> Apply<'a> {
     }
 
     fn flush(&mut self) {
-        // Where much is there already, it is dearer to put two together than to add to one.
+        // Where much is on one side and little on the other, it is dearer to put two together than to add to one.
         let map = self.map.tree();
         if self.run.len() * 8 < map.len() {
             map.extend(self.run.drain(..));
+            return;
+        }
+        let mut run: BTreeMap<_, _> = std::mem::take(&mut self.run).into_iter().collect();
+        if map.len() * 8 < run.len() {
+            std::mem::swap(map, &mut run);
+            for (path, lower) in run {
+                map.entry(path).or_insert(lower);
+            }
         } else {
-            let mut run = std::mem::take(&mut self.run).into_iter().collect();
             map.append(&mut run);
         }
     }

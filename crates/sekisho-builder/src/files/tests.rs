@@ -86,6 +86,33 @@ fn absolute_paths_are_clean() {
 }
 
 proptest! {
+    /// Each entry replaces what is at its path, and what is not a folder also what was below; whatever comes first,
+    /// and however much of it there is.
+    #[test]
+    fn a_layer_of_any_size_covers_one_of_any_size(
+        layers in prop::collection::vec(
+            prop::collection::vec(("[ab]/[a-e]{0,2}(/[ab])?", any::<bool>()), 0..40),
+            1..4,
+        ),
+    ) {
+        let (mut map, mut model) = (FileMap::default(), BTreeMap::new());
+        for (number, entries) in (0..).zip(&layers) {
+            let nodes = entries.iter().map(|(path, is_folder)| {
+                (path.as_str(), if *is_folder { folder() } else { file(path) })
+            });
+            let nodes: Vec<_> = nodes.collect();
+            apply(&mut map, number, &nodes, &Gone::default());
+            for (path, node) in nodes {
+                if !node.is_directory() {
+                    model.retain(|other: &String, _| !other.starts_with(&format!("{path}/")));
+                }
+                model.insert(path.to_owned(), Node { layer: number, ..node });
+            }
+        }
+        let found = map.iter().map(|(path, node)| (String::from_utf8(path.clone()).unwrap(), node.clone()));
+        prop_assert_eq!(found.collect::<BTreeMap<_, _>>(), model);
+    }
+
     #[test]
     fn resolving_stays_inside(path in "[./a]{0,12}") {
         let map = FileMap::default();
