@@ -23,7 +23,7 @@ use crate::origin::Origin;
 use crate::provenance::Material;
 use crate::remote::Remote;
 use crate::store::Session;
-use crate::{archive, fetch, pack, provenance};
+use crate::{archive, fetch, git, pack, provenance, room};
 
 /// The name that a layout's index gives to an image.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -47,7 +47,12 @@ pub(crate) fn main_folder(
 ) -> Result<(PathBuf, Option<Material>), BuildError> {
     match input {
         ContextInput::Archive(path) => Ok((unpack(path, remote, session)?, None)),
-        ContextInput::Remote(text) => remote_folder(text, remote, session, options),
+        ContextInput::Remote(text) => match remote_folder(text, remote, session, options) {
+            Err(BuildError::Machine(error)) if !room::is_full(error.as_ref()) => {
+                Err(BuildError::Elsewhere(error))
+            }
+            other => other,
+        },
     }
 }
 
@@ -58,17 +63,18 @@ fn remote_folder(
     session: &Session,
     options: &BuildOptions,
 ) -> Result<(PathBuf, Option<Material>), BuildError> {
-    let git = GitRef::parse(text).map_err(|problem| anyhow!("the context `{text}`: {problem}"))?;
+    let shown = git::user_apart(text).0;
+    let git = GitRef::parse(text).map_err(|problem| anyhow!("the context `{shown}`: {problem}"))?;
     if let Some(git) = git {
         let keep = git.keep_git_dir.unwrap_or(options.keeps_git_dir()?);
         let checkout = remote.checkout(&git, keep, session, options)?;
         return Ok((checkout.dir, Some(provenance::commit(&git.remote, &checkout.commit))));
     }
-    let url = fetch::parse(text).map_err(|problem| anyhow!("the context `{text}`: {problem}"))?;
+    let url = fetch::parse(text).map_err(|problem| anyhow!("the context `{shown}`: {problem}"))?;
     let path = session.path("fetched");
     let link = fetch::Link::new(options)?;
     let fetched = remote.run(link.fetch(&url, None, &path)).ok_or(BuildError::Cancelled)?;
-    fetched.with_context(|| format!("cannot fetch the context `{text}`"))?;
+    fetched.with_context(|| format!("cannot fetch the context `{shown}`"))?;
     let mut file = std::fs::File::open(&path).context("cannot read back a file")?;
     let mut material = None;
     if options.provenance.is_some() {

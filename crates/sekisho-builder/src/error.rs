@@ -1,6 +1,7 @@
 //! Why there is no image.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use sekisho_dockerfile::Diagnostic;
@@ -31,6 +32,9 @@ pub enum BuildError {
         #[source]
         source: std::io::Error,
     },
+    /// A context of elsewhere cannot be had.
+    #[error("cannot get the build context")]
+    Elsewhere(#[source] anyhow::Error),
     /// A file of the context that we read ourselves is none of the context.
     #[error("`{}` is a link that leads out of the build context", .path.display())]
     Outside {
@@ -177,7 +181,11 @@ impl Hint for BuildError {
                 detail.get("hint").and_then(|hint| hint.as_str()).map(str::to_owned)
             }
             Self::Machine(error) if room::is_full(error.as_ref()) => Some(room::HINT.to_owned()),
+            Self::Context { source, .. } if source.kind() == ErrorKind::PermissionDenied => Some(
+                "make it readable for who builds, or leave it out with `.dockerignore`".to_owned(),
+            ),
             Self::Context { .. }
+            | Self::Elsewhere(_)
             | Self::NoEngine { .. }
             | Self::Ignore { .. }
             | Self::Push { .. }

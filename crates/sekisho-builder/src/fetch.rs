@@ -40,7 +40,7 @@ const METADATA: [&str; 2] = ["100.100.100.200", "fd00:ec2::254"];
 pub(crate) fn parse(text: &str) -> Result<Url, &'static str> {
     let url = Url::parse(text).map_err(|_| "it is no URL")?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("a name or password in a URL would stand in the image's history");
+        return Err("a name or password in a URL is not taken, for others would see it");
     }
     Ok(url)
 }

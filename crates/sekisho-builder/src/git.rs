@@ -38,8 +38,9 @@ async fn commit_now(
             let wanted = git.reference.as_deref().unwrap_or("HEAD");
             let peeled = format!("{wanted}^{{}}");
             let (host, root, trusted) = prepare(git, session, options).await?;
-            let (trusted, remote) = (trusted.as_deref(), &git.remote);
-            let caller = Caller { root: &root, options, host: &host, remote, trusted };
+            let (trusted, (remote, user)) = (trusted.as_deref(), user_apart(&git.remote));
+            let remote = &remote;
+            let caller = Caller { root: &root, options, host: &host, remote, user, trusted };
             let said =
                 caller.call(&["ls-remote", "--quiet", "--", remote, wanted, &peeled]).await?;
             refs::commit(&said, wanted).filter(|commit| is_commit(commit)).map(str::to_owned)
@@ -73,10 +74,11 @@ async fn checkout(
     options: &BuildOptions,
 ) -> anyhow::Result<(PathBuf, String)> {
     let (host, root, trusted) = prepare(git, session, options).await?;
-    let (trusted, remote) = (trusted.as_deref(), &git.remote);
-    let caller = Caller { root: &root, options, host: &host, remote, trusted };
+    let (trusted, (remote, user)) = (trusted.as_deref(), user_apart(&git.remote));
+    let remote = &remote;
+    let caller = Caller { root: &root, options, host: &host, remote, user, trusted };
     caller.call(&["init", "--quiet", "--initial-branch=sekisho"]).await?;
-    caller.call(&["remote", "add", "origin", "--", &git.remote]).await?;
+    caller.call(&["remote", "add", "origin", "--", remote]).await?;
     caller.get(git).await?;
     caller.list("FETCH_HEAD").await?;
     caller.call(&["checkout", "--quiet", "--detach", "--force", "FETCH_HEAD"]).await?;
@@ -141,6 +143,23 @@ fn remove_git(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A remote that is spoken to by http, and the name and password in it, which others would see in git's arguments and
+/// in its files.
+pub(crate) fn user_apart(remote: &str) -> (String, Option<&str>) {
+    let by_web = |scheme: &&str| remote.starts_with(*scheme);
+    let scheme = ["https://", "http://"].into_iter().find(by_web);
+    let Some((scheme, rest)) =
+        scheme.and_then(|scheme| Some((scheme, remote.strip_prefix(scheme)?)))
+    else {
+        return (remote.to_owned(), None);
+    };
+    let end = rest.find('/').unwrap_or(rest.len());
+    match rest[..end].rsplit_once('@') {
+        Some((user, _)) => (format!("{scheme}{}", &rest[user.len() + 1..]), Some(user)),
+        None => (remote.to_owned(), None),
+    }
+}
+
 /// Host and port of a remote.
 pub(crate) fn host(remote: &str) -> Option<String> {
     let rest = match remote.split_once("://") {
@@ -154,6 +173,22 @@ pub(crate) fn host(remote: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_is_told_apart_from_a_remote() {
+        for (remote, want, user) in [
+            ("https://h/a/b.git", "https://h/a/b.git", None),
+            ("https://me:pa@ss@h:1/a@b.git", "https://h:1/a@b.git", Some("me:pa@ss")),
+            ("http://token@h", "http://h", Some("token")),
+            ("ssh://git@h/b", "ssh://git@h/b", None),
+            ("git@h:a.git", "git@h:a.git", None),
+        ] {
+            assert_eq!(user_apart(remote), (want.to_owned(), user), "{remote}");
+        }
+        assert_eq!(caller::pair("me:p%40ss").as_deref(), Some("me:p@ss"));
+        assert_eq!(caller::pair("token").as_deref(), Some("token:"));
+        assert_eq!(caller::pair("a%ff"), None);
+    }
 
     #[test]
     fn hosts_of_remotes() {

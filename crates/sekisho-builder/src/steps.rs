@@ -105,6 +105,11 @@ impl Engine {
             Known::Done(done) => return Ok(*done),
             Known::Nothing(turn) => turn,
         };
+        if now.platform.os != "linux" {
+            let message = format!("RUN is for linux, and this stage is for {}", now.platform);
+            let hint = "build what it makes in a stage of `FROM --platform=$BUILDPLATFORM`";
+            return Err(self.file.diagnostic(span, message).with_hint(hint).into());
+        }
         if !binfmt::can_run(&now.platform) {
             let message = format!(
                 "RUN for {} on this {} machine needs an emulator",

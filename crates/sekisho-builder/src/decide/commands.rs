@@ -172,6 +172,11 @@ impl Decider<'_> {
             self.error(word.span, format!("cannot add this repository: {problem}"))
         };
         if let Some(mut git) = GitRef::parse(path).map_err(bad)? {
+            if crate::git::user_apart(&git.remote).1.is_some() {
+                let why = "a name or password in its URL would stand in the image's history";
+                let hint = "give a token with `--secret id=GIT_AUTH_TOKEN,env=NAME`";
+                return Err(bad(why.to_owned()).with_hint(hint));
+            }
             if let Some(word) = &add.checksum {
                 let sum = self.expand(word)?;
                 let other = git.checksum.as_ref().is_some_and(|known| *known != sum);

@@ -159,7 +159,11 @@ fn what_is_not_supported_is_refused_where_it_stands() {
         ("VOLUME $NO", "2:8: VOLUME is empty after expansion"),
         (
             "ADD https://me:pw@h/x /",
-            "2:5: cannot fetch from this URL: a name or password in a URL would stand in the image's history",
+            "2:5: cannot fetch from this URL: a name or password in a URL is not taken, for others would see it",
+        ),
+        (
+            "ADD https://me:pw@h/x.git /",
+            "2:5: cannot add this repository: a name or password in its URL would stand in the image's history",
         ),
         (
             "ADD --checksum=md5:x https://h/x /",

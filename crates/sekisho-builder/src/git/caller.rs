@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use fs_err as fs;
+use percent_encoding::percent_decode_str;
 use rustix::process::{Pid, Signal, kill_process_group};
 use secrecy::ExposeSecret as _;
 use sekisho_dockerfile::git::GitRef;
@@ -34,7 +35,10 @@ pub(super) struct Caller<'a> {
     pub(super) root: &'a Path,
     pub(super) options: &'a BuildOptions,
     pub(super) host: &'a str,
+    /// Without a name and password.
     pub(super) remote: &'a str,
+    /// Those, as they were written.
+    pub(super) user: Option<&'a str>,
     /// Certificates to trust, when they are not the machine's alone.
     pub(super) trusted: Option<&'a Path>,
 }
@@ -169,10 +173,14 @@ impl Caller<'_> {
         format!("{scheme}://{}", self.host)
     }
 
-    /// The header that a token secret makes, for http only.
+    /// The header that a name and password make, or else a token secret; for http only.
     fn token(&self) -> anyhow::Result<Option<String>> {
         if !self.remote.starts_with("https://") && !self.remote.starts_with("http://") {
             return Ok(None);
+        }
+        if let Some(user) = self.user {
+            let pair = pair(user).context("the name in the URL is badly encoded")?;
+            return Ok(Some(basic(&pair)));
         }
         let of_host = format!("{TOKEN_SECRET}.{}", self.host);
         let secrets = &self.options.secrets;
@@ -183,10 +191,19 @@ impl Caller<'_> {
             Secret::Value(value) => value.expose_secret().to_owned(),
             Secret::File(path) => fs::read_to_string(path)?,
         };
-        let pair = format!("x-access-token:{}", token.trim());
-        let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
-        Ok(Some(format!("Authorization: basic {encoded}")))
+        Ok(Some(basic(&format!("x-access-token:{}", token.trim()))))
     }
+}
+
+/// What a URL has before its host, as a header takes it.
+pub(super) fn pair(user: &str) -> Option<String> {
+    let pair = percent_decode_str(user).decode_utf8().ok()?;
+    Some(if pair.contains(':') { pair.into_owned() } else { format!("{pair}:") })
+}
+
+fn basic(pair: &str) -> String {
+    let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
+    format!("Authorization: basic {encoded}")
 }
 
 /// What a pipe brings, as far as it is kept.

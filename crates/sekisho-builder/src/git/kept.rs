@@ -84,7 +84,8 @@ impl Remote {
         let name = self.commits.0.of(name(git));
         let mut known = lock(&name);
         let store = session.store();
-        let failed = || format!("cannot fetch the repository `{}`", git.remote);
+        let failed =
+            || format!("cannot fetch the repository `{}`", super::user_apart(&git.remote).0);
         let there = self.meant(git, &mut known, session, options).and_then(|commit| {
             let key = key(git, keep_git_dir, &commit);
             let path = store.checkout_path(&key);

@@ -64,13 +64,26 @@ async fn a_name_that_is_nothing_is_told_as_such() {
 
 /// Serves a folder to git's "dumb" protocol, which is plain files.
 pub(crate) async fn serve(folder: &Path) -> String {
+    serve_to(folder, None).await
+}
+
+/// The same, to who sends this `Authorization` only.
+pub(crate) async fn serve_to(folder: &Path, who: Option<&'static str>) -> String {
     let folder = folder.to_owned();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap().to_string();
-    let router = axum::Router::new().fallback(move |uri: axum::http::Uri| {
+    let answer = move |uri: axum::http::Uri, headers: axum::http::HeaderMap| {
         let path = folder.join(uri.path().trim_start_matches('/'));
-        async move { fs::read(path).map_err(|_| axum::http::StatusCode::NOT_FOUND) }
-    });
+        let said = headers.get("authorization").map(|one| one.as_bytes());
+        let known = who.is_none_or(|who| said == Some(who.as_bytes()));
+        async move {
+            match known {
+                true => fs::read(path).map_err(|_| axum::http::StatusCode::NOT_FOUND),
+                false => Err(axum::http::StatusCode::UNAUTHORIZED),
+            }
+        }
+    };
+    let router = axum::Router::new().fallback(answer);
     tokio::spawn(async move { axum::serve(listener, router).await });
     host
 }

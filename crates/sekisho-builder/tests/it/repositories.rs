@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use sekisho_builder::ContextInput;
 
-use crate::inputs::git;
+use crate::inputs::{git, serve_to};
 use crate::world::World;
 
 /// An object of a repository, made of what git reads.
@@ -25,6 +25,43 @@ fn object(at: &Path, arguments: &[&str], input: &[u8]) -> String {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// A name and password of a URL reach the server, and nothing that is seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_fetches_is_told_to_the_server_alone() {
+    if !peers::is_installed("git", "--version") {
+        return;
+    }
+    let world = World::new().await;
+    let served = world.dir.path().join("served");
+    let bare = served.join("r.git");
+    fs::create_dir_all(&bare).unwrap();
+    git(&bare, &["init", "-q", "--bare"]);
+    let file = object(&bare, &["hash-object", "-w", "--stdin"], b"FROM scratch\nCOPY . /in/\n");
+    let tree = object(&bare, &["mktree"], format!("100644 blob {file}\tDockerfile\n").as_bytes());
+    let commit = object(&bare, &["commit-tree", "-m", "one", &tree], b"");
+    git(&bare, &["update-ref", "refs/heads/main", &commit]);
+    git(&bare, &["update-server-info"]);
+    // `me:p@ss`
+    let host = serve_to(&served, Some("basic bWU6cEBzcw==")).await;
+    let context = |user: &str| {
+        let mut options = world.options();
+        let url = format!("http://{user}{host}/r.git?branch=main&keep-git-dir=true");
+        options.context = Some(ContextInput::Remote(url));
+        options
+    };
+    let built = world.try_build(context("me:p%40ss@")).await.unwrap();
+    let config = &world.files(&built)["in/.git/config"];
+    assert!(config.contains(&format!("http://{host}/r.git")) && !config.contains("me"), "{config}");
+    for user in ["", "me:wrong@"] {
+        let error = world.try_build(context(user)).await.unwrap_err();
+        let error = format!("{:#}", anyhow::Error::new(error));
+        let want = format!(
+            "cannot get the build context: cannot fetch the repository `http://{host}/r.git`"
+        );
+        assert!(error.starts_with(&want) && !error.contains("wrong"), "{error}");
+    }
 }
 
 /// Repositories of some kilobytes that are two million files, or 64 GiB.

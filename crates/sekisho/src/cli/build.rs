@@ -94,8 +94,8 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_enum, default_value_t, env = "SEKISHO_PROGRESS")]
     progress: progress::Look,
     /// Most steps that run at once [default: one for each core]
-    #[arg(long, value_name = "COUNT")]
-    jobs: Option<usize>,
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
     /// A registry that is asked first for the content of another: `docker.io=HOST`
     #[arg(long = "registry-mirror", value_name = "REGISTRY=HOST", value_parser = inputs::name_value)]
     mirrors: Vec<(String, String)>,
@@ -150,7 +150,7 @@ pub(crate) struct BuildArgs {
     #[arg(long)]
     single_id: bool,
     /// End a RUN that takes longer
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     run_timeout: Option<u64>,
     /// Also write the image as an OCI image layout into a folder
     #[arg(long, value_name = "DIR", conflicts_with = "oci_archive")]
@@ -310,7 +310,7 @@ async fn options(
         options.network = sekisho_builder::Network::None;
     }
     if let Some(jobs) = args.jobs {
-        options.jobs = jobs.max(1);
+        options.jobs = jobs.into();
     }
     options.registries.keyring = inputs::keyring()?;
     options.registries.plain_http = args.plain_http.iter().cloned().collect();

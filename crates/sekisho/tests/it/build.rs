@@ -248,6 +248,10 @@ fn builds_go_where_they_are_sent() {
     assert_eq!(metadata["containerimage.config.digest"], json["config_digest"]);
     assert_eq!(metadata["image.name"], "localhost/a:1");
 
+    stdin(&world, &["build", "-"], b"").exits(1).says(&["stdin is empty", "hint: send a tar"]);
+    let neither = stdin(&world, &["build", "-"], b"\xff\xfe\xfd").exits(1);
+    neither.says(&["neither an archive nor a text", "hint:"]);
+
     // A Dockerfile on stdin, with nothing around it; and an archive.
     let alone = stdin(&world, &["build", "-"], b"FROM scratch\nLABEL a=b\n");
     alone.exits(0);

@@ -215,8 +215,14 @@ async fn beside<T: Send + 'static>(
 
 fn read_text(from: impl Read) -> anyhow::Result<String> {
     let mut text = String::new();
-    from.take(MAX_TEXT_BYTES).read_to_string(&mut text).context("reading the Dockerfile")?;
-    Ok(text)
+    match from.take(MAX_TEXT_BYTES).read_to_string(&mut text) {
+        Ok(_) => Ok(text),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            let hint = "a context is a tar archive, plain or compressed, and a Dockerfile is UTF-8";
+            Err(hinted("what stdin brings is neither an archive nor a text".to_owned(), hint))
+        }
+        Err(error) => Err(error).context("reading the Dockerfile"),
+    }
 }
 
 /// An archive on stdin is the context, anything else a Dockerfile with nothing around it.
@@ -232,6 +238,10 @@ async fn stdin(options: &mut BuildOptions) -> anyhow::Result<TempDir> {
         })
     })
     .await?;
+    if file.metadata()?.len() == 0 {
+        let hint = "send a tar archive of the context, or a Dockerfile";
+        return Err(hinted("stdin is empty".to_owned(), hint));
+    }
     file.rewind()?;
     if sekisho_builder::is_archive(file.file_mut())? {
         options.context = Some(ContextInput::Archive(path));
