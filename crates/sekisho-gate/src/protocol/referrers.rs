@@ -98,20 +98,23 @@ struct Page {
 }
 
 impl Filed {
-    /// Reads a page and one more, of what comes in order.
+    /// Reads a page and one more, of what comes in order; no more of them than an answer has room for, since
+    /// one may have megabytes of annotations.
     fn read(
         filed: impl Iterator<Item = io::Result<Value>>,
         n: usize,
         passes: impl Fn(&Value) -> bool,
     ) -> io::Result<Self> {
-        let (mut entries, mut read_to, mut passed) = (BTreeMap::new(), None, 0);
+        let (mut entries, mut read_to, mut passed, mut bytes) = (BTreeMap::new(), None, 0, 0);
         let mut filed = filed.peekable();
         while let Some(entry) = filed.next().transpose()? {
             let last = name(&entry).to_owned();
             let entry = Some(entry).filter(&passes);
-            passed += usize::from(entry.is_some());
+            if let Some(entry) = &entry {
+                (passed, bytes) = (passed + 1, bytes + entry.to_string().len());
+            }
             entries.insert(last.clone(), entry);
-            if passed > n || entries.len() == MAX_READ {
+            if passed > n || bytes > MAX_PAGE_BYTES || entries.len() == MAX_READ {
                 read_to = filed.peek().is_some().then_some(last);
                 break;
             }
@@ -256,5 +259,14 @@ mod tests {
         let filed = || [large.clone(), small.clone()].into_iter().map(Ok);
         let page = Filed::read(filed(), 10, |_| true).unwrap().with(vec![], 10);
         assert_eq!(page, Page { entries: vec![large.clone()], next: Some(digest(0)) });
+        // Nor is more held than that.
+        let mut read = 0;
+        let many = (0..1000).map(|number| {
+            read = number + 1;
+            Ok(json!({"digest": digest(number), "annotations": {"x": "y".repeat(MAX_PAGE_BYTES / 2)}}))
+        });
+        let page = Filed::read(many, MAX_PAGE, |_| true).unwrap().with(vec![], MAX_PAGE);
+        // One more is asked for, to know that there is one.
+        assert_eq!((read, page.entries.len(), page.next), (3, 1, Some(digest(0))));
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 
 use sekisho_store::ManifestRecord;
 use sekisho_types::Digest;
+use serde_json::Value;
 
 use crate::push::view::View;
 use crate::vsa;
@@ -27,13 +28,16 @@ fn of_others(
         let kind = record.as_ref().map(|record| record.artifact_type.as_deref());
         !matches!(kind, Ok(Some(vsa::ARTIFACT_TYPE)))
     };
-    records.take(MAX_LISTED).filter(is_of_others).take(MAX_REFERRERS).collect()
+    // Their annotations are of no use here, and may have megabytes each.
+    let without = |record: io::Result<ManifestRecord>| {
+        record.map(|record| ManifestRecord { annotations: Value::Null, ..record })
+    };
+    let records = records.take(MAX_LISTED).filter(is_of_others).take(MAX_REFERRERS);
+    records.map(without).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
 
     #[test]
