@@ -15,15 +15,32 @@ use crate::support::{ADMIN, World};
 const VERIFY: [&str; 2] = ["--allow-http-registry", "--insecure-ignore-tlog=true"];
 const SIGN: [&str; 2] = ["--allow-http-registry", "--tlog-upload=false"];
 
+/// What a cosign of version 3 is to be told so that it asks no file of Sigstore's where the log is; older ones
+/// do not know the words.
+const SIGN_OF_3: [&str; 3] =
+    ["--allow-http-registry", "--tlog-upload=false", "--use-signing-config=false"];
+
+/// Version 3 takes the new form for what goes without saying.
+const OLD_FORM_OF_3: [&str; 1] = ["--new-bundle-format=false"];
+
 /// `cosign` in a folder of its own, which has a key.
 struct Signer {
     dir: tempfile::TempDir,
     config: PathBuf,
+    sign: &'static [&'static str],
+    old_form: &'static [&'static str],
 }
 
 impl Signer {
     async fn new(config: PathBuf) -> Self {
-        let signer = Self { dir: tempfile::tempdir().unwrap(), config };
+        let mut version = Command::new("cosign");
+        version.args(["version", "--json"]);
+        let version: Value = serde_json::from_slice(&run(version).await.stdout).unwrap();
+        let (sign, old_form): (&[&str], &[&str]) = match version["gitVersion"].as_str() {
+            Some(text) if text.starts_with("v3") => (&SIGN_OF_3, &OLD_FORM_OF_3),
+            _ => (&SIGN, &[]),
+        };
+        let signer = Self { dir: tempfile::tempdir().unwrap(), config, sign, old_form };
         check_done(&signer.run(&[&["generate-key-pair"]]).await);
         signer
     }
@@ -57,18 +74,24 @@ async fn cosign_signs_and_attests_in_its_old_form() {
     let Some((world, image)) = image().await else { return };
     let signer = Signer::new(docker_config(&world, json!({})).await).await;
     let image = [&image[..]];
-    check_done(&signer.run(&[&["sign", "--key", "cosign.key"], &SIGN, &image]).await);
-    let verify = async |key: &str| signer.run(&[&["verify", "--key", key], &VERIFY, &image]).await;
+    check_done(
+        &signer
+            .run(&[&["sign", "--key", "cosign.key"], signer.sign, signer.old_form, &image])
+            .await,
+    );
+    let verify = async |key: &str| {
+        signer.run(&[&["verify", "--key", key], &VERIFY, signer.old_form, &image]).await
+    };
     check_done(&verify("cosign.pub").await);
     let tag = pulled(&world, "v1").await.replace(':', "-");
     assert!(pulled(&world, &format!("{tag}.sig")).await.starts_with("sha256:"));
 
     fs_err::write(signer.dir.path().join("predicate.json"), "{\"a\":\"b\"}").unwrap();
     let attest = ["attest", "--key", "cosign.key", "--predicate", "predicate.json"];
-    check_done(&signer.run(&[&attest, &SIGN, &image]).await);
+    check_done(&signer.run(&[&attest, signer.sign, signer.old_form, &image]).await);
     assert!(pulled(&world, &format!("{tag}.att")).await.starts_with("sha256:"));
     let attested = ["verify-attestation", "--key", "cosign.pub"];
-    check_done(&signer.run(&[&attested, &VERIFY, &image]).await);
+    check_done(&signer.run(&[&attested, &VERIFY, signer.old_form, &image]).await);
 
     // Somebody else's key vouches for nothing.
     let stranger = Signer::new(signer.config.clone()).await;
@@ -82,16 +105,16 @@ async fn cosign_signs_and_attests_by_referrers() {
     let signer = Signer::new(docker_config(&world, json!({})).await).await;
     let image = [&image[..]];
     let sign = ["sign", "--key", "cosign.key", "--registry-referrers-mode=oci-1-1"];
-    check_done(&signer.run(&[&sign, &SIGN, &image]).await);
+    check_done(&signer.run(&[&sign, signer.sign, signer.old_form, &image]).await);
     let verify = ["verify", "--key", "cosign.pub", "--experimental-oci11"];
-    check_done(&signer.run(&[&verify, &VERIFY, &image]).await);
+    check_done(&signer.run(&[&verify, &VERIFY, signer.old_form, &image]).await);
 
     // A bundle, which says by an annotation what kind of statement it is.
     let predicate = json!({"builder": {"id": "https://example.org/builder"}, "buildType": "x"});
     fs_err::write(signer.dir.path().join("predicate.json"), predicate.to_string()).unwrap();
     let attest = ["attest", "--key", "cosign.key", "--type", "slsaprovenance02"];
     let bundle = ["--new-bundle-format", "--predicate", "predicate.json"];
-    check_done(&signer.run(&[&attest, &bundle, &SIGN, &image]).await);
+    check_done(&signer.run(&[&attest, &bundle, signer.sign, &image]).await);
     let path = format!("/v2/acme/app/referrers/{}", pulled(&world, "v1").await);
     let referrers: Value = world.send("GET", &path, "").await.json().await.unwrap();
     let mut types: Vec<&str> = referrers["manifests"]
@@ -124,7 +147,7 @@ async fn cosign_shows_why_it_may_not_sign() {
     // A session of another repository, which may read and not push here.
     let other = json!({"repository": "acme/other", "repository_id": "4712"});
     let signer = Signer::new(docker_config(&world, other).await).await;
-    let output = signer.run(&[&["sign", "--key", "cosign.key"], &SIGN, &[&image]]).await;
+    let output = signer.run(&[&["sign", "--key", "cosign.key"], signer.sign, &[&image]]).await;
     assert!(!output.status.success());
     let shown = String::from_utf8_lossy(&output.stderr);
     for word in ["DENIED", "own-namespace", "acme/other"] {
