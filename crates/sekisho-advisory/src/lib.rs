@@ -20,7 +20,7 @@ mod package;
 mod threat;
 pub mod version;
 
-pub use database::{Database, DatabaseError, Ignored, MAX_RECORDS};
+pub use database::{Builder, Database, DatabaseError, Ignored, MAX_RECORDS};
 pub use ecosystem::Ecosystem;
 pub use matching::{Finding, Matches, match_packages};
 pub use package::{NotAssessed, Package, Reason, Source};

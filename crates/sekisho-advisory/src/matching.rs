@@ -132,10 +132,10 @@ fn group<'a>(rows: impl Iterator<Item = (&'a Row, &'a Advisory)>) -> Vec<Group<'
     let mut group_of: HashMap<&'a str, usize> = HashMap::new();
     for (row, advisory) in rows {
         let mut group = Group::default();
-        group.ids.extend(advisory.ids.iter().map(String::as_str));
+        group.ids.extend(advisory.ids());
         group.rows.push((row, advisory));
-        for id in &advisory.ids {
-            if let Some(found) = group_of.get(id.as_str()) {
+        for id in advisory.ids() {
+            if let Some(found) = group_of.get(id) {
                 let found = std::mem::take(&mut groups[*found]);
                 group.ids.extend(found.ids);
                 group.rows.extend(found.rows);
@@ -158,10 +158,10 @@ fn finding_of(
     // A source's own id says more than the CVE number all sources share.
     let rank = |advisory: &Advisory| (advisory.id.starts_with("CVE-"), advisory.id.clone());
     let (_, first) = rows.iter().min_by_key(|(_, advisory)| rank(advisory))?;
-    ids.extend(rows.iter().flat_map(|(_, advisory)| advisory.upstream.iter().map(String::as_str)));
-    ids.remove(first.id.as_str());
+    ids.extend(rows.iter().flat_map(|(_, advisory)| advisory.upstream.iter().map(|id| &**id)));
+    ids.remove(&*first.id);
     Some(Finding {
-        id: first.id.clone(),
+        id: first.id.to_string(),
         aliases: ids.into_iter().map(str::to_owned).collect(),
         severity: rows.iter().map(|(row, _)| row.severity).max().unwrap_or_default(),
         score: rows.iter().filter_map(|(row, _)| row.score).max(),
@@ -169,8 +169,8 @@ fn finding_of(
         package: package.name.clone(),
         installed: package.version.clone(),
         fixed: fixed_in_all(&rows, version, scheme),
-        summary: first.summary.clone(),
-        url: first.url.clone(),
+        summary: first.summary.to_string(),
+        url: first.url.to_string(),
         published: rows.iter().filter_map(|(_, advisory)| advisory.published).min(),
         layer: package.layer.clone(),
         path: package.path.clone(),
@@ -179,7 +179,7 @@ fn finding_of(
 }
 
 fn is_affected(row: &Row, version: &str, scheme: Option<Scheme>) -> bool {
-    row.versions.iter().any(|listed| listed == version)
+    row.versions.iter().any(|listed| **listed == *version)
         || scheme.is_some_and(|scheme| row.spans.iter().any(|span| span.holds(version, scheme)))
 }
 
@@ -187,15 +187,24 @@ impl Span {
     /// Whether `version` lies in the run. Both sides were checked before, so the comparison
     /// cannot fail; if it did, the version would count as affected.
     fn holds(&self, version: &str, scheme: Scheme) -> bool {
-        let is = |other: &str, good: fn(Ordering) -> bool| {
-            scheme.compare(version, other).map_or(true, good)
+        self.compared(|other| scheme.compare(version, other)).unwrap_or(true)
+    }
+
+    /// Whether `version` is one, and lies in the run.
+    pub(crate) fn is_known_to_hold(&self, version: &str, scheme: Scheme) -> bool {
+        let is_compared = self.from.is_some() || self.to != End::Open;
+        (is_compared || scheme.check(version).is_ok())
+            && self.compared(|other| scheme.compare(version, other)).unwrap_or(false)
+    }
+
+    fn compared<E>(&self, compare: impl Fn(&str) -> Result<Ordering, E>) -> Result<bool, E> {
+        let is_below = match &self.to {
+            End::Open => true,
+            End::Fixed(fixed) => compare(fixed)?.is_lt(),
+            End::Last(last) => compare(last)?.is_le(),
         };
-        self.from.as_deref().is_none_or(|from| is(from, Ordering::is_ge))
-            && match &self.to {
-                End::Open => true,
-                End::Fixed(fixed) => is(fixed, Ordering::is_lt),
-                End::Last(last) => is(last, Ordering::is_le),
-            }
+        let from = self.from.as_deref().filter(|_| is_below);
+        from.map_or(Ok(is_below), |from| Ok(compare(from)?.is_ge()))
     }
 }
 
@@ -218,7 +227,7 @@ fn nearest_fix<'a>(row: &'a Row, version: &str, scheme: Scheme) -> Option<&'a st
     row.spans
         .iter()
         .filter_map(|span| match &span.to {
-            End::Fixed(fixed) => Some(fixed.as_str()),
+            End::Fixed(fixed) => Some(&**fixed),
             End::Open | End::Last(_) => None,
         })
         .filter(|fixed| compare(fixed, version).is_gt() && !is_affected(row, fixed, Some(scheme)))

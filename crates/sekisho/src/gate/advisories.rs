@@ -5,19 +5,21 @@
 //!               └─ ANY-NAME.zip    many, as OSV publishes all of an ecosystem
 //! ```
 
-use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use jiff::Timestamp;
 use sekisho_advisory::osv::Record;
-use sekisho_advisory::{Database, MAX_RECORDS};
-use sekisho_types::Digest;
+use sekisho_advisory::{Builder, Database};
 use zip::ZipArchive;
 
 /// Largest record, in bytes: those of the kernel, with every version that there was, have some MB.
 const MAX_RECORD_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Records that are unpacked before the first of them is kept, in bytes. What is kept of one lies behind what
+/// unpacked it, whose place the next one's cannot take: a hundred thousand such holes had 2 GB.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// What is known about packages.
 pub(super) struct Advisories {
@@ -35,25 +37,26 @@ pub(super) fn read(folder: &Path, now: Timestamp) -> anyhow::Result<Advisories> 
         let database = sekisho_scanner::embedded_advisories(now)?;
         return Ok(named(database, "that come along"));
     };
-    let mut records = BTreeMap::new();
+    let mut records = Builder::new(now);
     for path in files {
         match path.extension().and_then(|it| it.to_str()) {
             Some("json") => {
                 let file = BufReader::new(fs_err::File::open(&path)?);
-                add(&mut records, &path.display().to_string(), file)?;
+                let name = path.display().to_string();
+                add(&mut records, &name, &bytes(&name, file)?)?;
             }
             Some("zip") => of_zip(&mut records, &path)?,
             _ => bail!("`{}` is neither a record (`.json`) nor many (`.zip`)", path.display()),
         }
     }
     ensure!(
-        !records.is_empty(),
+        records.taken() > 0,
         "`{}` holds no record: fill it, or take it away",
         folder.display()
     );
-    let all: String = records.values().map(|it| format!("{} {}\n", it.id, it.modified)).collect();
-    let digest = Digest::sha256(all.as_bytes());
-    Ok(named(Database::from_records(records.into_values().collect(), now), digest.hex()))
+    let database = records.finish();
+    let which = database.contents().hex().to_owned();
+    Ok(named(database, &which))
 }
 
 fn named(database: Database, which: &str) -> Advisories {
@@ -81,43 +84,41 @@ fn listed(folder: &Path) -> anyhow::Result<Option<Vec<PathBuf>>> {
     Ok(Some(files))
 }
 
-fn of_zip(records: &mut BTreeMap<String, Record>, path: &Path) -> anyhow::Result<()> {
+fn of_zip(records: &mut Builder, path: &Path) -> anyhow::Result<()> {
     let file = BufReader::new(fs_err::File::open(path)?);
     let no_zip = || format!("`{}` is no zip archive", path.display());
     let mut archive = ZipArchive::new(file).with_context(no_zip)?;
+    let (mut batch, mut size) = (Vec::new(), 0);
     for number in 0..archive.len() {
         let entry = archive.by_index(number).with_context(no_zip)?;
         let said = entry.name().with_context(no_zip)?;
         let name = format!("{} in `{}`", said.escape_debug(), path.display());
         ensure!(said.ends_with(".json"), "{name} is no record (`.json`)");
-        add(records, &name, entry)?;
+        let bytes = bytes(&name, entry)?;
+        size += bytes.len();
+        batch.push((name, bytes));
+        if size > BATCH_BYTES || number + 1 == archive.len() {
+            batch.drain(..).try_for_each(|(name, bytes)| add(records, &name, &bytes))?;
+            size = 0;
+        }
     }
     Ok(())
 }
 
-/// Of two records with one id, the one that was changed last counts.
-fn add(
-    records: &mut BTreeMap<String, Record>,
-    name: &str,
-    reader: impl Read,
-) -> anyhow::Result<()> {
+fn bytes(name: &str, reader: impl Read) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     reader.take(MAX_RECORD_BYTES + 1).read_to_end(&mut bytes).context(name.to_owned())?;
     ensure!(
         bytes.len() as u64 <= MAX_RECORD_BYTES,
         "{name} has more than {MAX_RECORD_BYTES} bytes"
     );
-    let record: Record = serde_json::from_slice(&bytes)
+    Ok(bytes)
+}
+
+fn add(records: &mut Builder, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+    let record: Record = serde_json::from_slice(bytes)
         .with_context(|| format!("{name} is no advisory in OSV's schema"))?;
-    match records.get_mut(&record.id) {
-        Some(known) if known.modified >= record.modified => {}
-        Some(known) => *known = record,
-        None => {
-            ensure!(records.len() < MAX_RECORDS, "more than {MAX_RECORDS} advisories");
-            records.insert(record.id.clone(), record);
-        }
-    }
-    Ok(())
+    Ok(records.add(record)?)
 }
 
 #[cfg(test)]
