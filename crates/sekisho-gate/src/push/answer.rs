@@ -23,24 +23,22 @@ pub(crate) fn refusal(verdict: &Verdict, decision: Option<&Decision>) -> ApiErro
 }
 
 fn entry(reason: &Reason, decision: Option<&Decision>) -> (String, Value) {
-    let worst = reason.findings.first().map(|finding| {
-        json!({
+    // Clients print all of it: what there is nothing to say about is left out.
+    let mut detail = json!({ "rule": reason.rule, "fix": reason.fix, "docs": reason.docs });
+    if let Some(finding) = reason.findings.first() {
+        detail["findings"] = reason.findings.len().into();
+        detail["worst"] = json!({
             "id": finding.id,
             "severity": finding.severity,
             "package": finding.package,
             "installed": finding.installed,
             "fixed": finding.fixed,
             "url": finding.url,
-        })
-    });
-    let detail: Value = json!({
-        "rule": reason.rule,
-        "fix": reason.fix,
-        "docs": reason.docs,
-        "findings": reason.findings.len(),
-        "worst": worst,
-        "decision": decision.map(|decision| &decision.id),
-    });
+        });
+    }
+    if let Some(decision) = decision {
+        detail["decision"] = decision.id.as_str().into();
+    }
     (reason.sentence(), detail)
 }
 
