@@ -109,7 +109,7 @@ fn limits() -> layer::Limits {
     layer::Limits { absolute_paths: layer::AbsolutePaths::MakeRelative, ..layer::Limits::default() }
 }
 
-/// Places what is in an archive below `target`.
+/// Places what is in an archive below `target`: as `--chown` says, or else whose the archive says.
 pub(crate) fn unpack(
     file: std::fs::File,
     cancel: &CancellationToken,
@@ -129,7 +129,10 @@ pub(crate) fn unpack(
             return Ok(());
         }
         let path = place(&entry.path).map_err(io::Error::other)?;
-        let node = Node::from_entry(entry, None);
+        let mut node = Node::from_entry(entry, None);
+        if let Some(owner) = placer.owner() {
+            (node.uid, node.gid) = owner;
+        }
         let data = match &entry.kind {
             EntryKind::File { .. } => {
                 let offset = spool.length;

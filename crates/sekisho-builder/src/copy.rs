@@ -125,6 +125,11 @@ pub(crate) struct Placer<'a> {
 }
 
 impl<'a> Placer<'a> {
+    /// Who is to own what is placed.
+    pub(crate) fn owner(&self) -> Option<(u64, u64)> {
+        self.destination.owner
+    }
+
     pub(crate) fn new(view: &'a FileMap, destination: &'a Destination) -> Self {
         let (pending, recent) = (BTreeMap::new(), BTreeMap::new());
         Self { view, destination, pending, recent, origin: 0, links: HashMap::new() }

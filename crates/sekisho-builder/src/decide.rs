@@ -299,6 +299,9 @@ impl Decider<'_> {
 
     fn expose(&mut self, words: &[Word]) -> Result<String, Diagnostic> {
         let mut ports = Vec::new();
+        // BuildKit tells them in the order of what is written.
+        let mut words: Vec<&Word> = words.iter().collect();
+        words.sort_by(|a, b| a.raw.cmp(&b.raw));
         for word in words {
             let texts =
                 expand_words(&word.raw, self.file.escape, &|name| self.state.scope.get(name))
@@ -315,8 +318,6 @@ impl Decider<'_> {
                 }
             }
         }
-        // As BuildKit tells them.
-        ports.sort();
         let told = format!("EXPOSE {}", plain_list(&ports));
         let ports = ports.into_iter().map(|port| (port, Empty {}));
         self.state.config.exposed_ports.extend(ports);
@@ -375,11 +376,13 @@ impl Decider<'_> {
     }
 
     fn workdir(&mut self, word: &Word) -> Result<Decided, Diagnostic> {
-        // None is the present one, as in BuildKit (`NormalizePath` in its util/system/path.go).
+        // As in BuildKit (`NormalizePath` in its util/system/path.go): none is the present one, and one from the root
+        // stays as it is written.
         let written = self.expand(word)?;
         let path = files::absolute(&self.workdir_now(), &written);
-        self.state.config.working_dir.clone_from(&path);
-        let created_by = Some(format!("WORKDIR {path}"));
+        let told = if written.starts_with('/') { &written } else { &path };
+        self.state.config.working_dir.clone_from(told);
+        let created_by = Some(format!("WORKDIR {told}"));
         // The root is there, whoever owns it.
         let action = if path == "/" { Action::Metadata } else { Action::Workdir(path) };
         Ok(Decided { action, created_by })

@@ -18,7 +18,7 @@ use crate::copy::{CopyError, Destination, Placer};
 use crate::decide::RunStep;
 use crate::engine::{Engine, Progressed};
 use crate::error::{BuildError, StepFailed};
-use crate::files::{ImagePath, Node};
+use crate::files::{self, ImagePath, Node};
 use crate::image::Layer;
 use crate::layers::chain_key;
 use crate::mounting::{self, Origins};
@@ -74,7 +74,7 @@ impl Engine {
             .list("args", &step.args)
             .pairs("env", env.into_iter().map(|(name, value)| (name, value)))
             .text("user", &now.state.config.user)
-            .text("dir", current_dir(now))
+            .text("dir", &current_dir(now))
             .flag("network", network == Network::Host)
             .list("hosts", self.options.extra_hosts.iter().map(|(name, at)| format!("{name} {at}")))
             .text("platform", &now.platform.to_string())
@@ -144,7 +144,7 @@ impl Engine {
             folder: &folder,
             args: step.args.clone(),
             env,
-            current_dir: current_dir(now).to_owned(),
+            current_dir: current_dir(now),
             user: person.user.clone(),
             network,
             mounts,
@@ -330,11 +330,9 @@ fn has_failed<T>(judged: &Result<T, BuildError>) -> Option<bool> {
     }
 }
 
-fn current_dir(now: &Progressed) -> &str {
-    match now.state.config.working_dir.as_str() {
-        "" => "/",
-        path => path,
-    }
+/// Clean, however it is written: what `..` follows need not be there.
+fn current_dir(now: &Progressed) -> String {
+    files::absolute("/", &now.state.config.working_dir)
 }
 
 pub(crate) fn machine(error: PackError) -> BuildError {

@@ -9,8 +9,6 @@ pub(crate) enum UserError {
     NoUser(String),
     #[error("there is no group `{0}` in the image's /etc/group")]
     NoGroup(String),
-    #[error("a user or group is missing")]
-    Empty,
 }
 
 /// Somebody, and where they live.
@@ -25,18 +23,15 @@ pub(crate) fn is_numeric(text: &str) -> bool {
     !text.is_empty() && text.split(':').all(|part| part.parse::<u32>().is_ok())
 }
 
-/// Reads `user[:group]`, as in USER and `--chown`. An empty text is root.
+/// Reads `[user][:[group]]`, as in USER and `--chown`. No user is root.
 ///
 /// Like Docker: without a group it is the user's own, 0 for a number that is not listed; with one,
 /// there are no supplementary groups.
 pub(crate) fn find(text: &str, passwd: &str, group: &str) -> Result<Person, UserError> {
     let (name, group_name) = match text.split_once(':') {
-        Some((name, group)) => (name, Some(group)),
+        Some((name, group)) => (name, Some(group).filter(|group| !group.is_empty())),
         None => (text, None),
     };
-    if group_name == Some("") || (name.is_empty() && group_name.is_some()) {
-        return Err(UserError::Empty);
-    }
     let name = if name.is_empty() { "0" } else { name };
     let number = name.parse::<u32>().ok();
     let line = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| {
@@ -107,12 +102,12 @@ mod tests {
         check("1000", 1000, 1001, &[33], "/home/app");
         check("app:web", 1000, 33, &[], "/home/app");
         check("app:5", 1000, 5, &[], "/home/app");
+        check("app:", 1000, 1001, &[33], "/home/app");
+        check(":web", 0, 33, &[], "/root");
         check("77", 77, 0, &[], "/");
         check("77:88", 77, 88, &[], "/");
         assert_eq!(find("nobody", PASSWD, GROUP), Err(UserError::NoUser("nobody".into())));
         assert_eq!(find("app:x", PASSWD, GROUP), Err(UserError::NoGroup("x".into())));
-        assert_eq!(find("app:", PASSWD, GROUP), Err(UserError::Empty));
-        assert_eq!(find(":1", PASSWD, GROUP), Err(UserError::Empty));
         assert!(is_numeric("1:2") && is_numeric("5") && !is_numeric("app") && !is_numeric("1:web"));
     }
 }

@@ -4,7 +4,9 @@
 //! before the first FROM   ARGs, for FROM only; each sees those before it, and the platform's
 //! in a stage              ARG name[=default]: the build's value, else the default, else the
 //!                         global ARG's; from there on
-//!                         ENV: wins over an ARG of its name, and stays in the image
+//!                         ENV: from there on, and stays in the image
+//!                         of an ARG and an ENV of one name the later one wins, as in BuildKit, whose
+//!                         reference says that ENV always does
 //! FROM stage              starts with the ARGs and ENVs of that stage
 //! ```
 
@@ -72,6 +74,8 @@ pub struct Scope {
     build_args: BuildArgs,
     /// In the order of their first declaration; `None` for one without a value.
     args: Vec<(String, Option<String>)>,
+    /// ARGs with a value that came after the ENV of their name.
+    over: Vec<String>,
     env: Vec<(String, String)>,
 }
 
@@ -82,6 +86,7 @@ impl Scope {
             globals: globals.clone(),
             build_args: build_args.clone(),
             args: Vec::new(),
+            over: Vec::new(),
             env: Vec::new(),
         };
         for variable in env {
@@ -91,10 +96,18 @@ impl Scope {
         scope
     }
 
-    /// What `$name` is: ENV wins over ARG.
+    /// What `$name` is.
     pub fn get(&self, name: &str) -> Option<String> {
-        let env = find(&self.env, name).cloned();
-        env.or_else(|| find(&self.args, name).cloned().flatten())
+        let arg = || find(&self.args, name).cloned().flatten();
+        match self.is_hidden(name) {
+            true => find(&self.env, name).cloned(),
+            false => arg(),
+        }
+    }
+
+    /// Whether an ENV says what an ARG of the name would.
+    fn is_hidden(&self, name: &str) -> bool {
+        find(&self.env, name).is_some() && !self.over.iter().any(|one| one == name)
     }
 
     /// ARG: the build's value, else the default, else that of a global ARG of the name.
@@ -108,6 +121,9 @@ impl Scope {
             (None, None) => self.globals.get(&arg.name).cloned(),
         };
         set(&mut self.args, &arg.name, value.clone());
+        if value.is_some() && self.is_hidden(&arg.name) {
+            self.over.push(arg.name.clone());
+        }
         Ok(value)
     }
 
@@ -125,6 +141,7 @@ impl Scope {
 
     /// ENV.
     pub fn set_env(&mut self, name: &str, value: &str) {
+        self.over.retain(|one| one != name);
         set(&mut self.env, name, value.to_owned());
     }
 
@@ -138,7 +155,7 @@ impl Scope {
     pub fn run_args(&self) -> Vec<(String, String)> {
         self.args
             .iter()
-            .filter(|(name, _)| find(&self.env, name).is_none())
+            .filter(|(name, _)| !self.is_hidden(name))
             .filter_map(|(name, value)| Some((name.clone(), value.clone()?)))
             .collect()
     }
@@ -154,7 +171,7 @@ impl Scope {
         for (name, value) in self.run_args() {
             set(&mut all, &name, value);
         }
-        for (name, value) in &self.env {
+        for (name, value) in self.env.iter().filter(|(name, _)| self.is_hidden(name)) {
             set(&mut all, name, value.clone());
         }
         all
@@ -260,5 +277,38 @@ mod tests {
         let names: Vec<String> = scope.run_env().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["HTTP_PROXY", "D", "U", "P", "D2", "E", "PATH", "G"]);
         assert_eq!(scope.run_args().len(), 4);
+    }
+
+    #[test]
+    fn of_an_arg_and_an_env_the_later_one_wins() {
+        let file = file("FROM x\nARG A=one B=one C D\nARG A=two\n");
+        let mut scope = Scope::default();
+        scope.set_env("A", "env");
+        scope.set_env("C", "env");
+        let mut args = file.stages[0].instructions.iter().flat_map(|one| match &one.node {
+            Instruction::Arg(args) => args,
+            _ => panic!(),
+        });
+        let mut declare = |scope: &mut Scope, count| {
+            for arg in args.by_ref().take(count) {
+                scope.declare(arg, file.escape).unwrap();
+            }
+        };
+        declare(&mut scope, 4);
+        let seen = |scope: &Scope| ["A", "B", "C", "D"].map(|name| scope.get(name));
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(seen(&scope), [some("one"), some("one"), some("env"), None]);
+        assert_eq!(scope.env(), ["A=env", "C=env"], "the image's own");
+        let run = |scope: &Scope| {
+            let all: Vec<_> = scope.run_env().iter().map(|(n, v)| format!("{n}={v}")).collect();
+            all.join(" ")
+        };
+        assert_eq!(run(&scope), "A=one B=one C=env");
+        scope.set_env("A", "again");
+        assert_eq!(run(&scope), "B=one A=again C=env");
+        declare(&mut scope, 1);
+        assert_eq!(run(&scope), "A=two B=one C=env");
+        let declared = scope.declared();
+        assert_eq!(declared[0], ("A".to_owned(), "two".to_owned()));
     }
 }

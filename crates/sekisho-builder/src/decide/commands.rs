@@ -302,8 +302,8 @@ impl Decider<'_> {
 
     fn inline(&self, heredoc: &Heredoc) -> Result<CopySource, Diagnostic> {
         let content = if heredoc.expand {
-            let quoted = keep_quotes(&heredoc.content, self.file.escape);
-            expand(&quoted, self.file.escape, &|name| self.state.scope.get(name))
+            let quoted = keep_quotes(&heredoc.content);
+            expand(&quoted, HEREDOC_ESCAPE, &|name| self.state.scope.get(name))
                 .map_err(|error| self.bad(heredoc.span, &error))?
         } else {
             heredoc.content.clone()
@@ -312,17 +312,19 @@ impl Decider<'_> {
     }
 }
 
-/// In a here-document only variables mean something; quotes and other escapes stay.
-fn keep_quotes(text: &str, escape: char) -> String {
+/// Of here-documents, whatever `# escape=` says.
+const HEREDOC_ESCAPE: char = '\\';
+
+/// In a here-document quotes stay; an escape goes, as in BuildKit, and what it stands before stays as it is.
+fn keep_quotes(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
-    let mut rest = text.chars().peekable();
+    let mut rest = text.chars();
     while let Some(character) = rest.next() {
-        let escaped_dollar = character == escape && rest.peek() == Some(&'$');
-        if matches!(character, '"' | '\'') || character == escape && !escaped_dollar {
-            kept.push(escape);
+        if matches!(character, '"' | '\'') {
+            kept.push(HEREDOC_ESCAPE);
         }
         kept.push(character);
-        if escaped_dollar {
+        if character == HEREDOC_ESCAPE {
             kept.extend(rest.next());
         }
     }

@@ -188,7 +188,8 @@ pub(super) fn heredoc_mark(word: &str) -> Option<Mark> {
         Some(raw) => (true, raw),
         None => (false, rest),
     };
-    if raw.is_empty() || raw.contains('<') || !fd.bytes().all(|b| b.is_ascii_digit()) {
+    let is_word = words::quoted(raw, '\\').len() == 1;
+    if !is_word || raw.contains('<') || !fd.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
     let fd = if fd.is_empty() { 0 } else { fd.parse().ok()? };
