@@ -14,6 +14,8 @@ use crate::decisions::{Decision, Decisions};
 use crate::error::{ApiError, ApiResult, Code, OrFail as _, blocking};
 use crate::gate::Gate;
 use crate::owners::Owner;
+use crate::promoter::Asked;
+use crate::push::attestation;
 use crate::vsa::envelope;
 
 #[derive(Deserialize)]
@@ -61,6 +63,38 @@ pub(crate) async fn vsa(
         Ok(Json(envelope(&decision, &inner.base_url, &inner.key)))
     })
     .await
+}
+
+/// Has the image of a decision copied on once more: where that failed after somebody's word on it, or where it
+/// shall go now and went nowhere then.
+pub(crate) async fn promote(
+    State(gate): State<Gate>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> ApiResult<Json<Value>> {
+    authorize(&gate, &headers)?;
+    let inner = gate.inner.clone();
+    let asked = blocking("reading a decision", move || {
+        let inner = &gate.inner;
+        let decision = inner.log.get(&id).or_fail("reading a decision")?.ok_or_else(unknown)?;
+        let (repository, digest) = (&decision.repository, &decision.digest);
+        let named = decision.tag.as_ref().map(|tag| inner.upstream.resolve(repository, tag));
+        let named = named.transpose().or_fail("reading a tag")?;
+        let root = inner.upstream.manifest(repository, digest).or_fail("reading a manifest")?;
+        let stands = named.is_none_or(|named| named.as_ref() == Some(digest));
+        let root = root.filter(|_| stands && decision.verdict.decision.passes());
+        let Some((root, _)) = root else {
+            let message = "it was not let pass, or is not what its tag names any more";
+            return Err(
+                ApiError::new(Code::Unknown, message).with_status(http::StatusCode::CONFLICT)
+            );
+        };
+        let attestation = attestation(inner, &decision, &root).map(|it| it.record.digest);
+        Ok(Asked { decision: Box::new(decision), attestation })
+    })
+    .await?;
+    let elsewhere = inner.promoters.ask(&inner, &asked).await?;
+    Ok(Json(json!({ "image": elsewhere })))
 }
 
 /// Whether the log is what it was.

@@ -81,6 +81,8 @@ pub struct Options {
     pub retention: Option<SignedDuration>,
     /// What becomes of an OIDC token that is shown as a password.
     pub token_passwords: TokenPasswords,
+    /// The promoter that copies what passes to another registry; `None`: it stays here.
+    pub promoter: Option<Url>,
 }
 
 /// What becomes of an OIDC token that a client shows as a password, again and again, instead of exchanging it once.
@@ -107,6 +109,7 @@ impl Default for Options {
             reserve_bytes: RESERVE_BYTES,
             retention: None,
             token_passwords: TokenPasswords::default(),
+            promoter: None,
         }
     }
 }

@@ -24,7 +24,9 @@ use crate::auth::session::{Permission, Sessions};
 use crate::auth::token;
 use crate::auth::{Credential, credential};
 use crate::config::{Reading, load_issuers};
+use crate::decisions::checkpoint::RecordKey;
 use crate::mirror::load_mirrored;
+use crate::promoter::order;
 use crate::protocol::range::{Wanted, content_range, wanted};
 use crate::route::{self, Endpoint, Reference};
 use crate::{load_users, users_text};
@@ -191,4 +193,33 @@ pub fn mirrored(input: &[u8]) {
         assert!(!seen.contains(&name) && !registry.allow.is_empty(), "{name}");
         seen.push(name);
     }
+}
+
+/// An order to the promoter: an envelope; after a NUL, what a gate's key signs as one.
+pub fn order(input: &[u8]) {
+    static KEY: LazyLock<RecordKey> = LazyLock::new(|| {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]);
+        RecordKey::of(pair.unwrap_or_else(|_| unreachable!("32 bytes are a seed")))
+    });
+    let (now, keys) = (Timestamp::UNIX_EPOCH, [KEY.public()]);
+    let at = input.iter().position(|byte| *byte == 0).unwrap_or(input.len());
+    assert!(order::open(&input[..at], &keys, now).is_err(), "nobody signed it");
+    let Ok(wanted) = serde_json::from_slice::<order::Order>(input.get(at + 1..).unwrap_or(b""))
+    else {
+        return;
+    };
+    let sealed = order::seal(&wanted, &KEY).unwrap_or_default();
+    match order::open(&sealed, &keys, now) {
+        Ok(read) => assert!(read == wanted && read.decision.verdict.decision.passes()),
+        Err(order::Refused::Stale(at)) => assert_eq!(at, wanted.issued_at),
+        Err(order::Refused::Held(id)) => assert_eq!(id, wanted.decision.id),
+        Err(other) => unreachable!("what the gate signed is an order: {other}"),
+    }
+}
+
+/// What a promoter is told.
+pub fn promoter(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let Ok(settings) = crate::load_promoter(&text) else { return };
+    assert!(!settings.routes.is_empty());
 }

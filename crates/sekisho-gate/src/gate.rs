@@ -33,6 +33,7 @@ use crate::lease::{GRACE, Held, Leases};
 use crate::mirror::Mirror;
 use crate::owners::Owners;
 use crate::places::{Places, Shared};
+use crate::promoter::Promoters;
 use crate::push::flight::Flights;
 use crate::push::journal::Journal;
 use crate::push::resume;
@@ -82,6 +83,7 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) evidence: Evidence,
     pub(crate) upstream: Upstream,
+    pub(crate) promoters: Promoters,
     pub(crate) flights: Flights,
     pub(crate) leases: Leases,
     /// Of content that goes, where other gates share it.
@@ -234,6 +236,7 @@ impl Gate {
             log: log.map_err(io("decisions"))?,
             journal: Journal::new(places.journal),
             key,
+            promoters: Promoters::new(config.options.promoter.clone()),
             options: config.options,
             evidence: Evidence::new(places.evidence),
             upstream,
@@ -287,6 +290,7 @@ impl Gate {
             .route("/_gate/v1/decisions", get(admin::list))
             .route("/_gate/v1/decisions/{id}", get(admin::one))
             .route("/_gate/v1/decisions/{id}/vsa", get(admin::vsa))
+            .route("/_gate/v1/decisions/{id}/promote", post(admin::promote))
             .route("/_gate/v1/verify", get(admin::verify))
             .route("/_gate/v1/prune", post(admin::prune))
             .route("/_gate/v1/owners/{*repository}", get(admin::owner).delete(admin::release))

@@ -12,7 +12,8 @@
 //!
 //! Blobs are staged where only the run that pushed them can see them. A manifest is what asks for a
 //! decision: the facts are gathered, the policies are asked by a plain function, the decision is
-//! written to a hash-chained log, and only then is anything copied upstream.
+//! written to a hash-chained log, and only then is anything copied upstream. From there another process, which
+//! alone may write there, copies it to another registry, where one is configured ([`promoter`]).
 //!
 //! Where a push is stands in a journal ([`push::state`]): a gate that was killed goes on with what
 //! may ship, and whoever puts the same manifest again is told the same again.
@@ -35,6 +36,7 @@ mod lease;
 mod mirror;
 mod owners;
 mod places;
+mod promoter;
 mod protocol;
 mod push;
 mod quarantine;
@@ -60,6 +62,10 @@ pub use decisions::{Approval, Decision, Decisions, Summary};
 pub use gate::{Gate, make_keys};
 pub use inspector::{Busy, Inspection, Inspector};
 pub use mirror::{MirrorConfig, Mirrored, MirroredRegistry, load_mirrored};
+pub use promoter::{
+    AWS_ENVIRONMENT, Login, Promoted, PromotedState, Promoter, PromoterConfig, PromoterSettings,
+    Route, load_promoter,
+};
 pub use push::state::{Basis, Push, State};
 pub use quarantine::{Held, Quarantine, Word};
 pub use serve::{Patience, Tls, TlsError, serve, serve_tls};

@@ -16,7 +16,7 @@ use std::io;
 use jiff::Timestamp;
 use sekisho_oci::Manifest;
 use sekisho_policy::{Decision as Answer, Target};
-use sekisho_store::{Batch, Repositories};
+use sekisho_store::{Batch, ManifestRecord, Repositories};
 use sekisho_types::{Digest, Tag};
 
 use self::answer::{held, refusal, rejection, warnings};
@@ -31,6 +31,7 @@ use crate::decisions::{Approval, Decision, Draft};
 use crate::error::{ApiError, ApiResult, Code, OrFail as _, blocking};
 use crate::gate::{Gate, Inner};
 use crate::owners::{self, Owner};
+use crate::promoter::Asked;
 use crate::staging::Scope;
 use crate::vsa;
 
@@ -40,6 +41,10 @@ pub(crate) struct Done {
     pub(crate) subject: Option<Digest>,
     /// Values of `Warning` headers.
     pub(crate) warnings: Vec<String>,
+    /// What goes on to another registry, where there is one.
+    pub(crate) passed: Option<Asked>,
+    /// Where it is there.
+    pub(crate) elsewhere: Option<String>,
 }
 
 /// Decides about a manifest and, if it may ship, promotes it.
@@ -59,9 +64,20 @@ pub(crate) async fn put(gate: Gate, put: Put) -> ApiResult<Done> {
     gate.inner
         .flights
         .join(&gate.inner, key, async move {
-            blocking("judging a manifest", move || run(&inner, &put, &basis)).await
+            let gate = inner.clone();
+            let done = blocking("judging a manifest", move || run(&inner, &put, &basis)).await?;
+            on(&gate, done).await
         })
         .await
+}
+
+/// Has what passed copied on, where it goes on.
+pub(crate) async fn on(gate: &Inner, done: Done) -> ApiResult<Done> {
+    let elsewhere = match &done.passed {
+        Some(asked) => gate.promoters.ask(gate, asked).await?,
+        None => None,
+    };
+    Ok(Done { elsewhere, ..done })
 }
 
 /// What is known about a push while it is worked on.
@@ -199,7 +215,7 @@ impl<'a> Work<'a> {
                 .file_manifest(&self.put.repository, &item.record, &item.bytes)
                 .or_fail("staging a manifest")?;
         }
-        Ok(Done { subject: None, warnings: Vec::new() })
+        Ok(Done { subject: None, warnings: Vec::new(), passed: None, elsewhere: None })
     }
 
     /// Takes over what was upstream already: it might go away there before this is promoted.
@@ -329,7 +345,10 @@ impl<'a> Work<'a> {
         }
         self.happened(&[Event::Promoted])?;
         self.gate.journal.supersede(&self.push, self.now).or_fail("writing the journal")?;
-        Ok(Done { subject: self.subject(), warnings: warnings(&decision.verdict) })
+        let attestation = attestation.map(|attestation| attestation.record.digest);
+        let passed = Some(Asked { decision: Box::new(decision.clone()), attestation });
+        let warnings = warnings(&decision.verdict);
+        Ok(Done { subject: self.subject(), warnings, passed, elsewhere: None })
     }
 
     /// From now on the name is that of who pushed, if it was nobody's.
@@ -346,11 +365,7 @@ impl<'a> Work<'a> {
 
     /// The gate's signed word on an image with a tag.
     fn attestation(&self, decision: &Decision) -> Option<Attestation> {
-        let root = self.items.last()?;
-        if !self.gate.options.attest || decision.tag.is_none() || root.record.subject.is_some() {
-            return None;
-        }
-        Some(vsa::attestation(decision, root.record.size, &self.gate.base_url, &self.gate.key))
+        attestation(self.gate, decision, &self.items.last()?.record)
     }
 
     /// The answer that was given before.
@@ -361,6 +376,18 @@ impl<'a> Work<'a> {
             _ => refusal(&decision.verdict, Some(decision)),
         }
     }
+}
+
+/// The gate's signed word on an image with a tag, where it gives one.
+pub(crate) fn attestation(
+    gate: &Inner,
+    decision: &Decision,
+    root: &ManifestRecord,
+) -> Option<Attestation> {
+    if !gate.options.attest || decision.tag.is_none() || root.subject.is_some() {
+        return None;
+    }
+    Some(vsa::attestation(decision, root.size, &gate.base_url, &gate.key))
 }
 
 fn log(decision: &Decision) {

@@ -150,7 +150,8 @@ pub(crate) async fn approve(
 ) -> ApiResult<StatusCode> {
     authorize(&gate, &headers)?;
     let word = word.checked()?;
-    blocking("approving an image", move || {
+    let inner = gate.inner.clone();
+    let done = blocking("approving an image", move || {
         let inner = &gate.inner;
         let (push, decision) = held(inner)?.remove(&id).ok_or_else(unknown)?;
         let approval = Approval {
@@ -159,10 +160,11 @@ pub(crate) async fn approve(
             held_by: decision.id,
             at: inner.now(),
         };
-        crate::push::approve(inner, &push, approval)?;
-        Ok(StatusCode::NO_CONTENT)
+        crate::push::approve(inner, &push, approval)
     })
-    .await
+    .await?;
+    crate::push::on(&inner, done).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Says no to one.

@@ -40,6 +40,8 @@ pub(crate) struct Who {
     pub(crate) local_owner: Option<String>,
     /// What becomes of OIDC tokens as passwords.
     pub(crate) token_passwords: TokenPasswords,
+    /// What copies on what passes.
+    pub(crate) promoter: Option<Url>,
 }
 
 /// Opens the gate of a data folder.
@@ -48,7 +50,8 @@ pub(crate) fn open(data: &DataDir, who: Who) -> anyhow::Result<Gate> {
     let files = data.gate_config();
     let advisories = advisories::read(&files.join("advisories"), jiff::Timestamp::now())
         .context("reading the gate's advisories")?;
-    let options = Options { token_passwords: who.token_passwords, ..storage(data)? };
+    let options =
+        Options { token_passwords: who.token_passwords, promoter: who.promoter, ..storage(data)? };
     let keys = options.keys_dir.clone().unwrap_or_else(|| data.gate().join("keys"));
     let config = Config {
         dir: data.gate(),

@@ -256,6 +256,7 @@ fn open_gate(
             workers: Some(Arc::new(workers::Runners::new(issuer, hub, data.runners()))),
             local_owner: Some(LOCAL_OWNER.to_owned()),
             token_passwords: TokenPasswords::default(),
+            promoter: None,
         },
     )
 }

@@ -55,6 +55,11 @@ pub(crate) fn optional(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     }
 }
 
+/// What of these is set.
+pub(crate) fn environment(names: &[&str]) -> Vec<(String, String)> {
+    names.iter().filter_map(|name| Some(((*name).to_owned(), env(name)?))).collect()
+}
+
 /// What AWS tells a program in a pod or a task about who it is.
 pub(crate) fn aws_identity() -> Vec<(String, String)> {
     // As the bucket's client names its settings.

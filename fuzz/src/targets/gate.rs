@@ -112,6 +112,56 @@ pub(super) const TARGETS: &[Target] = &[
         run: fuzzing::exchange,
     },
     Target {
+        name: "gate-orders",
+        reads: "an order to the promoter, and what a gate signs as one",
+        holds: "what nobody signed is no order; one that is, is fresh and of what was let pass",
+        seeds: || {
+            texts(&[
+                "{\"payloadType\":\"application/vnd.sekisho.promotion.v1+json\",\"payload\":\"e30=\",\"signatures\":[{\"keyid\":\"a\",\"sig\":\"YQ==\"}]}\0",
+                "\0{\"issued_at\":\"1970-01-01T00:00:00Z\",\"decision\":{\"id\":\"000000000042\",\"at\":\"2027-01-15T08:00:00Z\",\"previous\":null,\"identity\":{},\"repository\":\"acme/app\",\"tag\":\"v1\",\"digest\":\"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\",\"media_type\":\"application/vnd.oci.image.manifest.v1+json\",\"verdict\":{\"decision\":\"allow\",\"reasons\":[]},\"packages\":0,\"summary\":{\"images\":1,\"layers\":2,\"size_bytes\":5,\"findings\":{},\"not_assessed\":0},\"policy\":\"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\",\"inspector\":\"\",\"advisories\":0,\"newest_advisory\":null},\"attestation\":null}",
+            ])
+        },
+        words: &[
+            "\0",
+            "allow",
+            "warn",
+            "deny",
+            "quarantine",
+            "\"tag\":null",
+            "1969",
+            "{}",
+            "[]",
+            "\"",
+            "null",
+        ],
+        cost: 2,
+        run: fuzzing::order,
+    },
+    Target {
+        name: "promoter",
+        reads: "a promoter's file",
+        holds: "one that is taken has a route",
+        seeds: || {
+            texts(&[
+                "listen = \"127.0.0.1:1\"\ngate = \"https://g\"\ngate_keys = \"/k\"\n[[to]]\nrepositories = \"acme/*\"\nregistry = \"1.dkr.ecr.eu-central-1.amazonaws.com\"\nname = \"p/{repository}\"\n",
+            ])
+        },
+        words: &[
+            "[[to]]",
+            "repositories = ",
+            "registry = ",
+            "name = ",
+            "login = ",
+            "\"ecr\"",
+            "*",
+            "/",
+            "{repository}",
+            "http://",
+        ],
+        cost: 1,
+        run: fuzzing::promoter,
+    },
+    Target {
         name: "gate-issuers",
         reads: "a file of issuers, and the claims of a token of theirs",
         holds: "errors have a place in the file; a repository is below the prefix of its issuer",

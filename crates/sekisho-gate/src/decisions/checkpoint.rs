@@ -82,6 +82,13 @@ impl PublicKey {
     }
 }
 
+impl PublicKey {
+    /// Whether it signed these bytes.
+    pub(crate) fn signed(&self, bytes: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, &self.bytes).verify(bytes, signature).is_ok()
+    }
+}
+
 impl RecordKey {
     /// Reads the key, or makes one.
     pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
@@ -143,8 +150,7 @@ impl Checkpoint {
         let Ok(bytes) = serde_json::to_vec(&self.statement) else { return false };
         let Ok(signature) = BASE64_STANDARD.decode(&self.signature) else { return false };
         let signed = [DOMAIN, &bytes].concat();
-        keys.iter().filter(|key| key.name == self.statement.key).any(|key| {
-            UnparsedPublicKey::new(&ED25519, &key.bytes).verify(&signed, &signature).is_ok()
-        })
+        let named = keys.iter().filter(|key| key.name == self.statement.key);
+        named.into_iter().any(|key| key.signed(&signed, &signature))
     }
 }

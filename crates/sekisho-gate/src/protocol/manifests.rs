@@ -17,6 +17,8 @@ use crate::route::Reference;
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const TAG: HeaderName = HeaderName::from_static("oci-tag");
+/// Where a promoter copied the image to.
+const PROMOTED: HeaderName = HeaderName::from_static("sekisho-promoted");
 
 /// Most tags in one answer, whatever `n` says.
 const MAX_TAGS: usize = 1000;
@@ -124,6 +126,9 @@ pub(super) async fn put(
 fn tell(headers: &mut HeaderMap, done: Done) -> ApiResult<()> {
     if let Some(subject) = &done.subject {
         headers.insert(SUBJECT, of_digest(subject)?);
+    }
+    if let Some(elsewhere) = done.elsewhere {
+        headers.extend(HeaderValue::from_str(&elsewhere).ok().map(|value| (PROMOTED, value)));
     }
     headers.remove(header::WARNING);
     for warning in done.warnings {

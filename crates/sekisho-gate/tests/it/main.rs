@@ -19,6 +19,7 @@ mod facts;
 mod full;
 mod identity;
 mod mirror;
+mod promoter;
 mod protocol;
 mod push;
 mod quarantine;

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use crate::support::{ADMIN, World, check_error, header};
 
 const FINE: &str = "LAYER\npkg express 4.21.2 fine";
-const SEVERE: &str = "LAYER\npkg lodash 4.17.20 critical 4.17.21";
+pub(crate) const SEVERE: &str = "LAYER\npkg lodash 4.17.20 critical 4.17.21";
 
 /// What has a severe finding is held; what has a gap is denied.
-const RULES: &str = "@id(\"all\") permit (principal, action, resource);\n\
+pub(crate) const RULES: &str = "@id(\"all\") permit (principal, action, resource);\n\
     @id(\"severe\") @mode(\"quarantine\") @message(\"somebody must look\") @fix(\"update\") @docs(\"d\")\n\
     forbid (principal, action == Action::\"carry\", resource) when { resource.severity == \"critical\" };";
 

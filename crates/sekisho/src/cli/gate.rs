@@ -2,6 +2,7 @@
 
 mod docker_config;
 mod keeper;
+mod promoter;
 mod serve;
 pub(crate) mod users;
 
@@ -51,6 +52,7 @@ enum GateCommand {
     User(users::UserArgs),
     /// Serve as a gate of its own, without a plane; several can share a bucket
     Serve(serve::ServeArgs),
+    Promoter(promoter::PromoterArgs),
     /// Make the keys that gates on one bucket share; those that are there stay
     #[command(after_help = "Example:\n  sekisho gate keys keys && \\\n  \
                             kubectl create secret generic sekisho-gate-keys --from-file=keys")]
@@ -74,7 +76,7 @@ impl GateArgs {
 
     /// Whether it serves until it is stopped, so that its log is what it says.
     pub(crate) fn is_service(&self) -> bool {
-        matches!(self.command, GateCommand::Serve(_))
+        matches!(self.command, GateCommand::Serve(_) | GateCommand::Promoter(_))
     }
 }
 
@@ -100,6 +102,7 @@ pub(crate) async fn run(
         GateCommand::Keeper(command) => return keeper::run(command, &data()?, printer).await,
         GateCommand::User(args) => return users::run(args, &data()?, printer),
         GateCommand::Serve(args) => return serve::run(args, &data()?, printer).await,
+        GateCommand::Promoter(args) => return promoter::run(args, printer).await,
         GateCommand::Keys { folder } => {
             crate::gate::make_keys(folder)?;
             printer.note(&format!("the keys are in {}", folder.display()));

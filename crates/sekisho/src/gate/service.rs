@@ -6,6 +6,7 @@
 //! admin_token_file = "/run/secrets/admin"   # what `/_gate/` asks for; without `[tls]` else a new one at each start
 //! drain_seconds = 10                        # from "not ready" to the end of listening
 //! token_passwords = "anywhere"              # or "one-address", "never": OIDC tokens as passwords
+//! promoter = "http://promoter:7360"         # what copies on what passes; else it stays here
 //!
 //! [tls]                                     # left out behind a proxy that ends TLS
 //! certificate = "/etc/tls/tls.crt"
@@ -59,6 +60,7 @@ struct Raw {
     drain_seconds: Option<u64>,
     #[serde(default)]
     token_passwords: TokenPasswords,
+    promoter: Option<Url>,
     tls: Option<RawTls>,
 }
 
@@ -76,6 +78,7 @@ pub(crate) struct Settings {
     admin_token: SecretString,
     drain: Duration,
     token_passwords: TokenPasswords,
+    promoter: Option<Url>,
     tls: Option<Tls>,
 }
 
@@ -132,8 +135,12 @@ impl Settings {
             })
         };
         let tls = raw.tls.as_ref().map(tls).transpose()?;
-        let Raw { url, listen, token_passwords, .. } = raw;
-        Ok(Self { url, listen, admin_token, drain, token_passwords, tls })
+        let Raw { url, listen, token_passwords, promoter, .. } = raw;
+        if let Some(promoter) = &promoter {
+            let is_http = matches!(promoter.scheme(), "http" | "https") && promoter.has_host();
+            ensure!(is_http, "`promoter` is `{promoter}`: write it as http://HOST:PORT");
+        }
+        Ok(Self { url, listen, admin_token, drain, token_passwords, promoter, tls })
     }
 
     /// How this machine reaches a gate that listens there.
@@ -212,6 +219,7 @@ impl Service {
                 workers: None,
                 local_owner: None,
                 token_passwords: settings.token_passwords,
+                promoter: settings.promoter.clone(),
             },
         )?;
         let (leaving, stop) = (CancellationToken::new(), CancellationToken::new());
@@ -321,6 +329,7 @@ mod tests {
             (LEAST.replace("listen", "lissen"), "unknown field `lissen`"),
             (format!("{LEAST}drain_seconds = 601"), "above 600"),
             (format!("{LEAST}token_passwords = \"once\""), "unknown variant `once`"),
+            (format!("{LEAST}promoter = \"unix:/x\""), "write it as http://HOST:PORT"),
             (format!("{LEAST}admin_token_file = \"{short}\""), "fewer than 32"),
             (format!("{LEAST}admin_token_file = \"/nowhere/x\""), "/nowhere/x"),
             (

@@ -2,6 +2,7 @@
 
 #[path = "../../../sekisho-gate/tests/it/support/issuer.rs"]
 mod issuer;
+mod promoter;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -36,6 +36,15 @@ pub(crate) enum KeeperCommand {
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
         keep_days: u32,
     },
+    /// Have the image of a decision copied on to the promoter's registry once more
+    #[command(
+        after_help = "For an image that passed and is not there: the promoter was away when it was approved, or has a \
+                            new route.\n\nExample:\n  sekisho gate promote 000000000042"
+    )]
+    Promote {
+        /// Number of the decision
+        decision: String,
+    },
     /// Write a decision in a form that others read
     Export {
         #[command(subcommand)]
@@ -153,6 +162,9 @@ async fn ask(command: &KeeperCommand, client: &Client, printer: Printer) -> anyh
                 }
                 Said::No(_, why) => nothing(printer, &why),
             }
+        }
+        KeeperCommand::Promote { decision } => {
+            super::promoter::promote(decision, client, printer).await
         }
         KeeperCommand::Prune { keep_days } => prune(*keep_days, client, printer).await,
         // Answered before a plane was looked for.

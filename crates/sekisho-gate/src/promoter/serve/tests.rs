@@ -1,0 +1,139 @@
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use axum::body::Body;
+use http::Request;
+use jiff::Timestamp;
+use sekisho_types::Digest;
+use tower::ServiceExt as _;
+
+use super::super::order::seal;
+use super::super::routes::load_promoter;
+use super::*;
+use crate::decisions::checkpoint::RecordKey;
+
+const NOW: i64 = 1_800_000_000;
+
+struct World {
+    promoter: Promoter,
+    key: RecordKey,
+    clock: Arc<AtomicI64>,
+    _dir: tempfile::TempDir,
+}
+
+/// A promoter whose registry answers nobody.
+fn world() -> World {
+    // A client needs one; another test may have installed it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let dir = tempfile::tempdir().unwrap();
+    let key = RecordKey::open(dir.path()).unwrap();
+    let clock = Arc::new(AtomicI64::new(NOW));
+    let now = Arc::clone(&clock);
+    let text = format!(
+        "listen = \"127.0.0.1:1\"\ngate = \"http://127.0.0.1:1\"\ngate_keys = \"{}\"\n\
+         [[to]]\nrepositories = \"acme/*\"\nregistry = \"127.0.0.1:1\"\n",
+        dir.path().display()
+    );
+    let promoter = Promoter::open(PromoterConfig {
+        settings: load_promoter(&text).unwrap(),
+        keyring: Keyring::anonymous(),
+        registry: Options { attempts_max: 1, ..Options::default() },
+        folder: dir.path().to_owned(),
+        identity: Vec::new(),
+        clock: Clock::new(move || Timestamp::from_second(now.load(Ordering::SeqCst)).unwrap()),
+    });
+    World { promoter: promoter.unwrap(), key, clock, _dir: dir }
+}
+
+impl World {
+    fn order(&self, id: u32, repository: &str) -> Vec<u8> {
+        let decision = json!({
+            "id": format!("{id:012}"), "at": "2027-01-15T08:00:00Z", "previous": null,
+            "identity": {}, "repository": repository, "tag": "v1", "digest": Digest::sha256(b"m"),
+            "media_type": "application/vnd.oci.image.manifest.v1+json",
+            "verdict": {"decision": "allow", "reasons": []}, "packages": 0,
+            "summary": {"images": 1, "layers": 2, "size_bytes": 5, "findings": {}, "not_assessed": 0},
+            "policy": Digest::sha256(b"p"), "inspector": "", "advisories": 0,
+            "newest_advisory": null,
+        });
+        let order = Order {
+            issued_at: Timestamp::from_second(NOW).unwrap(),
+            decision: serde_json::from_value(decision).unwrap(),
+            attestation: None,
+        };
+        seal(&order, &self.key).unwrap()
+    }
+
+    async fn ask(&self, body: Vec<u8>) -> (u16, Value) {
+        let request = Request::post(PATH).body(Body::from(body)).unwrap();
+        let response = self.promoter.router().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_order_is_refused_and_says_nothing_of_registries() {
+    let world = world();
+    let mut changed = world.order(1, "acme/app");
+    let at = changed.windows(10).position(|it| it == b"\"payload\":").unwrap() + 20;
+    changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+    for body in [Vec::new(), b"{}".to_vec(), changed] {
+        let (status, said) = world.ask(body).await;
+        assert_eq!((status, &said["again"]), (403, &json!(false)), "{said}");
+    }
+    let order = world.order(1, "acme/app");
+    world.clock.fetch_add(61, Ordering::SeqCst);
+    let (status, said) = world.ask(order).await;
+    assert_eq!(status, 403);
+    assert!(said["error"].as_str().unwrap().contains("signed at"), "{said}");
+}
+
+#[tokio::test]
+async fn what_no_route_is_for_goes_nowhere() {
+    let world = world();
+    let (status, said) = world.ask(world.order(1, "other/app")).await;
+    assert_eq!(
+        (status, said),
+        (200, json!({"schemaVersion": 1, "state": "nowhere", "sentBytes": 0}))
+    );
+}
+
+#[tokio::test]
+async fn a_later_decision_about_a_tag_is_not_undone_by_an_earlier_one() {
+    let world = world();
+    let turn = Arc::new(Mutex::new("000000000042".to_owned()));
+    world.promoter.inner.turns.lock().await.insert("127.0.0.1:1/acme/app:v1".to_owned(), turn);
+    let (status, said) = world.ask(world.order(41, "acme/app")).await;
+    assert_eq!((status, &said["state"]), (200, &json!("overtaken")), "{said}");
+    // The same again, and a later one, are carried out, here as far as a gate that is away.
+    for id in [42, 43] {
+        let (status, said) = world.ask(world.order(id, "acme/app")).await;
+        assert_eq!((status, &said["again"]), (503, &json!(true)), "{said}");
+        assert!(said["error"].as_str().unwrap().starts_with("the gate does not give the image"));
+    }
+}
+
+#[test]
+fn without_a_key_nobodys_orders_are_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = format!(
+        "listen = \"127.0.0.1:1\"\ngate = \"http://127.0.0.1:1\"\ngate_keys = \"{}\"\n\
+         [[to]]\nrepositories = \"*\"\nregistry = \"127.0.0.1:1\"\n",
+        dir.path().display()
+    );
+    let open = |text: &str| {
+        Promoter::open(PromoterConfig {
+            settings: load_promoter(text).unwrap(),
+            keyring: Keyring::anonymous(),
+            registry: Options::default(),
+            folder: dir.path().to_owned(),
+            identity: Vec::new(),
+            clock: Clock::default(),
+        })
+        .map(drop)
+    };
+    assert!(open(&text).unwrap_err().contains("holds no key of a gate"));
+    let nowhere = text.replace(&dir.path().display().to_string(), "/nowhere");
+    assert!(open(&nowhere).unwrap_err().contains("/nowhere"));
+}
