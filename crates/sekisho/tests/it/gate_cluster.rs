@@ -1,4 +1,4 @@
-//! `deploy/gate` at a real API server: what docs/gate-serve.md says to type, as it is printed there.
+//! `deploy/gate` and `deploy/promoter` at a real API server: what their pages say to type, as it is printed there.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -10,9 +10,9 @@ use testkit::RealServer;
 use crate::cluster::kubeconfig;
 use crate::support::{Said, World, skipped};
 
-/// The page's blocks of commands.
-fn blocks() -> Vec<String> {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/gate-serve.md");
+/// A page's blocks of commands.
+fn blocks(page: &str) -> Vec<String> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
     let page = fs_err::read_to_string(page).unwrap();
     let indented = |text: &&str| text.lines().all(|line| line.starts_with("    "));
     let plain = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
@@ -55,8 +55,12 @@ async fn cluster_takes_a_gate_and_its_pods_are_restricted() {
         serde_json::from_str(&said.stdout).unwrap()
     };
 
-    for begins in ["sekisho gate keys", "kubectl apply"] {
-        let block = blocks().into_iter().find(|it| it.starts_with(begins));
+    for (page, begins) in [
+        ("gate-serve.md", "sekisho gate keys"),
+        ("gate-serve.md", "kubectl apply"),
+        ("promoter.md", "kubectl -n sekisho-gate create configmap"),
+    ] {
+        let block = blocks(page).into_iter().find(|it| it.starts_with(begins));
         let said = types(&block.unwrap(), &Value::Null);
         assert_eq!(said.code, Some(0), "{begins}\n{}\n{}", said.stdout, said.stderr);
         // Fields that the server does not know, and pods that the namespace would not have.
@@ -85,11 +89,33 @@ async fn cluster_takes_a_gate_and_its_pods_are_restricted() {
         assert_eq!(selector, labels);
     }
 
-    // The namespace takes restricted pods alone, and this is one.
-    let mut one = json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": { "name": "gate", "labels": labels }, "spec": pod["spec"],
-    });
+    // The promoter has the public half of the gate's key, its own file, and nothing else of the gate's.
+    let promoter = json_of("deployment sekisho-promoter");
+    let promoter = &promoter["spec"]["template"];
+    let public = json_of("configmap sekisho-gate-public-keys");
+    let public: Vec<&String> = public["data"].as_object().unwrap().keys().collect();
+    assert!(public.len() == 1 && public[0].ends_with(".pub"), "{public:?}");
+    let service = json_of("service sekisho-promoter");
+    let policy = json_of("networkpolicy sekisho-promoter");
+    for selector in [&service["spec"]["selector"], &policy["spec"]["podSelector"]["matchLabels"]] {
+        assert_eq!(*selector, promoter["metadata"]["labels"]);
+    }
+    let from = &policy["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"];
+    assert_eq!(from, labels);
+    assert!(!promoter["spec"]["volumes"].to_string().contains("secret"));
+    assert_ne!(promoter["spec"]["serviceAccountName"], pod["spec"]["serviceAccountName"]);
+
+    // The namespace takes restricted pods alone, and these are.
+    let pod_of = |template: &Value| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": "one", "labels": template["metadata"]["labels"] },
+            "spec": template["spec"],
+        })
+    };
+    let said = types("kubectl -n sekisho-gate create --dry-run=server -f -", &pod_of(promoter));
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let mut one = pod_of(pod);
     let create = "kubectl -n sekisho-gate create --dry-run=server -f -";
     let said = types(create, &one);
     assert_eq!(said.code, Some(0), "{}", said.stderr);
