@@ -75,6 +75,7 @@ pub(crate) fn observe(namespace: &Repositories) -> io::Result<Observed> {
         let links = namespace.links(&repository)?;
         holdings.links.extend(links.into_iter().map(|(digest, linked)| (digest, time(linked))));
         for record in namespace.manifests(&repository)? {
+            let record = record?;
             let Some(bytes) = blobs.read(&record.digest, record.size)? else { continue };
             match parse_manifest(&bytes, &record.media_type) {
                 Ok(manifest) => {

@@ -171,6 +171,7 @@ impl Upstream {
         blob: &Digest,
     ) -> io::Result<Option<Digest>> {
         for record in self.repositories.manifests(repository)? {
+            let record = record?;
             let bytes = self.repositories.blobs().read(&record.digest, record.size)?;
             let manifest = parse_manifest(&bytes.unwrap_or_default(), &record.media_type);
             // One that cannot be read any more may name anything.

@@ -128,11 +128,14 @@ impl Repositories {
         self.records.remove(&Self::by_digest(repository, MANIFESTS, digest))
     }
 
-    /// Every manifest that the repository holds.
-    pub fn manifests(&self, repository: &RepositoryName) -> io::Result<Vec<ManifestRecord>> {
+    /// Every manifest that the repository holds. Each is read when it is asked for: one may have megabytes.
+    pub fn manifests(
+        &self,
+        repository: &RepositoryName,
+    ) -> io::Result<impl Iterator<Item = io::Result<ManifestRecord>> + use<>> {
         let folder = Self::folder(repository, MANIFESTS);
         let names = self.digests(&folder)?.into_iter().map(|(it, _)| join_digest(&folder, &it));
-        self.records.read_each(names.collect()).collect()
+        Ok(self.records.read_each(names.collect()))
     }
 
     /// Every blob that the repository holds, with the time when it was linked.
