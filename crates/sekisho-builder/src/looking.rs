@@ -170,7 +170,7 @@ impl Engine {
             self.recall(context);
         }
         self.hash_ahead(picked, origins)?;
-        let mut key = Key::new("sekisho.copy-sources.v1");
+        let mut key = Key::new("sekisho.copy-sources.v2");
         for one in picked {
             key = match one {
                 Picked::Inline { name, content } => key.text("name", name).text("text", content),

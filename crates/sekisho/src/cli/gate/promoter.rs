@@ -50,7 +50,7 @@ fn small(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
 }
 
 fn settings(path: &PathBuf) -> anyhow::Result<PromoterSettings> {
-    let text = String::from_utf8(small(path)?);
+    let text = String::from_utf8(small(path).context("reading what the promoter is told")?);
     let text = text.with_context(|| format!("`{}` is no UTF-8", path.display()))?;
     load_promoter(&text).map_err(|problem| anyhow!("{}:{problem}", path.display()))
 }
