@@ -42,7 +42,7 @@ pub(crate) fn run(
     store.hold_to(options.cache_limit)?;
     // What is fetched lies in it, and goes with it.
     let session = store.session()?;
-    let remote = Remote::new(handle, cancel, &options, progress)?;
+    let remote = Remote::new(handle, cancel, &options, progress, &store)?;
     let (folder, _) = contexts::main_folder(&input, &remote, &session, &options)?;
     options.context_dir = folder;
     checked(&options)

@@ -157,7 +157,7 @@ pub(crate) fn run(
     let events = Arc::clone(&progress);
     // A step that fails ends those beside it, and not what the caller cancels with.
     let (stop, cancel) = (cancel.clone(), cancel.child_token());
-    let remote = Remote::new(handle, cancel.clone(), &options, events)?;
+    let remote = Remote::new(handle, cancel.clone(), &options, events, &store)?;
     let mut materials = Materials::default();
     if let Some(input) = &options.context {
         let (folder, material) = contexts::main_folder(input, &remote, &session, &options)?;

@@ -32,11 +32,18 @@ pub(crate) fn push(
         }
         Standing::New => {
             push_blobs(engine, destination, images)?;
-            push_manifests(engine, destination, images)
+            match push_manifests(engine, destination, images) {
+                // One that lost blobs of what it has.
+                Err(CallError::Registry(error)) if may_lack_blobs(&error) && remote.assumed() => {
+                    push_blobs(engine, destination, images)?;
+                    push_manifests(engine, destination, images)
+                }
+                pushed => pushed,
+            }
         }
         Standing::There => match push_manifests(engine, destination, images) {
             // One that lost blobs of what it has.
-            Err(CallError::Registry(error)) if !matches!(error, RegistryError::Denied { .. }) => {
+            Err(CallError::Registry(error)) if may_lack_blobs(&error) => {
                 push_blobs(engine, destination, images)?;
                 push_manifests(engine, destination, images)
             }
@@ -56,6 +63,10 @@ pub(crate) fn push(
         duration: begun.elapsed(),
     });
     Ok(())
+}
+
+fn may_lack_blobs(error: &RegistryError) -> bool {
+    !matches!(error, RegistryError::Denied { .. })
 }
 
 fn push_manifests(

@@ -1,17 +1,18 @@
 //! Registries, as the build's thread sees them: every call waits, and ends when the build is cancelled.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
-use sekisho_oci::{Descriptor, Platform};
+use sekisho_oci::{Descriptor, Manifest, Platform, media_type, parse_manifest};
 use sekisho_registry::{Auth, BlobPush, Client, Pushed, Reference, RegistryError, Repository};
 use sekisho_types::{Digest, ImageReference, RepositoryName};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -67,6 +68,9 @@ fn name_of(destination: &ImageReference, digest: &Digest) -> Reference {
 /// A blob that is on its way; `None` when it did not get there.
 type Sending = JoinHandle<Option<BlobPush>>;
 
+/// Blobs that a registry has, by what it said of one manifest; asked for once.
+type There = Arc<OnceCell<BTreeSet<Digest>>>;
+
 /// Calls to registries.
 pub(crate) struct Remote {
     handle: Handle,
@@ -81,6 +85,11 @@ pub(crate) struct Remote {
     /// What would be, while all that was found is what an earlier build made; see [`Self::begin`].
     held: Mutex<Option<Vec<(ImageReference, Upload)>>>,
     slots: Arc<Semaphore>,
+    /// What the image has that stands under a name now, by that name.
+    there: Mutex<HashMap<String, There>>,
+    /// Whether a blob was taken for being there by that alone.
+    assumed: Arc<AtomicBool>,
+    store: Store,
 }
 
 impl Drop for Remote {
@@ -105,6 +114,7 @@ impl Remote {
         cancel: CancellationToken,
         options: &BuildOptions,
         progress: Arc<dyn Progress>,
+        store: &Store,
     ) -> anyhow::Result<Self> {
         let known = options.registries.keyring.clone();
         let keyring = options.credentials.iter().fold(known, |keyring, (registry, one)| {
@@ -130,7 +140,21 @@ impl Remote {
         let (ahead, slots) = (Mutex::default(), Arc::new(Semaphore::new(UPLOADS_MAX)));
         let held = Mutex::new(Some(Vec::new()));
         let (names, commits) = (Names::default(), Commits::default());
-        Ok(Self { handle, cancel, client, names, commits, progress, ahead, held, slots })
+        let (there, assumed) = (Mutex::default(), Arc::default());
+        Ok(Self {
+            handle,
+            cancel,
+            client,
+            names,
+            commits,
+            progress,
+            ahead,
+            held,
+            slots,
+            there,
+            assumed,
+            store: store.clone(),
+        })
     }
 
     /// Ends every call when it is set.
@@ -291,14 +315,27 @@ impl Remote {
         let (client, slots) = (Arc::clone(&self.client), Arc::clone(&self.slots));
         let repository = Repository::of(destination);
         let other = neighbour(origin.as_ref(), destination).cloned();
+        let there = Arc::clone(lock(&self.there).entry(destination.to_string()).or_default());
+        let (assumed, store) = (Arc::clone(&self.assumed), self.store.clone());
+        let destination = destination.clone();
         lock(&self.ahead).entry(key).or_insert_with(|| {
             self.handle.spawn(async move {
                 let _slot = slots.acquire_owned().await.ok()?;
                 let (digest, size) = (&descriptor.digest, descriptor.size);
+                let known = there.get_or_init(|| standing_blobs(&client, &destination, &store));
+                if known.await.contains(digest) {
+                    assumed.store(true, Ordering::Relaxed);
+                    return Some(BlobPush::Existed);
+                }
                 let other = other.as_ref();
                 client.push_blob_of(&repository, digest, size, &path, other).await.ok()
             })
         });
+    }
+
+    /// Whether a blob was taken for being there without being asked for; said once.
+    pub(crate) fn assumed(&self) -> bool {
+        self.assumed.swap(false, Ordering::Relaxed)
     }
 
     /// What came of a blob that was sent ahead.
@@ -350,6 +387,30 @@ impl Remote {
         let reference = name_of(destination, &Digest::sha256(manifest));
         let repository = Repository::of(destination);
         self.wait(self.client.push_manifest(&repository, &reference, manifest, kind))
+    }
+}
+
+/// The blobs of the image that a name leads to now, where this machine made it: a registry takes no manifest whose
+/// blobs it does not have, so they need not be asked for one by one.
+async fn standing_blobs(
+    client: &Client,
+    destination: &ImageReference,
+    store: &Store,
+) -> BTreeSet<Digest> {
+    let Some(tag) = &destination.tag else { return BTreeSet::new() };
+    let tag = Reference::Tag(tag.clone());
+    let Ok(Some(standing)) = client.standing(&Repository::of(destination), &tag).await else {
+        return BTreeSet::new();
+    };
+    let manifest = std::fs::read(store.blob_path(&standing.digest)).ok();
+    let manifest = manifest.filter(|bytes| Digest::sha256(bytes) == standing.digest);
+    let manifest = manifest.and_then(|bytes| parse_manifest(&bytes, media_type::OCI_MANIFEST).ok());
+    match manifest {
+        Some(Manifest::Image(image)) => {
+            let blobs = image.layers.into_iter().chain([image.config]);
+            blobs.map(|blob| blob.digest).collect()
+        }
+        _ => BTreeSet::new(),
     }
 }
 

@@ -204,6 +204,41 @@ fn pushed(world: &World) -> (usize, usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_image_under_a_name_has_is_not_asked_for_one_by_one() {
+    let world = start().await;
+    world.file("kept", "the same");
+    world.dockerfile("FROM BASE\nCOPY kept /kept\nCOPY changes /changes\n");
+    let mut options = world.options();
+    options.destinations = vec![world.image("app:v1")];
+    let build = async |text: &str| {
+        world.file("changes", text);
+        world.registry.content.lock().unwrap().requests.clear();
+        let result = world.try_build(options.clone()).await.unwrap();
+        let requests = world.registry.content.lock().unwrap().requests.clone();
+        let asked = |request: &&String| request.starts_with("HEAD /v2/app/blobs/");
+        (result, requests.iter().filter(asked).count(), world.registry.uploads())
+    };
+    let (first, asked, _) = build("one").await;
+    assert_eq!(asked, first.layers.len() + 1, "nothing is known of a new name");
+    let (_, asked, uploads) = build("two").await;
+    assert_eq!((asked, uploads), (2, 2), "of the new layer and the new config alone");
+
+    // A registry that lost what it has said to have gets it again.
+    let lost = &first.layers[first.layers.len() - 2].digest.to_string();
+    let blob = world.registry.content.lock().unwrap().blobs.remove(lost).unwrap();
+    let (third, _, uploads) = build("three").await;
+    assert_eq!(uploads, 3);
+    let content = world.registry.content.lock().unwrap();
+    assert_eq!(content.blobs[lost], blob);
+    assert_eq!(
+        sekisho_types::Digest::sha256(&content.manifests["app:v1"].1),
+        third.manifest_digest
+    );
+    drop(content);
+    world.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn push_sends_what_is_missing_only() {
     let world = start().await;
     world.dockerfile(DOCKERFILE);
