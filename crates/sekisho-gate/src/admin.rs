@@ -14,8 +14,7 @@ use crate::decisions::{Decision, Decisions};
 use crate::error::{ApiError, ApiResult, Code, OrFail as _, blocking};
 use crate::gate::Gate;
 use crate::owners::Owner;
-use crate::promoter::Asked;
-use crate::push::attestation;
+use crate::push::{self, Done, asked};
 use crate::vsa::envelope;
 
 #[derive(Deserialize)]
@@ -76,25 +75,31 @@ pub(crate) async fn promote(
     let inner = gate.inner.clone();
     let asked = blocking("reading a decision", move || {
         let inner = &gate.inner;
-        let decision = inner.log.get(&id).or_fail("reading a decision")?.ok_or_else(unknown)?;
-        let (repository, digest) = (&decision.repository, &decision.digest);
-        let named = decision.tag.as_ref().map(|tag| inner.upstream.resolve(repository, tag));
-        let named = named.transpose().or_fail("reading a tag")?;
-        let root = inner.upstream.manifest(repository, digest).or_fail("reading a manifest")?;
-        let stands = named.is_none_or(|named| named.as_ref() == Some(digest));
-        let root = root.filter(|_| stands && decision.verdict.decision.passes());
-        let Some((root, _)) = root else {
+        if inner.log.get(&id).or_fail("reading a decision")?.is_none() {
+            return Err(unknown());
+        }
+        asked(inner, &id)?.ok_or_else(|| {
             let message = "it was not let pass, or is not what its tag names any more";
-            return Err(
-                ApiError::new(Code::Unknown, message).with_status(http::StatusCode::CONFLICT)
-            );
-        };
-        let attestation = attestation(inner, &decision, &root).map(|it| it.record.digest);
-        Ok(Asked { decision: Box::new(decision), attestation })
+            ApiError::new(Code::Unknown, message).with_status(http::StatusCode::CONFLICT)
+        })
     })
     .await?;
-    let elsewhere = inner.promoters.ask(&inner, &asked).await?;
-    Ok(Json(json!({ "image": elsewhere })))
+    let done = Done { passed: Some(asked), ..Done::default() };
+    let done = push::on(&inner, done).await?;
+    Ok(Json(json!({ "image": done.elsewhere })))
+}
+
+/// What waits to be copied on.
+pub(crate) async fn outgoing(
+    State(gate): State<Gate>,
+    headers: HeaderMap,
+) -> ApiResult<Json<Value>> {
+    authorize(&gate, &headers)?;
+    blocking("listing what waits", move || {
+        let waiting = gate.inner.outgoing.all().or_fail("listing what waits")?;
+        Ok(Json(json!({ "waiting": waiting })))
+    })
+    .await
 }
 
 /// Whether the log is what it was.

@@ -156,6 +156,11 @@ impl ApiError {
         Self::new(Code::Unavailable, message)
     }
 
+    /// What is said first.
+    pub(crate) fn message(&self) -> String {
+        self.entries.first().map(|entry| entry.message.clone()).unwrap_or_default()
+    }
+
     #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
         self.status

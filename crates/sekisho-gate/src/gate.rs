@@ -33,11 +33,11 @@ use crate::lease::{GRACE, Held, Leases};
 use crate::mirror::Mirror;
 use crate::owners::Owners;
 use crate::places::{Places, Shared};
-use crate::promoter::Promoters;
+use crate::promoter::{Outgoing, Promoters};
 use crate::push::flight::Flights;
 use crate::push::journal::Journal;
-use crate::push::resume;
 use crate::push::state::{Event, OnFind, on_find};
+use crate::push::{self, resume};
 use crate::reserve::Reserve;
 use crate::staging::Staging;
 use crate::upload::Uploads;
@@ -84,6 +84,7 @@ pub(crate) struct Inner {
     pub(crate) evidence: Evidence,
     pub(crate) upstream: Upstream,
     pub(crate) promoters: Promoters,
+    pub(crate) outgoing: Outgoing,
     pub(crate) flights: Flights,
     pub(crate) leases: Leases,
     /// Of content that goes, where other gates share it.
@@ -236,6 +237,7 @@ impl Gate {
             log: log.map_err(io("decisions"))?,
             journal: Journal::new(places.journal),
             key,
+            outgoing: Outgoing::new(places.outgoing, config.options.promoter.is_some()),
             promoters: Promoters::new(config.options.promoter.clone()),
             options: config.options,
             evidence: Evidence::new(places.evidence),
@@ -258,6 +260,9 @@ impl Gate {
             tracing::warn!("journal not read: {error}");
         }
         tokio::spawn(keep_sweeping(Arc::downgrade(&inner)));
+        if inner.options.promoter.is_some() {
+            tokio::spawn(keep_promoting(Arc::downgrade(&inner)));
+        }
         Ok(Self { inner })
     }
 
@@ -279,6 +284,14 @@ impl Gate {
         self.inner.collect()
     }
 
+    /// Has what still waits for it copied on, as the gate does by itself every minute; how many were.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn promote_waiting(&self) -> std::io::Result<usize> {
+        push::go_on(&self.inner).await
+    }
+
     /// `/v2/*`, `/token`, `/oidc/exchange`, `/_gate/*`; to be merged with those of other services.
     pub fn router(&self) -> Router {
         Router::new()
@@ -291,6 +304,7 @@ impl Gate {
             .route("/_gate/v1/decisions/{id}", get(admin::one))
             .route("/_gate/v1/decisions/{id}/vsa", get(admin::vsa))
             .route("/_gate/v1/decisions/{id}/promote", post(admin::promote))
+            .route("/_gate/v1/outgoing", get(admin::outgoing))
             .route("/_gate/v1/verify", get(admin::verify))
             .route("/_gate/v1/prune", post(admin::prune))
             .route("/_gate/v1/owners/{*repository}", get(admin::owner).delete(admin::release))
@@ -333,6 +347,19 @@ pub(crate) fn is_loopback(url: &url::Url) -> bool {
         Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         None => false,
+    }
+}
+
+/// Ends when the gate is gone.
+async fn keep_promoting(gate: Weak<Inner>) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(gate) = gate.upgrade() else { return };
+        if let Err(error) = push::go_on(&gate).await {
+            tracing::warn!("what waits to be copied on is not known: {error}");
+        }
     }
 }
 

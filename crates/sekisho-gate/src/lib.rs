@@ -64,7 +64,7 @@ pub use inspector::{Busy, Inspection, Inspector};
 pub use mirror::{MirrorConfig, Mirrored, MirroredRegistry, load_mirrored};
 pub use promoter::{
     AWS_ENVIRONMENT, Login, Promoted, PromotedState, Promoter, PromoterConfig, PromoterSettings,
-    Route, load_promoter,
+    Route, Waiting, load_promoter,
 };
 pub use push::state::{Basis, Push, State};
 pub use quarantine::{Held, Quarantine, Word};

@@ -30,6 +30,7 @@ pub(crate) struct Places {
     pub(crate) analysis: Records,
     pub(crate) exchanged: Records,
     pub(crate) owners: Records,
+    pub(crate) outgoing: Records,
     /// Marks of content that goes; `None` in folders, which one gate owns.
     pub(crate) condemned: Option<Records>,
     pub(crate) evidence: BlobStore,
@@ -99,6 +100,7 @@ impl Places {
             analysis: records("analysis")?,
             exchanged: records("exchanged")?,
             owners: records("owners")?,
+            outgoing: records("outgoing")?,
             condemned: match shared {
                 Shared::Bucket(bucket) => Some(Records::in_bucket(bucket.below("condemned"))),
                 Shared::No(_) => None,

@@ -14,12 +14,16 @@
 mod ask;
 mod copy;
 mod ecr;
+mod failure;
 pub(crate) mod order;
+mod outgoing;
 mod routes;
 mod serve;
 
 pub(crate) use self::ask::{Asked, Promoters};
 pub use self::ecr::identity::ENVIRONMENT as AWS_ENVIRONMENT;
+pub(crate) use self::outgoing::Outgoing;
+pub use self::outgoing::Waiting;
 pub use self::routes::{Login, PromoterSettings, Route, load_promoter};
 pub use self::serve::{Promoter, PromoterConfig};
 
@@ -46,7 +50,7 @@ pub struct Promoted {
 pub enum PromotedState {
     /// It is there, under its tag.
     Promoted,
-    /// A later decision about the same tag was carried out already.
+    /// The gate's tag names another image by now.
     Overtaken,
     /// No route is for this repository.
     Nowhere,

@@ -12,6 +12,7 @@ pub(crate) mod state;
 pub(crate) mod view;
 
 use std::io;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use sekisho_oci::Manifest;
@@ -36,7 +37,7 @@ use crate::staging::Scope;
 use crate::vsa;
 
 /// What was promoted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Done {
     pub(crate) subject: Option<Digest>,
     /// Values of `Warning` headers.
@@ -72,12 +73,58 @@ pub(crate) async fn put(gate: Gate, put: Put) -> ApiResult<Done> {
 }
 
 /// Has what passed copied on, where it goes on.
-pub(crate) async fn on(gate: &Inner, done: Done) -> ApiResult<Done> {
-    let elsewhere = match &done.passed {
-        Some(asked) => gate.promoters.ask(gate, asked).await?,
-        None => None,
-    };
+pub(crate) async fn on(gate: &Arc<Inner>, done: Done) -> ApiResult<Done> {
+    let Some(asked) = &done.passed else { return Ok(done) };
+    let elsewhere = gate.promoters.ask(gate, asked).await?;
+    let (inner, id) = (Arc::clone(gate), asked.decision.id.clone());
+    let forget = "forgetting what was copied on";
+    blocking(forget, move || inner.outgoing.end(&id).or_fail(forget)).await?;
     Ok(Done { elsewhere, ..done })
+}
+
+/// Has what waits copied on, where that was cut short or failed; how many are there now.
+pub(crate) async fn go_on(gate: &Arc<Inner>) -> io::Result<usize> {
+    let (inner, now) = (Arc::clone(gate), gate.now());
+    let due = tokio::task::spawn_blocking(move || inner.outgoing.due(now));
+    let mut count = 0;
+    for waiting in due.await.map_err(io::Error::other)?? {
+        let (inner, id) = (Arc::clone(gate), waiting.decision.clone());
+        let ended = match blocking("looking at what waits", move || asked(&inner, &id)).await {
+            // Refused since, or its tag went on.
+            Ok(None) => Ok(()),
+            Ok(Some(asked)) => gate.promoters.ask(gate, &asked).await.map(|_| count += 1),
+            Err(error) => Err(error),
+        };
+        let inner = Arc::clone(gate);
+        let written = tokio::task::spawn_blocking(move || match ended {
+            Ok(()) => inner.outgoing.end(&waiting.decision),
+            Err(error) => inner.outgoing.failed(waiting, &error.message(), now),
+        });
+        written.await.map_err(io::Error::other)??;
+    }
+    Ok(count)
+}
+
+/// What is to be copied on by a decision; `None` when it does not let pass what its tag names now. Blocks.
+pub(crate) fn asked(gate: &Inner, id: &str) -> ApiResult<Option<Asked>> {
+    let Some(decision) = gate.log.get(id).or_fail("reading a decision")? else { return Ok(None) };
+    let (repository, digest) = (&decision.repository, &decision.digest);
+    let named = decision.tag.as_ref().map(|tag| gate.upstream.resolve(repository, tag));
+    let named = named.transpose().or_fail("reading a tag")?;
+    let stands = named.is_none_or(|named| named.as_ref() == Some(digest));
+    let manifest = |digest| gate.upstream.manifest(repository, digest);
+    let root = manifest(digest).or_fail("reading a manifest")?;
+    let Some((root, _)) = root.filter(|_| stands && decision.verdict.decision.passes()) else {
+        return Ok(None);
+    };
+    // One of another version, or under another key, is not there.
+    let attestation = attestation(gate, &decision, &root).map(|it| it.record.digest);
+    let is_there = match &attestation {
+        Some(digest) => manifest(digest).or_fail("reading a manifest")?.is_some(),
+        None => false,
+    };
+    let attestation = attestation.filter(|_| is_there);
+    Ok(Some(Asked { decision: Box::new(decision), attestation }))
 }
 
 /// What is known about a push while it is worked on.
@@ -215,7 +262,7 @@ impl<'a> Work<'a> {
                 .file_manifest(&self.put.repository, &item.record, &item.bytes)
                 .or_fail("staging a manifest")?;
         }
-        Ok(Done { subject: None, warnings: Vec::new(), passed: None, elsewhere: None })
+        Ok(Done::default())
     }
 
     /// Takes over what was upstream already: it might go away there before this is promoted.
@@ -328,6 +375,7 @@ impl<'a> Work<'a> {
             ApiError::internal("promoting", &"the decision is about another image")
         })?;
         self.bind()?;
+        self.gate.outgoing.begin(&decision.id, self.now).or_fail("writing down what goes on")?;
         match promote(&self.gate.upstream, wanted, self.staging.blobs(), overtaken) {
             Ok(None) => {}
             Ok(Some(by)) => {

@@ -59,11 +59,11 @@ impl Promoters {
     pub(crate) async fn ask(&self, gate: &Inner, asked: &Asked) -> ApiResult<Option<String>> {
         let Some(url) = &self.url else { return Ok(None) };
         let id = &asked.decision.id;
-        let order = Order {
-            issued_at: gate.now(),
-            decision: Decision::clone(&asked.decision),
-            attestation: asked.attestation.clone(),
-        };
+        let mut decision = Decision::clone(&asked.decision);
+        // There may be thousands, and where an image goes is no matter of theirs.
+        decision.verdict.reasons.iter_mut().for_each(|reason| reason.findings.clear());
+        let attestation = asked.attestation.clone();
+        let order = Order { issued_at: gate.now(), decision, attestation };
         let order = seal(&order, &gate.key);
         let order = order.map_err(|error| ApiError::internal("writing an order", &error))?;
         let answer = self.send(url, order).await.map_err(|error| {
@@ -77,7 +77,7 @@ impl Promoters {
                 tracing::error!(decision = id, "the promoter's answer makes no sense: {error}");
                 away(id)
             })?;
-            return Ok(promoted.image.filter(|_| promoted.state != PromotedState::Nowhere));
+            return Ok(promoted.image.filter(|_| promoted.state == PromotedState::Promoted));
         }
         let Ok(failed) = serde_json::from_slice::<Failed>(&body) else {
             tracing::error!(decision = id, "the promoter answers with status {status}");

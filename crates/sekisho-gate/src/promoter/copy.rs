@@ -4,12 +4,15 @@
 //! does a manifest there name what is not there, or the tag an image without the gate's word on it.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use sekisho_oci::{Descriptor, Manifest};
 use sekisho_registry::{BlobPush, Client, Fetched, Reference, RegistryError, Repository};
 use sekisho_types::{Digest, Tag};
+use tokio::sync::Semaphore;
 
 /// Most manifests of one image, its index included.
 const MAX_MANIFESTS: usize = 1000;
@@ -17,7 +20,10 @@ const MAX_MANIFESTS: usize = 1000;
 /// How deep indexes may lie in each other.
 const MAX_DEPTH: usize = 4;
 
-/// Blobs that are copied at once; each is on the disk meanwhile.
+/// What the names of folders with blobs begin with.
+const PREFIX: &str = "blob-";
+
+/// Blobs of an image that are copied at once; each is on the disk meanwhile.
 const AT_ONCE: usize = 4;
 
 /// A repository, and who asks it.
@@ -47,6 +53,9 @@ pub(super) enum CopyError {
         #[source]
         source: RegistryError,
     },
+    /// The folder for blobs.
+    #[error("the promoter's folder for blobs")]
+    Spool(#[source] io::Error),
     /// Something is wrong with the image.
     #[error("the image {0}")]
     Image(&'static str),
@@ -60,9 +69,40 @@ impl CopyError {
     pub(super) fn is_retryable(&self) -> bool {
         match self {
             Self::Source(source) | Self::Target { source, .. } => source.is_retryable(),
-            Self::Moved(_) => true,
+            Self::Moved(_) | Self::Spool(_) => true,
             Self::Image(_) => false,
         }
+    }
+}
+
+/// Where blobs lie while they are copied.
+#[derive(Debug)]
+pub(super) struct Spool {
+    folder: PathBuf,
+    mib: u32,
+    room: Semaphore,
+    /// Locked, so that nobody else clears it.
+    _lock: File,
+}
+
+impl Spool {
+    /// Takes a folder, and clears what was left there. At most `mib` MiB lie in it, or one blob that is larger.
+    pub(super) fn open(folder: &Path, mib: u32) -> io::Result<Self> {
+        fs_err::create_dir_all(folder)?;
+        let lock =
+            File::options().create(true).truncate(false).write(true).open(folder.join("lock"))?;
+        lock.try_lock().map_err(|_| {
+            io::Error::other(format!("another promoter holds `{}`", folder.display()))
+        })?;
+        for entry in fs_err::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+                fs_err::remove_dir_all(entry.path())?;
+            }
+        }
+        let mib = mib.max(1);
+        let room = Semaphore::new(usize::try_from(mib).unwrap_or(usize::MAX));
+        Ok(Self { folder: folder.to_owned(), mib, room, _lock: lock })
     }
 }
 
@@ -103,16 +143,20 @@ fn plan(observed: &Observed) -> Vec<Action> {
     actions
 }
 
-/// Copies it; how many bytes of blobs were sent. Files lie in `folder` meanwhile, and nothing stays there.
+/// Copies it; how many bytes of blobs were sent. `None`: the gate's own tag names another image by now, which is
+/// what will be copied.
 ///
 /// Cancel safe: whoever is dropped leaves blobs and manifests, and no tag that names what is not there.
 pub(super) async fn copy(
     from: &Side<'_>,
     to: &Side<'_>,
     wanted: &Wanted<'_>,
-    folder: &Path,
-) -> Result<u64, CopyError> {
+    spool: &Spool,
+) -> Result<Option<u64>, CopyError> {
     let target = |source| CopyError::Target { to: to.repository.to_string(), source };
+    if !stands(from, wanted).await? {
+        return Ok(None);
+    }
     let mut read = Reading { from, found: Vec::new() };
     read.visit(wanted.root, 0).await?;
     if let Some(attestation) = wanted.attestation {
@@ -127,12 +171,14 @@ pub(super) async fn copy(
     });
     let blobs: Vec<Descriptor> = blobs.collect();
     let copies =
-        blobs.into_iter().map(|blob| async move { copy_blob(from, to, &blob, folder).await });
+        blobs.into_iter().map(|blob| async move { copy_blob(from, to, &blob, spool).await });
     let sent: Vec<u64> = stream::iter(copies).buffer_unordered(AT_ONCE).try_collect().await?;
     for action in &actions {
         let (digest, reference) = match action {
             Action::Blob(_) => continue,
             Action::Manifest(digest) => (digest, Reference::Digest(digest.clone())),
+            // Not before: a blob may have taken its time.
+            Action::Tag(_) if !stands(from, wanted).await? => return Ok(None),
             Action::Tag(tag) => (wanted.root, Reference::Tag(tag.clone())),
         };
         let manifest = found.iter().find(|it| it.digest == *digest);
@@ -144,11 +190,26 @@ pub(super) async fn copy(
     if let Some(tag) = wanted.tag {
         let reference = Reference::Tag(tag.clone());
         let standing = to.client.standing(to.repository, &reference).await.map_err(target)?;
-        if standing.is_some_and(|standing| standing.digest != *wanted.root) {
+        // A registry may name by SHA-256 what we name otherwise.
+        let other = |digest: &Digest| {
+            digest.algorithm() == wanted.root.algorithm() && digest != wanted.root
+        };
+        if standing.is_some_and(|standing| other(&standing.digest)) {
             return Err(CopyError::Moved(format!("{}:{tag}", to.repository)));
         }
     }
-    Ok(sent.into_iter().sum())
+    Ok(Some(sent.into_iter().sum()))
+}
+
+/// Whether the gate's tag names the image: what was decided later, and got its tag, is not undone.
+async fn stands(from: &Side<'_>, wanted: &Wanted<'_>) -> Result<bool, CopyError> {
+    let Some(tag) = wanted.tag else { return Ok(true) };
+    let reference = Reference::Tag(tag.clone());
+    match from.client.manifest_digest(from.repository, &reference).await {
+        Ok(digest) => Ok(digest.as_ref() == Some(wanted.root)),
+        Err(RegistryError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(CopyError::Source(error)),
+    }
 }
 
 /// Manifests as they are read: what one names before itself.
@@ -209,20 +270,23 @@ async fn copy_blob(
     from: &Side<'_>,
     to: &Side<'_>,
     blob: &Descriptor,
-    folder: &Path,
+    spool: &Spool,
 ) -> Result<u64, CopyError> {
     let target = |source| CopyError::Target { to: to.repository.to_string(), source };
     let Descriptor { digest, size, .. } = blob;
     if to.client.has_blob(to.repository, digest).await.map_err(target)?.is_some() {
         return Ok(0);
     }
-    let file = |source| {
-        let path = folder.to_owned();
-        CopyError::Source(RegistryError::File { path, source })
-    };
-    let place = tempfile::Builder::new().prefix("blob-").tempdir_in(folder).map_err(file)?;
+    let mib = u32::try_from(size.div_ceil(1 << 20)).unwrap_or(u32::MAX).clamp(1, spool.mib);
+    let ended = |_| CopyError::Spool(io::ErrorKind::Interrupted.into());
+    let _room = spool.room.acquire_many(mib).await.map_err(ended)?;
+    let place = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&spool.folder);
+    let place = place.map_err(CopyError::Spool)?;
     let path = place.path().join("data");
-    from.client.pull_blob(from.repository, blob, &path).await.map_err(CopyError::Source)?;
+    from.client.pull_blob(from.repository, blob, &path).await.map_err(|error| match error {
+        RegistryError::File { source, .. } => CopyError::Spool(source),
+        other => CopyError::Source(other),
+    })?;
     let pushed = to.client.push_blob(to.repository, digest, *size, &path).await;
     Ok(match pushed.map_err(target)? {
         BlobPush::Existed => 0,

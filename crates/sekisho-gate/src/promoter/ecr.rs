@@ -20,7 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use object_store::aws::{AwsAuthorizer, AwsCredential, AwsCredentialProvider};
 use object_store::client::{HttpRequest, HttpRequestBody};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Mutex;
 use url::Url;
 
@@ -30,7 +30,7 @@ pub(crate) use self::host::region;
 use self::host::{address, is_endpoint, is_loopback, is_region, named};
 
 /// Who asks with a password.
-const USER: &str = "AWS";
+pub(super) const USER: &str = "AWS";
 
 /// The request, which has no field that we would set.
 const BODY: &str = "{}";
@@ -152,9 +152,13 @@ impl Ecr {
         result.map(|password| (USER.to_owned(), password.secret))
     }
 
-    /// Forgets what is cached: the registry said 401 to it.
-    pub(crate) async fn forget(&self) {
-        *self.last.lock().await = None;
+    /// Forgets this password, which the registry did not take; another one that was asked for meanwhile stays.
+    pub(crate) async fn forget(&self, which: &SecretString) {
+        let mut last = self.last.lock().await;
+        let is_it = |password: &Password| password.secret.expose_secret() == which.expose_secret();
+        if last.as_ref().is_some_and(|(_, result)| result.as_ref().is_ok_and(is_it)) {
+            *last = None;
+        }
     }
 
     fn failed(&self, problem: Problem) -> EcrError {

@@ -22,7 +22,7 @@ const FRESH: SignedDuration = SignedDuration::from_secs(60);
 pub(crate) struct Order {
     /// When it was signed.
     pub(crate) issued_at: Timestamp,
-    /// What was decided, whole.
+    /// What was decided, without the findings.
     pub(crate) decision: Decision,
     /// The manifest of the gate's own word on the image, which goes along.
     pub(crate) attestation: Option<Digest>,

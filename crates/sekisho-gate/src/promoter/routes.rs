@@ -1,5 +1,6 @@
 //! What the promoter is told: whose orders it takes, and where which image goes.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use url::Url;
 
 use super::ecr;
 use crate::config::from_toml;
+use crate::gate::is_loopback;
 
 /// In the name of a route: the repository's name at the gate.
 const REPOSITORY: &str = "{repository}";
@@ -31,8 +33,13 @@ pub struct PromoterSettings {
     /// Certificates to trust besides the machine's, as PEM.
     #[serde(default)]
     pub ca_files: Vec<PathBuf>,
-    /// Another address of ECR's API, such as that of an endpoint in a private network.
+    /// Another address of ECR's API, such as that of an endpoint in a private network; of one region.
     pub ecr_endpoint: Option<Url>,
+    /// Where blobs lie while they are copied.
+    pub folder: Option<PathBuf>,
+    /// How much may lie there, in MiB; a blob that is larger lies there alone.
+    #[serde(default = "spool_mib")]
+    pub spool_mib: u32,
     /// The first that is for a repository counts.
     #[serde(rename = "to")]
     pub routes: Vec<Route>,
@@ -63,6 +70,9 @@ pub struct Route {
     pub login: Option<Login>,
     /// Of ECR, where the registry's name does not say it.
     pub region: Option<String>,
+    /// Whether the gate's own word on an image goes along.
+    #[serde(default = "yes")]
+    pub attest: bool,
 }
 
 /// How to log in.
@@ -73,6 +83,14 @@ pub enum Login {
     Ecr,
     /// As the docker config says, or not at all where it says nothing.
     DockerConfig,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn spool_mib() -> u32 {
+    16 * 1024
 }
 
 fn same() -> String {
@@ -110,6 +128,39 @@ impl Route {
         region.filter(|_| self.login() == Login::Ecr)
     }
 
+    /// The registry's address; `None` where that is more than a host, or less.
+    fn url(&self) -> Option<Url> {
+        let registry = self.registry.as_str();
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase();
+        let (scheme, host) = registry.split_once("://").unwrap_or(("https", registry));
+        let is_host =
+            !host.is_empty() && host.bytes().all(is_plain) && !host.contains(['/', '@', '?', '#']);
+        let url = Url::parse(&format!("{scheme}://{host}")).ok().filter(|_| is_host);
+        url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+    }
+
+    /// What all names begin with that it leads to, and whether there is more behind it.
+    fn above(&self) -> (String, bool) {
+        let above = self.repositories.strip_suffix('*');
+        let name = self.name.replace(REPOSITORY, above.unwrap_or(&self.repositories));
+        (name, above.is_some())
+    }
+
+    /// Whether another repository's images may go by the same name.
+    fn meets(&self, other: &Self) -> bool {
+        let host = |route: &Self| route.url().map(|url| url.authority().to_owned());
+        if host(self) != host(other) || self.name == other.name {
+            return false;
+        }
+        match (self.above(), other.above()) {
+            ((one, false), (other, false)) => one == other,
+            ((one, false), (above, true)) | ((above, true), (one, false)) => {
+                one.starts_with(&above)
+            }
+            ((one, true), (other, true)) => one.starts_with(&other) || other.starts_with(&one),
+        }
+    }
+
     fn check(&self) -> Result<(), String> {
         let pattern = &self.repositories;
         let above = pattern.strip_suffix('*').unwrap_or(pattern);
@@ -117,8 +168,21 @@ impl Route {
         if above.contains('*') || !whole || pattern.is_empty() {
             return Err(format!("`repositories` is `{pattern}`: write a name, `acme/*` or `*`"));
         }
+        let registry = &self.registry;
+        let Some(url) = self.url() else {
+            return Err(format!("`{registry}` is no registry: write it as HOST[:PORT]"));
+        };
+        if self.login() == Login::Ecr && url.scheme() == "http" && !is_loopback(&url) {
+            return Err(format!("`{registry}`: a password does not go in the clear"));
+        }
+        if pattern.ends_with('*') && !self.name.contains(REPOSITORY) {
+            let name = &self.name;
+            return Err(format!(
+                "`name` is `{name}` for all of `{pattern}`: they would overwrite each other; write `{REPOSITORY}` into \
+                 it"
+            ));
+        }
         if self.login() == Login::Ecr && self.region().is_none() {
-            let registry = &self.registry;
             return Err(format!(
                 "`{registry}` is not named as ECR's are, ACCOUNT.dkr.ecr.REGION.amazonaws.com: say its `region`"
             ));
@@ -151,7 +215,23 @@ pub fn load_promoter(text: &str) -> Result<PromoterSettings, String> {
         return Err("no `[[to]]` says where images go".to_owned());
     }
     for (at, route) in settings.routes.iter().enumerate() {
-        route.check().map_err(|problem| format!("route {} (`[[to]]`): {problem}", at + 1))?;
+        let number = at + 1;
+        route.check().map_err(|problem| format!("route {number} (`[[to]]`): {problem}"))?;
+        if let Some(before) = settings.routes.iter().take(at).position(|other| route.meets(other)) {
+            return Err(format!(
+                "routes {} and {number} lead different repositories to one name at `{}`: give each a `name` that the \
+                 other cannot have",
+                before + 1,
+                route.registry
+            ));
+        }
+    }
+    let regions: BTreeSet<_> = settings.routes.iter().filter_map(Route::region).collect();
+    if settings.ecr_endpoint.is_some() && regions.len() > 1 {
+        return Err("`ecr_endpoint` is of one region, and the routes are of several".to_owned());
+    }
+    if settings.spool_mib == 0 {
+        return Err("`spool_mib` is 0".to_owned());
     }
     match (settings.gate.scheme(), settings.gate.host()) {
         ("http" | "https", Some(_)) => Ok(settings),
@@ -204,6 +284,31 @@ mod tests {
             ),
             (route("repositories = \"*\"\nlogin = \"ecr\""), "say its `region`"),
             (route("repositories = \"*\"\nlogin = \"keys\""), "unknown variant `keys`"),
+            (route("repositories = \"acme/*\"\nname = \"prod\""), "write `{repository}` into it"),
+            (
+                route("repositories = \"acme/*\"\nname = \"prod/{repository}\"")
+                    + &route("repositories = \"*\""),
+                "routes 1 and 2 lead different repositories to one name",
+            ),
+            (
+                route("repositories = \"*\"\nlogin = \"ecr\"\nregion = \"eu-west-1\"")
+                    .replace("r.example.org", "http://r.example.org"),
+                "does not go in the clear",
+            ),
+            (
+                route("repositories = \"*\"").replace("r.example.org", "r.example.org/x"),
+                "is no registry",
+            ),
+            (
+                route("repositories = \"*\"").replace("r.example.org", "R.example.org"),
+                "is no registry",
+            ),
+            (
+                "ecr_endpoint = \"https://e\"\n".to_owned()
+                    + &route("repositories = \"a/*\"\nlogin = \"ecr\"\nregion = \"eu-west-1\"")
+                    + &route("repositories = \"b/*\"\nlogin = \"ecr\"\nregion = \"eu-west-2\""),
+                "is of one region",
+            ),
         ] {
             let error = of(&routes).unwrap_err();
             assert!(error.contains(want), "{want}: {error}");

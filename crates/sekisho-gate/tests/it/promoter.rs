@@ -2,12 +2,13 @@
 
 mod troubled;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use peers::{DockerRegistry, Log};
 use reqwest::StatusCode;
 use sekisho_gate::{Clock, Patience, Promoter, PromoterConfig, load_promoter, serve};
@@ -30,6 +31,10 @@ struct Journey {
     folder: tempfile::TempDir,
     /// Requests that the promoter is still sent before it answers none; below zero all.
     patience: Arc<AtomicI64>,
+    /// What it was sent.
+    orders: Orders,
+    url: String,
+    clock: Arc<AtomicI64>,
     http: reqwest::Client,
     _server: tokio::task::JoinHandle<()>,
 }
@@ -63,20 +68,25 @@ impl Journey {
             world.dir.path().join("gate/keys").display(),
             routes,
         );
+        let clock = Arc::new(AtomicI64::new(NOW));
+        let now = Arc::clone(&clock);
         let promoter = Promoter::open(PromoterConfig {
             settings: load_promoter(&text).unwrap(),
             keyring: Keyring::anonymous(),
             registry: RegistryOptions { attempts_max: 1, ..RegistryOptions::default() },
             folder: blobs,
             identity,
-            clock: Clock::new(|| at(NOW)),
+            clock: Clock::new(move || at(now.load(Ordering::SeqCst))),
         });
         let patience = Arc::new(AtomicI64::new(-1));
-        let router = promoter.unwrap().router().layer(from_fn_with_state(patience.clone(), away));
+        let orders = Orders::default();
+        let state = (patience.clone(), orders.clone());
+        let router = promoter.unwrap().router().layer(from_fn_with_state(state, away));
+        let url = format!("http://{address}/v1/promotions");
         let stop = CancellationToken::new();
         let server = tokio::spawn(serve(listener, router, Patience::default(), stop));
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { world, registry, folder, patience, http, _server: server }
+        Self { world, registry, folder, patience, orders, url, clock, http, _server: server }
     }
 
     async fn get(&self, path: &str) -> (StatusCode, Vec<u8>) {
@@ -115,13 +125,37 @@ impl Journey {
         self.world.send("POST", &format!("/_gate/v1/decisions/{id}/promote"), ADMIN).await
     }
 
-    /// Nothing of what was copied lies about.
+    /// Time passes, at the gate and at the promoter.
+    fn pass(&self, seconds: i64) {
+        self.world.pass(seconds);
+        self.clock.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    /// The decisions whose images wait.
+    async fn waiting(&self) -> Vec<String> {
+        let answer = self.world.send("GET", "/_gate/v1/outgoing", ADMIN).await;
+        let answer: Value = answer.json().await.unwrap();
+        let waiting = answer["waiting"].as_array().unwrap().iter();
+        waiting.map(|one| one["decision"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Nothing of what was copied lies about: there is the lock alone.
     fn is_clean(&self) -> bool {
-        files(&self.folder.path().join("blobs")) == 0
+        files(&self.folder.path().join("blobs")) == 1
     }
 }
 
-async fn away(State(patience): State<Arc<AtomicI64>>, request: Request, next: Next) -> Response {
+type Orders = Arc<Mutex<Vec<Bytes>>>;
+
+async fn away(
+    State((patience, orders)): State<(Arc<AtomicI64>, Orders)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (head, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    orders.lock().unwrap().push(body.clone());
+    let request = Request::from_parts(head, body.into());
     match patience.load(Ordering::SeqCst) {
         0 => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         left => {
@@ -202,10 +236,65 @@ async fn a_promoter_that_is_away_is_come_back_for() {
     let said = check_error(away, 503, "UNAVAILABLE").await;
     assert!(said.contains("decision 000000000001 lets it pass"), "{said}");
     assert_eq!(journey.holds("prod/acme/app:v1").await, None);
+    assert_eq!(journey.waiting().await, ["000000000001"]);
     journey.patience.store(-1, Ordering::SeqCst);
     assert_eq!(world.push("acme/app:v1", &token, &[FINE]).await.status(), 201);
     assert!(journey.holds("prod/acme/app:v1").await.is_some());
     assert_eq!(world.decisions("").await.len(), 1, "it was decided once");
+    assert_eq!(journey.waiting().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn what_nobody_comes_back_for_is_copied_on_by_itself() {
+    let Some(journey) = Journey::begin(Options::default(), ALL).await else { return };
+    let world = &journey.world;
+    let token = world.session(json!({})).await;
+    journey.patience.store(0, Ordering::SeqCst);
+    for (tag, layer) in [("v1", FINE), ("v2", FINE), ("v2", "LAYER\nlater")] {
+        let name = format!("acme/app:{tag}");
+        check_error(world.push(&name, &token, &[layer]).await, 503, "UNAVAILABLE").await;
+    }
+    let all = ["000000000001", "000000000002", "000000000003"];
+    assert_eq!(journey.waiting().await, all);
+    assert_eq!(world.gate.promote_waiting().await.unwrap(), 0, "whoever pushed has a minute");
+    journey.pass(61);
+    // What its tag does not name any more is forgotten; what failed waits longer.
+    assert_eq!(world.gate.promote_waiting().await.unwrap(), 0);
+    assert_eq!(journey.waiting().await, ["000000000001", "000000000003"]);
+    journey.patience.store(-1, Ordering::SeqCst);
+    assert_eq!(world.gate.promote_waiting().await.unwrap(), 0);
+    journey.pass(61);
+    assert_eq!(world.gate.promote_waiting().await.unwrap(), 2);
+    assert_eq!(journey.waiting().await, [""; 0]);
+    assert!(journey.holds("prod/acme/app:v1").await.is_some());
+    let named = world.send("GET", "/v2/acme/app/manifests/v2", &token).await;
+    assert_eq!(
+        journey.holds("prod/acme/app:v2").await,
+        Some(Digest::sha256(&named.bytes().await.unwrap()))
+    );
+}
+
+#[tokio::test]
+async fn what_the_gates_tag_does_not_name_any_more_is_not_put_back() {
+    let Some(journey) = Journey::begin(Options::default(), ALL).await else { return };
+    let world = &journey.world;
+    let token = world.session(json!({})).await;
+    for layer in [FINE, "LAYER\nlater"] {
+        assert_eq!(world.push("acme/app:v1", &token, &[layer]).await.status(), 201);
+    }
+    let later = journey.holds("prod/acme/app:v1").await;
+    assert_eq!(journey.promote("000000000001").await.status(), 409);
+    assert_eq!(journey.holds("prod/acme/app:v1").await, later);
+    // Not by an order that somebody caught on its way either.
+    let caught = journey.orders.lock().unwrap()[0].clone();
+    let replayed = journey.http.post(&journey.url).body(caught).send().await.unwrap();
+    assert_eq!(replayed.status(), 200);
+    let replayed: Value = replayed.json().await.unwrap();
+    assert_eq!((&replayed["state"], &replayed["sentBytes"]), (&json!("overtaken"), &json!(0)));
+    assert_eq!(journey.holds("prod/acme/app:v1").await, later);
+    // And back again, by a push, is a push.
+    assert_eq!(world.push("acme/app:v1", &token, &[FINE]).await.status(), 201);
+    assert_ne!(journey.holds("prod/acme/app:v1").await, later);
 }
 
 #[tokio::test]

@@ -102,7 +102,7 @@ pub(crate) async fn run(
         GateCommand::Keeper(command) => return keeper::run(command, &data()?, printer).await,
         GateCommand::User(args) => return users::run(args, &data()?, printer),
         GateCommand::Serve(args) => return serve::run(args, &data()?, printer).await,
-        GateCommand::Promoter(args) => return promoter::run(args, printer).await,
+        GateCommand::Promoter(args) => return promoter::run(args, &data()?, printer).await,
         GateCommand::Keys { folder } => {
             crate::gate::make_keys(folder)?;
             printer.note(&format!("the keys are in {}", folder.display()));

@@ -85,7 +85,7 @@ async fn what_is_no_order_is_refused_and_says_nothing_of_registries() {
     let order = world.order(1, "acme/app");
     world.clock.fetch_add(61, Ordering::SeqCst);
     let (status, said) = world.ask(order).await;
-    assert_eq!(status, 403);
+    assert_eq!((status, &said["again"]), (403, &json!(true)), "the clocks may meet again");
     assert!(said["error"].as_str().unwrap().contains("signed at"), "{said}");
 }
 
@@ -100,18 +100,34 @@ async fn what_no_route_is_for_goes_nowhere() {
 }
 
 #[tokio::test]
-async fn a_later_decision_about_a_tag_is_not_undone_by_an_earlier_one() {
+async fn a_gate_that_is_away_is_come_back_for() {
     let world = world();
-    let turn = Arc::new(Mutex::new("000000000042".to_owned()));
-    world.promoter.inner.turns.lock().await.insert("127.0.0.1:1/acme/app:v1".to_owned(), turn);
-    let (status, said) = world.ask(world.order(41, "acme/app")).await;
-    assert_eq!((status, &said["state"]), (200, &json!("overtaken")), "{said}");
-    // The same again, and a later one, are carried out, here as far as a gate that is away.
-    for id in [42, 43] {
-        let (status, said) = world.ask(world.order(id, "acme/app")).await;
-        assert_eq!((status, &said["again"]), (503, &json!(true)), "{said}");
-        assert!(said["error"].as_str().unwrap().starts_with("the gate does not give the image"));
-    }
+    let (status, said) = world.ask(world.order(42, "acme/app")).await;
+    assert_eq!((status, &said["again"]), (503, &json!(true)), "{said}");
+    assert!(said["error"].as_str().unwrap().starts_with("the gate does not give the image"));
+    assert_eq!(world.promoter.inner.turns.lock().await.len(), 1);
+    world.ask(world.order(43, "acme/other")).await;
+    assert_eq!(world.promoter.inner.turns.lock().await.len(), 1, "nobody has the first one");
+}
+
+#[tokio::test]
+async fn more_orders_than_are_bearable_are_sent_away() {
+    let world = world();
+    let _all = world.promoter.inner.places.acquire_many(MAX_ORDERS as u32).await.unwrap();
+    let (status, said) = world.ask(world.order(1, "acme/app")).await;
+    assert_eq!((status, &said["error"]), (503, &json!("too many orders wait")));
+    assert_eq!(world.ask(Vec::new()).await.0, 403, "what is none waits for nothing");
+}
+
+fn open_at(text: &str, folder: &std::path::Path) -> Result<Promoter, String> {
+    Promoter::open(PromoterConfig {
+        settings: load_promoter(text).unwrap(),
+        keyring: Keyring::anonymous(),
+        registry: Options::default(),
+        folder: folder.to_owned(),
+        identity: Vec::new(),
+        clock: Clock::default(),
+    })
 }
 
 #[test]
@@ -122,18 +138,16 @@ fn without_a_key_nobodys_orders_are_taken() {
          [[to]]\nrepositories = \"*\"\nregistry = \"127.0.0.1:1\"\n",
         dir.path().display()
     );
-    let open = |text: &str| {
-        Promoter::open(PromoterConfig {
-            settings: load_promoter(text).unwrap(),
-            keyring: Keyring::anonymous(),
-            registry: Options::default(),
-            folder: dir.path().to_owned(),
-            identity: Vec::new(),
-            clock: Clock::default(),
-        })
-        .map(drop)
-    };
+    let open = |text: &str| open_at(text, dir.path()).map(drop);
     assert!(open(&text).unwrap_err().contains("holds no key of a gate"));
+    // What a promoter left that was killed goes, and two do not share a folder.
+    let key = RecordKey::open(dir.path()).unwrap();
+    fs_err::create_dir(dir.path().join("blob-left")).unwrap();
+    fs_err::write(dir.path().join("blob-left/data"), "half").unwrap();
+    let one = open_at(&text, dir.path()).unwrap();
+    assert!(!dir.path().join("blob-left").exists());
+    assert!(open(&text).unwrap_err().contains("another promoter holds"));
+    drop((one, key));
     let nowhere = text.replace(&dir.path().display().to_string(), "/nowhere");
     assert!(open(&nowhere).unwrap_err().contains("/nowhere"));
 }

@@ -36,14 +36,14 @@ pub(crate) enum KeeperCommand {
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
         keep_days: u32,
     },
-    /// Have the image of a decision copied on to the promoter's registry once more
+    /// Have the image of a decision copied on to the promoter's registry now, or say what waits for that
     #[command(
-        after_help = "For an image that passed and is not there: the promoter was away when it was approved, or has a \
-                            new route.\n\nExample:\n  sekisho gate promote 000000000042"
+        after_help = "What waits is tried again by itself, in pauses of up to an hour; for other images, where there is a \
+                            new route.\n\nExamples:\n  sekisho gate promote\n  sekisho gate promote 000000000042"
     )]
     Promote {
-        /// Number of the decision
-        decision: String,
+        /// Number of the decision; without it, what waits is listed
+        decision: Option<String>,
     },
     /// Write a decision in a form that others read
     Export {
@@ -163,7 +163,10 @@ async fn ask(command: &KeeperCommand, client: &Client, printer: Printer) -> anyh
                 Said::No(_, why) => nothing(printer, &why),
             }
         }
-        KeeperCommand::Promote { decision } => {
+        KeeperCommand::Promote { decision: None } => {
+            super::promoter::waiting(client, printer).await
+        }
+        KeeperCommand::Promote { decision: Some(decision) } => {
             super::promoter::promote(decision, client, printer).await
         }
         KeeperCommand::Prune { keep_days } => prune(*keep_days, client, printer).await,

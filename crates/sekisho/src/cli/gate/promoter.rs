@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, ensure};
 use clap::Args;
 use sekisho_gate::{
-    AWS_ENVIRONMENT, Clock, Patience, Promoter, PromoterConfig, PromoterSettings, Tls,
+    AWS_ENVIRONMENT, Clock, Patience, Promoter, PromoterConfig, PromoterSettings, Tls, Waiting,
     load_promoter, serve, serve_tls,
 };
 use sekisho_registry::{Keyring, Options};
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{Client, Said};
 use crate::exit::Exit;
 use crate::printer::Printer;
+use crate::settings::DataDir;
 use crate::signals::Signals;
 
 /// Largest file that it is told something in, in bytes.
@@ -29,7 +30,7 @@ const MANIFEST_DEADLINE: Duration = Duration::from_secs(120);
 /// How long orders that are under way get when it stops.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(25);
 
-/// Copy what a gate let pass to another registry, such as ECR; the only process with a credential of that
+/// Copy what a gate let pass to another registry, such as ECR: the only process with a credential for that
 #[derive(Args, Debug)]
 #[command(
     after_help = "Takes orders that are signed by the keys of a gate, whose gate.toml names this process as \
@@ -63,7 +64,11 @@ fn tls(settings: &PromoterSettings) -> anyhow::Result<Option<Tls>> {
 }
 
 /// Serves until Ctrl-C or SIGTERM.
-pub(super) async fn run(args: &PromoterArgs, printer: Printer) -> anyhow::Result<Exit> {
+pub(super) async fn run(
+    args: &PromoterArgs,
+    data: &DataDir,
+    printer: Printer,
+) -> anyhow::Result<Exit> {
     let settings = settings(&args.file)?;
     let tls = tls(&settings)?;
     let keyring = match &settings.docker_config {
@@ -73,14 +78,13 @@ pub(super) async fn run(args: &PromoterArgs, printer: Printer) -> anyhow::Result
     };
     let ca_pem = settings.ca_files.iter().map(small).collect::<anyhow::Result<_>>()?;
     let registry = Options { ca_pem, decision_deadline: MANIFEST_DEADLINE, ..Options::default() };
-    let folder = tempfile::Builder::new().prefix("sekisho-promoter-").tempdir();
-    let folder = folder.context("making a folder for blobs")?;
+    let folder = settings.folder.clone().unwrap_or_else(|| data.root().join("promoter"));
     let (listen, gate) = (settings.listen, settings.gate.clone());
     let promoter = Promoter::open(PromoterConfig {
         settings,
         keyring,
         registry,
-        folder: folder.path().to_owned(),
+        folder,
         identity: crate::settings::environment(&AWS_ENVIRONMENT),
         clock: Clock::default(),
     })
@@ -119,6 +123,39 @@ struct Where {
 struct Copied<'a> {
     schema_version: u32,
     image: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+struct Outgoing {
+    waiting: Vec<Waiting>,
+}
+
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(rename = "schemaVersion")]
+    schema_version: u32,
+    waiting: &'a [Waiting],
+}
+
+/// Says what waits to be copied on.
+pub(super) async fn waiting(client: &Client, printer: Printer) -> anyhow::Result<Exit> {
+    let Outgoing { waiting } = match client.gate("/_gate/v1/outgoing").await? {
+        Said::Yes(outgoing) => outgoing,
+        Said::No(_, why) => anyhow::bail!("{why}"),
+    };
+    if printer.is_json() {
+        printer.answer_json(&Listed { schema_version: 1, waiting: &waiting })?;
+        return Ok(Exit::Done);
+    }
+    if waiting.is_empty() {
+        printer.note("nothing waits to be copied on");
+        return Ok(Exit::Nothing);
+    }
+    for Waiting { decision, since, again_at, error, .. } in &waiting {
+        let (since, again) = (since.strftime("%Y-%m-%d %H:%M"), again_at.strftime("%H:%M"));
+        printer.answer(&format!("{decision}  since {since}  again at {again} UTC  {error}"))?;
+    }
+    Ok(Exit::Done)
 }
 
 /// Has the image of a decision copied on once more.

@@ -104,7 +104,10 @@ async fn a_pod_gets_a_password_and_keeps_it() {
     assert_eq!(password(&ecr, 34_559).await.unwrap(), "first");
     assert_eq!(server.count(), 1);
     assert_eq!(password(&ecr, 34_560).await.unwrap(), "second");
-    ecr.forget().await;
+    // One that is not kept any more is not missed.
+    ecr.forget(&"first".to_owned().into()).await;
+    assert_eq!(password(&ecr, 34_561).await.unwrap(), "second");
+    ecr.forget(&"second".to_owned().into()).await;
     assert_eq!(password(&ecr, 34_561).await.unwrap(), "third");
     assert_eq!(agent.count(), 1);
     assert_eq!(agent.seen.lock().unwrap()[0].0["authorization"], "token-of-the-pod");
