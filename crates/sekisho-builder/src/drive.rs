@@ -151,8 +151,14 @@ fn guarded<T>(act: impl FnOnce() -> Result<T, BuildError>) -> Result<T, BuildErr
     catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(panicked)
 }
 
-/// Both halves of a step, as they come.
-fn carry_out(id: StepId, work: Work, job: Job<'_>, tell: &mpsc::Sender<Told>) {
+/// Both halves of a step, as they come; the second one by `beside`.
+fn carry_out<'s>(
+    id: StepId,
+    work: Work,
+    job: Job<'s>,
+    tell: &mpsc::Sender<Told>,
+    beside: impl FnOnce(Box<dyn FnOnce() + Send + 's>),
+) {
     let (result, rest) = match guarded(job) {
         Ok((outcome, rest)) => (Ok(outcome), rest),
         Err(error) => (Err(error), None),
@@ -160,7 +166,10 @@ fn carry_out(id: StepId, work: Work, job: Job<'_>, tell: &mpsc::Sender<Told>) {
     // Nobody listens only after a panic over there.
     let _ = tell.send(Told::Step(id, work, result, rest.is_some()));
     if let Some(rest) = rest {
-        let _ = tell.send(Told::Rest(work, guarded(rest)));
+        let tell = tell.clone();
+        beside(Box::new(move || {
+            let _ = tell.send(Told::Rest(work, guarded(rest)));
+        }));
     }
 }
 
@@ -286,11 +295,15 @@ impl<'e> Drive<'e> {
         std::thread::scope(|scope| {
             let (send, receive) = mpsc::channel();
             loop {
+                let on_a_thread = |(id, work, job)| {
+                    let send = send.clone();
+                    scope.spawn(move || carry_out(id, work, job, &send, |rest| rest()));
+                };
+                let mut last = None;
                 while let Some((id, work)) = self.schedule.next() {
                     let started = match self.prepare(&work) {
                         Ok(Some(job)) => {
-                            let send = send.clone();
-                            scope.spawn(move || carry_out(id, work, job, &send));
+                            last.replace((id, work, job)).map(on_a_thread);
                             continue;
                         }
                         Ok(None) => self.end_stage(&work),
@@ -303,6 +316,13 @@ impl<'e> Drive<'e> {
                             self.give_up(&work, error, &mut failure);
                         }
                     }
+                }
+                match last {
+                    // Nothing else could begin meanwhile: a step that is cached takes less than a thread does.
+                    Some((id, work, job)) if self.schedule.running() == 1 && rests == 0 => {
+                        carry_out(id, work, job, &send, |rest| drop(scope.spawn(rest)));
+                    }
+                    last => drop(last.map(on_a_thread)),
                 }
                 if self.schedule.running() + rests == 0 {
                     break;

@@ -49,6 +49,16 @@ pub(crate) struct Layers {
     making: Slots<String, ()>,
 }
 
+impl Drop for Layers {
+    /// Who waits for a build need not wait until its thousands of paths are freed.
+    fn drop(&mut self) {
+        let views = std::mem::take(&mut *lock(&self.views));
+        if !views.is_empty() {
+            let _ = std::thread::Builder::new().name("free".to_owned()).spawn(move || drop(views));
+        }
+    }
+}
+
 /// What a chain of layers is, whatever made it.
 pub(crate) fn chain_key(chain: &[Layer]) -> Digest {
     let ids = chain.iter().map(|layer| layer.diff_id.to_string());

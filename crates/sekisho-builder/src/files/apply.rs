@@ -28,7 +28,7 @@ impl<'a> Apply<'a> {
         if !in_order || self.run.len() >= AT_ONCE {
             self.flush();
         }
-        if !node.is_directory() && self.map.tree().len() > 1 {
+        if !node.is_directory() && !self.map.tree().is_empty() {
             self.map.remove_below(&path, |_| true);
         }
         self.run.push((path, node));
