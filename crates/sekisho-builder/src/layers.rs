@@ -49,16 +49,6 @@ pub(crate) struct Layers {
     making: Slots<String, ()>,
 }
 
-impl Drop for Layers {
-    /// Who waits for a build need not wait until its thousands of paths are freed.
-    fn drop(&mut self) {
-        let views = std::mem::take(&mut *lock(&self.views));
-        if !views.is_empty() {
-            let _ = std::thread::Builder::new().name("free".to_owned()).spawn(move || drop(views));
-        }
-    }
-}
-
 /// What a chain of layers is, whatever made it.
 pub(crate) fn chain_key(chain: &[Layer]) -> Digest {
     let ids = chain.iter().map(|layer| layer.diff_id.to_string());
@@ -228,12 +218,31 @@ impl Layers {
         let turn = self.turn("layer", &layer.diff_id);
         let _turn = lock(&turn);
         if !path.is_file() {
-            let blob = self.blob(layer)?;
-            let (index, found) = self.ingest(&blob, None)?;
-            Self::check(layer, &found)?;
-            self.store.publish_record(&index.path, Kind::Index, &layer.diff_id)?;
+            self.make_index(layer)?;
         }
         Ok(path)
+    }
+
+    /// Reads a layer for its index, in its turn.
+    fn make_index(&self, layer: &Layer) -> Result<(), BuildError> {
+        let blob = self.blob(layer)?;
+        let (index, found) = self.ingest(&blob, None)?;
+        Self::check(layer, &found)?;
+        Ok(self.store.publish_record(&index.path, Kind::Index, &layer.diff_id)?)
+    }
+
+    /// Makes an index anew that was found to be none. Others read it meanwhile: it is replaced, not removed.
+    fn mend_index(&self, layer: &Layer) -> Result<(), BuildError> {
+        let path = self.store.record_path(Kind::Index, &layer.diff_id);
+        let turn = self.turn("layer", &layer.diff_id);
+        let _turn = lock(&turn);
+        // Who had the turn before us may have mended it.
+        let read = || read_entries(&path, &mut |_| {});
+        if read().is_err() {
+            self.make_index(layer)?;
+            read().context("the index of a layer cannot be read back")?;
+        }
+        Ok(())
     }
 
     /// The indexes of some layers, made side by side.
@@ -284,13 +293,14 @@ impl Layers {
             view.insert(Vec::new(), Node::new(NodeKind::Directory, 0o755));
         }
         let new = chain.get(length..).unwrap_or_default();
-        for (at, index) in (length..).zip(self.indexes(new)?) {
+        for ((at, index), layer) in (length..).zip(self.indexes(new)?).zip(new) {
             let at = u32::try_from(at).context("there are too many layers")?;
             let mut apply = Apply::new(&mut view, at);
             match read_entries(&index, &mut |entry| apply.entry(entry)) {
                 Ok(gone) => apply.finish(&gone),
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    return self.view_anew(&index, chain);
+                    self.mend_index(layer)?;
+                    return self.view(chain);
                 }
                 Err(error) => return Err(anyhow::Error::from(error).into()),
             }
@@ -298,12 +308,6 @@ impl Layers {
         let view = Arc::new(view);
         lock(&self.views).insert(chain_key(chain), Arc::clone(&view));
         Ok(view)
-    }
-
-    /// As [`Self::view`], after an index was found to be none: cut short, or of an older form.
-    fn view_anew(&self, index: &Path, chain: &[Layer]) -> Result<Arc<FileMap>, BuildError> {
-        std::fs::remove_file(index).context("cannot remove a damaged index")?;
-        self.view(chain)
     }
 
     /// Opens a regular file of a chain; `path` is in the form that a view's resolution gives.

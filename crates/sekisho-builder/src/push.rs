@@ -34,7 +34,9 @@ pub(crate) fn push(
             push_blobs(engine, destination, images)?;
             match push_manifests(engine, destination, images) {
                 // One that lost blobs of what it has.
-                Err(CallError::Registry(error)) if may_lack_blobs(&error) && remote.assumed() => {
+                Err(CallError::Registry(error))
+                    if may_lack_blobs(&error) && remote.assumed(destination) =>
+                {
                     push_blobs(engine, destination, images)?;
                     push_manifests(engine, destination, images)
                 }
@@ -65,8 +67,16 @@ pub(crate) fn push(
     Ok(())
 }
 
+/// Whether a manifest may have been refused for what it names.
 fn may_lack_blobs(error: &RegistryError) -> bool {
-    !matches!(error, RegistryError::Denied { .. })
+    match error {
+        RegistryError::NotFound { .. } => true,
+        RegistryError::Refused { code, .. } => matches!(
+            code.as_str(),
+            "" | "MANIFEST_BLOB_UNKNOWN" | "BLOB_UNKNOWN" | "MANIFEST_INVALID" | "MANIFEST_UNKNOWN"
+        ),
+        _ => false,
+    }
 }
 
 fn push_manifests(

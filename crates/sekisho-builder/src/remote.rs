@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
@@ -13,8 +12,8 @@ use sekisho_registry::{Auth, BlobPush, Client, Pushed, Reference, RegistryError,
 use sekisho_types::{Digest, ImageReference, RepositoryName};
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, Semaphore};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::engine::now;
 use crate::git::Commits;
@@ -66,7 +65,7 @@ fn name_of(destination: &ImageReference, digest: &Digest) -> Reference {
 }
 
 /// A blob that is on its way; `None` when it did not get there.
-type Sending = JoinHandle<Option<BlobPush>>;
+type Sending = AbortOnDropHandle<Option<BlobPush>>;
 
 /// Blobs that a registry has, by what it said of one manifest; asked for once.
 type There = Arc<OnceCell<BTreeSet<Digest>>>;
@@ -87,17 +86,9 @@ pub(crate) struct Remote {
     slots: Arc<Semaphore>,
     /// What the image has that stands under a name now, by that name.
     there: Mutex<HashMap<String, There>>,
-    /// Whether a blob was taken for being there by that alone.
-    assumed: Arc<AtomicBool>,
+    /// Repositories of which a blob was taken for being there by that alone.
+    assumed: Arc<Mutex<BTreeSet<String>>>,
     store: Store,
-}
-
-impl Drop for Remote {
-    fn drop(&mut self) {
-        for sending in lock(&self.ahead).values() {
-            sending.abort();
-        }
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -319,23 +310,23 @@ impl Remote {
         let (assumed, store) = (Arc::clone(&self.assumed), self.store.clone());
         let destination = destination.clone();
         lock(&self.ahead).entry(key).or_insert_with(|| {
-            self.handle.spawn(async move {
+            AbortOnDropHandle::new(self.handle.spawn(async move {
                 let _slot = slots.acquire_owned().await.ok()?;
                 let (digest, size) = (&descriptor.digest, descriptor.size);
                 let known = there.get_or_init(|| standing_blobs(&client, &destination, &store));
                 if known.await.contains(digest) {
-                    assumed.store(true, Ordering::Relaxed);
+                    lock(&assumed).insert(repository_key(&destination));
                     return Some(BlobPush::Existed);
                 }
                 let other = other.as_ref();
                 client.push_blob_of(&repository, digest, size, &path, other).await.ok()
-            })
+            }))
         });
     }
 
     /// Whether a blob was taken for being there without being asked for; said once.
-    pub(crate) fn assumed(&self) -> bool {
-        self.assumed.swap(false, Ordering::Relaxed)
+    pub(crate) fn assumed(&self, destination: &ImageReference) -> bool {
+        lock(&self.assumed).remove(&repository_key(destination))
     }
 
     /// What came of a blob that was sent ahead.
@@ -390,7 +381,7 @@ impl Remote {
     }
 }
 
-/// The blobs of the image that a name leads to now, where this machine made it: a registry takes no manifest whose
+/// The blobs of the image that a name leads to now, where this machine made or pulled it: a registry takes no manifest whose
 /// blobs it does not have, so they need not be asked for one by one.
 async fn standing_blobs(
     client: &Client,

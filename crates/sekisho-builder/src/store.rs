@@ -10,7 +10,7 @@
 //!  fetched/<hex of URL>     which blob a file of another machine is, and what to ask its server by
 //!  hashed/, lay/            what is known of files of contexts; see `hashed`, `looking`
 //!  checkouts/<hex of key>/  a commit of a git repository; see `git`
-//!  indexes/<hex of diffID>  the files of a layer, without their data
+//!  indexes-2/<hex of diffID>  the files of a layer, without their data
 //!  trees-<kind>/<hex of diffID>[.<age>]/   a layer unpacked, in overlayfs form; see `ages`
 //!  mounts-<kind>/<hex of id>/      a cache mount; see `cache_mount`
 //!  used/<hex>               when a layer was used last; see `prune`
@@ -59,6 +59,9 @@ pub(crate) struct Store {
     root: PathBuf,
 }
 
+/// The folder of indexes.
+pub(crate) const INDEXES: &str = "indexes-2";
+
 /// What a record is about.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
@@ -83,7 +86,8 @@ impl Kind {
         match self {
             Self::Result => "results",
             Self::Compressed => "compressed",
-            Self::Index => "indexes",
+            // In the first one they are of another form.
+            Self::Index => INDEXES,
             Self::Base => "bases",
             Self::AptSources => "apt-sources",
             Self::Seen => "seen",

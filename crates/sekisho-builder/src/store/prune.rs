@@ -17,7 +17,7 @@ use sekisho_oci::ImageManifest;
 use sekisho_sandbox::remove_tree;
 use serde::Serialize;
 
-use super::{CHECKOUTS, CacheLimit, Kind, PACKAGES, Store, now};
+use super::{CHECKOUTS, CacheLimit, INDEXES, Kind, PACKAGES, Store, now};
 use crate::golden::Base;
 
 /// Locked shared by each build.
@@ -164,7 +164,7 @@ impl Store {
             let folder = entry?.path();
             let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let folder = if name == "blobs" { folder.join("sha256") } else { folder };
-            let goes = matches!(name.as_str(), "blobs" | "indexes" | PACKAGES | CHECKOUTS)
+            let goes = matches!(name.as_str(), "blobs" | INDEXES | PACKAGES | CHECKOUTS)
                 || name.starts_with("trees-")
                 || name.starts_with("mounts-");
             if !goes {

@@ -166,7 +166,7 @@ async fn lost_layers_are_made_again() {
     assert_eq!(cached(&second), "ccccccc-");
     assert_eq!(first.manifest_digest, second.manifest_digest);
     // Trees and indexes can always be had from the layers.
-    for folder in ["trees-privileged", "trees-single-id-2", "indexes"] {
+    for folder in ["trees-privileged", "trees-single-id-2", "indexes-2"] {
         let path = world.cache().join(folder);
         sekisho_sandbox::remove_tree(&path).unwrap();
     }
@@ -180,13 +180,29 @@ async fn lost_layers_are_made_again() {
 async fn builds_share_a_cache_at_once() {
     let world = start().await;
     world.dockerfile(DOCKERFILE);
-    let one = build(world.options(), Arc::new(Silent));
-    let two = build(world.options(), Arc::new(Silent));
-    let three = build(world.options(), Arc::new(Silent));
-    let (one, two, three) = tokio::join!(one, two, three);
-    let digests = [one, two, three].map(|result| result.unwrap().manifest_digest);
+    let all = async || {
+        let one = build(world.options(), Arc::new(Silent));
+        let two = build(world.options(), Arc::new(Silent));
+        let three = build(world.options(), Arc::new(Silent));
+        let (one, two, three) = tokio::join!(one, two, three);
+        [one, two, three].map(|result| result.unwrap().manifest_digest)
+    };
+    let digests = all().await;
     assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
+    // Also where all of them find what is damaged.
+    halve(&world, "indexes-2");
+    halve(&world, "results");
+    let again = all().await;
+    assert!(again.iter().all(|digest| *digest == digests[0]), "{again:?} {digests:?}");
     world.assert_clean();
+}
+
+/// Cuts everything in a folder of the cache short.
+fn halve(world: &World, folder: &str) {
+    for entry in fs::read_dir(world.cache().join(folder)).unwrap().flatten() {
+        let bytes = fs::read(entry.path()).unwrap();
+        fs::write(entry.path(), &bytes[..bytes.len() / 2]).unwrap();
+    }
 }
 
 /// Of how many blobs it was told that they were there before, and of how many that they were not.
@@ -305,12 +321,7 @@ async fn half_written_things_are_never_used() {
     let dead = world.cache().join("tmp/build-dead");
     fs::create_dir_all(dead.join("run-0/work/work")).unwrap();
     fs::write(dead.join("lock"), "").unwrap();
-    for folder in ["results", "indexes"] {
-        for entry in fs::read_dir(world.cache().join(folder)).unwrap().flatten() {
-            let bytes = fs::read(entry.path()).unwrap();
-            fs::write(entry.path(), &bytes[..bytes.len() / 2]).unwrap();
-        }
-    }
+    ["results", "indexes-2"].iter().for_each(|folder| halve(&world, folder));
     let last = first.layers.last().unwrap();
     let blob = world.cache().join("blobs/sha256").join(last.digest.hex());
     fs::write(&blob, "short").unwrap();

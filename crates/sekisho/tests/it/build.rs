@@ -50,7 +50,7 @@ fn an_interrupted_build_says_where_it_was_and_leaves_nothing() {
     let asked = || server.accept().map(|one| heard.borrow_mut().push(one)).is_ok();
     let place = format!("interrupted in line 3, `ADD {url} /f`");
     let whole = format!(
-        "{place}: nothing of it is left behind; the 2 steps that were done are kept for the next build"
+        "{place}: nothing of it is left behind here; the 2 steps that were done are kept for the next build"
     );
     let folder = folder.to_str().unwrap();
     let tmp = world.data().join("cache/tmp");
@@ -71,7 +71,10 @@ fn an_interrupted_build_says_where_it_was_and_leaves_nothing() {
 
     let begun = || world.folder.path().join("temporary").read_dir().unwrap().count() == 1;
     let said = interrupted(&["-"], &begun);
-    assert_eq!(said.stderr, "interrupted before the first step: nothing of it is left behind\n");
+    assert_eq!(
+        said.stderr,
+        "interrupted before the first step: nothing of it is left behind here\n"
+    );
     let said = interrupted(&["--check", &format!("{url}.git")], &asked);
     assert!(said.stderr.starts_with("interrupted: nothing was built"), "{}", said.stderr);
     assert_eq!(fs_err::read_dir(&tmp).unwrap().count(), 0);
@@ -241,12 +244,16 @@ fn builds_go_where_they_are_sent() {
     let json = [&plain[..], &files, &["--output", "json"]].concat();
     let json = world.sekisho(&json).exits(0).json();
     assert_eq!(json["manifest_digest"], quiet.stdout.trim());
-    assert_eq!(fs_err::read_to_string(id).unwrap(), json["config_digest"].as_str().unwrap());
-    let metadata = fs_err::read_to_string(metadata).unwrap();
+    assert_eq!(fs_err::read_to_string(&id).unwrap(), json["config_digest"].as_str().unwrap());
+    let metadata = fs_err::read_to_string(&metadata).unwrap();
     let metadata: serde_json::Value = serde_json::from_str(&metadata).unwrap();
     assert_eq!(metadata["containerimage.digest"], json["manifest_digest"]);
     assert_eq!(metadata["containerimage.config.digest"], json["config_digest"]);
     assert_eq!(metadata["image.name"], "localhost/a:1");
+    // One that fails tells nothing, and leaves nothing that an earlier one told.
+    let fails = [&["build", "--target", "nobody", folder][..], &files].concat();
+    world.sekisho(&fails).exits(1);
+    assert!(!id.exists());
 
     stdin(&world, &["build", "-"], b"").exits(1).says(&["stdin is empty", "hint: send a tar"]);
     let neither = stdin(&world, &["build", "-"], b"\xff\xfe\xfd").exits(1);

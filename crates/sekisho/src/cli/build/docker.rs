@@ -133,13 +133,13 @@ impl Elsewhere {
 }
 
 impl DockerArgs {
-    /// Errors out about what is not here.
+    /// Errors out about what is not here, and removes what an earlier build told: a build that fails tells nothing.
     pub(super) fn heed(&self) -> anyhow::Result<()> {
         match self.elsewhere.given() {
             Some((name, instead)) => {
                 Err(hinted(format!("`--{name}` of docker is not to be had here"), instead))
             }
-            None => Ok(()),
+            None => [&self.iidfile, &self.metadata_file].into_iter().flatten().try_for_each(remove),
         }
     }
 
@@ -168,6 +168,15 @@ impl DockerArgs {
             write(path, &format!("{metadata:#}\n"))?;
         }
         Ok(())
+    }
+}
+
+fn remove(path: &PathBuf) -> anyhow::Result<()> {
+    match fs_err::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context("removing what an earlier build told")
+        }
+        _ => Ok(()),
     }
 }
 

@@ -100,10 +100,11 @@ impl Seen {
 
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let left = match self.built && self.pushing.is_empty() {
+        let left = match (self.built, self.pushing.is_empty()) {
+            (_, false) => "the registry may have it in part, or whole",
             // A folder that files are written to is the user's own.
-            true => "what was being written may be there in part",
-            false => "nothing of it is left behind",
+            (true, true) => "what was being written may be there in part",
+            (false, true) => "nothing of it is left behind here",
         };
         write!(f, "interrupted {}: {left}", self.place())?;
         match self.done {
@@ -146,20 +147,23 @@ mod tests {
         let pushed = Event::PushFinished { reference, digest, duration: Duration::ZERO };
         let mut seen = Seen::default();
         for (event, want) in [
-            (Event::Planned { steps: 2 }, "before the first step: nothing of it is left behind"),
-            (started(1), "in line 7, `RUN step 1`: nothing of it is left behind"),
+            (
+                Event::Planned { steps: 2 },
+                "before the first step: nothing of it is left behind here",
+            ),
+            (started(1), "in line 7, `RUN step 1`: nothing of it is left behind here"),
             (
                 started(2),
-                "in line 7, `RUN step 1` and 1 step beside it: nothing of it is left behind",
+                "in line 7, `RUN step 1` and 1 step beside it: nothing of it is left behind here",
             ),
             (
                 finished(1),
-                "in line 7, `RUN step 2`: nothing of it is left behind; the step that was done is kept \
+                "in line 7, `RUN step 2`: nothing of it is left behind here; the step that was done is kept \
                  for the next build",
             ),
             (
                 finished(2),
-                "between two steps: nothing of it is left behind; the 2 steps that were done are kept \
+                "between two steps: nothing of it is left behind here; the 2 steps that were done are kept \
                  for the next build",
             ),
             (
@@ -169,8 +173,8 @@ mod tests {
             ),
             (
                 push,
-                "while 127.0.0.1:1/a:v1 was pushed: nothing of it is left behind; the image is in the \
-                 cache, for the next build",
+                "while 127.0.0.1:1/a:v1 was pushed: the registry may have it in part, or whole; the image is in \
+                 the cache, for the next build",
             ),
             (
                 pushed,
