@@ -1,5 +1,6 @@
 //! A `.deb`: an `ar` archive of two compressed tars (deb(5)).
 
+use sekisho_types::causes;
 use std::io::{self, Read};
 
 use lzma_rust2::XzReader;
@@ -60,20 +61,9 @@ pub fn data(
         } else {
             layer::read(inner, &limits(), visitor)
         };
-        return walked.map(drop).map_err(|error| bad(chain(&error)));
+        return walked.map(drop).map_err(|error| bad(causes(&error)));
     }
     Err(bad("it has no `data.tar`".to_owned()))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -75,10 +75,8 @@ pub(crate) async fn promote(
     let inner = gate.inner.clone();
     let asked = blocking("reading a decision", move || {
         let inner = &gate.inner;
-        if inner.log.get(&id).or_fail("reading a decision")?.is_none() {
-            return Err(unknown());
-        }
-        asked(inner, &id)?.ok_or_else(|| {
+        let decision = inner.log.get(&id).or_fail("reading a decision")?;
+        asked(inner, decision.ok_or_else(unknown)?)?.ok_or_else(|| {
             let message = "it was not let pass, or is not what its tag names any more";
             ApiError::new(Code::Unknown, message).with_status(http::StatusCode::CONFLICT)
         })

@@ -169,3 +169,17 @@ fn same(last: &Decision, draft: &Draft) -> bool {
         && last.inspector == draft.inspector
         && (last.advisories, last.newest_advisory) == (draft.advisories, draft.newest_advisory)
 }
+
+/// For tests: what was decided about an image.
+#[cfg(test)]
+pub(crate) fn example(answer: &str) -> Decision {
+    let decision = serde_json::json!({
+        "id": "000000000042", "at": "2027-01-15T08:00:00Z", "previous": null, "identity": {},
+        "repository": "acme/app", "tag": "v1", "digest": Digest::sha256(b"m"),
+        "media_type": sekisho_oci::media_type::OCI_MANIFEST,
+        "verdict": {"decision": answer, "reasons": []}, "packages": 0,
+        "summary": {"images": 1, "layers": 2, "size_bytes": 5, "findings": {}, "not_assessed": 0},
+        "policy": Digest::sha256(b"p"), "inspector": "", "advisories": 0, "newest_advisory": null,
+    });
+    serde_json::from_value(decision).unwrap()
+}

@@ -63,8 +63,8 @@ pub use gate::{Gate, make_keys};
 pub use inspector::{Busy, Inspection, Inspector};
 pub use mirror::{MirrorConfig, Mirrored, MirroredRegistry, load_mirrored};
 pub use promoter::{
-    AWS_ENVIRONMENT, Login, Promoted, PromotedState, Promoter, PromoterConfig, PromoterSettings,
-    Route, Waiting, load_promoter,
+    Login, Promoted, PromotedState, Promoter, PromoterConfig, PromoterSettings, Route, TlsFiles,
+    Waiting, aws_environment, load_promoter,
 };
 pub use push::state::{Basis, Push, State};
 pub use quarantine::{Held, Quarantine, Word};

@@ -21,10 +21,10 @@ mod routes;
 mod serve;
 
 pub(crate) use self::ask::{Asked, Promoters};
-pub use self::ecr::identity::ENVIRONMENT as AWS_ENVIRONMENT;
+pub use self::ecr::identity::aws_environment;
 pub(crate) use self::outgoing::Outgoing;
 pub use self::outgoing::Waiting;
-pub use self::routes::{Login, PromoterSettings, Route, load_promoter};
+pub use self::routes::{Login, PromoterSettings, Route, TlsFiles, load_promoter};
 pub use self::serve::{Promoter, PromoterConfig};
 
 use serde::{Deserialize, Serialize};

@@ -89,7 +89,11 @@ pub(crate) async fn go_on(gate: &Arc<Inner>) -> io::Result<usize> {
     let mut count = 0;
     for waiting in due.await.map_err(io::Error::other)?? {
         let (inner, id) = (Arc::clone(gate), waiting.decision.clone());
-        let ended = match blocking("looking at what waits", move || asked(&inner, &id)).await {
+        let asked = blocking("looking at what waits", move || {
+            let decision = inner.log.get(&id).or_fail("reading a decision")?;
+            decision.map_or(Ok(None), |decision| asked(&inner, decision))
+        });
+        let ended = match asked.await {
             // Refused since, or its tag went on.
             Ok(None) => Ok(()),
             Ok(Some(asked)) => gate.promoters.ask(gate, &asked).await.map(|_| count += 1),
@@ -105,9 +109,8 @@ pub(crate) async fn go_on(gate: &Arc<Inner>) -> io::Result<usize> {
     Ok(count)
 }
 
-/// What is to be copied on by a decision; `None` when it does not let pass what its tag names now. Blocks.
-pub(crate) fn asked(gate: &Inner, id: &str) -> ApiResult<Option<Asked>> {
-    let Some(decision) = gate.log.get(id).or_fail("reading a decision")? else { return Ok(None) };
+/// What is to be copied on by a decision; `None` when that does not let pass what its tag names now. Blocks.
+pub(crate) fn asked(gate: &Inner, decision: Decision) -> ApiResult<Option<Asked>> {
     let (repository, digest) = (&decision.repository, &decision.digest);
     let named = decision.tag.as_ref().map(|tag| gate.upstream.resolve(repository, tag));
     let named = named.transpose().or_fail("reading a tag")?;

@@ -18,6 +18,18 @@ pub use severity::{Severity, SeverityError};
 pub use size::parse_size;
 pub use statement::{Document, Statement, StatementKind, UNSIGNED};
 
+/// An error with all that it was caused by: `this: because of that: because of …`.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
 /// The next step to take, shown under an error as `hint: …`.
 ///
 /// An error that a user can act on implements this; the CLI renders it once, at the top.

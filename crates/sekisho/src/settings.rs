@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
 use crate::cli::GlobalArgs;
 use crate::exit::hinted;
@@ -11,7 +11,7 @@ use crate::exit::hinted;
 /// Every environment variable that Sekisho reads for itself, apart from those of a runner.
 ///
 /// `SEKISHO_DATA_DIR`, `SEKISHO_PORT` and `SEKISHO_OUTPUT` are read by clap; those of AWS are
-/// [`sekisho_store::BUCKET_IDENTITY`].
+/// [`sekisho_store::BUCKET_IDENTITY`] and [`sekisho_gate::aws_environment`].
 mod env_vars {
     /// XDG base directory specification.
     pub(super) const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
@@ -55,16 +55,25 @@ pub(crate) fn optional(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     }
 }
 
+/// A file of at most so many bytes.
+pub(crate) fn small(path: &Path, most: u64) -> anyhow::Result<Vec<u8>> {
+    let size = fs_err::metadata(path)?.len();
+    ensure!(size <= most, "`{}` has {size} bytes, too many", path.display());
+    Ok(fs_err::read(path)?)
+}
+
 /// What of these is set.
-pub(crate) fn environment(names: &[&str]) -> Vec<(String, String)> {
-    names.iter().filter_map(|name| Some(((*name).to_owned(), env(name)?))).collect()
+pub(crate) fn environment<'a>(
+    names: impl IntoIterator<Item = &'a str>,
+) -> impl Iterator<Item = (String, String)> {
+    names.into_iter().filter_map(|name| Some((name.to_owned(), env(name)?)))
 }
 
 /// What AWS tells a program in a pod or a task about who it is.
 pub(crate) fn aws_identity() -> Vec<(String, String)> {
     // As the bucket's client names its settings.
-    let told = |name: &&str| Some((name.to_ascii_lowercase(), env(name)?));
-    sekisho_store::BUCKET_IDENTITY.iter().filter_map(told).collect()
+    let told = environment(sekisho_store::BUCKET_IDENTITY);
+    told.map(|(name, value)| (name.to_ascii_lowercase(), value)).collect()
 }
 
 /// The token for a GitHub.

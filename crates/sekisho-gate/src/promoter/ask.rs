@@ -4,7 +4,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use http::StatusCode;
-use sekisho_types::Digest;
+use sekisho_github::http::{Answer, HttpError, send};
+use sekisho_types::{Digest, causes};
 use serde::Deserialize;
 use url::Url;
 
@@ -66,12 +67,11 @@ impl Promoters {
         let order = Order { issued_at: gate.now(), decision, attestation };
         let order = seal(&order, &gate.key);
         let order = order.map_err(|error| ApiError::internal("writing an order", &error))?;
-        let answer = self.send(url, order).await.map_err(|error| {
-            tracing::error!(decision = id, "the promoter does not answer: {error}");
+        let Answer { status, body, .. } = self.send(url, order).await.map_err(|error| {
+            tracing::error!(decision = id, "the promoter does not answer: {}", causes(&error));
             away(id)
         })?;
-        let (status, body) = answer;
-        if status == StatusCode::OK {
+        if status == StatusCode::OK.as_u16() {
             let promoted: Result<Promoted, _> = serde_json::from_slice(&body);
             let promoted = promoted.map_err(|error| {
                 tracing::error!(decision = id, "the promoter's answer makes no sense: {error}");
@@ -86,31 +86,22 @@ impl Promoters {
         Err(failure(id, status, &failed))
     }
 
-    async fn send(&self, url: &Url, order: Vec<u8>) -> reqwest::Result<(StatusCode, Vec<u8>)> {
+    async fn send(&self, url: &Url, order: Vec<u8>) -> Result<Answer, HttpError> {
         let http = match self.http.get() {
             Some(http) => http,
             None => {
                 let new = reqwest::Client::builder()
                     .connect_timeout(CONNECT)
-                    .timeout(DEADLINE)
                     .redirect(reqwest::redirect::Policy::none())
                     .no_proxy()
-                    .build()?;
+                    .build()
+                    .map_err(HttpError::Build)?;
                 self.http.get_or_init(|| new)
             }
         };
         let address = format!("{}{}", url.as_str().trim_end_matches('/'), serve::PATH);
         let request = http.post(address).header(http::header::CONTENT_TYPE, "application/json");
-        let mut response = request.body(order).send().await?;
-        let mut body = Vec::new();
-        while let Some(piece) = response.chunk().await? {
-            body.extend_from_slice(&piece);
-            if body.len() > MAX_ANSWER_BYTES {
-                body.clear();
-                break;
-            }
-        }
-        Ok((response.status(), body))
+        send(request.body(order), DEADLINE, MAX_ANSWER_BYTES).await
     }
 }
 
@@ -124,9 +115,9 @@ fn away(decision: &str) -> ApiError {
 }
 
 /// The promoter said no. What may help is to come back, or what it says.
-fn failure(decision: &str, status: StatusCode, failed: &Failed) -> ApiError {
+fn failure(decision: &str, status: u16, failed: &Failed) -> ApiError {
     let why = printable(&failed.error, MAX_MESSAGE_BYTES);
-    tracing::error!(decision, %status, "image not copied on: {why}");
+    tracing::error!(decision, status, "image not copied on: {why}");
     let next = failed.next.as_deref().map(|next| printable(next, MAX_MESSAGE_BYTES));
     let next = next.map(|next| format!("; {next}")).unwrap_or_default();
     let message =

@@ -21,16 +21,18 @@ use object_store::aws::{AwsAuthorizer, AwsCredential, AwsCredentialProvider};
 use object_store::client::{HttpRequest, HttpRequestBody};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
+use sekisho_github::http::{self, HttpError, is_loopback};
+use sekisho_types::causes;
 use tokio::sync::Mutex;
 use url::Url;
 
 use self::answer::MAX_ANSWER_BYTES;
 pub(crate) use self::error::{EcrError, Problem};
 pub(crate) use self::host::region;
-use self::host::{address, is_endpoint, is_loopback, is_region, named};
+use self::host::{address, is_endpoint, is_region, named};
 
 /// Who asks with a password.
-pub(super) const USER: &str = "AWS";
+const USER: &str = "AWS";
 
 /// The request, which has no field that we would set.
 const BODY: &str = "{}";
@@ -97,7 +99,7 @@ impl fmt::Debug for Ecr {
 impl Ecr {
     /// ECR of a region, at AWS's own address where no `endpoint` is named. Nothing is asked yet.
     ///
-    /// Who we are is in `environment`: of its variables those in [`identity::ENVIRONMENT`] are looked at.
+    /// Who we are is in `environment`: of its variables those in [`identity::aws_environment`] are looked at.
     pub(crate) fn new(
         region: &str,
         endpoint: Option<Url>,
@@ -183,19 +185,15 @@ impl Ecr {
     /// One try.
     async fn send(&self, credential: &AwsCredential, now: Timestamp) -> Result<Password, Problem> {
         let headers = sign(&self.endpoint, &self.region, credential)?;
-        // Its address is ours to add.
-        let broken = |error: reqwest::Error| Problem::Unreachable(reasons(&error.without_url()));
         let request = self.http.post(self.endpoint.clone()).headers(headers).body(BODY);
-        let mut response = request.send().await.map_err(broken)?;
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(broken)? {
-            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-                let problem = format!("it has over {MAX_ANSWER_BYTES} bytes");
-                return Err(Problem::Unreadable(problem));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        answer::read(response.status().as_u16(), &body, now)
+        let answer = http::send(request, self.deadline, MAX_ANSWER_BYTES).await;
+        let answer = answer.map_err(|error| match error {
+            HttpError::Transport(source) => Problem::Unreachable(causes(&source)),
+            HttpError::Deadline(after) => Problem::Late(after),
+            HttpError::TooLong(most) => Problem::Unreadable(format!("it has over {most} bytes")),
+            other => Problem::Unreachable(causes(&other)),
+        })?;
+        answer::read(answer.status, &answer.body, now)
     }
 }
 
@@ -206,7 +204,7 @@ fn sign(endpoint: &Url, region: &str, who: &AwsCredential) -> Result<HeaderMap, 
     if !fits(&who.key_id) || !who.token.as_deref().is_none_or(fits) {
         return Err(Problem::Unsigned("its credentials hold what no header can"));
     }
-    let request = http::Request::post(endpoint.as_str())
+    let request = ::http::Request::post(endpoint.as_str())
         .header(CONTENT_TYPE, "application/x-amz-json-1.1")
         .header("x-amz-target", TARGET)
         .body(HttpRequestBody::from(BODY.to_owned()));
@@ -223,15 +221,4 @@ fn sign(endpoint: &Url, region: &str, who: &AwsCredential) -> Result<HeaderMap, 
         );
     }
     Ok(head.headers)
-}
-
-/// An error and what it came of.
-fn reasons(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use sekisho_registry::RegistryError;
-use sekisho_types::Hint as _;
+use sekisho_types::{Hint as _, causes};
 
 use super::copy::CopyError;
 use super::ecr::{self, EcrError};
@@ -49,7 +49,7 @@ impl Failure {
             Self::Login(_) => {
                 "the promoter cannot log in at the other registry; its log knows why".to_owned()
             }
-            other => sentence(other),
+            other => causes(other),
         }
     }
 
@@ -86,7 +86,8 @@ fn of_copy(error: &CopyError) -> Option<String> {
         }
         CopyError::Target { to, source } => (to, source),
     };
-    let (registry, name) = to.split_once('/').unwrap_or((to, ""));
+    let host = to.split_once("://").map_or(to.as_str(), |(_, host)| host);
+    let (registry, name) = host.split_once('/').unwrap_or((host, ""));
     Some(match (source, ecr::region(registry)) {
         (RegistryError::NotFound { .. }, Some(region)) => format!(
             "make the repository, or a template that makes it: `aws ecr create-repository --region {region} \
@@ -105,15 +106,4 @@ fn of_copy(error: &CopyError) -> Option<String> {
         }
         _ => return source.hint(),
     })
-}
-
-/// With all that it was caused by.
-pub(super) fn sentence(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(&format!(": {cause}"));
-        next = cause.source();
-    }
-    text
 }

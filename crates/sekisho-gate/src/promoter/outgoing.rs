@@ -22,6 +22,9 @@ const MAX_AT_ONCE: usize = 100;
 /// Longest error that is kept, in characters.
 const MAX_ERROR: usize = 2000;
 
+/// Of the records.
+const FOLDER: &str = "waiting";
+
 /// An image that waits to be copied on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
@@ -64,7 +67,7 @@ pub(crate) struct Outgoing {
 }
 
 fn name(decision: &str) -> String {
-    format!("waiting/{decision}.json")
+    format!("{FOLDER}/{decision}.json")
 }
 
 impl Outgoing {
@@ -99,11 +102,13 @@ impl Outgoing {
 
     /// All that waits, the oldest decision first. A damaged record is none.
     pub(crate) fn all(&self) -> io::Result<Vec<Waiting>> {
-        let mut all = Vec::new();
-        for name in self.records.names("waiting")? {
-            all.extend(self.records.read_json::<Waiting>(&format!("waiting/{name}"))?);
-        }
-        Ok(all)
+        let names = self.records.names(FOLDER)?.into_iter();
+        let names = names.map(|file| format!("{FOLDER}/{file}")).collect();
+        let read = self.records.read_each(names);
+        read.filter(|one| {
+            one.as_ref().err().is_none_or(|error| error.kind() != io::ErrorKind::InvalidData)
+        })
+        .collect()
     }
 
     /// Those whose time has come.
@@ -158,6 +163,8 @@ mod tests {
         outgoing.end("000000000002").unwrap();
         outgoing.end("000000000002").unwrap();
         assert_eq!(open(true).all().unwrap().len(), 1);
+        fs_err::write(dir.path().join("waiting/000000000009.json"), "{").unwrap();
+        assert_eq!(open(true).all().unwrap().len(), 1, "a damaged one is none");
         // Where nothing goes on, nothing is written.
         open(false).begin("000000000003", at(0)).unwrap();
         assert_eq!(open(true).all().unwrap().len(), 1);

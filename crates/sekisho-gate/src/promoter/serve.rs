@@ -13,12 +13,13 @@ use bytes::Bytes;
 use http::StatusCode;
 use secrecy::SecretString;
 use sekisho_registry::{Auth, Client, Keyring, Options, Repository};
+use sekisho_types::causes;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, Semaphore};
 
 use super::copy::{Side, Spool, Wanted, copy};
-use super::ecr::{self, Ecr};
-use super::failure::{Failure, sentence};
+use super::ecr::Ecr;
+use super::failure::Failure;
 use super::order::{self, Order};
 use super::routes::{PromoterSettings, Route};
 use super::{Promoted, PromotedState};
@@ -51,7 +52,7 @@ pub struct PromoterConfig {
     pub registry: Options,
     /// Where blobs lie while they are copied; what an earlier promoter left there goes when this one opens.
     pub folder: PathBuf,
-    /// Variables of the environment, of which [`AWS_ENVIRONMENT`](super::AWS_ENVIRONMENT) are looked at.
+    /// Variables of the environment, of which [`aws_environment`](super::aws_environment) are looked at.
     pub identity: Vec<(String, String)>,
     /// Where the time comes from.
     pub clock: Clock,
@@ -123,7 +124,7 @@ async fn take(State(promoter): State<Promoter>, body: Bytes) -> Response {
     match carried {
         Ok(Ok(promoted)) => Json(promoted).into_response(),
         Ok(Err(failure)) => {
-            tracing::warn!("order not carried out: {}", sentence(&failure));
+            tracing::warn!("order not carried out: {}", causes(&failure));
             let again = failure.is_retryable();
             let mut body: Value = json!({ "error": failure.public(), "again": again });
             if let Some(hint) = failure.hint() {
@@ -162,20 +163,11 @@ impl Inner {
         let _turn = turn.lock().await;
         let seat = self.seats.acquire().await;
         let _seat = seat.map_err(|_| Failure::Busy("the promoter is ending"))?;
-        let copied = match self.password(route).await? {
-            None => self.copy(order, route, &to, None).await,
-            Some((ecr, password)) => {
-                match self.copy(order, route, &to, Some(password.clone())).await {
-                    Err(failure) if failure.may_be_the_password() => {
-                        ecr.forget(&password).await;
-                        let (_, password) = ecr.login(self.config.clock.now()).await?;
-                        self.copy(order, route, &to, Some(password)).await
-                    }
-                    copied => copied,
-                }
-            }
+        let copied = match route.region().and_then(|region| self.ecr.get(region)) {
+            None => self.copy(order, route, &to, None).await?,
+            Some(ecr) => self.copy_to_ecr(order, route, &to, ecr).await?,
         };
-        let (state, sent_bytes) = match copied? {
+        let (state, sent_bytes) = match copied {
             Some(sent_bytes) => (PromotedState::Promoted, sent_bytes),
             None => (PromotedState::Overtaken, 0),
         };
@@ -196,13 +188,23 @@ impl Inner {
         Arc::clone(turns.entry(what).or_default())
     }
 
-    /// ECR's password for a route, if it leads there.
-    async fn password(&self, route: &Route) -> Result<Option<(&Ecr, SecretString)>, Failure> {
-        let Some(ecr) = route.region().and_then(|region| self.ecr.get(region)) else {
-            return Ok(None);
-        };
-        let (_, password) = ecr.login(self.config.clock.now()).await?;
-        Ok(Some((ecr, password)))
+    /// As [`Self::copy`], with ECR's password; once more where that may have been taken back before its time.
+    async fn copy_to_ecr(
+        &self,
+        order: &Order,
+        route: &Route,
+        to: &Repository,
+        ecr: &Ecr,
+    ) -> Result<Option<u64>, Failure> {
+        let login = ecr.login(self.config.clock.now()).await?;
+        match self.copy(order, route, to, Some(login.clone())).await {
+            Err(failure) if failure.may_be_the_password() => {
+                ecr.forget(&login.1).await;
+                let login = ecr.login(self.config.clock.now()).await?;
+                self.copy(order, route, to, Some(login)).await
+            }
+            copied => copied,
+        }
     }
 
     /// Copies it; how many bytes of blobs were sent. `None`: the gate's tag names another image by now.
@@ -211,13 +213,12 @@ impl Inner {
         order: &Order,
         route: &Route,
         to: &Repository,
-        password: Option<SecretString>,
+        login: Option<(String, SecretString)>,
     ) -> Result<Option<u64>, Failure> {
         let config = &self.config;
         let mut keyring = config.keyring.clone();
-        if let Some(password) = password {
-            let login = Auth::Basic { username: ecr::USER.to_owned(), password };
-            keyring = keyring.with(&route.registry, login);
+        if let Some((username, password)) = login {
+            keyring = keyring.with(&route.registry, Auth::Basic { username, password });
         }
         let client = Client::with_options(keyring, config.registry.clone());
         let gate = Repository {

@@ -11,7 +11,7 @@ use sekisho_advisory::{NotAssessed, Reason};
 use sekisho_oci::{Descriptor, ImageIndex, ImageManifest, Manifest, parse_manifest};
 use sekisho_policy::Content;
 use sekisho_store::ManifestRecord;
-use sekisho_types::{Digest, LeakedSecret, Statement};
+use sekisho_types::{Digest, LeakedSecret, Statement, causes};
 use serde_json::Value;
 
 use self::config::{names_layers, whole};
@@ -166,13 +166,7 @@ fn child(view: &View<'_>, child: &Descriptor) -> ApiResult<(ManifestRecord, Vec<
 }
 
 fn invalid(error: &dyn std::error::Error) -> ApiError {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        message.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    ApiError::new(Code::ManifestInvalid, message)
+    ApiError::new(Code::ManifestInvalid, causes(error))
 }
 
 fn missing(descriptor: &Descriptor) -> ApiError {

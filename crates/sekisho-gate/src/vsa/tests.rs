@@ -2,18 +2,7 @@ use ring::signature::{ED25519, UnparsedPublicKey};
 
 use super::*;
 use crate::decisions::checkpoint::trusted;
-
-fn decision(answer: &str) -> Decision {
-    serde_json::from_value(json!({
-        "id": "000000000042", "at": "2027-01-15T08:00:00Z", "previous": null, "identity": {},
-        "repository": "acme/app", "tag": "v1", "digest": Digest::sha256(b"m"),
-        "media_type": media_type::OCI_MANIFEST,
-        "verdict": {"decision": answer, "reasons": []}, "packages": 0,
-        "summary": {"images": 1, "layers": 2, "size_bytes": 5, "findings": {}, "not_assessed": 0},
-        "policy": Digest::sha256(b"p"), "inspector": "", "advisories": 0, "newest_advisory": null,
-    }))
-    .unwrap()
-}
+use crate::decisions::example as decision;
 
 #[test]
 fn the_statement_says_what_was_decided_about_what() {

@@ -1,5 +1,6 @@
 //! `sekisho hub`.
 
+use sekisho_types::causes;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -151,13 +152,7 @@ fn read(file: &Path) -> anyhow::Result<String> {
 
 /// An error with its next step.
 fn told(error: &RestError) -> anyhow::Error {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    hinted(text, error.hint().unwrap_or_else(|| "look at the server's own log".to_owned()))
+    hinted(causes(error), error.hint().unwrap_or_else(|| "look at the server's own log".to_owned()))
 }
 
 fn show(url: &str, rows: &[Row], printer: Printer) -> anyhow::Result<Exit> {

@@ -14,7 +14,7 @@
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -22,7 +22,7 @@ use axum::Router;
 use axum::routing::get;
 use http::StatusCode;
 use secrecy::SecretString;
-use sekisho_gate::{Patience, Tls, TokenPasswords, serve, serve_tls};
+use sekisho_gate::{Patience, Tls, TlsFiles, TokenPasswords, serve, serve_tls};
 use sekisho_github::http::is_loopback;
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -34,7 +34,7 @@ use super::{Who, open};
 use crate::exit::hinted;
 use crate::plane::Address;
 use crate::plane::files::{Lock, new_token};
-use crate::settings::DataDir;
+use crate::settings::{DataDir, small};
 
 /// Until a load balancer has seen that it is not to send any more.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -61,14 +61,7 @@ struct Raw {
     #[serde(default)]
     token_passwords: TokenPasswords,
     promoter: Option<Url>,
-    tls: Option<RawTls>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawTls {
-    certificate: PathBuf,
-    key: PathBuf,
+    tls: Option<TlsFiles>,
 }
 
 /// What `gate.toml` says.
@@ -118,7 +111,7 @@ impl Settings {
         let admin_token = match &raw.admin_token_file {
             None => new_token()?,
             Some(file) => {
-                let token = String::from_utf8(small(file)?);
+                let token = String::from_utf8(small(file, MAX_SECRET_BYTES)?);
                 let token = token.with_context(|| format!("`{}` is no UTF-8", file.display()))?;
                 let token = token.trim().to_owned();
                 ensure!(
@@ -127,12 +120,6 @@ impl Settings {
                 );
                 token.into()
             }
-        };
-        let tls = |raw: &RawTls| {
-            let tls = Tls::of_pem(&small(&raw.certificate)?, &small(&raw.key)?);
-            tls.with_context(|| {
-                format!("using `{}` with `{}`", raw.certificate.display(), raw.key.display())
-            })
         };
         let tls = raw.tls.as_ref().map(tls).transpose()?;
         let Raw { url, listen, token_passwords, promoter, .. } = raw;
@@ -159,10 +146,12 @@ impl Settings {
     }
 }
 
-fn small(file: &PathBuf) -> anyhow::Result<Vec<u8>> {
-    let size = fs_err::metadata(file)?.len();
-    ensure!(size <= MAX_SECRET_BYTES, "`{}` has {size} bytes, too many", file.display());
-    Ok(fs_err::read(file)?)
+/// Certificate and key of a server.
+pub(crate) fn tls(files: &TlsFiles) -> anyhow::Result<Tls> {
+    let read = |path: &Path| small(path, MAX_SECRET_BYTES);
+    let tls = Tls::of_pem(&read(&files.certificate)?, &read(&files.key)?);
+    let (certificate, key) = (files.certificate.display(), files.key.display());
+    tls.with_context(|| format!("using `{certificate}` with `{key}`"))
 }
 
 /// A gate that serves.

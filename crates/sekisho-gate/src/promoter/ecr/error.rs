@@ -17,7 +17,7 @@ pub(crate) enum EcrError {
     /// Keys that live until somebody remembers them.
     #[error(
         "the environment names static keys (`{0}`): give the process a role (EKS Pod Identity, IRSA) \
-         and take the variable away, or allow them"
+         and take the variable away"
     )]
     StaticKeys(&'static str),
     /// Half of an identity: without the other one, the machine's own would be taken.

@@ -1,6 +1,7 @@
 //! Names of hosts: registries of ECR, and where its API is.
 
-use url::{Host, Url};
+use sekisho_github::http::is_loopback;
+use url::Url;
 
 /// Longest name of a region.
 const MAX_REGION: usize = 40;
@@ -35,15 +36,6 @@ pub(super) fn is_region(name: &str) -> bool {
 pub(super) fn address(service: &str, region: &str) -> String {
     let suffix = if is_chinese(region) { ".cn" } else { "" };
     format!("https://{service}.{region}.amazonaws.com{suffix}/")
-}
-
-pub(super) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
 }
 
 /// Whether a signed request may go there: it holds a session's token.

@@ -6,25 +6,19 @@ use std::time::Duration;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredentialProvider};
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 
+use sekisho_store::BUCKET_IDENTITY;
+
 use super::answer;
 use super::error::EcrError;
 use super::host::{address, is_chinese};
 
-/// The variables that say who this process is: those of a static key, then those of a role.
-pub const ENVIRONMENT: [&str; 9] = [
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_ROLE_ARN",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_ROLE_SESSION_NAME",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-];
+/// The variables of a static key.
+const STATIC_KEYS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 
-/// Of those, the ones of a static key.
-const STATIC_KEYS: usize = 3;
+/// The variables that say who this process is: those of a static key, then those of a role.
+pub fn aws_environment() -> impl Iterator<Item = &'static str> {
+    STATIC_KEYS.into_iter().chain(BUCKET_IDENTITY)
+}
 
 /// What makes sense together alone. Half of it would be passed over without a word, and the credentials of the
 /// machine taken in its place: another role.
@@ -41,7 +35,7 @@ const RETRIES: usize = 2;
 /// Longest text of somebody else's error.
 const MAX_REASON: usize = 300;
 
-/// A variable of [`ENVIRONMENT`], and its value.
+/// A variable of [`aws_environment`], and its value.
 pub(super) type Setting = (&'static str, String);
 
 /// What of the environment counts. In an error no value is said.
@@ -49,14 +43,12 @@ pub(super) fn settings(
     environment: impl IntoIterator<Item = (String, String)>,
     allow_static_keys: bool,
 ) -> Result<Vec<Setting>, EcrError> {
-    let known = |name: &str| ENVIRONMENT.into_iter().find(|one| one.eq_ignore_ascii_case(name));
+    let known = |name: &str| aws_environment().find(|one| one.eq_ignore_ascii_case(name));
     let given = environment.into_iter().filter(|(_, value)| !value.is_empty());
     let settings: Vec<Setting> =
         given.filter_map(|(name, value)| Some((known(&name)?, value))).collect();
     let has = |name: &str| settings.iter().any(|(one, _)| *one == name);
-    if !allow_static_keys
-        && let Some(name) = ENVIRONMENT.into_iter().take(STATIC_KEYS).find(|name| has(name))
-    {
+    if !allow_static_keys && let Some(name) = STATIC_KEYS.into_iter().find(|name| has(name)) {
         return Err(EcrError::StaticKeys(name));
     }
     for (one, other) in PAIRS {

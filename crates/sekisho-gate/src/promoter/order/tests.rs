@@ -1,18 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-
-fn decision(answer: &str) -> Decision {
-    serde_json::from_value(json!({
-        "id": "000000000042", "at": "2027-01-15T08:00:00Z", "previous": null, "identity": {},
-        "repository": "acme/app", "tag": "v1", "digest": Digest::sha256(b"m"),
-        "media_type": "application/vnd.oci.image.manifest.v1+json",
-        "verdict": {"decision": answer, "reasons": []}, "packages": 0,
-        "summary": {"images": 1, "layers": 2, "size_bytes": 5, "findings": {}, "not_assessed": 0},
-        "policy": Digest::sha256(b"p"), "inspector": "", "advisories": 0, "newest_advisory": null,
-    }))
-    .unwrap()
-}
+use crate::decisions::example as decision;
 
 fn key() -> (RecordKey, PublicKey) {
     let dir = tempfile::tempdir().unwrap();

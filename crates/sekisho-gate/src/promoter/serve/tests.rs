@@ -3,13 +3,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use axum::body::Body;
 use http::Request;
 use jiff::Timestamp;
-use sekisho_types::Digest;
 use tower::ServiceExt as _;
 
 use super::super::order::seal;
 use super::super::routes::load_promoter;
 use super::*;
 use crate::decisions::checkpoint::RecordKey;
+use crate::decisions::{Decision, example};
 
 const NOW: i64 = 1_800_000_000;
 
@@ -46,20 +46,10 @@ fn world() -> World {
 
 impl World {
     fn order(&self, id: u32, repository: &str) -> Vec<u8> {
-        let decision = json!({
-            "id": format!("{id:012}"), "at": "2027-01-15T08:00:00Z", "previous": null,
-            "identity": {}, "repository": repository, "tag": "v1", "digest": Digest::sha256(b"m"),
-            "media_type": "application/vnd.oci.image.manifest.v1+json",
-            "verdict": {"decision": "allow", "reasons": []}, "packages": 0,
-            "summary": {"images": 1, "layers": 2, "size_bytes": 5, "findings": {}, "not_assessed": 0},
-            "policy": Digest::sha256(b"p"), "inspector": "", "advisories": 0,
-            "newest_advisory": null,
-        });
-        let order = Order {
-            issued_at: Timestamp::from_second(NOW).unwrap(),
-            decision: serde_json::from_value(decision).unwrap(),
-            attestation: None,
-        };
+        let (id, repository) = (format!("{id:012}"), repository.parse().unwrap());
+        let decision = Decision { id, repository, ..example("allow") };
+        let order =
+            Order { issued_at: Timestamp::from_second(NOW).unwrap(), decision, attestation: None };
         seal(&order, &self.key).unwrap()
     }
 

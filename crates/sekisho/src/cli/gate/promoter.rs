@@ -1,12 +1,12 @@
 //! `sekisho gate promoter`, and `sekisho gate promote`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, anyhow};
 use clap::Args;
 use sekisho_gate::{
-    AWS_ENVIRONMENT, Clock, Patience, Promoter, PromoterConfig, PromoterSettings, Tls, Waiting,
+    Clock, Patience, Promoter, PromoterConfig, PromoterSettings, Waiting, aws_environment,
     load_promoter, serve, serve_tls,
 };
 use sekisho_registry::{Keyring, Options};
@@ -17,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::{Client, Said};
 use crate::exit::Exit;
+use crate::gate::service::tls;
 use crate::printer::Printer;
-use crate::settings::DataDir;
+use crate::settings::{self, DataDir, small};
 use crate::signals::Signals;
 
 /// Largest file that it is told something in, in bytes.
@@ -44,23 +45,14 @@ pub(crate) struct PromoterArgs {
     file: PathBuf,
 }
 
-fn small(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
-    let size = fs_err::metadata(path)?.len();
-    ensure!(size <= MAX_FILE_BYTES, "`{}` has {size} bytes, too many", path.display());
-    Ok(fs_err::read(path)?)
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    small(path, MAX_FILE_BYTES)
 }
 
-fn settings(path: &PathBuf) -> anyhow::Result<PromoterSettings> {
-    let text = String::from_utf8(small(path).context("reading what the promoter is told")?);
+fn told(path: &Path) -> anyhow::Result<PromoterSettings> {
+    let text = String::from_utf8(read(path).context("reading what the promoter is told")?);
     let text = text.with_context(|| format!("`{}` is no UTF-8", path.display()))?;
     load_promoter(&text).map_err(|problem| anyhow!("{}:{problem}", path.display()))
-}
-
-fn tls(settings: &PromoterSettings) -> anyhow::Result<Option<Tls>> {
-    let Some(files) = &settings.tls else { return Ok(None) };
-    let tls = Tls::of_pem(&small(&files.certificate)?, &small(&files.key)?);
-    let (certificate, key) = (files.certificate.display(), files.key.display());
-    Ok(Some(tls.with_context(|| format!("using `{certificate}` with `{key}`"))?))
 }
 
 /// Serves until Ctrl-C or SIGTERM.
@@ -69,23 +61,23 @@ pub(super) async fn run(
     data: &DataDir,
     printer: Printer,
 ) -> anyhow::Result<Exit> {
-    let settings = settings(&args.file)?;
-    let tls = tls(&settings)?;
-    let keyring = match &settings.docker_config {
-        Some(path) => Keyring::from_docker_config(&small(path)?)
+    let told = told(&args.file)?;
+    let tls = told.tls.as_ref().map(tls).transpose()?;
+    let keyring = match &told.docker_config {
+        Some(path) => Keyring::from_docker_config(&read(path)?)
             .with_context(|| format!("reading `{}`", path.display()))?,
         None => Keyring::anonymous(),
     };
-    let ca_pem = settings.ca_files.iter().map(small).collect::<anyhow::Result<_>>()?;
+    let ca_pem = told.ca_files.iter().map(|path| read(path)).collect::<anyhow::Result<_>>()?;
     let registry = Options { ca_pem, decision_deadline: MANIFEST_DEADLINE, ..Options::default() };
-    let folder = settings.folder.clone().unwrap_or_else(|| data.root().join("promoter"));
-    let (listen, gate) = (settings.listen, settings.gate.clone());
+    let folder = told.folder.clone().unwrap_or_else(|| data.root().join("promoter"));
+    let (listen, gate) = (told.listen, told.gate.clone());
     let promoter = Promoter::open(PromoterConfig {
-        settings,
+        settings: told,
         keyring,
         registry,
         folder,
-        identity: crate::settings::environment(&AWS_ENVIRONMENT),
+        identity: settings::environment(aws_environment()).collect(),
         clock: Clock::default(),
     })
     .map_err(|problem| anyhow!("{problem}"))?;
