@@ -30,30 +30,27 @@ pub(crate) fn push(
             all_existed(engine, images);
             Ok(Pushed { digest: root, warnings: Vec::new() })
         }
-        Standing::New => {
-            push_blobs(engine, destination, images)?;
+        Standing::New | Standing::There => {
+            let is_there = standing == Standing::There;
+            if !is_there {
+                push_blobs(engine, destination, images)?;
+            }
             match push_manifests(engine, destination, images) {
                 // One that lost blobs of what it has.
                 Err(CallError::Registry(error))
-                    if may_lack_blobs(&error) && remote.assumed(destination) =>
+                    if may_lack_blobs(&error) && (is_there || remote.assumed(destination)) =>
                 {
                     push_blobs(engine, destination, images)?;
                     push_manifests(engine, destination, images)
                 }
-                pushed => pushed,
+                pushed => {
+                    if is_there {
+                        all_existed(engine, images);
+                    }
+                    pushed
+                }
             }
         }
-        Standing::There => match push_manifests(engine, destination, images) {
-            // One that lost blobs of what it has.
-            Err(CallError::Registry(error)) if may_lack_blobs(&error) => {
-                push_blobs(engine, destination, images)?;
-                push_manifests(engine, destination, images)
-            }
-            pushed => {
-                all_existed(engine, images);
-                pushed
-            }
-        },
     };
     let pushed = pushed.map_err(failed)?;
     for warning in pushed.warnings {
